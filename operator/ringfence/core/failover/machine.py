@@ -335,9 +335,7 @@ def _recovering(record: Record, look: Look) -> Step:
     later_boot = look.current_boot_id not in ("", record.boot.boot_id)
     if recover is not None and not later_boot:
         for proof in record.proofs:
-            if (why := void_because(proof, look.life_at, look.life_sign)) is not None and not _released(
-                record
-            ):
+            if (why := void_because(proof, look.life_at, look.life_sign)) is not None:
                 void = replace(record, proofs=(), orders=())
                 return Step(_enter(void, Phase.FENCING, f"the proof is void: {why}; reading again", look))
     if recover is None:
