@@ -364,11 +364,7 @@ def _recovering(record: Record, look: Look) -> Step:
     asks: list[RecoveryCommand] = list(due)
     looks = {(v.namespace, v.name): v for v in look.vms}
     for vm in record.vms:
-        gone = (
-            not any(p.vmi_uid == vm.vmi_uid for p in look.pods)
-            if not vm.pod_uid
-            else vm.pod_uid not in present
-        )
+        gone = vm.pod_uid not in present if vm.pod_uid else not _has_launcher(vm, look.pods)
         vm_next, wishes = recovery.follow(
             vm, looks.get((vm.namespace, vm.name)), record.boot.node, gone, look.wall
         )
@@ -381,6 +377,10 @@ def _recovering(record: Record, look: Look) -> Step:
         record = _timed(record, "running", look.wall)
         return Step(_enter(record, Phase.RECOVERED, _outcome(record), look), tuple(commands))
     return Step(_enter(record, Phase.RECOVERING, _progress(record, len(due)), look), tuple(commands))
+
+
+def _has_launcher(vm: VmRecord, pods: tuple[PodLook, ...]) -> bool:
+    return vm.vmi_uid != "" and any(p.vmi_uid == vm.vmi_uid for p in pods)
 
 
 def _progress(record: Record, due: int) -> str:
