@@ -86,7 +86,7 @@ async def _furnish(server: ApiServerProcess) -> None:
             await cluster.create(kinds.CRD, crd(kind))
         for kind in (kinds.VM, kinds.VMI, kinds.FAILOVER):
             async with asyncio.timeout(30):
-                while not await served(cluster, kind):
+                while not await served(cluster, kind):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 
 
@@ -494,12 +494,12 @@ class Mirror:
 
     async def shows(self, wanted: dict[str, str], *, bound: float = 20.0) -> None:
         async with asyncio.timeout(bound):
-            while {key[1]: value for key, value in self.reflector.store.items()} != wanted:
+            while {key[1]: value for key, value in self.reflector.store.items()} != wanted:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
     async def reaches(self, condition: Callable[[], bool], *, bound: float = 20.0) -> None:
         async with asyncio.timeout(bound):
-            while not condition():
+            while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
 

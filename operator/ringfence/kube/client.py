@@ -215,7 +215,10 @@ class ApiServer:
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
             raise Unavailable(f"GET {path}: the stream broke off: {_why(err)}") from err
         finally:
-            response.close()  # whatever the server still wants to say
+            # Whatever the server still wants to say; a farewell in TLS would wait for a server that may be frozen.
+            if response.connection is not None and response.connection.transport is not None:
+                response.connection.transport.abort()
+            response.close()
 
     async def _send(  # noqa: PLR0917
         self,
@@ -245,10 +248,11 @@ class ApiServer:
         response = cast("aiohttp.ClientResponse", answer.response)
         if response.status >= 400:
             try:
-                said = await response.content.read(65536)
+                said = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError):
                 said = b""
-            response.close()
+            finally:
+                response.release()
             raise error_of(response.status, said, response.headers.get("Retry-After", ""))
         return response
 

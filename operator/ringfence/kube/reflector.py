@@ -10,7 +10,8 @@ Why not kopf's index: it is quadratic at start, tells nobody when it is complete
 watch was down stays in it for ever. For a controller that decides on what is *not* there (no pod left, no
 attachment left) the sweep is the point.
 
-``fresh_at`` is the last instant at which the server proved that the stream lives (a page, an event, a bookmark). A
+``fresh_at`` is the last instant at which the server proved that the stream lives (a page, an event, a bookmark,
+an orderly end). A
 quiet kind proves little: the server sends bookmarks about once a minute and shortly before it ends a watch, so
 ``watch_seconds`` bounds how old ``fresh_at`` gets while all is well. Before an irreversible step read consistently
 with :meth:`ringfence.ports.Cluster.get`; the reflector is for noticing.
@@ -39,6 +40,8 @@ Key = tuple[str, str]
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 15.0
+SHORTEST_WATCH: Final = 0.9
+"""Seconds; a server that ends watches sooner is in trouble and is asked with back-off."""
 
 
 def pause_after(failures: int, wish: float | None, jitter: float) -> float:
@@ -115,7 +118,8 @@ class Reflector(Generic[T]):
                     logger.warning("%s: %s; trying again", self.kind.plural, err)
                 trouble = err
             else:
-                if self._api.clock.monotonic() - began >= 1.0:
+                if self._api.clock.monotonic() - began >= SHORTEST_WATCH:
+                    self._contact()  # an orderly end is the server's own word
                     failures = 0
                     continue
                 trouble = Unavailable("the server ends each watch at once")
