@@ -76,9 +76,9 @@ class KubeconfigReader:
         configuration.retries = urllib3.Retry(total=1, status=0)
         try:
             if kubeconfig is None and context is None and _is_inside_a_pod():
-                config.load_incluster_config(client_configuration=configuration)
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             else:
-                config.load_kube_config(kubeconfig, context, configuration)
+                config.load_kube_config(kubeconfig, context, configuration)  # type: ignore[no-untyped-call]
         except (config.ConfigException, OSError) as error:
             raise KubeconfigError(f"kubeconfig: {error}") from error
         api = client.ApiClient(configuration)
