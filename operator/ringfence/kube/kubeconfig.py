@@ -6,15 +6,7 @@ files, exec plug-ins, OIDC.
 
 Objects go out as the plain mappings that the API server sent.
 
-Errors::
-
-    ClusterError
-    ├── KubeconfigError     yours: no such file or context
-    ├── UnreachableError    nobody's yet: the API server didn't answer
-    └── RefusedError        the API server said no
-        ├── ForbiddenError  ... to you: RBAC or an admission policy
-        ├── MissingError    ... because it isn't there
-        └── ChangedError    ... because it is no longer what you looked at
+Errors are those of ``ringfence.ports``, and KubeconfigError for what is the person's own.
 """
 
 from __future__ import annotations
@@ -29,6 +21,8 @@ import urllib3
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
+from ringfence.ports import ClusterError, Conflict, Forbidden, NotFound, Refused, Unavailable
+
 GROUP = "ringfence.io"
 VERSION = "v1alpha1"
 CONNECT_TIMEOUT = 5.0
@@ -36,32 +30,8 @@ READ_TIMEOUT = 15.0
 """Seconds; a person waits for the answer, and an API server that needs longer is the news."""
 
 
-class ClusterError(Exception):
-    """Something between the command and the cluster; the message is for the person."""
-
-
 class KubeconfigError(ClusterError):
-    """The kubeconfig or the context in it can't be used."""
-
-
-class UnreachableError(ClusterError):
-    """The API server did not answer."""
-
-
-class RefusedError(ClusterError):
-    """The API server answered with an error."""
-
-
-class ForbiddenError(RefusedError):
-    """401, 403: this user may not."""
-
-
-class MissingError(RefusedError):
-    """404: no such object, or no such kind."""
-
-
-class ChangedError(RefusedError):
-    """409, 422: the object is not, or no longer, what the request takes it for."""
+    """The kubeconfig, or the context in it, can't be used."""
 
 
 class KubeconfigReader:
@@ -104,25 +74,21 @@ class KubeconfigReader:
         answer = _asked(self._authentication.create_self_subject_review, review)
         return str(answer["status"]["userInfo"]["username"])
 
-    def confirm_failover(self, name: str, uid: str, boot_id: str, statement: str, confirmed_by: str) -> None:
-        """Write ``spec.confirm`` of the Failover, if it still is the incident that the person was shown.
+    def confirm_failover(self, name: str, uid: str, statement: str, confirmed_by: str) -> None:
+        """Write ``spec.confirm`` of the Failover with this UID.
 
-        The patch tests the object's UID and the boot it is about in the same request; a Failover made anew under the
-        same name is refused with ChangedError. Raises ClusterError.
+        A Failover made anew under the same name has another UID, and the API server refuses the patch. No
+        resourceVersion is asked for: the controller goes on writing the status while the person reads.
+
+        Raises ClusterError.
         """
-        patch = [
-            {"op": "test", "path": "/metadata/uid", "value": uid},
-            {"op": "test", "path": "/spec/bootID", "value": boot_id},
-            {
-                "op": "add",
-                "path": "/spec/confirm",
-                "value": {"statement": statement, "confirmedBy": confirmed_by},
-            },
-        ]
+        patch = {
+            "metadata": {"uid": uid},
+            "spec": {"confirm": {"statement": statement, "confirmedBy": confirmed_by}},
+        }
         _asked(
             self._objects.patch_cluster_custom_object,
             *(GROUP, VERSION, "failovers", name, patch),
-            _content_type="application/json-patch+json",
             field_manager="ringfence-cli",
         )
 
@@ -141,7 +107,7 @@ def _asked(call: Callable[..., Any], *arguments: object, **options: object) -> A
         raise _refusal(error) from error
     except urllib3.exceptions.HTTPError as error:
         reason = getattr(error, "reason", None) or error
-        raise UnreachableError(f"the API server does not answer: {reason}") from error
+        raise Unavailable(f"the API server does not answer: {reason}") from error
 
 
 def _refusal(error: ApiException) -> ClusterError:
@@ -149,15 +115,18 @@ def _refusal(error: ApiException) -> ClusterError:
         sentence = str(json.loads(error.body or "")["message"])
     except (ValueError, KeyError, TypeError):
         sentence = f"{error.status} {error.reason}"
-    match error.status:
+    status = int(error.status or 0)
+    match status:
         case 401 | 403:
-            return ForbiddenError(sentence)
+            return Forbidden(sentence, status=status)
         case 404:
-            return MissingError(sentence)
-        case 409 | 422:
-            return ChangedError(sentence)
+            return NotFound(sentence, status=status)
+        case 409:
+            return Conflict(sentence, status=status)
+        case _ if status == 429 or status >= 500:
+            return Unavailable(sentence, status=status)
         case _:
-            return RefusedError(sentence)
+            return Refused(sentence, status=status)
 
 
 def _items(answer: Any) -> Sequence[Mapping[str, object]]:
