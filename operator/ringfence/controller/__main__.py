@@ -13,7 +13,8 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import kopf
 
@@ -31,7 +32,7 @@ from ringfence.controller.world import OWN, World
 from ringfence.fencing import open_device
 from ringfence.kube import kinds
 from ringfence.kube.client import ApiServer
-from ringfence.kube.cluster import ApiCluster
+from ringfence.kube.cluster import KubeCluster
 from ringfence.net.crypto import verify
 from ringfence.net.kernel_probe import kernel_answers
 from ringfence.net.stream import StreamClient
@@ -73,7 +74,7 @@ async def run(chosen: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with await ApiServer.connect(clock, kubeconfig=chosen.kubeconfig) as api:
-        cluster = ApiCluster(api, chosen.namespace)
+        cluster = KubeCluster(api, chosen.namespace)
         keys = await bootstrap.keys(cluster)
         witness = Witness(verify)
         poked: list[Callable[[], None]] = []
@@ -123,7 +124,7 @@ async def run(chosen: argparse.Namespace) -> None:
         )
 
         async def sweep() -> None:
-            """kopf forgets nothing but deletions during its own relist: a LIST a minute sees those (STYLE, kopf)."""
+            """Kopf forgets nothing but deletions during its own relist: a LIST a minute sees those (STYLE, kopf)."""
             while True:
                 for plural, kind in OWN_KINDS.items():
                     try:
@@ -167,14 +168,14 @@ async def run(chosen: argparse.Namespace) -> None:
             await kopf.operator(
                 registry=handlers.registry,
                 settings=handlers.settings(),
-                memo=handlers.Shared(world.own),  # type: ignore[arg-type] # kopf copies whatever it is given
+                memo=handlers.Shared(world.own),
                 standalone=True,
                 clusterwide=True,
                 stop_flag=stop,
             )
 
         server = metrics.serve(chosen.metrics_port, ready=lambda: world.own.swept)
-        work: dict[str, Callable[[], Awaitable[None]]] = {
+        work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "leadership": leadership.run,
             "streams": streams.run,
             "sweep": sweep,
@@ -183,14 +184,14 @@ async def run(chosen: argparse.Namespace) -> None:
             "loop": loop.run,
             **{f"watch {r.kind.plural}": r.run for r in world.reflectors},
         }
-        tasks = [asyncio.ensure_future(start()) for start in work.values()]
-        for task, name in zip(tasks, work, strict=True):
-            task.set_name(name) if isinstance(task, asyncio.Task) else None
+        tasks = [asyncio.create_task(start(), name=name) for name, start in work.items()]
         tasks.append(asyncio.create_task(operator(), name="kopf"))
         waiting = asyncio.create_task(stop.wait(), name="stop")
-        done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({*tasks, waiting}, return_when=asyncio.FIRST_COMPLETED)
         for task in done - {waiting}:
-            logger.critical("%s ended: %r", task.get_name(), task.exception() if not task.cancelled() else "cancelled")
+            logger.critical(
+                "%s ended: %r", task.get_name(), task.exception() if not task.cancelled() else "cancelled"
+            )
         stop.set()
         for task in tasks[:-1]:
             task.cancel()
@@ -207,7 +208,9 @@ async def run(chosen: argparse.Namespace) -> None:
 def main() -> None:
     chosen = options()
     logging.basicConfig(
-        level=chosen.log_level, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+        level=chosen.log_level,
+        format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
     )
     for noisy in ("kopf.objects", "kopf.activities", "kopf._core", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

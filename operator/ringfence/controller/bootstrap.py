@@ -19,9 +19,23 @@ from dataclasses import dataclass, replace
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller.evidence import Witness
 from ringfence.controller.world import World
-from ringfence.core.gossip.members import PUBLIC_KEY_BYTES, Member, Roster, RosterError, open_roster, seal_roster
+from ringfence.core.gossip.members import (
+    PUBLIC_KEY_BYTES,
+    Member,
+    Roster,
+    RosterError,
+    open_roster,
+    seal_roster,
+)
 from ringfence.kube import kinds
-from ringfence.net.crypto import Ed25519Signer, verify
+from ringfence.net.crypto import (
+    GROUP_KEY_FILE,
+    ROSTER_PUBLIC_FILE,
+    ROSTER_SEED_FILE,
+    SigningKey,
+    make_group_keys,
+    verify,
+)
 from ringfence.ports import AlreadyExists, Cluster, ClusterError, NotFound
 
 logger = logging.getLogger(__name__)
@@ -43,16 +57,10 @@ async def keys(cluster: Cluster) -> Keys:
     while True:
         try:
             found = await cluster.read_secret(SECRET)
-            return Keys(found["group.key"], found["roster.key"], found["roster.pub"])
+            return Keys(found[GROUP_KEY_FILE], found[ROSTER_SEED_FILE], found[ROSTER_PUBLIC_FILE])
         except NotFound:
-            seed = secrets.token_bytes(32)
-            fresh = {
-                "group.key": secrets.token_bytes(32),
-                "roster.key": seed,
-                "roster.pub": Ed25519Signer(seed).public_key,
-            }
             try:
-                await cluster.create_secret(SECRET, fresh)
+                await cluster.create_secret(SECRET, make_group_keys())
                 logger.info("made the keys of this installation: Secret %s", SECRET)
             except AlreadyExists:
                 continue
@@ -64,11 +72,13 @@ async def keys(cluster: Cluster) -> Keys:
 class Registrar:
     """Keeps the roster. Every replica reads it; the leader writes it."""
 
-    def __init__(self, cluster: Cluster, world: World, witness: Witness, keys_: Keys, deadline: Callable[[], float]) -> None:
+    def __init__(
+        self, cluster: Cluster, world: World, witness: Witness, keys_: Keys, deadline: Callable[[], float]
+    ) -> None:
         self._cluster = cluster
         self._world = world
         self._witness = witness
-        self._signer = Ed25519Signer(keys_.roster_seed)
+        self._signer = SigningKey(keys_.roster_seed)
         self._public = keys_.roster_public
         self._deadline = deadline
 
@@ -80,7 +90,8 @@ class Registrar:
             return
         try:
             found = open_roster(
-                raw.get("data", {}).get("roster.json", ""), lambda data, signature: verify(data, signature, self._public)
+                raw.get("data", {}).get("roster.json", ""),
+                lambda data, signature: verify(data, signature, self._public),
             )
         except RosterError as error:
             logger.error("ConfigMap %s: %s; it is written anew", ROSTER, error)
@@ -97,7 +108,9 @@ class Registrar:
         if not members:
             return
         if before is None:
-            roster = Roster(epoch=1, cluster=self._world.namespace, salt=secrets.token_bytes(8), members=members)
+            roster = Roster(
+                epoch=1, cluster=self._world.namespace, salt=secrets.token_bytes(8), members=members
+            )
         else:
             roster = replace(before, epoch=before.epoch + 1, members=members)
         text = seal_roster(roster, self._signer.sign)

@@ -136,7 +136,12 @@ class DeviceBook:
         async def order(session: PowerDevice, line: _Line) -> None:
             line.ordered = True
             receipt = await session.order_off(deadline=deadline)
-            logger.info("%s took the order to power %s off (%.2f s)", device, node, receipt.answered_at - receipt.sent_at)
+            logger.info(
+                "%s took the order to power %s off (%.2f s)",
+                device,
+                node,
+                receipt.answered_at - receipt.sent_at,
+            )
 
         await self._use(device, node, order)
 
@@ -147,7 +152,9 @@ class DeviceBook:
 
         await self._use(device, node, order)
 
-    async def _use(self, device: str, node: str, act: Callable[[PowerDevice, _Line], Awaitable[None]]) -> None:
+    async def _use(
+        self, device: str, node: str, act: Callable[[PowerDevice, _Line], Awaitable[None]]
+    ) -> None:
         line = self._lines.get((device, node))
         if line is None or line.lock.locked():
             return
@@ -217,7 +224,12 @@ class DeviceBook:
                 session = await self._session(line)
                 identity = await session.identity()
                 reading = await session.power()
-                proof = ProofOfUse("Proved", f"{name} is {line.target.node}'s and reads {reading.state}", reading.state, identity.uuid)
+                proof = ProofOfUse(
+                    "Proved",
+                    f"{name} is {line.target.node}'s and reads {reading.state}",
+                    reading.state,
+                    identity.uuid,
+                )
         except (DeviceError, ClusterError) as error:
             proof = ProofOfUse(_reason(error, line), str(error))
         finally:

@@ -206,7 +206,9 @@ class Witness:
         if not seen:
             return RingEvidence()
         unreachable = [
-            s for s in seen if s.view.state is RingState.UNREACHABLE and now - s.round_at <= timing.ROUND_FRESH
+            s
+            for s in seen
+            if s.view.state is RingState.UNREACHABLE and now - s.round_at <= timing.ROUND_FRESH
         ]
         doubted_at = min((s.state_at for s in seen if s.view.state in _DOUBTING), default=NEVER)
         for one in sorted(unreachable, key=lambda s: s.round_at, reverse=True):

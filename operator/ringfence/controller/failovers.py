@@ -34,7 +34,6 @@ from ringfence.kube import kinds
 from ringfence.ports import (
     Clock,
     Cluster,
-    ClusterError,
     Conflict,
     Json,
     NotFound,
@@ -162,7 +161,9 @@ class Executor:
 
     async def _taint(self, record: Record, taint: Taint) -> None:
         try:
-            await self._cluster.add_taint(record.boot.node, record.boot.node_uid, taint, deadline=self._deadline())
+            await self._cluster.add_taint(
+                record.boot.node, record.boot.node_uid, taint, deadline=self._deadline()
+            )
         except NotFound:
             logger.info("node %s is gone: nothing to taint", record.boot.node)
 
@@ -170,7 +171,9 @@ class Executor:
         node, uid = record.boot.node, record.boot.node_uid
         try:
             if out_of_service:
-                await self._cluster.remove_taint(node, uid, OUT_OF_SERVICE, "NoExecute", deadline=self._deadline())
+                await self._cluster.remove_taint(
+                    node, uid, OUT_OF_SERVICE, "NoExecute", deadline=self._deadline()
+                )
             await self._cluster.remove_taint(node, uid, SUSPECT, "NoSchedule", deadline=self._deadline())
         except NotFound:
             logger.info("node %s is gone: nothing to untaint", node)
@@ -179,7 +182,9 @@ class Executor:
         deadline = self._deadline()
         match ask:
             case DeletePod(ref=ref, force=force):
-                await self._cluster.delete_pod(ref.namespace, ref.name, ref.uid, 0 if force else None, deadline=deadline)
+                await self._cluster.delete_pod(
+                    ref.namespace, ref.name, ref.uid, 0 if force else None, deadline=deadline
+                )
             case DeleteVmi():
                 await self._cluster.delete_vmi(ask.namespace, ask.name, ask.uid, deadline=deadline)
             case RequestStart():
@@ -188,7 +193,9 @@ class Executor:
                         ask.namespace, ask.name, ask.vm_uid, ask.stop_uid or None, deadline=deadline
                     )
                 except Conflict:
-                    logger.info("%s/%s: another request is pending, it is left alone", ask.namespace, ask.name)
+                    logger.info(
+                        "%s/%s: another request is pending, it is left alone", ask.namespace, ask.name
+                    )
 
     async def close(self) -> None:
         """End of the term: what is on its way is abandoned, it carries its own deadline."""
@@ -196,5 +203,3 @@ class Executor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-

@@ -37,7 +37,7 @@ for _plural in OWN:
 
 
 def settings() -> kopf.OperatorSettings:
-    """kopf's settings, in code: no peering, no posting of events, workers that free their place at once."""
+    """Kopf's settings, in code: no peering, no posting of events, workers that free their place at once."""
     chosen = kopf.OperatorSettings()
     chosen.peering.standalone = True
     chosen.posting.enabled = False

@@ -35,14 +35,28 @@ class Launchers:
         }
         vmis = {v.uid for key, v in self._world.vmis.store.items() if key in protected}
         for pod in list(self._world.pods.store.values()):
-            if pod.role is PodRole.LAUNCHER and pod.vmi_uid in vmis and pod.node and not pod.deleting and limited(pod):
+            if (
+                pod.role is PodRole.LAUNCHER
+                and pod.vmi_uid in vmis
+                and pod.node
+                and not pod.deleting
+                and limited(pod)
+            ):
                 try:
-                    if await self._cluster.lift_tolerations(pod.namespace, pod.name, pod.uid, deadline=self._deadline()):
-                        logger.info("launcher %s/%s stays through outages of its kubelet and of the API", pod.namespace, pod.name)
+                    if await self._cluster.lift_tolerations(
+                        pod.namespace, pod.name, pod.uid, deadline=self._deadline()
+                    ):
+                        logger.info(
+                            "launcher %s/%s stays through outages of its kubelet and of the API",
+                            pod.namespace,
+                            pod.name,
+                        )
                 except NotFound:
                     continue
                 except ClusterError as error:
-                    logger.warning("launcher %s/%s: tolerations not lifted: %s", pod.namespace, pod.name, error)
+                    logger.warning(
+                        "launcher %s/%s: tolerations not lifted: %s", pod.namespace, pod.name, error
+                    )
 
 
 def limited(pod: PodObject) -> bool:

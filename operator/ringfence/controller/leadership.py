@@ -23,7 +23,9 @@ class Leadership:
     ``on_change`` is called with True or False when this replica begins or ceases to lead.
     """
 
-    def __init__(self, cluster: Cluster, clock: Clock, identity: str, on_change: Callable[[bool], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, clock: Clock, identity: str, on_change: Callable[[bool], None]
+    ) -> None:
         self._cluster = cluster
         self._clock = clock
         self._on_change = on_change
@@ -115,7 +117,10 @@ class Leadership:
         if leads != self._led:
             self._led = leads
             logger.info(
-                "%s %s (epoch %d)", self.election.identity, "leads" if leads else "does not lead any more", self.election.epoch
+                "%s %s (epoch %d)",
+                self.election.identity,
+                "leads" if leads else "does not lead any more",
+                self.election.epoch,
             )
             self._on_change(leads)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from ringfence import metrics
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
+from ringfence.api.v1alpha1.hacluster import HAClusterSpec
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller import records
@@ -119,7 +120,12 @@ class Loop:
             return any(j.verdict is Verdict.DOWN for j in self.judgements.values())
         if self._executor is None:
             self._executor = Executor(
-                self._cluster, self._clock, self._devices, self._narrator, lambda: self._leadership.deadline, self.poke
+                self._cluster,
+                self._clock,
+                self._devices,
+                self._narrator,
+                lambda: self._leadership.deadline,
+                self.poke,
             )
             for adopted in self._adopted.values():
                 adopted.record = None
@@ -179,16 +185,18 @@ class Loop:
         for (_, name), failover in failovers.items():
             adopted = self._adopted.setdefault(name, Adopted(first_seen=now))
             status = failover.status
-            phase = (status.phase if status else None) or ""
+            phase = status.phase or ""
             if phase != adopted.phase:
                 adopted.phase, adopted.phase_since = phase, now
-            if status and status.proofs and adopted.proofs_seen == NEVER:
+            if status.proofs and adopted.proofs_seen == NEVER:
                 adopted.proofs_seen = now
             if failover.spec.confirm is not None and adopted.confirmed_seen == NEVER:
                 adopted.confirmed_seen = now
             if phase in ENDED:
                 self._ended_at.setdefault(failover.spec.node, now)
-        for name in [n for n in self._adopted if ("", n) not in failovers and self._adopted[n].record is None]:
+        for name in [
+            n for n in self._adopted if ("", n) not in failovers and self._adopted[n].record is None
+        ]:
             del self._adopted[name]
 
     def _record(self, name: str, failover: Failover) -> Adopted:
@@ -210,7 +218,7 @@ class Loop:
         return {
             name: failover
             for (_, name), failover in self._world.own.all(Failover).items()
-            if not (failover.status and failover.status.phase in ENDED)
+            if failover.status.phase not in ENDED
         }
 
     async def _open(self, now: float) -> None:
@@ -218,7 +226,9 @@ class Loop:
         assert self._executor is not None
         covered = {f.spec.node for f in self._open_failovers().values()}
         covered |= {
-            a.record.boot.node for a in self._adopted.values() if a.record is not None and a.record.phase not in ENDED
+            a.record.boot.node
+            for a in self._adopted.values()
+            if a.record is not None and a.record.phase not in ENDED
         }
         for node, judgement in list(self.judgements.items()):
             boot = self._witness.boot(node)
@@ -233,7 +243,9 @@ class Loop:
             name = f"{node}-{boot.boot_id[:8]}-{self._suffix()}"
             record = machine.open_failover(name, boot, doubted, look, evidence.ring.voters)
             record, raw = await self._executor.create(record)
-            self._adopted[name] = Adopted(first_seen=now, record=record, raw=raw, phase=record.phase, phase_since=now)
+            self._adopted[name] = Adopted(
+                first_seen=now, record=record, raw=raw, phase=record.phase, phase_since=now
+            )
             self._world.own.seen("failovers", raw)
             self._narrator.phase(record, raw["metadata"]["uid"])
 
@@ -287,17 +299,23 @@ class Loop:
 
     def _look(self, boot: Boot, adopted: Adopted | None, now: float) -> Look:
         node = self._world.nodes.store.get(("", boot.node))
-        judgement = self.judgements.get(boot.node, Judgement(Verdict.SUSPECT, f"nothing is known of {boot.node}"))
+        judgement = self.judgements.get(
+            boot.node, Judgement(Verdict.SUSPECT, f"nothing is known of {boot.node}")
+        )
         current = self._witness.boot(boot.node)
         same_node = current is not None and current.node_uid == boot.node_uid
         life = self._witness.life(boot.node)
         same_boot = same_node and current == boot
-        down_since = self._witness.down(boot.node, judgement.verdict is Verdict.DOWN, now) if current else NEVER
+        down_since = (
+            self._witness.down(boot.node, judgement.verdict is Verdict.DOWN, now) if current else NEVER
+        )
         zone, trouble = self.zone_of(node)
-        situation = self._situation(boot.node, zone, trouble, now)
+        situation = self._situation(boot.node, zone, trouble, now, released=self._released(adopted))
         record = adopted.record if adopted else None
         affected = self.affected(boot.node)
-        vmis = frozenset(v.vmi_uid for v in affected) | frozenset(v.vmi_uid for v in (record.vms if record else ()))
+        vmis = frozenset(v.vmi_uid for v in affected) | frozenset(
+            v.vmi_uid for v in (record.vms if record else ())
+        )
         levels = self._world.levels(zone, boot.node) if zone else ()
         return Look(
             now=now,
@@ -307,7 +325,7 @@ class Loop:
             judgement=judgement,
             limit=limits.limitation(situation),
             limit_when_found_off=limits.limitation_when_found_off(situation),
-            hold_over=down_since > NEVER and now - down_since >= self.hold,
+            hold_over=down_since > NEVER and now - down_since >= self.spec.hold_seconds,
             life_at=life.latest if same_boot else NEVER,
             life_sign=life.latest_sign(),
             node_exists=node is not None and node.uid == boot.node_uid,
@@ -322,8 +340,11 @@ class Loop:
             affected=affected,
             confirmation=self._confirmation(adopted),
             power_on=zone is not None and zone.spec.fencing.power_on == "Always",
-            power_on_due=adopted is not None and now - max(adopted.powered_on_at, adopted.phase_since) >= self._power_on_wait(record),
-            retry_due=adopted is not None and record is not None and now - adopted.phase_since >= _backoff(record.ladder_pass),
+            power_on_due=adopted is not None
+            and now - max(adopted.powered_on_at, adopted.phase_since) >= self._power_on_wait(record),
+            retry_due=adopted is not None
+            and record is not None
+            and now - adopted.phase_since >= _backoff(record.ladder_pass),
         )
 
     @staticmethod
@@ -336,9 +357,9 @@ class Loop:
         return self._leadership.election.holder
 
     @property
-    def hold(self) -> float:
+    def spec(self) -> HAClusterSpec:
         cluster = self._world.own.cluster
-        return cluster.spec.hold_seconds if cluster else timing.HOLD
+        return cluster.spec if cluster else HAClusterSpec()
 
     @property
     def mode(self) -> Mode:
@@ -351,25 +372,45 @@ class Loop:
             return None, None
         zones = self._world.zones_of(node)
         if len(zones) > 1:
-            return None, f"{node.name} is in more than one HAZone: {', '.join(z.metadata.name for z in zones)}"
+            return (
+                None,
+                f"{node.name} is in more than one HAZone: {', '.join(z.metadata.name for z in zones)}",
+            )
         return (zones[0], None) if zones else (None, None)
 
-    def _situation(self, node: str, zone: HAZone | None, trouble: str | None, now: float) -> limits.Situation:
+    def _situation(
+        self, node: str, zone: HAZone | None, trouble: str | None, now: float, *, released: bool
+    ) -> limits.Situation:
         members = {n.name for n in self._world.nodes_of(zone)} if zone else set()
-        roster = frozenset(m.name for m in self._witness.roster.members) if self._witness.roster else frozenset()
+        roster = (
+            frozenset(m.name for m in self._witness.roster.members) if self._witness.roster else frozenset()
+        )
         open_records = [a.record for a in self._adopted.values() if a.record and a.record.phase not in ENDED]
         proved = frozenset(r.boot.node for r in open_records if r.phase in PROVED)
-        in_flight = frozenset(r.boot.node for r in open_records if r.phase not in PROVED and r.boot.node != node)
-        down = {n for n, j in self.judgements.items() if j.verdict is Verdict.DOWN} | {r.boot.node for r in open_records}
+        in_flight = frozenset(
+            r.boot.node for r in open_records if r.phase not in PROVED and r.boot.node != node
+        )
+        window = self.spec.storm_window_seconds
+        lately = {
+            r.boot.node
+            for r in open_records
+            if self._clock.wall() - r.started_wall <= window or r.phase not in PROVED
+        }
+        down = {
+            n for n, j in self.judgements.items() if j.verdict is Verdict.DOWN and n not in proved
+        } | lately
         return limits.Situation(
             node=node,
             mode=self.mode,
             zone=zone.metadata.name if zone else None,
             zone_trouble=trouble,
-            protected_vms=len(self.affected(node)) or int(any(r.boot.node == node and r.vms for r in open_records)),
+            protected_vms=len(self.affected(node))
+            or int(any(r.boot.node == node and r.vms for r in open_records)),
             alive=self._witness.alive(now),
             electorate=roster - (proved - {node}),
             zone_size=len(members),
+            storm_fraction=self.spec.storm_fraction,
+            storm_released=released,
             down_in_zone=frozenset(down & members),
             in_flight_elsewhere=in_flight,
             leader_node=self._own_node,
@@ -389,7 +430,7 @@ class Loop:
             vm, vmi = self._world.vms.store.get(key), self._world.vmis.store.get(key)
             if vm is None or vm.run_strategy == "Halted":
                 continue
-            last = pvm.status.node if pvm.status else None
+            last = pvm.status.node
             if vmi is None or vmi.phase in ("Succeeded", ""):
                 continue
             here = vmi.node == node and vmi.phase in ("Running", "Scheduled", "Unknown")
@@ -442,10 +483,18 @@ class Loop:
             and vmi.phase == "Running"
         )
 
+    def _released(self, adopted: Adopted | None) -> bool:
+        failover = self._failover_of(adopted)
+        return failover is not None and failover.spec.release is not None
+
+    def _failover_of(self, adopted: Adopted | None) -> Failover | None:
+        name = adopted.raw.get("metadata", {}).get("name", "") if adopted else ""
+        return self._world.own.all(Failover).get(("", name))
+
     def _confirmation(self, adopted: Adopted | None) -> Confirmation | None:
         if adopted is None:
             return None
-        failover = self._world.own.all(Failover).get(("", adopted.raw.get("metadata", {}).get("name", "")))
+        failover = self._failover_of(adopted)
         if failover is None or failover.spec.confirm is None:
             return None
         confirm = failover.spec.confirm

@@ -12,7 +12,9 @@ from ringfence.ports import Cluster, ObjectRef
 
 logger = logging.getLogger(__name__)
 
-_WARNING = frozenset({Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAITING_CONFIRMATION, Phase.RECOVERING})
+_WARNING = frozenset(
+    {Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAITING_CONFIRMATION, Phase.RECOVERING}
+)
 
 
 class Narrator:

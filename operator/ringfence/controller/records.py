@@ -42,7 +42,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
                 "voter": v.voter,
                 "vote": v.vote.value,
                 "signature": base64.b64encode(v.signature).decode(),
-                "round": v.round_id.hex(),
+                "round": base64.b64encode(v.round_id).decode(),
                 "rosterEpoch": v.roster_epoch,
             }
             for v in record.votes
@@ -66,7 +66,9 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
         "powerOnTries": record.power_on_tries,
         "leader": record.leader,
         "epoch": record.epoch,
-        "history": [{"at": stamp(m.wall), "phase": m.phase.value, "sentence": m.sentence[:1024]} for m in record.story],
+        "history": [
+            {"at": stamp(m.wall), "phase": m.phase.value, "sentence": m.sentence[:1024]} for m in record.story
+        ],
         "timings": dict(record.timings),
         "conditions": conditions,
     }
@@ -91,7 +93,9 @@ def conditions_of(record: Record, before: list[Json], wall: float) -> list[Json]
                 "status": text,
                 "reason": reason,
                 "message": record.sentence[:1024],
-                "lastTransitionTime": known["lastTransitionTime"] if known and same else stamp(wall)[:19] + "Z",
+                "lastTransitionTime": known["lastTransitionTime"]
+                if known and same
+                else stamp(wall)[:19] + "Z",
             }
         )
     return result
@@ -148,7 +152,7 @@ def record_of(failover: Failover, first_seen: float, proofs_seen: float) -> Reco
         proofs_seen: when it first saw the object with proofs; less a second for the write's own way.
     """
     status = failover.status
-    if status is None or status.phase is None:
+    if status.phase is None:
         return None
     boot = Boot(failover.spec.node, failover.spec.node_uid, failover.spec.boot_id)
     started = parse(status.started_at) if status.started_at else 0.0
@@ -160,7 +164,7 @@ def record_of(failover: Failover, first_seen: float, proofs_seen: float) -> Reco
         doubted_wall=parse(status.doubted_at) if status.doubted_at else started,
         started_wall=started,
         verdict_sentence=(status.verdict.sentence if status.verdict else "") or "",
-        voters=tuple(status.verdict.voters or ()) if status.verdict else (),
+        voters=tuple(status.verdict.voters) if status.verdict else (),
         held_reason=status.held_reason or "",
         ladder_pass=status.ladder_pass or 0,
         orders=tuple(
@@ -202,8 +206,12 @@ def record_of(failover: Failover, first_seen: float, proofs_seen: float) -> Reco
 def _proof_of(proof: FailoverProof, boot: Boot, seen_at: float) -> FencingProof:
     match proof.kind:
         case "PoweredOff":
-            return PoweredOff(boot, proof.device or "", PowerOffHow(proof.variant), seen_at, proof.detail or "")
+            return PoweredOff(
+                boot, proof.device or "", PowerOffHow(proof.variant), seen_at, proof.detail or ""
+            )
         case "Rebooted":
             return Rebooted(boot, proof.new_boot_id or "", seen_at, proof.detail or "")
         case _:
-            return AdminConfirmed(boot, proof.seen_by or "", proof.statement or "", seen_at, proof.detail or "")
+            return AdminConfirmed(
+                boot, proof.seen_by or "", proof.statement or "", seen_at, proof.detail or ""
+            )

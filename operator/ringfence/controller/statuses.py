@@ -97,7 +97,9 @@ class Statuses:
         for (_, name), zone in self._world.own.all(HAZone).items():
             nodes = sorted(n.name for n in self._world.nodes_of(zone))
             missing_nodes = sorted(set(zone.spec.nodes.names) - set(nodes))
-            missing = sorted({d for level in zone.spec.fencing.levels for d in level.devices if ("", d) not in devices})
+            missing = sorted(
+                {d for level in zone.spec.fencing.levels for d in level.devices if ("", d) not in devices}
+            )
             doubled = sorted(n for n in nodes if len(claimed.get(n, [])) > 1)
             bare = sorted(n for n in nodes if not any(self._world.levels(zone, n)))
             ok, reason, message = True, "Ready", f"{len(nodes)} nodes, each with a fence device"
@@ -140,7 +142,7 @@ class Statuses:
             message = "; ".join(text for _, text in bad) or f"answers for {', '.join(device.spec.nodes)}"
             if manual:
                 message = "a person confirms: ringfence fence confirm"
-            extra: Json = {"nodes": rows}
+            extra: Json = {"powerState": rows}
             before = self._world.own.raw("fencedevices", ("", name)) or {}
             if ok and _condition(before, "Ready").get("status") != "True":
                 extra["provedAt"] = stamp(self._clock.wall())
@@ -176,7 +178,9 @@ class Statuses:
         devices = []
         for device in {d for level in levels for d in level}:
             proof = self._devices.proof(device, node)
-            devices.append((device, None if proof and proof.ok else (proof.message if proof else "not looked at yet")))
+            devices.append(
+                (device, None if proof and proof.ok else (proof.message if proof else "not looked at yet"))
+            )
         others = [
             n
             for n in self._world.nodes.store.values()
@@ -248,7 +252,9 @@ class Statuses:
             "reason": reason,
             "message": message[:1024],
             "observedGeneration": generation,
-            "lastTransitionTime": stamp(self._clock.wall())[:19] + "Z" if moved else old["lastTransitionTime"],
+            "lastTransitionTime": stamp(self._clock.wall())[:19] + "Z"
+            if moved
+            else old["lastTransitionTime"],
         }
         others = [c for c in before.get("conditions", []) if c.get("type") != condition]
         try:

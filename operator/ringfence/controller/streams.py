@@ -26,7 +26,14 @@ PASS_OVER = 10.0
 
 class Streams:
     def __init__(
-        self, client: StreamClient, witness: Witness, clock: Clock, identity: str, own_node: str, port: int, poke: Callable[[], None]
+        self,
+        client: StreamClient,
+        witness: Witness,
+        clock: Clock,
+        identity: str,
+        own_node: str,
+        port: int,
+        poke: Callable[[], None],
     ) -> None:
         self._client = client
         self._witness = witness

@@ -78,7 +78,9 @@ class OwnKinds:
         try:
             self._stores[plural][key] = OWN[plural].model_validate(raw)
         except pydantic.ValidationError as error:
-            logger.error("%s %s can't be read, it is left out: %s", plural, "/".join(filter(None, key)), error)
+            logger.error(
+                "%s %s can't be read, it is left out: %s", plural, "/".join(filter(None, key)), error
+            )
             self._stores[plural].pop(key, None)
         self._on_change(plural, key)
 
@@ -124,12 +126,24 @@ class World:
         self._poke = poke
         self.namespace = namespace
         self.own = OwnKinds(lambda _plural, _key: poke())
-        self.nodes = Reflector(api, kinds.NODE, NodeObject.from_raw, jitter=jitter, on_change=self._node_changed)
+        self.nodes = Reflector(
+            api, kinds.NODE, NodeObject.from_raw, jitter=jitter, on_change=self._node_changed
+        )
         self.node_leases = Reflector(
-            api, kinds.LEASE, LeaseObject.from_raw, jitter=jitter, namespace="kube-node-lease", on_change=self._kubelet_lease
+            api,
+            kinds.LEASE,
+            LeaseObject.from_raw,
+            jitter=jitter,
+            namespace="kube-node-lease",
+            on_change=self._kubelet_lease,
         )
         self.agent_leases = Reflector(
-            api, kinds.LEASE, LeaseObject.from_raw, jitter=jitter, namespace=namespace, on_change=self._agent_lease
+            api,
+            kinds.LEASE,
+            LeaseObject.from_raw,
+            jitter=jitter,
+            namespace=namespace,
+            on_change=self._agent_lease,
         )
         self.pods = Reflector(api, kinds.POD, PodObject.from_raw, jitter=jitter, on_change=self._other)
         self.vms = Reflector(api, kinds.VM, VmObject.from_raw, jitter=jitter, on_change=self._other)
@@ -191,10 +205,7 @@ class World:
 
     def zones_of(self, node: NodeObject) -> list[HAZone]:
         """The enabled zones that claim the node: one is right, none or more are a condition."""
-        found = []
-        for zone in self.own.all(HAZone).values():
-            if zone.spec.enabled and _claims(zone, node):
-                found.append(zone)
+        found = [z for z in self.own.all(HAZone).values() if z.spec.enabled and _claims(z, node)]
         return sorted(found, key=lambda z: z.metadata.name)
 
     def nodes_of(self, zone: HAZone) -> list[NodeObject]:

@@ -52,11 +52,15 @@ class Protection:
 def assess(facts: VmFacts) -> Protection:
     """The VM's condition ``Protected``: True, or False with the first reason that stands in the way."""
     if not facts.exists:
-        return Protection(False, "VMNotFound", f"there is no VirtualMachine {facts.vm}; name one in spec.vm.name")
+        return Protection(
+            False, "VMNotFound", f"there is no VirtualMachine {facts.vm}; name one in spec.vm.name"
+        )
     if not facts.wants_restart:
         return Protection(False, "Ignored", "spec.onNodeFailure is Ignore: the VM is left alone")
     if facts.mode is not Mode.ACTIVE:
-        return Protection(False, "Cluster" + facts.mode.value, f"HACluster mode is {facts.mode}: nothing is fenced")
+        return Protection(
+            False, "Cluster" + facts.mode.value, f"HACluster mode is {facts.mode}: nothing is fenced"
+        )
     if facts.run_strategy not in RESTARTABLE:
         return Protection(
             False,
@@ -64,24 +68,32 @@ def assess(facts: VmFacts) -> Protection:
             f"the VM's run strategy is {facts.run_strategy or 'not set'}: KubeVirt would not restart it",
         )
     if facts.host_devices:
-        return Protection(False, "HostDevicePinned", "the VM uses devices of its host and can't run elsewhere")
+        return Protection(
+            False, "HostDevicePinned", "the VM uses devices of its host and can't run elsewhere"
+        )
     if (trouble := _volume_trouble(facts)) is not None:
         return Protection(False, "VolumeNotShared", trouble)
     if not facts.running:
         return Protection(False, "NotRunning", "the VM does not run now: there is nothing to protect yet")
     if facts.zone is None:
         return Protection(
-            False, "NodeNotInZone", facts.zone_trouble or f"node {facts.node} is in no enabled HAZone; add it to spec.nodes of one"
+            False,
+            "NodeNotInZone",
+            facts.zone_trouble or f"node {facts.node} is in no enabled HAZone; add it to spec.nodes of one",
         )
     if not facts.devices:
         return Protection(
-            False, "NoFenceDevice", f"no FenceDevice of zone {facts.zone} reaches node {facts.node}: after its death a person must confirm"
+            False,
+            "NoFenceDevice",
+            f"no FenceDevice of zone {facts.zone} reaches node {facts.node}: after its death a person must confirm",
         )
     if unproved := [f"{name}: {why}" for name, why in facts.devices if why is not None]:
         return Protection(False, "FenceDeviceUnproved", "; ".join(unproved))
     if facts.healthy_others == 0:
         return Protection(False, "NoCapacity", f"no other node is ready to take the VM if {facts.node} dies")
-    return Protection(True, "Ready", f"if {facts.node} dies, {facts.vm} is restarted on another node after the fence")
+    return Protection(
+        True, "Ready", f"if {facts.node} dies, {facts.vm} is restarted on another node after the fence"
+    )
 
 
 def _volume_trouble(facts: VmFacts) -> str | None:

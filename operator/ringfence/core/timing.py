@@ -35,7 +35,6 @@ SETTLE = 3.0
 """A controller that has just started judges nobody for so long after its caches and streams are up."""
 
 # --- hold and fence -----------------------------------------------------------------------------------------
-HOLD = 2.0
 READ_SPACING = 0.3
 """``off`` must be read twice, this far apart."""
 READ_FRESH = 5.0
@@ -59,7 +58,3 @@ STUCK_AFTER = 3.0
 """A VMI that fails on the old QEMU's image lock for so long is deleted, once the proof stands (KUBEVIRT §7)."""
 COMMAND_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pauses before a failed command is tried again."""
-
-# --- restraint ----------------------------------------------------------------------------------------------
-STORM_WINDOW = 600.0
-STORM_FRACTION = 0.4

@@ -30,6 +30,9 @@ class Situation:
     electorate: frozenset[str]
     """Roster members that count: without those with a standing proof, in maintenance, left."""
     zone_size: int
+    storm_fraction: float
+    storm_released: bool
+    """A person has given leave to go on against the storm limit, by name."""
     down_in_zone: frozenset[str]
     """Nodes of the zone that are Down now, in flight, or not yet back within the storm window; this one included."""
     in_flight_elsewhere: frozenset[str]
@@ -96,9 +99,9 @@ def minority(s: Situation) -> str | None:
 
 def storm(s: Situation) -> str | None:
     """At most max(1, 40 %) of a zone's nodes may be down, in flight or not yet back within the window."""
-    most = max(1, math.floor(timing.STORM_FRACTION * s.zone_size))
+    most = max(1, math.floor(s.storm_fraction * s.zone_size))
     # Exactly half has its own rule, one at a time, in `minority`.
-    if len(s.down_in_zone) <= most or s.zone_size <= 2:
+    if s.storm_released or len(s.down_in_zone) <= most or s.zone_size <= 2:
         return None
     return f"too many nodes of zone {s.zone} are down at once: {', '.join(sorted(s.down_in_zone))} (at most {most} of {s.zone_size})"
 
