@@ -1,0 +1,324 @@
+"""`Failover`: one incident of one boot of one node; the record that people read and the state that the machine resumes.
+
+Everything here is stored *before* the act it leads to, so a new leader goes on where the old one fell.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from ringfence.api.v1alpha1.conditions import Conditioned
+from ringfence.api.v1alpha1.meta import (
+    AGE,
+    UID,
+    Column,
+    Model,
+    Name,
+    Names,
+    ObjectName,
+    Resource,
+    Rule,
+    Sentence,
+    Time,
+    required_by_rule,
+    rules,
+)
+from ringfence.core.model import Verdict, Vote
+
+
+class Phase(StrEnum):
+    """Where the incident stands, for people; conditions are for programs."""
+
+    HOLDING = "Holding"
+    HELD = "Held"
+    FENCING = "Fencing"
+    AWAITING_CONFIRMATION = "AwaitingConfirmation"
+    RECOVERING = "Recovering"
+    RECOVERED = "Recovered"
+    CLOSED = "Closed"
+    WITHDRAWN = "Withdrawn"
+
+
+class ProofKind(StrEnum):
+    """How it is known that one boot of a node can no longer write."""
+
+    POWERED_OFF = "PoweredOff"
+    REBOOTED = "Rebooted"
+    SELF_FENCED = "SelfFenced"
+    STORAGE_CUT = "StorageCut"
+    ADMIN_CONFIRMED = "AdminConfirmed"
+
+
+class VMState(StrEnum):
+    """How far one VM has come."""
+
+    PENDING = "Pending"
+    RELEASED = "Released"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    STUCK = "Stuck"
+    LEFT = "Left"
+    REFUSED = "Refused"
+
+
+def _immutable(field: str) -> dict[str, object]:
+    return rules(
+        Rule(
+            "self == oldSelf",
+            f"spec.{field} can't be changed: a Failover is about one boot of one node; set it back to what it was",
+            reason="FieldValueForbidden",
+        )
+    )
+
+
+class Confirmation(Model):
+    """A person's word that the node is off."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.statement) && self.statement.trim() != ''",
+                "spec.confirm.statement must be given: say how you know that the node is off",
+                ".statement",
+                "FieldValueRequired",
+            ),
+            Rule(
+                "has(self.confirmedBy) && self.confirmedBy != ''",
+                "spec.confirm.confirmedBy must be given: say your own user name, as `kubectl auth whoami` prints it",
+                ".confirmedBy",
+                "FieldValueRequired",
+            ),
+        )
+    )
+
+    statement: Annotated[str, Field(min_length=1, max_length=1024, json_schema_extra=required_by_rule())]
+    """How that person knows: "pulled both power cords of rack 4 slot 7"."""
+    confirmed_by: Annotated[str, Field(min_length=1, max_length=512, json_schema_extra=required_by_rule())]
+    """That person's user name; the API server accepts no other than the one who asks."""
+
+
+class Release(Model):
+    """A person's leave to go on against a limit."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.by) && self.by != ''",
+                "spec.release.by must be given: say your own user name, as `kubectl auth whoami` prints it",
+                ".by",
+                "FieldValueRequired",
+            ),
+            Rule(
+                "has(self.reason) && self.reason.trim() != ''",
+                "spec.release.reason must be given: say why the limit need not hold now",
+                ".reason",
+                "FieldValueRequired",
+            ),
+        )
+    )
+
+    by: Annotated[str, Field(min_length=1, max_length=512, json_schema_extra=required_by_rule())]
+    """That person's user name; the API server accepts no other than the one who asks."""
+    reason: Annotated[str, Field(min_length=1, max_length=1024, json_schema_extra=required_by_rule())]
+    """Why the limit need not hold now."""
+
+
+class FailoverSpec(Model):
+    """What the incident is about, written once by the controller; and what people add to it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(oldSelf.confirm) || (has(self.confirm) && self.confirm == oldSelf.confirm)",
+                "spec.confirm can be set once only: recovery may already stand on it; leave it as it is",
+                ".confirm",
+                "FieldValueForbidden",
+            )
+        )
+    )
+
+    node: Annotated[ObjectName, Field(json_schema_extra=_immutable("node"))]
+    """The node that the incident is about."""
+    node_uid: Annotated[UID, Field(min_length=1, json_schema_extra=_immutable("nodeUID"))]
+    """The UID of its Node object."""
+    boot_id: Annotated[UID, Field(min_length=1, json_schema_extra=_immutable("bootID"))]
+    """The boot of it that is in doubt; a later boot is another incident."""
+    confirm: Confirmation | None = None
+    """A person's word that the node is off. It counts as a proof."""
+    release: Release | None = None
+    """A person's leave to go on against the limit that `status.heldReason` names."""
+
+
+class FailoverVerdict(Model):
+    """What the evidence came to."""
+
+    state: Verdict
+    """The verdict."""
+    sentence: Sentence = ""
+    """The verdict and what it rests on, in one sentence."""
+    at: Time | None = None
+    """When it was reached."""
+    voters: Annotated[list[Name], Field(max_length=64)] = Field(default_factory=list)
+    """The nodes whose votes it rests on."""
+
+
+class FailoverVote(Model):
+    """One signed vote, kept so that anyone with the roster can check it again."""
+
+    voter: Name
+    """The node that voted."""
+    vote: Vote
+    """What it found."""
+    round: Annotated[str | None, Field(max_length=128)] = None
+    """The corroboration round, base64; a vote is worth nothing in another."""
+    roster_epoch: Annotated[int | None, Field(ge=0, json_schema_extra={"format": "int64"})] = None
+    """The roster that it was cast under."""
+    signature: Annotated[str | None, Field(max_length=128)] = None
+    """Its Ed25519 signature, base64."""
+
+
+class CoveredPod(Model):
+    """A pod that a proof covers: known to be on the node when the proof was made."""
+
+    namespace: Name
+    """The pod's namespace."""
+    name: Name
+    """The pod's name."""
+    uid: UID
+    """The pod's UID. Only this pod may be deleted by force under the proof, not its successor."""
+
+
+class FailoverProof(Model):
+    """Why it is known that this boot of the node can no longer write."""
+
+    kind: ProofKind
+    """What was seen: the node read as off (`PoweredOff`), a later boot (`Rebooted`), ..."""
+    variant: Literal["ordered", "found", ""] = ""
+    """For `PoweredOff`: whether it was read after our order, or found off without one."""
+    device: Name | None = None
+    """The FenceDevice that saw it."""
+    node: Name | None = None
+    """The node that was proved off."""
+    node_uid: UID | None = None
+    """The UID of its Node object."""
+    boot_id: UID | None = None
+    """The boot that is over."""
+    seen_at: Time | None = None
+    """When it was seen."""
+    seen_by: Annotated[str | None, Field(max_length=512)] = None
+    """Who saw it: a controller pod or a person."""
+    statement: Annotated[str | None, Field(max_length=1024)] = None
+    """For `AdminConfirmed`: that person's own words."""
+    detail: Sentence | None = None
+    """What exactly was read."""
+    pods: Annotated[list[CoveredPod], Field(max_length=1024)] = Field(default_factory=list)
+    """The pods that the proof covers; no other may be deleted by force under it."""
+    void: bool = False
+    """Whether a later sign of life has made it worthless."""
+    void_reason: Sentence | None = None
+    """Which sign that was."""
+
+
+class FenceOrder(Model):
+    """One order to a fence device, stored before it was sent."""
+
+    device: Name
+    """The FenceDevice."""
+    action: Literal["off", "on"]
+    """What was ordered."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """The how-manieth order of this kind to this device in this incident."""
+    sent_at: Time | None = None
+    """When it was sent; empty until then."""
+    effective_until: Time | None = None
+    """Until when it may still take effect; before that nobody orders the opposite."""
+    outcome: Sentence | None = None
+    """What the device answered. An answer is not a proof."""
+
+
+class FailoverVM(Model):
+    """One VM of the node, and how far it has come."""
+
+    namespace: Name
+    """The VM's namespace."""
+    name: Name
+    """The VM's name."""
+    vmi_uid: UID | None = None
+    """The UID of the instance that was on the lost node."""
+    pod_uid: UID | None = None
+    """The UID of its launcher pod there."""
+    state: VMState = VMState.PENDING
+    """How far it has come."""
+    new_node: Name | None = None
+    """Where it runs now."""
+    message: Sentence | None = None
+    """Why it stands where it stands."""
+    released_at: Time | None = None
+    """When its old pod was gone."""
+    running_at: Time | None = None
+    """When it was seen running elsewhere."""
+
+
+class FailoverStatus(Conditioned):
+    """The incident: evidence, proof, orders, VMs. Written by the controller's account alone."""
+
+    phase: Phase | None = None
+    """Where the incident stands."""
+    sentence: Sentence | None = None
+    """The incident in one sentence, the same as in the log and the Event."""
+    started_at: Time | None = None
+    """When the doubt began."""
+    verdict: FailoverVerdict | None = None
+    """What the evidence came to."""
+    votes: Annotated[list[FailoverVote], Field(max_length=64)] = Field(default_factory=list)
+    """The signed votes that the verdict rests on."""
+    held_reason: Sentence | None = None
+    """The limit that keeps the incident from going on."""
+    hold_until: Time | None = None
+    """When the hold ends and the first order may go out."""
+    proofs: Annotated[list[FailoverProof], Field(max_length=16)] = Field(default_factory=list)
+    """Why it is known that the node can no longer write; void ones stay on record."""
+    orders: Annotated[list[FenceOrder], Field(max_length=128)] = Field(default_factory=list)
+    """The orders to fence devices, each stored before it was sent."""
+    taint_stored_at: Time | None = None
+    """When the taint `ringfence.io/suspect` was seen on the node."""
+    out_of_service_stored_at: Time | None = None
+    """When the out-of-service taint was seen on the node; signs of a later boot are compared with it."""
+    vms: Annotated[list[FailoverVM], Field(max_length=1024)] = Field(default_factory=list)
+    """The node's VMs."""
+    timings: Annotated[dict[str, float], Field(max_length=64)] = Field(default_factory=dict)
+    """Seconds from the first doubt to each step."""
+    leader: Name | None = None
+    """The controller pod that last wrote this."""
+    epoch: Annotated[int | None, Field(ge=0, json_schema_extra={"format": "int64"})] = None
+    """The leadership under which it was written; an older one may not write any more."""
+    new_boot_id: UID | None = None
+    """The boot that the node came back with."""
+
+
+class Failover(Resource):
+    """One incident of one boot of one node: why it was found down, how it was proved off, where its VMs run now."""
+
+    names: ClassVar[Names] = Names(
+        kind="Failover",
+        plural="failovers",
+        short="fo",
+        columns=(
+            Column("Node", ".spec.node"),
+            Column("Phase", ".status.phase"),
+            Column("Proof", ".status.proofs[?(@.void==false)].kind"),
+            Column("Sentence", ".status.sentence"),
+            Column("Boot", ".spec.bootID", wide=True),
+            Column("VMs", ".status.vms[*].state", wide=True),
+            AGE,
+        ),
+    )
+
+    kind: str = "Failover"
+    spec: FailoverSpec
+    """What the incident is about, and what people add to it."""
+    status: FailoverStatus = Field(default_factory=FailoverStatus)
+    """The incident itself, as the controller stores it."""

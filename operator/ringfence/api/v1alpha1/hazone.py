@@ -1,0 +1,226 @@
+"""`HAZone`: a failure zone, its nodes, and how a node of it is proved off."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from ringfence.api.v1alpha1.conditions import Conditioned
+from ringfence.api.v1alpha1.meta import (
+    AGE,
+    Column,
+    Model,
+    Name,
+    Names,
+    ObjectName,
+    Resource,
+    Rule,
+    as_set,
+    required_by_rule,
+    rules,
+    within,
+)
+
+WATCHDOG_MARGIN_SECONDS = 5.0
+WATCHDOG_DRIFT = 0.001
+"""Two clocks of a cluster may run apart by one part in a thousand."""
+
+
+def self_fence_seconds(isolation_seconds: float, timeout_seconds: float) -> float:
+    """The longest that a cut-off node may live, seen from the clock of another: W(self-fence) + margin.
+
+    Seconds. Assuming the node dead is safe only *after* this time (DESIGN §3, the inequality).
+    """
+    return (isolation_seconds + timeout_seconds) * (1 + WATCHDOG_DRIFT) + WATCHDOG_MARGIN_SECONDS
+
+
+class SelectorRequirement(Model):
+    """One demand on a label."""
+
+    key: Annotated[str, Field(min_length=1, max_length=316)]
+    """The label."""
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    """How the label is compared."""
+    values: Annotated[list[Annotated[str, Field(max_length=63)]], Field(max_length=64)] = Field(
+        default_factory=list
+    )
+    """What it is compared with: at least one for `In` and `NotIn`, none for the others."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+                "values must be given for the operators In and NotIn, and left out for Exists and DoesNotExist",
+                ".values",
+            )
+        )
+    )
+
+
+class NodeSelector(Model):
+    """Nodes by their labels; all demands must hold."""
+
+    match_labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)] = Field(
+        default_factory=dict
+    )
+    """Labels and the values that they must have."""
+    match_expressions: Annotated[list[SelectorRequirement], Field(max_length=32)] = Field(
+        default_factory=list
+    )
+    """Further demands on labels."""
+
+
+class ZoneNodes(Model):
+    """Which nodes are in the zone: those named and those selected."""
+
+    names: Annotated[list[ObjectName], Field(max_length=1024, json_schema_extra=as_set())] = Field(
+        default_factory=list
+    )
+    """Nodes by name."""
+    selector: NodeSelector | None = None
+    """Nodes by label. An empty selector selects nothing: a zone of all nodes has to be said by a label."""
+
+
+class FencingLevel(Model):
+    """Devices that must all succeed before the node counts as off by this level."""
+
+    devices: Annotated[
+        list[ObjectName],
+        Field(
+            max_length=8,
+            json_schema_extra={
+                **as_set(),
+                **rules(
+                    Rule(
+                        "size(self) > 0",
+                        "devices must name at least one FenceDevice: name one, or remove the level",
+                    )
+                ),
+            },
+        ),
+    ]
+    """FenceDevices by name. For a node only those count whose `spec.nodes` has it."""
+
+
+class ZoneWatchdog(Model):
+    """The times of self-fencing by watchdog. Where it is on, a node that is totally isolated resets itself."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.assumeSeconds) || (self.isolationSeconds + self.timeoutSeconds)"
+                f" * {1 + WATCHDOG_DRIFT} + {WATCHDOG_MARGIN_SECONDS} < self.assumeSeconds",
+                "assumeSeconds must be greater than (isolationSeconds + timeoutSeconds) * 1.001 + 5: a node must have"
+                " reset itself before another may assume it; raise assumeSeconds or lower the other two",
+                ".assumeSeconds",
+            ),
+            Rule(
+                "has(self.assumeSeconds)",
+                "assumeSeconds must be given: say how long to wait before the node counts as reset, 80 fits the defaults",
+                ".assumeSeconds",
+                "FieldValueRequired",
+            ),
+        )
+    )
+
+    isolation_seconds: Annotated[
+        float, within(1, 600, "isolationSeconds must be from 1 to 600: remove it for 10 s")
+    ] = 10.0
+    """Seconds of total isolation after which a node stops feeding its watchdog."""
+    timeout_seconds: Annotated[
+        float, within(5, 600, "timeoutSeconds must be from 5 to 600: remove it for 60 s")
+    ] = 60.0
+    """Seconds after its last feeding at which the watchdog resets the node."""
+    assume_seconds: Annotated[float, Field(json_schema_extra=required_by_rule())]
+    """Seconds after which others may assume that the node has reset itself."""
+
+    @model_validator(mode="after")
+    def _assume_after_reset(self) -> ZoneWatchdog:
+        least = self_fence_seconds(self.isolation_seconds, self.timeout_seconds)
+        if not least < self.assume_seconds:
+            raise ValueError(
+                f"assumeSeconds is {self.assume_seconds:g}, but a node may live for {least:g} s: raise it above that"
+            )
+        return self
+
+
+class ZoneFencing(Model):
+    """How a node of this zone is proved off."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(self.levels) || self.levels.all(a, a.devices.all(d, self.levels.filter(b, d in b.devices).size() == 1))",
+                "a FenceDevice may stand on one level only: remove it from the others",
+                ".levels",
+            )
+        )
+    )
+
+    levels: Annotated[list[FencingLevel], Field(max_length=8)] = Field(default_factory=list)
+    """The ladder: the first level is tried first, the next when it fails."""
+    proofs: Annotated[Literal[1, 2], Field(json_schema_extra={"type": "integer"})] = 1
+    """How many independent proofs recovery needs; 2 where a device's word alone is not trusted."""
+    power_on: Literal["Always", "Never"] = "Always"
+    """Whether a node that ringfence ordered off is ordered on again once its VMs run elsewhere."""
+    watchdog: ZoneWatchdog | None = None
+    """Self-fencing by watchdog. Total isolation then stops that node's guests: think before you say it."""
+    allow_storage_fence: bool = False
+    """Whether cutting a node from its storage counts as a proof. The old guest may answer on the network for a while."""
+
+
+class HAZoneSpec(Model):
+    """What the administrator declares."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.nodes) && (has(self.nodes.names) && size(self.nodes.names) > 0"
+                " || has(self.nodes.selector) && (has(self.nodes.selector.matchLabels) && size(self.nodes.selector.matchLabels) > 0"
+                " || has(self.nodes.selector.matchExpressions) && size(self.nodes.selector.matchExpressions) > 0))",
+                "spec.nodes must name or select the zone's nodes: fill spec.nodes.names or spec.nodes.selector",
+                ".nodes",
+            )
+        )
+    )
+
+    enabled: bool = True
+    """Whether nodes of this zone are fenced and their VMs recovered."""
+    nodes: ZoneNodes = Field(default_factory=ZoneNodes)
+    """The zone's nodes. A node belongs to at most one zone; a conflict is a condition on both."""
+    fencing: ZoneFencing = Field(default_factory=ZoneFencing, json_schema_extra={"default": {}})
+    """How a node of this zone is proved off."""
+
+
+class HAZoneStatus(Conditioned):
+    """What the controller says."""
+
+    nodes: Annotated[list[Name], Field(max_length=5000, json_schema_extra=as_set())] = Field(
+        default_factory=list
+    )
+    """The nodes that are in the zone now."""
+
+
+class HAZone(Resource):
+    """A failure zone: its nodes and how one of them is proved off."""
+
+    names: ClassVar[Names] = Names(
+        kind="HAZone",
+        plural="hazones",
+        short="haz",
+        columns=(
+            Column("Enabled", ".spec.enabled", "boolean"),
+            Column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
+            Column("Reason", ".status.conditions[?(@.type=='Ready')].reason"),
+            Column("Nodes", ".status.nodes", wide=True),
+            Column("Message", ".status.conditions[?(@.type=='Ready')].message", wide=True),
+            AGE,
+        ),
+    )
+
+    kind: str = "HAZone"
+    spec: HAZoneSpec
+    """What the administrator declares."""
+    status: HAZoneStatus = Field(default_factory=HAZoneStatus)
+    """What the controller says."""

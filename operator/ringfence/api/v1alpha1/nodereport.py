@@ -1,0 +1,66 @@
+"""`NodeReport`: what a node knows of itself, written by its own agent on change, never as a heartbeat."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from ringfence.api.v1alpha1.conditions import Conditioned
+from ringfence.api.v1alpha1.meta import AGE, UID, Column, Model, Names, Resource, Time
+
+
+class NodeWatchdog(Model):
+    """The node's watchdog as its agent holds it."""
+
+    armed: bool
+    """Whether it is armed: a node that falls silent is then reset."""
+    timeout_seconds: Annotated[float | None, Field(ge=0)] = None
+    """The time-out that the driver really took, in seconds."""
+
+
+class NodeReportStatus(Conditioned):
+    """What the agent says of its node."""
+
+    node_uid: UID | None = None
+    """The UID of the Node object."""
+    boot_id: UID | None = None
+    """The kernel's boot id: one value from power-on to power-off."""
+    public_key: Annotated[str | None, Field(max_length=64)] = None
+    """The agent's Ed25519 key for its votes, base64; pinned for this node UID and boot id."""
+    addresses: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)] = Field(
+        default_factory=list
+    )
+    """The addresses that the agent listens on."""
+    port: Annotated[int | None, Field(ge=1, le=65535)] = None
+    """The port of the ring, UDP and TCP."""
+    agent_version: Annotated[str | None, Field(max_length=64)] = None
+    """The agent's release."""
+    watchdog: NodeWatchdog | None = None
+    """The node's watchdog, where it has one."""
+    permitted: Annotated[dict[str, bool], Field(max_length=32)] = Field(default_factory=dict)
+    """What the kernel allowed the agent: `mlock`, `priority`, ... An agent without them still works, less steadily."""
+    updated_at: Time | None = None
+    """When the agent last wrote this."""
+
+
+class NodeReport(Resource):
+    """What a node knows of itself; named as the node, written by that node's agent alone."""
+
+    names: ClassVar[Names] = Names(
+        kind="NodeReport",
+        plural="nodereports",
+        short="nr",
+        columns=(
+            Column("Boot", ".status.bootID"),
+            Column("Version", ".status.agentVersion"),
+            Column("Watchdog", ".status.watchdog.armed", "boolean"),
+            Column("Updated", ".status.updatedAt", "date"),
+            Column("Addresses", ".status.addresses", wide=True),
+            AGE,
+        ),
+    )
+
+    kind: str = "NodeReport"
+    status: NodeReportStatus = Field(default_factory=NodeReportStatus)
+    """What the agent says of its node."""
