@@ -26,6 +26,7 @@ after its Lease has gone shoots nobody (DESIGN §3). ``None`` means no limit: fo
         └── DeviceMisconfigured  the administrator: certificate, address, no or several systems
 """
 
+# ruff: noqa: N818 - the names are the field's words, the tree above says that they are errors
 from __future__ import annotations
 
 import time
@@ -46,7 +47,7 @@ class PortError(Exception):
     """What a port may raise; nothing else comes out of an adapter but cancellation and plain bugs."""
 
 
-class TooLate(PortError):  # noqa: N818 - the field's word
+class TooLate(PortError):
     """The deadline for sending has passed; nothing was sent."""
 
 
@@ -58,7 +59,7 @@ class ClusterError(PortError):
         self.status = status
 
 
-class Unavailable(ClusterError):  # noqa: N818
+class Unavailable(ClusterError):
     """Transient. ``retry_after`` is the server's wish in seconds, None where it named none."""
 
     def __init__(self, sentence: str, *, status: int = 0, retry_after: float | None = None) -> None:
@@ -66,7 +67,7 @@ class Unavailable(ClusterError):  # noqa: N818
         self.retry_after = retry_after
 
 
-class Conflict(ClusterError):  # noqa: N818
+class Conflict(ClusterError):
     """The object has another resourceVersion (or UID) than the one the request was built on."""
 
 
@@ -74,11 +75,11 @@ class AlreadyExists(Conflict):
     """An object of that name is there already."""
 
 
-class NotFound(ClusterError):  # noqa: N818
+class NotFound(ClusterError):
     """No such object; or, where a UID was asked for, another object bears the name now."""
 
 
-class Refused(ClusterError):  # noqa: N818
+class Refused(ClusterError):
     """The server judged the request bad (400, 405, 422, ...); its sentence is the exception's text."""
 
 
