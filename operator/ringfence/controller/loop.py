@@ -404,8 +404,7 @@ class Loop:
             mode=self.mode,
             zone=zone.metadata.name if zone else None,
             zone_trouble=trouble,
-            protected_vms=len(self.affected(node))
-            or int(any(r.boot.node == node and r.vms for r in open_records)),
+            protected_vms=len(self.affected(node)),
             alive=self._witness.alive(now),
             electorate=roster - (proved - {node}),
             zone_size=len(members),

@@ -220,7 +220,7 @@ class ApiServer:
                 response.connection.transport.abort()
             response.close()
 
-    async def _send(  # noqa: PLR0917
+    async def _send(
         self,
         method: str,
         path: str,
