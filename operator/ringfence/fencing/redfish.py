@@ -29,6 +29,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -414,6 +415,7 @@ class _GatedConnector(aiohttp.TCPConnector):
     def __init__(self, gate: Callable[[], None], **options: Any) -> None:
         super().__init__(**options)
         self._gate = gate
+        self._transports: WeakSet[asyncio.Transport] = WeakSet()
 
     async def connect(self, *args: Any, **kwargs: Any) -> Connection:
         connection = await super().connect(*args, **kwargs)
@@ -422,7 +424,16 @@ class _GatedConnector(aiohttp.TCPConnector):
         except TooLate:
             connection.release()
             raise
+        if connection.transport is not None:
+            self._transports.add(connection.transport)
         return connection
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        await super().close(abort_ssl=abort_ssl)
+        # A connection that timed out says farewell in TLS, for which the silent other end would keep us waiting.
+        for transport in self._transports:
+            transport.abort()
+        await asyncio.sleep(0)
 
 
 def same_machine(device_uuid: str, system_uuid: str) -> bool:

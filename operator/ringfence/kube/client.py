@@ -11,6 +11,7 @@ stands, right before the bytes go out, not only at the start.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextvars import ContextVar
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
 from urllib.parse import quote, urlencode
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -108,6 +110,7 @@ class _GatedConnector(aiohttp.TCPConnector):
     def __init__(self, gate: Callable[[], None], **options: Any) -> None:
         super().__init__(**options)
         self._gate = gate
+        self._transports: WeakSet[asyncio.Transport] = WeakSet()
 
     async def connect(self, *args: Any, **kwargs: Any) -> Connection:
         connection = await super().connect(*args, **kwargs)
@@ -116,7 +119,16 @@ class _GatedConnector(aiohttp.TCPConnector):
         except TooLate:
             connection.release()
             raise
+        if connection.transport is not None:
+            self._transports.add(connection.transport)
         return connection
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        await super().close(abort_ssl=abort_ssl)
+        # A connection that timed out says farewell in TLS, for which the silent other end would keep us waiting.
+        for transport in self._transports:
+            transport.abort()
+        await asyncio.sleep(0)
 
 
 class _GatedRest(RESTClientObject):
