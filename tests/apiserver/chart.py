@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from apiserver.programs import helm
 from apiserver.server import Json, Server
 
@@ -14,10 +15,12 @@ CHART = Path(__file__).parents[2] / "charts" / "ringfence"
 NAMESPACE = "ringfence-system"
 
 
-def render(*settings: str) -> "subprocess.CompletedProcess[str]":
+def render(*settings: str) -> subprocess.CompletedProcess[str]:
     """Run `helm template` with each of ``settings`` as its ``--set`` (or ``--set-json``, where it holds JSON)."""
     words = [
-        word for each in settings for word in ("--set-json" if "=[" in each or "={" in each else "--set", each)
+        word
+        for each in settings
+        for word in ("--set-json" if "=[" in each or "={" in each else "--set", each)
     ]
     command = [str(helm()), "template", "ringfence", str(CHART), "--namespace", NAMESPACE, *words]
     return subprocess.run(command, text=True, capture_output=True, check=False, timeout=60)

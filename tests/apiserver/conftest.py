@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from apiserver.chart import NAMESPACE, rendered
 from apiserver.programs import binaries
 from apiserver.server import Server, running_server, wait_for
@@ -34,9 +35,10 @@ def governed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(ROOT / "crds"))
         server.must("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
         wait_for(
-            "the namespace of the nodes' Leases", lambda: server.call("GET", "/api/v1/namespaces/kube-node-lease").ok
+            "the namespace of the nodes' Leases",
+            lambda: server.call("GET", "/api/v1/namespaces/kube-node-lease").ok,
         )
-        server.kubectl("apply", "-f", "-", stdin=rendered())
+        server.kubectl("apply", "--server-side", "-f", "-", stdin=rendered())
         for node in ("n1", "n2"):
             server.must("POST", "/api/v1/nodes", {"metadata": {"name": node}})
         yield server

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+
 from apiserver.server import Json, Server
 
 pytestmark = pytest.mark.apiserver
@@ -126,9 +127,15 @@ REFUSED: dict[str, tuple[Json, str]] = {
         device(redfish=bmc(timeoutSeconds=600)),
         "spec.redfish.timeoutSeconds must be from 1 to 60: remove it for 5 s",
     ),
-    "manual with a BMC": (device(driver="manual"), "spec.redfish belongs to the driver redfish only: remove it"),
+    "manual with a BMC": (
+        device(driver="manual"),
+        "spec.redfish belongs to the driver redfish only: remove it",
+    ),
     "driver unknown": (device(driver="apc"), 'spec.driver: Unsupported value: "apc": supported values'),
-    "device without nodes": (device(nodes=[]), "spec.nodes must name at least one node that this device cuts"),
+    "device without nodes": (
+        device(nodes=[]),
+        "spec.nodes must name at least one node that this device cuts",
+    ),
     "device without spec.nodes": (device(nodes=None), "spec.nodes must name at least one node"),
     "device's node twice": (device(nodes=["n1", "n1"]), 'spec.nodes[1]: Duplicate value: "n1"'),
     "priority below 0": (protected(priority=-1), "spec.priority must be from 0 to 1000: remove it for 100"),

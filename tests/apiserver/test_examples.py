@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from apiserver.server import Server
 
+from apiserver.server import Server
 from ringfence.api.v1alpha1 import KINDS
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"

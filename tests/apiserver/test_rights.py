@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from apiserver.chart import NAMESPACE
 from apiserver.server import Server
 
@@ -71,7 +72,10 @@ def test_rights(governed: Server, right: tuple[str, str, str, str, str], expecte
     plural, _, rest = resource.partition("/")
     attributes = {"verb": verb, "group": group, "resource": plural, "namespace": namespace}
     attributes["subresource" if rest == "status" else "name"] = rest
-    spec = {"user": f"system:serviceaccount:{NAMESPACE}:ringfence-{account}", "resourceAttributes": attributes}
+    spec = {
+        "user": f"system:serviceaccount:{NAMESPACE}:ringfence-{account}",
+        "resourceAttributes": attributes,
+    }
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
     answer = governed.must("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
     assert answer["status"]["allowed"] is expected

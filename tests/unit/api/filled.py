@@ -11,7 +11,7 @@ _BY_NAME: dict[str, Any] = {
     "address": "https://10.0.0.9",
     "operator": "In",
     "driver": "redfish",
-    "assumeSeconds": 90.5,
+    "assumeSeconds": 9000.5,
     "insecureSkipVerify": False,
     "signature": "c2lnbmF0dXJl",
 }
