@@ -63,7 +63,7 @@ class Rule:
 
 
 REQUIRED_BY_RULE = "x-ringfence-required-by-rule"
-"""Marks a field that the model requires but whose absence a rule reports, with a better sentence than "required"."""
+"""Marks a field whose absence, emptiness or wrong form a rule of the object around it reports: with a mend in it."""
 
 
 def rules(*given: Rule) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def rules(*given: Rule) -> dict[str, Any]:
 
 
 def required_by_rule() -> dict[str, Any]:
-    """Leave it to a rule of the object around this field to say that it is missing."""
+    """Leave it to a rule of the object around this field to say that it is missing or malformed."""
     return {REQUIRED_BY_RULE: True}
 
 
