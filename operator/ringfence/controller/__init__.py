@@ -1,0 +1,1 @@
+"""The controller: observes everything in every replica, writes only as the leader."""

@@ -1,0 +1,1 @@
+"""Core decides: pure, typed, standard library only. Time and randomness come in as arguments."""

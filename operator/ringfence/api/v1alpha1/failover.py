@@ -26,20 +26,9 @@ from ringfence.api.v1alpha1.meta import (
     required_by_rule,
     rules,
 )
+from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.record import VmState
 from ringfence.core.model import Verdict, Vote
-
-
-class Phase(StrEnum):
-    """Where the incident stands, for people; conditions are for programs."""
-
-    HOLDING = "Holding"
-    HELD = "Held"
-    FENCING = "Fencing"
-    AWAITING_CONFIRMATION = "AwaitingConfirmation"
-    RECOVERING = "Recovering"
-    RECOVERED = "Recovered"
-    CLOSED = "Closed"
-    WITHDRAWN = "Withdrawn"
 
 
 class ProofKind(StrEnum):
@@ -50,18 +39,6 @@ class ProofKind(StrEnum):
     SELF_FENCED = "SelfFenced"
     STORAGE_CUT = "StorageCut"
     ADMIN_CONFIRMED = "AdminConfirmed"
-
-
-class VMState(StrEnum):
-    """How far one VM has come."""
-
-    PENDING = "Pending"
-    RELEASED = "Released"
-    STARTING = "Starting"
-    RUNNING = "Running"
-    STUCK = "Stuck"
-    LEFT = "Left"
-    REFUSED = "Refused"
 
 
 def _immutable(field: str) -> dict[str, object]:
@@ -216,10 +193,8 @@ class FailoverProof(Model):
     """What exactly was read."""
     pods: Annotated[list[CoveredPod], Field(max_length=1024)] = Field(default_factory=list)
     """The pods that the proof covers; no other may be deleted by force under it."""
-    void: bool = False
-    """Whether a later sign of life has made it worthless."""
-    void_reason: Sentence | None = None
-    """Which sign that was."""
+    new_boot_id: UID | None = None
+    """For `Rebooted`: the later boot that the node reported."""
 
 
 class FenceOrder(Model):
@@ -246,11 +221,13 @@ class FailoverVM(Model):
     """The VM's namespace."""
     name: Name
     """The VM's name."""
+    vm_uid: UID | None = None
+    """The UID of the VirtualMachine: one made anew under the same name is another VM."""
     vmi_uid: UID | None = None
     """The UID of the instance that was on the lost node."""
     pod_uid: UID | None = None
     """The UID of its launcher pod there."""
-    state: VMState = VMState.PENDING
+    state: VmState = VmState.PENDING
     """How far it has come."""
     new_node: Name | None = None
     """Where it runs now."""
@@ -262,6 +239,17 @@ class FailoverVM(Model):
     """When it was seen running elsewhere."""
 
 
+class FailoverMoment(Model):
+    """One line of the incident's story."""
+
+    at: Time
+    """When."""
+    phase: Phase
+    """The phase that was entered, or stood."""
+    sentence: Sentence
+    """What was done or refused."""
+
+
 class FailoverStatus(Conditioned):
     """The incident: evidence, proof, orders, VMs. Written by the controller's account alone."""
 
@@ -269,26 +257,30 @@ class FailoverStatus(Conditioned):
     """Where the incident stands."""
     sentence: Sentence | None = None
     """The incident in one sentence, the same as in the log and the Event."""
+    doubted_at: Time | None = None
+    """When the peers began to doubt: the zero of all timings."""
     started_at: Time | None = None
-    """When the doubt began."""
+    """When the incident was opened: the verdict stood."""
     verdict: FailoverVerdict | None = None
     """What the evidence came to."""
     votes: Annotated[list[FailoverVote], Field(max_length=64)] = Field(default_factory=list)
     """The signed votes that the verdict rests on."""
     held_reason: Sentence | None = None
     """The limit that keeps the incident from going on."""
-    hold_until: Time | None = None
-    """When the hold ends and the first order may go out."""
+    ladder_pass: Annotated[int, Field(ge=0)] = 0
+    """How often the whole ladder has been tried in vain."""
     proofs: Annotated[list[FailoverProof], Field(max_length=16)] = Field(default_factory=list)
     """Why it is known that the node can no longer write; void ones stay on record."""
     orders: Annotated[list[FenceOrder], Field(max_length=128)] = Field(default_factory=list)
     """The orders to fence devices, each stored before it was sent."""
-    taint_stored_at: Time | None = None
-    """When the taint `ringfence.io/suspect` was seen on the node."""
-    out_of_service_stored_at: Time | None = None
-    """When the out-of-service taint was seen on the node; signs of a later boot are compared with it."""
+    out_of_service_seen: bool = False
+    """Whether the out-of-service taint was seen on the node before any sign of a later boot."""
     vms: Annotated[list[FailoverVM], Field(max_length=1024)] = Field(default_factory=list)
     """The node's VMs."""
+    power_on_tries: Annotated[int, Field(ge=0)] = 0
+    """How often the node was ordered on again."""
+    history: Annotated[list[FailoverMoment], Field(max_length=64)] = Field(default_factory=list)
+    """The incident's story, oldest first."""
     timings: Annotated[dict[str, float], Field(max_length=64)] = Field(default_factory=dict)
     """Seconds from the first doubt to each step."""
     leader: Name | None = None
@@ -309,7 +301,7 @@ class Failover(Resource):
         columns=(
             Column("Node", ".spec.node"),
             Column("Phase", ".status.phase"),
-            Column("Proof", ".status.proofs[?(@.void==false)].kind"),
+            Column("Proof", ".status.proofs[0].kind"),
             Column("Sentence", ".status.sentence"),
             Column("Boot", ".spec.bootID", wide=True),
             Column("VMs", ".status.vms[*].state", wide=True),

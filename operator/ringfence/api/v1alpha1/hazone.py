@@ -16,11 +16,14 @@ from ringfence.api.v1alpha1.meta import (
     ObjectName,
     Resource,
     Rule,
+    Sentence,
+    as_map,
     as_set,
     required_by_rule,
     rules,
     within,
 )
+from ringfence.core.model import Verdict
 
 WATCHDOG_MARGIN_SECONDS = 5.0
 WATCHDOG_DRIFT = 1.001
@@ -193,6 +196,17 @@ class HAZoneSpec(Model):
     """How a node of this zone is proved off."""
 
 
+class NodeVerdict(Model):
+    """What is made of one node now."""
+
+    name: Name
+    """The node."""
+    verdict: Verdict
+    """The verdict."""
+    sentence: Sentence = ""
+    """Why."""
+
+
 class HAZoneStatus(Conditioned):
     """What the controller says."""
 
@@ -200,6 +214,10 @@ class HAZoneStatus(Conditioned):
         default_factory=list
     )
     """The nodes that are in the zone now."""
+    node_verdicts: Annotated[list[NodeVerdict], Field(max_length=5000, json_schema_extra=as_map("name"))] = (
+        Field(default_factory=list)
+    )
+    """What the leader makes of each of them."""
 
 
 class HAZone(Resource):

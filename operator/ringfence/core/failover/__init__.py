@@ -1,0 +1,1 @@
+"""From a verdict to VMs that run again: limits, the machine, recovery."""

@@ -1,0 +1,81 @@
+# One command each; `make` alone lists them. Everything runs from .venv, which is made from the lock file.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+RUNS ?= 10
+UV := uv==0.13.9
+VENV := .venv/.made
+RUN := PYTHONPATH=operator:tests .venv/bin
+PURE := $(wildcard tests/unit tests/scenarios tests/contract)
+
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
+
+.PHONY: demo
+demo: $(VENV) ## the main job: a node is cut off, its VM ticks on elsewhere (root; the first time builds for up to 30 min)
+	@$(RUN)/python -m lab demo
+
+.PHONY: test
+test: lint prepare ## everything, the lab included (root; the first time builds)
+	@$(RUN)/pytest tests
+
+.PHONY: check
+check: lint ## lint, types, import contracts, unit and scenario tests; no lab, no root, under 2 minutes
+	@$(RUN)/pytest $(PURE) -m "not lab and not apiserver"
+
+.PHONY: lint
+lint: $(VENV)
+	@$(RUN)/ruff check
+	@$(RUN)/ruff format --check
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports
+
+.PHONY: fmt
+fmt: $(VENV) ## mend what ruff can mend
+	@$(RUN)/ruff check --fix
+	@$(RUN)/ruff format
+
+.PHONY: crds
+crds: $(VENV) ## write crds/ anew from operator/ringfence/api (a unit test fails when they differ)
+	@$(RUN)/python -m ringfence.api.schema crds
+
+.PHONY: prepare
+prepare: $(VENV) ## download and build what the lab needs into its cache, and do nothing else
+	@$(RUN)/python -m lab prepare
+
+.PHONY: image
+image: $(VENV) ## build ringfence's image as a docker-archive, without a container engine (root)
+	@$(RUN)/python -m lab.image
+
+.PHONY: lab-up
+lab-up: $(VENV) ## a KubeVirt cluster on this machine to play with (root)
+	@$(RUN)/python -m lab up
+
+.PHONY: lab-down
+lab-down: $(VENV) ## take it down without a trace, also after a crash
+	@$(RUN)/python -m lab down
+
+.PHONY: lab-status
+lab-status: $(VENV) ## what runs of it
+	@$(RUN)/python -m lab status
+
+.PHONY: bench-failover
+bench-failover: prepare ## measure failovers, RUNS=10 of each fault, into bench/out/failover.json (root)
+	@$(RUN)/python bench/failover.py --runs $(RUNS)
+
+.PHONY: clean
+clean: ## remove .venv and what tools leave behind; the lab's cache stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# Debian splits venv off its Python: as root it is installed here, so that a fresh machine needs no other step.
+$(VENV): uv.lock pyproject.toml
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || (echo "make: installing python3-venv"; apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends python3-venv)
+	@test -x .venv/bin/pip || { echo "make: making .venv from uv.lock"; rm -rf .venv; $(PYTHON) -m venv .venv; }
+	@test "$$(.venv/bin/uv --version 2>/dev/null | cut -d' ' -f2)" = "$(UV:uv==%=%)" || .venv/bin/pip install --quiet $(UV)
+	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .venv/bin/uv sync --quiet --frozen --all-extras
+	@touch $@

@@ -1,0 +1,162 @@
+"""One node's story: what ringfence thinks of it, and its latest Failover as the object tells it.
+
+The record's shape belongs to the controller; here each list of it becomes one line an item, with the fields that a
+person asks for first and whatever else stands beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ringfence.cli.document import Document, instant
+from ringfence.cli.picture import FailoverRow, NodeRow, Reader, failover_row, node_rows, objects, started
+from ringfence.ports import Forbidden
+
+
+class UnknownNodeError(Exception):
+    """Neither Kubernetes nor a zone nor a Failover knows that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that happened, ``seconds`` after the incident began."""
+
+    seconds: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """What ``explain`` shows."""
+
+    node: NodeRow
+    boot_id: str
+    """The boot that the node's agent, else its kubelet, last told."""
+    devices: tuple[str, ...]
+    failover: FailoverRow | None
+    """The latest one of this node, open or closed."""
+    held: str = ""
+    """The limit that keeps it from going on."""
+    votes: tuple[str, ...] = ()
+    orders: tuple[str, ...] = ()
+    proofs: tuple[str, ...] = ()
+    vms: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+    timeline: tuple[Moment, ...] = ()
+
+
+def investigate(reader: Reader, name: str) -> Incident:
+    """Read what there is about the node. Raises UnknownNodeError, NotInstalledError, ClusterError."""
+    zones = objects(reader, "hazones")
+    devices = objects(reader, "fencedevices")
+    reports = objects(reader, "nodereports")
+    failovers = [f for f in objects(reader, "failovers") if f.text("spec", "node") == name]
+    try:
+        nodes = tuple(Document(node) for node in reader.list_nodes())
+    except Forbidden:  # zones and failovers tell enough
+        nodes = ()
+    row = next((r for r in node_rows(nodes, zones, devices, reports) if r.name == name), None)
+    if row is None and not failovers:
+        raise UnknownNodeError(f"no node {name}: neither Kubernetes nor a HAZone nor a Failover knows it")
+    report = next((r for r in reports if r.name == name), Document({}))
+    node = next((n for n in nodes if n.name == name), Document({}))
+    seen = row or NodeRow(name=name, zone="", ready="", verdict="", power="", agent="", sentence="")
+    boot = report.text("status", "bootID") or node.text("status", "nodeInfo", "bootID")
+    ways = tuple(_device(device) for device in devices if name in device.texts("spec", "nodes"))
+    if not failovers:
+        return Incident(node=seen, boot_id=boot, devices=ways, failover=None)
+    return tell(max(failovers, key=started), seen, boot, ways)
+
+
+def tell(failover: Document, node: NodeRow, boot_id: str, devices: tuple[str, ...]) -> Incident:
+    """The story of this Failover."""
+    status = failover.part("status")
+    return Incident(
+        node=node,
+        boot_id=boot_id,
+        devices=devices,
+        failover=failover_row(failover),
+        votes=_lines(status.parts("votes"), "voter", "vote"),
+        orders=_lines(status.parts("orders"), "device", "action"),
+        held=status.text("heldReason"),
+        proofs=tuple(_proof(proof) for proof in status.parts("proofs")),
+        vms=tuple(_vm(vm) for vm in status.parts("vms")),
+        conditions=tuple(_condition(c) for c in status.parts("conditions")),
+        timeline=tuple(sorted(_moments(failover), key=lambda moment: moment.seconds)),
+    )
+
+
+def _lines(items: Sequence[Document], *first: str) -> tuple[str, ...]:
+    return tuple(_line(item, *first) for item in items)
+
+
+def _line(item: Document, *first: str) -> str:
+    """The values of ``first``, then the other plain fields by name; signatures and round ids tell a person nothing."""
+    silent = {*first, "signature", "round"}
+    head = " ".join(filter(None, (item.text(name) for name in first)))
+    tail = ", ".join(f"{name} {text}" for name, text in item.leaves() if name not in silent)
+    return f"{head} ({tail})" if tail else head
+
+
+def _vm(vm: Document) -> str:
+    name = f"{vm.text('namespace')}/{vm.text('name')}"
+    to = f" on {vm.text('newNode')}" if vm.text("newNode") else ""
+    return ": ".join(filter(None, (name, f"{vm.text('state') or '?'}{to}", vm.text("message"))))
+
+
+def _proof(proof: Document) -> str:
+    how = " ".join(filter(None, (proof.text("variant"), proof.text("kind"))))
+    by = f"by {proof.text('device')}" if proof.text("device") else ""
+    seen = f"seen {proof.text('seenAt')} by {proof.text('seenBy')}" if proof.text("seenAt") else ""
+    words = ", ".join(
+        filter(None, (f"{how} {by}".strip(), seen, proof.text("detail"), proof.text("statement")))
+    )
+    if proof.at("void") is True:
+        return f"VOID ({proof.text('voidReason') or 'no reason given'}): {words}"
+    return words
+
+
+def _condition(condition: Document) -> str:
+    head = f"{condition.text('type')}={condition.text('status')} {condition.text('reason')}".rstrip()
+    return ": ".join(filter(None, (head, condition.text("message"))))
+
+
+def _device(device: Document) -> str:
+    ready = device.condition("Ready")
+    state = "proved usable" if ready.text("status") == "True" else ready.text("reason") or "not yet proved"
+    since = f" at {device.text('status', 'provedAt')}" if device.text("status", "provedAt") else ""
+    detail = f": {ready.text('message')}" if ready.text("message") else ""
+    return f"{device.name} ({device.text('spec', 'driver')}), {state}{since}{detail}"
+
+
+def _moments(failover: Document) -> Iterator[Moment]:
+    """Everything in the record that bears a time, counted from its beginning."""
+    begun = started(failover)
+    status = failover.part("status")
+
+    def at(when: datetime | None, what: str) -> Iterator[Moment]:
+        if when is not None:
+            yield Moment((when - begun).total_seconds(), what)
+
+    for name, value in status.part("timings").content.items():
+        if isinstance(value, int | float):
+            yield Moment(float(value), name)
+        else:
+            yield from at(instant(value), name)
+    for order in status.parts("orders"):
+        yield from at(order.time("sentAt"), f"order {order.text('action')} sent to {order.text('device')}")
+    for proof in status.parts("proofs"):
+        yield from at(proof.time("seenAt"), f"proof {proof.text('kind')}")
+    yield from at(status.time("verdict", "at"), f"verdict {status.text('verdict', 'state')}")
+    yield from at(status.time("holdUntil"), "end of the hold")
+    yield from at(status.time("taintStoredAt"), "suspect taint seen")
+    yield from at(status.time("outOfServiceStoredAt"), "out-of-service taint seen")
+    for vm in status.parts("vms"):
+        name = f"{vm.text('namespace')}/{vm.text('name')}"
+        yield from at(vm.time("releasedAt"), f"{name} released: its old pod is gone")
+        where = f"{name} running on {vm.text('newNode') or '?'}"
+        yield from at(vm.time("runningAt"), where)
+    for condition in status.parts("conditions"):
+        yield from at(condition.time("lastTransitionTime"), _condition(condition))

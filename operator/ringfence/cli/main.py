@@ -1,0 +1,214 @@
+"""The command line: a table of contents; each command asks, shows and ends.
+
+Exit codes, also in docs/command-line.md:
+
+====  =====================================================================================
+0     done, or shown
+1     refused: by you at the question, by ringfence (nothing waits), or by the API server
+2     the command line itself is wrong
+3     the API server can't be reached, or the kubeconfig can't be used
+4     not there: the node, the failover, or ringfence's kinds in this cluster
+5     forbidden: this user's rights don't reach
+====  =====================================================================================
+
+rich, the Kubernetes client and YAML are imported by the command that needs them, so ``--help`` and completion answer
+at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Never
+
+import typer
+
+from ringfence import __version__
+from ringfence.cli import confirmation, incident
+from ringfence.cli.picture import NotInstalledError, Reader, failover_rows, gather, objects
+from ringfence.ports import ClusterError, Forbidden, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from ringfence.cli.show import Format
+
+REFUSED, UNREACHABLE, NOT_THERE, FORBIDDEN = 1, 3, 4, 5
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the commands have around them; a test gives its own."""
+
+    connect: Callable[[str | None, str | None], Reader]
+    """By kubeconfig and context, each None for the default. Raises ClusterError."""
+    now: Callable[[], datetime]
+
+
+app = typer.Typer(
+    name="ringfence",
+    help="High availability for KubeVirt VMs: what ringfence sees, does and refuses.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+fence_app = typer.Typer(help="A person's part in fencing.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(fence_app, name="fence")
+
+Kubeconfig = Annotated[str | None, typer.Option("--kubeconfig", help="Path of the kubeconfig.")]
+Context = Annotated[str | None, typer.Option("--context", help="Context in the kubeconfig.")]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="Only protected VMs of this namespace; default: all.")
+]
+Output = Annotated[
+    str, typer.Option("--output", "-o", metavar="table|wide|json|yaml", help="Form of the output.")
+]
+
+
+@app.command()
+def status(
+    world: typer.Context,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
+    output: Output = "table",
+) -> None:
+    """Zones, nodes with their verdicts, protected VMs, open failovers."""
+    form = _format(output)
+    with _sentences():
+        picture = gather(_reader(world, kubeconfig, context), namespace)
+    from ringfence.cli import show  # noqa: PLC0415
+
+    if form in {show.Format.JSON, show.Format.YAML}:
+        typer.echo(show.as_text(picture, form))
+    else:
+        show.picture(show.console(sys.stdout), picture, _world(world).now(), wide=form is show.Format.WIDE)
+
+
+@app.command()
+def failovers(
+    world: typer.Context,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Output = "table",
+) -> None:
+    """All failovers on record, oldest first."""
+    form = _format(output)
+    with _sentences():
+        rows = failover_rows(objects(_reader(world, kubeconfig, context), "failovers"))
+    from ringfence.cli import show  # noqa: PLC0415
+
+    if form in {show.Format.JSON, show.Format.YAML}:
+        typer.echo(show.as_text(rows, form))
+    elif not rows:
+        typer.echo("no failover is on record")
+    else:
+        table = show.failovers(rows, _world(world).now(), wide=form is show.Format.WIDE)
+        show.console(sys.stdout).print(table)
+
+
+@app.command()
+def explain(
+    world: typer.Context,
+    node: Annotated[str, typer.Argument(help="Name of the node.")],
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Output = "table",
+) -> None:
+    """What happened to NODE, why, and what was refused: its verdict and its latest failover."""
+    form = _format(output)
+    with _sentences():
+        told = incident.investigate(_reader(world, kubeconfig, context), node)
+    from ringfence.cli import show  # noqa: PLC0415
+
+    if form in {show.Format.JSON, show.Format.YAML}:
+        typer.echo(show.as_text(told, form))
+    else:
+        show.incident(show.console(sys.stdout), told)
+
+
+@app.command()
+def version() -> None:
+    """The version of this command."""
+    typer.echo(f"ringfence {__version__}")
+
+
+@fence_app.command()
+def confirm(
+    world: typer.Context,
+    failover: Annotated[str, typer.Argument(help="Name of the Failover that waits.")],
+    *,
+    statement: Annotated[
+        str, typer.Option("--statement", help="How you know that the node is off; kept on record.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """State that the node of FAILOVER is off, so that its VMs may start elsewhere.
+
+    Nothing checks this statement: if the node still runs, its VMs run twice on the same disks.
+    """
+    if not statement.strip():
+        raise typer.BadParameter("say how you know that the node is off", param_hint="--statement")
+    with _sentences():
+        reader = _reader(world, kubeconfig, context)
+        asked = confirmation.prepare(reader, failover)
+        for line in asked.lines():
+            typer.echo(line)
+        if not yes and not typer.confirm("\nIs this node off, and will it stay off until you power it on?"):
+            _end("nothing was confirmed", REFUSED)
+        confirmation.give(reader, asked, statement.strip())
+    typer.echo(f"{failover}: confirmed as {asked.user}")
+
+
+def main() -> Never:
+    """The console script."""
+    sys.exit(app(obj=World(connect=_connect, now=lambda: datetime.now(UTC))))
+
+
+def _connect(kubeconfig: str | None, context: str | None) -> Reader:
+    from ringfence.kube.kubeconfig import KubeconfigReader  # noqa: PLC0415 - a second's import
+
+    return KubeconfigReader(kubeconfig, context)
+
+
+def _world(context: typer.Context) -> World:
+    world = context.obj
+    assert isinstance(world, World)
+    return world
+
+
+def _reader(context: typer.Context, kubeconfig: str | None, name: str | None) -> Reader:
+    return _world(context).connect(kubeconfig, name)
+
+
+def _format(text: str) -> Format:
+    from ringfence.cli.show import Format  # noqa: PLC0415
+
+    try:
+        return Format(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(Format)}", param_hint="--output") from None
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Every foreseen failure is one sentence on stderr and an exit code."""
+    try:
+        yield
+    except confirmation.NotAskedError as error:
+        _end(str(error), REFUSED)
+    except (NotInstalledError, incident.UnknownNodeError, NotFound) as error:
+        _end(str(error), NOT_THERE)
+    except Forbidden as error:
+        _end(str(error), FORBIDDEN)
+    except ClusterError as error:
+        unusable = isinstance(error, Unavailable) or error.status == 0
+        _end(str(error), UNREACHABLE if unusable else REFUSED)
+
+
+def _end(sentence: str, code: int) -> Never:
+    typer.echo(f"ringfence: {sentence}", err=True)
+    raise typer.Exit(code)

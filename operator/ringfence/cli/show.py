@@ -1,0 +1,218 @@
+"""How a picture looks: tables of plain columns on a terminal, the same rows as JSON or YAML for programs.
+
+Colour says nothing that the words don't; rich leaves it out for NO_COLOR and where the output is no terminal. There
+lines aren't folded either, so ``grep`` and ``awk`` see one row as one line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import TextIO
+
+import rich.console
+import rich.table
+import rich.text
+
+from ringfence.cli.document import instant
+from ringfence.cli.incident import Incident
+from ringfence.cli.picture import FailoverRow, NodeRow, Picture, ProtectedVMRow, ZoneRow
+
+PIPE_WIDTH = 10_000
+"""Columns of an output that is no terminal: nothing is folded there."""
+
+_COLOURS = {
+    "True": "green",
+    "Healthy": "green",
+    "on": "green",
+    "off": "red",
+    "False": "red",
+    "Down": "bold red",
+    "Suspect": "yellow",
+    "Unknown": "yellow",
+    "Disarmed": "bold yellow",
+    "Paused": "bold yellow",
+    "DryRun": "bold yellow",
+}
+
+
+class Format(StrEnum):
+    """What ``-o`` takes."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def console(file: TextIO) -> rich.console.Console:
+    if file.isatty():
+        return rich.console.Console(file=file, highlight=False)
+    return rich.console.Console(file=file, highlight=False, width=PIPE_WIDTH)
+
+
+def as_text(value: object, form: Format) -> str:
+    """A dataclass, or a list of them, as JSON or YAML with camelCase keys."""
+    plain = _plain(value)
+    if form is Format.JSON:
+        return json.dumps(plain, indent=2)
+    import yaml  # noqa: PLC0415 - wanted by few, and slow
+
+    return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)).rstrip()
+
+
+def picture(out: rich.console.Console, shown: Picture, now: datetime, *, wide: bool) -> None:
+    if "haclusters" in shown.unread:
+        out.print("ringfence: you may not list haclusters")
+    else:
+        leader = f", led by {shown.leader}" if shown.leader else ", nobody leads"
+        mode = rich.text.Text(shown.mode or "no HACluster named default", style=_COLOURS.get(shown.mode, ""))
+        message = f"; {shown.message}" if shown.message else ""
+        out.print(rich.text.Text.assemble("ringfence: ", mode, leader, message))
+
+    def section(title: str, source: str, table: rich.table.Table, empty: str = "none") -> None:
+        _section(out, title, table, f"you may not list {source}" if source in shown.unread else empty)
+
+    unwatched = "none: ringfence watches no node until a HAZone names its nodes"
+    section("ZONES", "hazones", _zones(shown.zones), unwatched)
+    section("NODES", "nodes", _nodes(shown.nodes, wide=wide))
+    section("PROTECTED VMS", "protectedvms", _vms(shown.vms))
+    section("OPEN FAILOVERS", "failovers", failovers(shown.failovers, now, wide=wide))
+    if shown.unread:
+        out.print(f"\nnote: not all is shown: you may not list {', '.join(shown.unread)}")
+
+
+def failovers(rows: Sequence[FailoverRow], now: datetime, *, wide: bool) -> rich.table.Table:
+    table = _table("NAME", "NODE", *(("BOOT",) if wide else ()), "PHASE", "VMS", "AGE", "SENTENCE")
+    for row in rows:
+        sentence = row.sentence
+        if row.waits:
+            sentence = f"{sentence} [waits for: ringfence fence confirm {row.name}]".strip()
+        _row(
+            table,
+            *(row.name, row.node),
+            *((row.boot_id,) if wide else ()),
+            *(row.phase, str(row.vms), age(row.started_at, now), sentence),
+        )
+    return table
+
+
+def incident(out: rich.console.Console, shown: Incident) -> None:
+    out.print(_words(f"node {shown.node.name}"))
+    _facts(
+        out,
+        ("zone", shown.node.zone or "none: ringfence doesn't watch this node"),
+        ("verdict", " ".join(filter(None, (shown.node.verdict, shown.node.sentence)))),
+        ("Kubernetes", f"Ready={shown.node.ready}" if shown.node.ready else "no such Node"),
+        ("power", shown.node.power),
+        ("boot", shown.boot_id),
+        *(("fence device", device) for device in shown.devices),
+    )
+    failover = shown.failover
+    if failover is None:
+        out.print("\nno failover is recorded for this node")
+        return
+    out.print(_words(f"\nfailover {failover.name}: {failover.phase}"))
+    _facts(
+        out,
+        ("sentence", failover.sentence),
+        ("boot", failover.boot_id),
+        ("begun", failover.started_at),
+        ("held by", shown.held),
+        *(("vote", vote) for vote in shown.votes),
+        *(("order", order) for order in shown.orders),
+        *(("proof", proof) for proof in shown.proofs or ("none: nothing was started elsewhere",)),
+        *(("VM", vm) for vm in shown.vms),
+        *(("condition", condition) for condition in shown.conditions),
+    )
+    if shown.timeline:
+        out.print("\ntimeline (seconds since the incident began)")
+        for moment in shown.timeline:
+            out.print(_words(f"  {moment.seconds:+9.1f}  {moment.what}"))
+    if failover.waits:
+        out.print(f'\nwaits for a person: ringfence fence confirm {failover.name} --statement "..."')
+
+
+def age(since: str, now: datetime) -> str:
+    """As kubectl says it: 42s, 7m, 3h, 12d."""
+    begun = instant(since)
+    if begun is None:
+        return ""
+    seconds = max(0, int((now - begun).total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _zones(rows: Sequence[ZoneRow]) -> rich.table.Table:
+    table = _table("NAME", "ENABLED", "READY", "NODES", "MESSAGE")
+    for row in rows:
+        _row(table, row.name, "yes" if row.enabled else "no", row.ready, " ".join(row.nodes), row.message)
+    return table
+
+
+def _nodes(rows: Sequence[NodeRow], *, wide: bool) -> rich.table.Table:
+    more = ("POWER", "AGENT") if wide else ()
+    table = _table("NAME", "ZONE", "READY", "VERDICT", *more, "SENTENCE")
+    for row in rows:
+        extra = (row.power, row.agent) if wide else ()
+        _row(table, row.name, row.zone, row.ready, row.verdict, *extra, row.sentence)
+    return table
+
+
+def _vms(rows: Sequence[ProtectedVMRow]) -> rich.table.Table:
+    table = _table("NAMESPACE", "NAME", "VM", "NODE", "PROTECTED", "MESSAGE")
+    for row in rows:
+        _row(table, row.namespace, row.name, row.vm, row.node, row.protected, row.message)
+    return table
+
+
+def _section(out: rich.console.Console, title: str, table: rich.table.Table, empty: str) -> None:
+    out.print(_words(f"\n{title}", style="bold"))
+    if table.row_count:
+        out.print(table)
+    else:
+        out.print(_words(empty))
+
+
+def _facts(out: rich.console.Console, *facts: tuple[str, str]) -> None:
+    table = rich.table.Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        if value:
+            table.add_row(_words(f"  {name}"), _words(value))
+    out.print(table)
+
+
+def _table(*columns: str) -> rich.table.Table:
+    table = rich.table.Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="")
+    for column in columns:
+        table.add_column(column, no_wrap=column not in {"SENTENCE", "MESSAGE", "NODES"}, overflow="fold")
+    return table
+
+
+def _row(table: rich.table.Table, *cells: str) -> None:
+    table.add_row(*(_words(cell or "-", style=_COLOURS.get(cell, "")) for cell in cells))
+
+
+def _words(text: str, style: str = "") -> rich.text.Text:
+    """Plain text: brackets in somebody's sentence are no markup."""
+    return rich.text.Text(text, style=style)
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value):
+        return {_camel(f.name): _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join({"id": "ID", "uid": "UID"}.get(word, word.capitalize()) for word in rest)

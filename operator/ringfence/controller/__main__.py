@@ -1,0 +1,221 @@
+"""The controller's process: ``python -m ringfence.controller``.
+
+One event loop. Our own tasks first, kopf last; the end of any of them ends the process, and the next replica leads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import secrets
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import kopf
+
+from ringfence import metrics
+from ringfence.controller import bootstrap, handlers
+from ringfence.controller.devices import PROVE_EVERY, DeviceBook
+from ringfence.controller.evidence import Witness
+from ringfence.controller.launchers import Launchers
+from ringfence.controller.leadership import Leadership
+from ringfence.controller.loop import Loop
+from ringfence.controller.narrator import Narrator
+from ringfence.controller.statuses import Statuses
+from ringfence.controller.streams import Streams
+from ringfence.controller.world import OWN, World
+from ringfence.fencing import open_device
+from ringfence.kube import kinds
+from ringfence.kube.client import ApiServer
+from ringfence.kube.cluster import KubeCluster
+from ringfence.net.crypto import verify
+from ringfence.net.kernel_probe import kernel_answers
+from ringfence.net.stream import StreamClient
+from ringfence.ports import ClusterError, Kind, SystemClock
+
+logger = logging.getLogger(__name__)
+
+SWEEP_EVERY = 60.0
+HOUSEKEEPING_EVERY = 1.0
+OWN_KINDS: dict[str, Kind] = {
+    "haclusters": kinds.HA_CLUSTER,
+    "hazones": kinds.HA_ZONE,
+    "fencedevices": kinds.FENCE_DEVICE,
+    "protectedvms": kinds.PROTECTED_VM,
+    "failovers": kinds.FAILOVER,
+    "nodereports": kinds.NODE_REPORT,
+}
+assert OWN_KINDS.keys() == OWN.keys()
+
+
+def options(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line; every option has its default from the environment that the chart sets."""
+    env = os.environ.get
+    parser = argparse.ArgumentParser(prog="ringfence.controller", description=__doc__)
+    parser.add_argument("--namespace", default=env("POD_NAMESPACE", "ringfence-system"))
+    parser.add_argument("--identity", default=env("POD_NAME", ""), required=not env("POD_NAME"))
+    parser.add_argument("--node-name", default=env("NODE_NAME", ""))
+    parser.add_argument("--port", type=int, default=7947, help="the agents' port")
+    parser.add_argument("--metrics-port", type=int, default=7949)
+    parser.add_argument("--kubeconfig", default=None, help="outside a cluster only")
+    parser.add_argument("--log-level", default=env("LOG_LEVEL", "INFO"))
+    return parser.parse_args(argv)
+
+
+async def run(chosen: argparse.Namespace) -> None:
+    """Build the house, start every task, and end when the first of them ends."""
+    clock = SystemClock()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with await ApiServer.connect(clock, kubeconfig=chosen.kubeconfig) as api:
+        cluster = KubeCluster(api, chosen.namespace)
+        keys = await bootstrap.keys(cluster)
+        witness = Witness(verify)
+        poked: list[Callable[[], None]] = []
+
+        def poke() -> None:
+            for one in poked:
+                one()
+
+        world = World(api, clock, chosen.namespace, witness, random.random, poke)
+        devices = DeviceBook(cluster, clock, open_device, poke)
+        narrator = Narrator(cluster)
+        leadership = Leadership(cluster, clock, chosen.identity, metrics.leader)
+        registrar = bootstrap.Registrar(cluster, world, witness, keys, lambda: leadership.deadline)
+        probes: set[asyncio.Task[None]] = set()
+
+        def probe(node: str) -> None:
+            member = witness.roster.by_name.get(node) if witness.roster else None
+            if member is None or not member.addresses or probes:
+                return
+
+            async def ask() -> None:
+                answered = await kernel_answers(member.addresses[0], chosen.port)
+                witness.probe_seen(node, answered, clock.monotonic())
+
+            task = asyncio.create_task(ask())
+            probes.add(task)
+            task.add_done_callback(probes.discard)
+
+        loop = Loop(
+            cluster=cluster,
+            clock=clock,
+            world=world,
+            witness=witness,
+            devices=devices,
+            leadership=leadership,
+            narrator=narrator,
+            identity=chosen.identity,
+            own_node=chosen.node_name,
+            suffix=lambda: secrets.token_hex(2),
+            probe=probe,
+        )
+        poked.append(loop.poke)
+        statuses = Statuses(cluster, clock, world, devices, loop, narrator, lambda: leadership.deadline)
+        launchers = Launchers(cluster, world, lambda: leadership.deadline)
+        streams = Streams(
+            StreamClient(keys.group), witness, clock, chosen.identity, chosen.node_name, chosen.port, poke
+        )
+
+        async def sweep() -> None:
+            """Kopf forgets nothing but deletions during its own relist: a LIST a minute sees those (STYLE, kopf)."""
+            while True:
+                for plural, kind in OWN_KINDS.items():
+                    try:
+                        world.own.sweep(plural, await cluster.list(kind))
+                    except ClusterError as error:
+                        logger.warning("%s not listed: %s", plural, error)
+                        break
+                else:
+                    world.own.swept = True
+                    leadership.ready()
+                await asyncio.sleep(SWEEP_EVERY if world.own.swept else 1.0)
+
+        async def housekeeping() -> None:
+            """What may wait a second: roster, conditions, tolerations."""
+            await asyncio.gather(*(r.synced.wait() for r in world.reflectors))
+            while True:
+                statuses.declare()
+                try:
+                    if leadership.leads:
+                        await registrar.publish()
+                        await statuses.write()
+                        await launchers.lift()
+                    else:
+                        await registrar.read()
+                except ClusterError as error:
+                    logger.warning("housekeeping: %s", error)
+                await asyncio.sleep(HOUSEKEEPING_EVERY)
+
+        async def prove() -> None:
+            """Prove the devices before they are needed: at once when declared, then once a minute."""
+            last = float("-inf")
+            while True:
+                now = clock.monotonic()
+                if now - last >= PROVE_EVERY or devices.unproved():
+                    if not devices.unproved():
+                        last = now
+                    await devices.prove(loop.busy_nodes())
+                await asyncio.sleep(2.0)
+
+        async def operator() -> None:
+            await kopf.operator(
+                registry=handlers.registry,
+                settings=handlers.settings(),
+                memo=handlers.Shared(world.own),
+                standalone=True,
+                clusterwide=True,
+                stop_flag=stop,
+            )
+
+        server = metrics.serve(chosen.metrics_port, ready=lambda: world.own.swept)
+        work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "leadership": leadership.run,
+            "streams": streams.run,
+            "sweep": sweep,
+            "housekeeping": housekeeping,
+            "prove": prove,
+            "loop": loop.run,
+            **{f"watch {r.kind.plural}": r.run for r in world.reflectors},
+        }
+        tasks = [asyncio.create_task(start(), name=name) for name, start in work.items()]
+        tasks.append(asyncio.create_task(operator(), name="kopf"))
+        waiting = asyncio.create_task(stop.wait(), name="stop")
+        done, _ = await asyncio.wait({*tasks, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {waiting}:
+            logger.critical(
+                "%s ended: %r", task.get_name(), task.exception() if not task.cancelled() else "cancelled"
+            )
+        stop.set()
+        for task in tasks[:-1]:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5.0):
+                await asyncio.gather(*tasks, return_exceptions=True)
+        await leadership.release()
+        await devices.close()
+        server.close()
+        if done != {waiting}:
+            raise SystemExit(1)
+
+
+def main() -> None:
+    chosen = options()
+    logging.basicConfig(
+        level=chosen.log_level,
+        format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    for noisy in ("kopf.objects", "kopf.activities", "kopf._core", "aiohttp.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    asyncio.run(run(chosen))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Keys and roster: made once, published by the leader, so that agents need to watch one object only.
+
+The Secret ``ringfence-gossip`` is created by whichever replica comes first (creation is its own lock) and never
+changed. The roster is signed with its key and written to ConfigMap ``ringfence-roster`` whenever its content changes;
+its epoch grows with each change. A node's public key is taken from its NodeReport and pinned: the first one seen for
+a (node UID, boot id) stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ringfence.api.v1alpha1.nodereport import NodeReport
+from ringfence.controller.evidence import Witness
+from ringfence.controller.world import World
+from ringfence.core.gossip.members import (
+    PUBLIC_KEY_BYTES,
+    Member,
+    Roster,
+    RosterError,
+    open_roster,
+    seal_roster,
+)
+from ringfence.kube import kinds
+from ringfence.net.crypto import (
+    GROUP_KEY_FILE,
+    ROSTER_PUBLIC_FILE,
+    ROSTER_SEED_FILE,
+    SigningKey,
+    make_group_keys,
+    verify,
+)
+from ringfence.ports import AlreadyExists, Cluster, ClusterError, NotFound
+
+logger = logging.getLogger(__name__)
+
+SECRET = "ringfence-gossip"  # noqa: S105 - the name of the Secret
+ROSTER = "ringfence-roster"
+ZONE_LABEL = "topology.kubernetes.io/zone"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    group: bytes
+    roster_seed: bytes
+    roster_public: bytes
+
+
+async def keys(cluster: Cluster) -> Keys:
+    """The release's keys; made if nobody has made them yet. Tried until the API server answers."""
+    while True:
+        try:
+            found = await cluster.read_secret(SECRET)
+            return Keys(found[GROUP_KEY_FILE], found[ROSTER_SEED_FILE], found[ROSTER_PUBLIC_FILE])
+        except NotFound:
+            try:
+                await cluster.create_secret(SECRET, make_group_keys())
+                logger.info("made the keys of this installation: Secret %s", SECRET)
+            except AlreadyExists:
+                continue
+        except ClusterError as error:
+            logger.warning("keys not read: %s", error)
+            await asyncio.sleep(1.0)
+
+
+class Registrar:
+    """Keeps the roster. Every replica reads it; the leader writes it."""
+
+    def __init__(
+        self, cluster: Cluster, world: World, witness: Witness, keys_: Keys, deadline: Callable[[], float]
+    ) -> None:
+        self._cluster = cluster
+        self._world = world
+        self._witness = witness
+        self._signer = SigningKey(keys_.roster_seed)
+        self._public = keys_.roster_public
+        self._deadline = deadline
+
+    async def read(self) -> None:
+        """Take over the published roster."""
+        try:
+            raw = await self._cluster.get(kinds.CONFIG_MAP, ROSTER, self._world.namespace)
+        except NotFound:
+            return
+        try:
+            found = open_roster(
+                raw.get("data", {}).get("roster.json", ""),
+                lambda data, signature: verify(data, signature, self._public),
+            )
+        except RosterError as error:
+            logger.error("ConfigMap %s: %s; it is written anew", ROSTER, error)
+            return
+        if self._witness.roster is None or found.epoch >= self._witness.roster.epoch:
+            self._witness.roster = found
+
+    async def publish(self) -> None:
+        """Write the roster if the nodes, their boots, addresses or keys say something new."""
+        before = self._witness.roster
+        members = self.members(before)
+        if before is not None and before.members == members:
+            return
+        if not members:
+            return
+        if before is None:
+            roster = Roster(
+                epoch=1, cluster=self._world.namespace, salt=secrets.token_bytes(8), members=members
+            )
+        else:
+            roster = replace(before, epoch=before.epoch + 1, members=members)
+        text = seal_roster(roster, self._signer.sign)
+        await self._cluster.apply_configmap(ROSTER, {"roster.json": text}, deadline=self._deadline())
+        self._witness.roster = roster
+        logger.info("roster %d: %s", roster.epoch, ", ".join(m.name for m in members))
+
+    def members(self, before: Roster | None) -> tuple[Member, ...]:
+        pinned = {(m.uid, m.boot_id): m.public_key for m in before.members if m.public_key} if before else {}
+        reports = self._world.own.all(NodeReport)
+        members = []
+        for node in sorted(self._world.nodes.store.values(), key=lambda n: n.name):
+            boot = self._witness.boot(node.name)
+            if boot is None or not node.internal_ips:
+                continue
+            report = reports.get(("", node.name))
+            key = pinned.get((boot.node_uid, boot.boot_id), b"")
+            status = report.status if report else None
+            if not key and status and status.node_uid == boot.node_uid and status.boot_id == boot.boot_id:
+                key = _key(status.public_key or "")
+            members.append(
+                Member(
+                    name=node.name,
+                    uid=node.uid,
+                    boot_id=boot.boot_id,
+                    addresses=node.internal_ips,
+                    zone=node.labels.get(ZONE_LABEL, ""),
+                    public_key=key,
+                )
+            )
+        return tuple(members)
+
+
+def _key(text: str) -> bytes:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return b""
+    return key if len(key) == PUBLIC_KEY_BYTES else b""

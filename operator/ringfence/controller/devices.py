@@ -1,0 +1,279 @@
+"""Fence devices at work: who they are, what they last read, one session at a time to each.
+
+Between incidents every device is proved once a minute: opened, its identity compared with the node's, its power read,
+closed again. In an incident the session is kept open, so that an order costs no login. What a device *answers* is
+kept apart from what it *reads*; only readings leave this module as evidence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from ringfence.core import timing
+from ringfence.core.fencing.ladder import DeviceLook
+from ringfence.core.fencing.proof import Reading
+from ringfence.core.model import PowerState
+from ringfence.ports import (
+    Clock,
+    Cluster,
+    ClusterError,
+    DeviceError,
+    DeviceMisconfigured,
+    DeviceRefused,
+    DeviceSpec,
+    DeviceUnauthorized,
+    NotFound,
+    PowerDevice,
+    TooLate,
+)
+
+logger = logging.getLogger(__name__)
+
+PROVE_EVERY = 60.0
+OpenDevice = Callable[[DeviceSpec, dict[str, bytes]], PowerDevice]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTarget:
+    """One node behind one device, as declared."""
+
+    spec: DeviceSpec
+    secret: str
+    node: str
+    node_uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProofOfUse:
+    """The outcome of the last look at a device outside of an incident."""
+
+    reason: str
+    message: str
+    power: PowerState = PowerState.UNKNOWN
+    uuid: str = ""
+    checked_wall: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.reason == "Proved"
+
+
+@dataclass(slots=True)
+class _Line:
+    """All that is remembered of one (device, node)."""
+
+    target: DeviceTarget
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    session: PowerDevice | None = None
+    checked: bool = False
+    readings: deque[Reading] = field(default_factory=lambda: deque(maxlen=8))
+    error: str | None = None
+    unusable: str | None = None
+    failures: int = 0
+    next_try_at: float = float("-inf")
+    called_off_at: float | None = None
+    ordered: bool = False
+    proof: ProofOfUse | None = None
+
+
+class DeviceBook:
+    """Every device that FenceDevices declare, by (device name, node name)."""
+
+    def __init__(self, cluster: Cluster, clock: Clock, opener: OpenDevice, poke: Callable[[], None]) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._open = opener
+        self._poke = poke
+        self._lines: dict[tuple[str, str], _Line] = {}
+
+    def declare(self, targets: dict[tuple[str, str], DeviceTarget]) -> None:
+        """Take over what the FenceDevices say now; a changed declaration starts anew, unproved."""
+        for key in [k for k, line in self._lines.items() if targets.get(k) != line.target]:
+            del self._lines[key]
+        for key, target in targets.items():
+            if key not in self._lines:
+                self._lines[key] = _Line(target)
+
+    def proof(self, device: str, node: str) -> ProofOfUse | None:
+        line = self._lines.get((device, node))
+        return line.proof if line else None
+
+    def look(self, device: str, node: str) -> DeviceLook:
+        """What the ladder sees of the device with regard to the node."""
+        line = self._lines.get((device, node))
+        if line is None:
+            return DeviceLook(device, unusable="it is not declared for this node")
+        return DeviceLook(
+            device,
+            unusable=line.unusable,
+            readings=tuple(line.readings),
+            error=line.error,
+            busy=line.lock.locked(),
+            next_try_at=line.next_try_at,
+            called_off_at=line.called_off_at,
+        )
+
+    async def read(self, device: str, node: str) -> None:
+        """Read the power once; the reading, or the failure, is in the next :meth:`look`."""
+
+        async def ask(session: PowerDevice, line: _Line) -> None:
+            asked_at = self._clock.monotonic()
+            reading = await session.power()
+            line.readings.append(Reading(reading.state, max(asked_at, reading.at), self._clock.monotonic()))
+            if reading.state is PowerState.OFF and not line.ordered:
+                line.called_off_at = reading.at
+            logger.debug("%s reads %s as %s", device, node, reading.state)
+
+        await self._use(device, node, ask)
+
+    async def order_off(self, device: str, node: str, deadline: float) -> None:
+        """Order the power off. Proves nothing. Raises TooLate when the right to order has run out."""
+
+        async def order(session: PowerDevice, line: _Line) -> None:
+            line.ordered = True
+            receipt = await session.order_off(deadline=deadline)
+            logger.info(
+                "%s took the order to power %s off (%.2f s)",
+                device,
+                node,
+                receipt.answered_at - receipt.sent_at,
+            )
+
+        await self._use(device, node, order)
+
+    async def order_on(self, device: str, node: str, deadline: float) -> None:
+        async def order(session: PowerDevice, _line: _Line) -> None:
+            await session.order_on(deadline=deadline)
+            logger.info("%s took the order to power %s on", device, node)
+
+        await self._use(device, node, order)
+
+    async def _use(
+        self, device: str, node: str, act: Callable[[PowerDevice, _Line], Awaitable[None]]
+    ) -> None:
+        line = self._lines.get((device, node))
+        if line is None or line.lock.locked():
+            return
+        try:
+            async with line.lock:
+                session = await self._session(line)
+                await act(session, line)
+                line.error, line.failures, line.next_try_at = None, 0, float("-inf")
+        except (DeviceError, ClusterError) as error:
+            await self._failed(line, str(error))
+        finally:
+            self._poke()
+
+    async def _failed(self, line: _Line, sentence: str) -> None:
+        line.error = sentence
+        backoff = timing.COMMAND_BACKOFF[min(line.failures, len(timing.COMMAND_BACKOFF) - 1)]
+        line.failures += 1
+        line.next_try_at = self._clock.monotonic() + backoff
+        logger.warning("%s, %s: %s", line.target.spec.name, line.target.node, sentence)
+        await self._hang_up(line)
+
+    async def _session(self, line: _Line) -> PowerDevice:
+        """The open session, logged in, with the identity compared once a session."""
+        if line.session is None:
+            try:
+                secret = await self._cluster.read_secret(line.target.secret) if line.target.secret else {}
+            except NotFound:
+                raise DeviceMisconfigured(f"Secret {line.target.secret} was not found") from None
+            session = self._open(line.target.spec, secret)
+            line.session, line.checked = session, False
+            await session.open()
+        if not line.checked:
+            identity = await line.session.identity()
+            line.unusable = mismatch(identity.uuid, line.target)
+            line.checked = True
+        if line.unusable is not None:
+            raise DeviceMisconfigured(line.unusable)
+        return line.session
+
+    async def _hang_up(self, line: _Line) -> None:
+        session, line.session, line.checked = line.session, None, False
+        if session is not None:
+            await session.close()
+
+    async def end_incident(self, node: str) -> None:
+        """Forget the incident's readings and close the sessions."""
+        for line in [line for (_, n), line in self._lines.items() if n == node]:
+            async with line.lock:
+                line.readings.clear()
+                line.called_off_at, line.error, line.failures = None, None, 0
+                line.ordered, line.next_try_at = False, float("-inf")
+                await self._hang_up(line)
+
+    async def prove(self, busy_nodes: frozenset[str]) -> None:
+        """One round: open each device that no incident uses, compare, read, close."""
+        await asyncio.gather(
+            *(self._prove(line) for line in list(self._lines.values()) if line.target.node not in busy_nodes)
+        )
+        self._poke()
+
+    async def _prove(self, line: _Line) -> None:
+        if line.lock.locked():
+            return
+        name = line.target.spec.name
+        try:
+            async with line.lock:
+                session = await self._session(line)
+                identity = await session.identity()
+                reading = await session.power()
+                proof = ProofOfUse(
+                    "Proved",
+                    f"{name} is {line.target.node}'s and reads {reading.state}",
+                    reading.state,
+                    identity.uuid,
+                )
+        except (DeviceError, ClusterError) as error:
+            proof = ProofOfUse(_reason(error, line), str(error))
+        finally:
+            await self._hang_up(line)
+        if line.proof is None or (proof.reason, proof.message) != (line.proof.reason, line.proof.message):
+            logger.info("%s for %s: %s (%s)", name, line.target.node, proof.reason, proof.message)
+        line.proof = replace(proof, checked_wall=self._clock.wall())
+
+    def unproved(self) -> bool:
+        """Whether a declared device has never been looked at."""
+        return any(line.proof is None for line in self._lines.values())
+
+    async def close(self) -> None:
+        for line in self._lines.values():
+            await self._hang_up(line)
+
+
+def mismatch(device_uuid: str, target: DeviceTarget) -> str | None:
+    """Why the device is not this node's: its UUID is not the node's ``nodeInfo.systemUUID``."""
+    if not target.node_uuid:
+        return f"node {target.node} has no systemUUID to compare with"
+    if _plain(device_uuid) == _plain(target.node_uuid):
+        return None
+    return (
+        f"identity mismatch: the device stands before system {device_uuid or 'without UUID'}, "
+        f"but {target.node}'s systemUUID is {target.node_uuid}; it is never used"
+    )
+
+
+def _plain(uuid: str) -> str:
+    return uuid.replace("-", "").lower()
+
+
+def _reason(error: Exception, line: _Line) -> str:
+    if line.unusable is not None:
+        return "IdentityMismatch"
+    match error:
+        case DeviceUnauthorized():
+            return "Unauthorized"
+        case DeviceMisconfigured():
+            return "SecretNotFound" if "Secret" in str(error) else "Misconfigured"
+        case DeviceRefused():
+            return "RefusedByDevice"
+        case TooLate():
+            return "TooLate"
+        case _:
+            return "Unreachable"

@@ -1,0 +1,250 @@
+"""What this replica has seen of every node, on its own clock: the agents' views and the signs of life.
+
+Times inside messages and objects are never believed. A view's ages are turned into instants when it arrives; a Lease
+or a heartbeat counts from the moment its change was *seen*; what stood there when the watch began is no change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from ringfence.core import timing
+from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence
+from ringfence.core.gossip.corroboration import Tally, tally
+from ringfence.core.gossip.members import Roster
+from ringfence.core.gossip.report import AgentView, SubjectView
+from ringfence.core.model import Boot, RingState, SignedVote
+
+Verify = Callable[[bytes, bytes, bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One reporter's word about one subject, with instants instead of ages."""
+
+    view: SubjectView
+    received_at: float
+
+    @property
+    def two_way_at(self) -> float:
+        return NEVER if self.view.two_way_age is None else self.received_at - self.view.two_way_age
+
+    @property
+    def kernel_at(self) -> float:
+        return NEVER if self.view.kernel_age is None else self.received_at - self.view.kernel_age
+
+    @property
+    def round_at(self) -> float:
+        return NEVER if self.view.round_age is None else self.received_at - self.view.round_age
+
+    @property
+    def state_at(self) -> float:
+        return self.received_at - self.view.state_age
+
+
+@dataclass(slots=True)
+class _Node:
+    """All that is remembered of one node."""
+
+    boot: Boot
+    boots: list[str] = field(default_factory=list)
+    """Every boot id seen, oldest first; bounded."""
+    life: Life = field(default_factory=Life)
+    leases: dict[str, str] = field(default_factory=dict)
+    ready: Ready = Ready.MISSING
+    has_agent: bool = False
+    doubted_at: float = NEVER
+    down_since: float = NEVER
+    probe_silent_at: float = NEVER
+
+
+class Witness:
+    """The evidence of one replica."""
+
+    def __init__(self, verify: Verify) -> None:
+        self._verify = verify
+        self._nodes: dict[str, _Node] = {}
+        self._views: dict[str, tuple[AgentView, float]] = {}
+        self._tallies: dict[str, tuple[tuple[SignedVote, ...], Tally]] = {}
+        self.roster: Roster | None = None
+
+    # --- taking in -------------------------------------------------------------------------------------
+
+    def boot_seen(self, node: str, uid: str, boot_id: str) -> None:
+        """A Node object or a NodeReport names a boot; an id never seen before is the later boot."""
+        if not boot_id:
+            return
+        known = self._nodes.get(node)
+        if known is None or known.boot.node_uid != uid:
+            self._nodes[node] = _Node(Boot(node, uid, boot_id), [boot_id])
+            return
+        if boot_id not in known.boots:
+            known.boots = [*known.boots, boot_id][-16:]
+            known.boot = Boot(node, uid, boot_id)
+            known.life = Life()
+            known.doubted_at = known.down_since = NEVER
+
+    def forget(self, node: str) -> None:
+        """The Node object is gone."""
+        self._nodes.pop(node, None)
+
+    def ready_seen(self, node: str, ready: Ready) -> None:
+        if (known := self._nodes.get(node)) is not None:
+            known.ready = ready
+
+    def agent_seen(self, node: str) -> None:
+        if (known := self._nodes.get(node)) is not None:
+            known.has_agent = True
+
+    def renewal_seen(self, node: str, source: str, version: str, now: float) -> None:
+        """A Lease's renew time or virt-handler's heartbeat, as it stands; only a *change* is a sign of life.
+
+        Args:
+            source: ``kubelet_lease``, ``agent_lease`` or ``heartbeat``: a field of :class:`Life`.
+            version: what changes with each renewal.
+        """
+        known = self._nodes.get(node)
+        if known is None or not version:
+            return
+        before = known.leases.get(source)
+        known.leases[source] = version
+        if before is not None and before != version:
+            known.life = replace(known.life, **{source: now})
+
+    def view_seen(self, view: AgentView, now: float) -> None:
+        """An agent's view arrived."""
+        self._views[view.reporter.node] = (view, now)
+        for subject in view.subjects:
+            known = self._nodes.get(subject.subject.node)
+            if known is None or known.boot.node_uid != subject.subject.node_uid:
+                continue
+            seen = _Seen(subject, now)
+            packet = NEVER if subject.heard_age is None else now - subject.heard_age
+            packet = max(packet, seen.two_way_at)
+            if subject.subject.boot_id == known.boot.boot_id and packet > known.life.packet:
+                known.life = replace(known.life, packet=packet)
+            if seen.kernel_at > known.life.kernel:
+                known.life = replace(known.life, kernel=seen.kernel_at)
+        # A reporter is alive by its own stream: that is a packet of its boot, authenticated.
+        self._own_word(view, now)
+
+    def _own_word(self, view: AgentView, now: float) -> None:
+        known = self._nodes.get(view.reporter.node)
+        if known is not None and known.boot == view.reporter and view.healthy:
+            known.life = replace(known.life, packet=max(known.life.packet, now))
+
+    def probe_seen(self, node: str, answered: bool, now: float) -> None:
+        """The controller's own kernel probe."""
+        known = self._nodes.get(node)
+        if known is None:
+            return
+        if answered:
+            known.life = replace(known.life, kernel=now)
+        else:
+            known.probe_silent_at = now
+
+    # --- giving out ------------------------------------------------------------------------------------
+
+    def boot(self, node: str) -> Boot | None:
+        known = self._nodes.get(node)
+        return known.boot if known else None
+
+    def nodes(self) -> Iterable[str]:
+        return tuple(self._nodes)
+
+    def fresh_views(self, now: float) -> tuple[AgentView, ...]:
+        return tuple(view for view, at in self._views.values() if now - at <= timing.VIEW_FRESH)
+
+    def alive(self, now: float) -> frozenset[str]:
+        """Own side: what the fresh streams of agents report alive."""
+        return frozenset().union(*(view.alive | {view.reporter.node} for view in self.fresh_views(now)))
+
+    def life(self, node: str) -> Life:
+        known = self._nodes.get(node)
+        return known.life if known else Life()
+
+    def evidence(self, node: str, now: float, *, device_proved: bool) -> Evidence | None:
+        """All about the node's present boot."""
+        known = self._nodes.get(node)
+        if known is None:
+            return None
+        ring = self._ring(known, now)
+        if ring.state in (RingState.ALIVE, RingState.AGENT_DOWN, RingState.LEFT, RingState.UNKNOWN):
+            known.doubted_at = NEVER
+        elif known.doubted_at == NEVER:
+            known.doubted_at = ring.doubted_at
+        ring = replace(ring, doubted_at=known.doubted_at)
+        return Evidence(
+            boot=known.boot,
+            ring=ring,
+            life=known.life,
+            ready=known.ready,
+            has_agent=known.has_agent,
+            own_probe_silent=known.probe_silent_at > max(ring.doubted_at, known.life.kernel) > NEVER,
+            device_proved=device_proved,
+        )
+
+    def down(self, node: str, is_down: bool, now: float) -> float:
+        """Keep the hold's clock: since when the node has been Down without a break."""
+        known = self._nodes[node]
+        if not is_down:
+            known.down_since = NEVER
+        elif known.down_since == NEVER:
+            known.down_since = now
+        return known.down_since
+
+    def _ring(self, known: _Node, now: float) -> RingEvidence:
+        node = known.boot.node
+        seen = [
+            _Seen(subject, at)
+            for view, at in self._views.values()
+            if now - at <= timing.VIEW_FRESH and view.reporter.node != node and view.healthy
+            for subject in view.subjects
+            if subject.subject.node == node and subject.subject.node_uid == known.boot.node_uid
+        ]
+        if not seen:
+            return RingEvidence()
+        unreachable = [
+            s
+            for s in seen
+            if s.view.state is RingState.UNREACHABLE and now - s.round_at <= timing.ROUND_FRESH
+        ]
+        doubted_at = min((s.state_at for s in seen if s.view.state in _DOUBTING), default=NEVER)
+        for one in sorted(unreachable, key=lambda s: s.round_at, reverse=True):
+            counted = self._tally(one.view, known.boot)
+            if counted is None or not counted.unreachable:
+                continue
+            contrary = [s for s in seen if max(s.two_way_at, s.kernel_at) >= one.round_at]
+            state = RingState.PARTIAL if contrary else RingState.UNREACHABLE
+            return RingEvidence(
+                state=state,
+                sentence=counted.sentence,
+                voters=tuple(counted.voters),
+                votes=one.view.votes,
+                single=counted.single,
+                doubted_at=doubted_at,
+                round_at=one.round_at,
+            )
+        states = {s.view.state for s in seen}
+        for state in (RingState.PARTIAL, RingState.DOUBTED, RingState.UNREACHABLE):
+            if state in states:
+                found = RingState.DOUBTED if state is RingState.UNREACHABLE else state
+                return RingEvidence(state=found, doubted_at=doubted_at)
+        for state in (RingState.ALIVE, RingState.AGENT_DOWN, RingState.LEFT):
+            if state in states:
+                return RingEvidence(state=state)
+        return RingEvidence()
+
+    def _tally(self, view: SubjectView, boot: Boot) -> Tally | None:
+        """Count the votes ourselves, signatures and all; once a round."""
+        if self.roster is None or view.subject != boot or not view.votes:
+            return None
+        cached = self._tallies.get(boot.node)
+        if cached is None or cached[0] != view.votes:
+            cached = (view.votes, tally(view.votes, self.roster, view.subject, self._verify))
+            self._tallies[boot.node] = cached
+        return cached[1]
+
+
+_DOUBTING = (RingState.DOUBTED, RingState.PARTIAL, RingState.UNREACHABLE)

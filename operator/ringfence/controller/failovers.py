@@ -1,0 +1,223 @@
+"""The executor: store each step, then do what it says.
+
+For every open failover the leader calls :func:`ringfence.core.failover.machine.step` on each turn, writes the next
+record (guarded by resourceVersion) and, only after that write has gone through, starts the commands. A command that is
+on its way is not started again; one that failed is tried again with back-off. Nothing is remembered here that the
+next leader would need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import Any
+
+from ringfence.controller import records
+from ringfence.controller.devices import DeviceBook
+from ringfence.controller.narrator import Narrator
+from ringfence.core import timing
+from ringfence.core.failover.machine import (
+    AddOutOfServiceTaint,
+    AddSuspectTaint,
+    Command,
+    OrderOn,
+    RecoverPods,
+    RemoveTaints,
+    Step,
+)
+from ringfence.core.failover.phase import ENDED
+from ringfence.core.failover.record import Record
+from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RecoveryCommand, RequestStart
+from ringfence.core.fencing.ladder import OrderOff, ReadPower
+from ringfence.kube import kinds
+from ringfence.ports import (
+    Clock,
+    Cluster,
+    Conflict,
+    Json,
+    NotFound,
+    PortError,
+    Taint,
+)
+
+logger = logging.getLogger(__name__)
+
+SETTLES = 1.0
+"""Seconds that the effect of a command has to show before the same command is given again."""
+SUSPECT = "ringfence.io/suspect"
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+OUT_OF_SERVICE_VALUE = "nodeshutdown"
+
+
+class Executor:
+    """Carries out steps. One instance lives as long as one term of leadership: a new term begins with an empty mind."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        devices: DeviceBook,
+        narrator: Narrator,
+        deadline: Callable[[], float],
+        poke: Callable[[], None],
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._devices = devices
+        self._narrator = narrator
+        self._deadline = deadline
+        self._poke = poke
+        self._running: dict[Hashable, asyncio.Task[None]] = {}
+        self._failed: dict[Hashable, tuple[int, float]] = {}
+
+    async def create(self, record: Record) -> tuple[Record, Json]:
+        """Store a new incident: the object, then its first status."""
+        obj: Json = {
+            "apiVersion": kinds.FAILOVER.api_version,
+            "kind": kinds.FAILOVER.kind,
+            "metadata": {"name": record.name, "labels": {"ringfence.io/node": record.boot.node}},
+            "spec": records.spec_of(record),
+        }
+        stored = await self._cluster.create(kinds.FAILOVER, obj, deadline=self._deadline())
+        return record, await self._store(record, stored)
+
+    async def carry_out(self, before: Record, after: Step, raw: Json) -> tuple[Record, Json]:
+        """Store the step, then start its commands. Raises Conflict if somebody else has written the failover."""
+        if after.record != before:
+            raw = await self._store(after.record, raw)
+            if (after.record.phase, after.record.sentence) != (before.phase, before.sentence):
+                self._narrator.phase(after.record, raw["metadata"]["uid"])
+        for command in after.commands:
+            self._start(after.record, command)
+        if after.record.phase in ENDED and before.phase not in ENDED:
+            await self._devices.end_incident(after.record.boot.node)
+        return after.record, raw
+
+    async def store_first(self, record: Record, raw: Json) -> Json:
+        """The first status of an object that its creator did not live to write."""
+        return await self._store(record, raw)
+
+    async def _store(self, record: Record, raw: Json) -> Json:
+        before = raw.get("status", {}).get("conditions", [])
+        conditions = records.conditions_of(record, before, self._clock.wall())
+        offset = self._clock.wall() - self._clock.monotonic()
+        wanted = {**raw, "status": records.status_of(record, conditions, offset)}
+        return await self._cluster.replace_status(kinds.FAILOVER, wanted, deadline=self._deadline())
+
+    # --- commands --------------------------------------------------------------------------------------
+
+    def _start(self, record: Record, command: Command) -> None:
+        match command:
+            case ReadPower(device=device):
+                self._run(
+                    ("read", device, record.boot.node),
+                    self._devices.read(device, record.boot.node),
+                    again_after=0.0,
+                )
+            case OrderOff(device=device, attempt=attempt):
+                # Each order is on record under its own number: it is sent once, whatever becomes of it.
+                self._run(
+                    ("off", record.name, record.ladder_pass, device, attempt),
+                    self._devices.order_off(device, record.boot.node, self._deadline()),
+                    once=True,
+                )
+            case OrderOn(device=device):
+                self._run(
+                    ("on", record.name, device, record.power_on_tries),
+                    self._devices.order_on(device, record.boot.node, self._deadline()),
+                    once=True,
+                )
+            case AddSuspectTaint():
+                taint = Taint(SUSPECT, "NoSchedule", record.name)
+                self._run(("suspect", record.boot.node), self._taint(record, taint))
+            case AddOutOfServiceTaint():
+                taint = Taint(OUT_OF_SERVICE, "NoExecute", OUT_OF_SERVICE_VALUE)
+                self._run(("out-of-service", record.boot.node), self._taint(record, taint))
+            case RemoveTaints(out_of_service=out_of_service):
+                self._run(("untaint", record.boot.node), self._untaint(record, out_of_service=out_of_service))
+            case RecoverPods(commands=commands):
+                for ask in commands:
+                    self._run(ask, self._recover(ask))
+
+    def _run(
+        self,
+        key: Hashable,
+        work: Coroutine[Any, Any, None],
+        *,
+        once: bool = False,
+        again_after: float = SETTLES,
+    ) -> None:
+        now = self._clock.monotonic()
+        failures, not_before = self._failed.get(key, (0, float("-inf")))
+        if key in self._running or now < not_before or (once and failures > 0):
+            work.close()
+            return
+        if once:
+            self._failed[key] = (1, float("inf"))
+        self._running[key] = asyncio.create_task(
+            self._guard(key, work, failures, once=once, again_after=again_after)
+        )
+
+    async def _guard(
+        self, key: Hashable, work: Awaitable[None], failures: int, *, once: bool, again_after: float
+    ) -> None:
+        try:
+            await work
+        except PortError as error:
+            logger.warning("%s: %s", key, error)
+            if not once:
+                backoff = timing.COMMAND_BACKOFF[min(failures, len(timing.COMMAND_BACKOFF) - 1)]
+                self._failed[key] = (failures + 1, self._clock.monotonic() + backoff)
+        else:
+            if not once:
+                # Done; its effect shows in the caches in a moment, and until then it is not done again.
+                self._failed[key] = (0, self._clock.monotonic() + again_after)
+        finally:
+            self._running.pop(key, None)
+            self._poke()
+
+    async def _taint(self, record: Record, taint: Taint) -> None:
+        try:
+            await self._cluster.add_taint(
+                record.boot.node, record.boot.node_uid, taint, deadline=self._deadline()
+            )
+        except NotFound:
+            logger.info("node %s is gone: nothing to taint", record.boot.node)
+
+    async def _untaint(self, record: Record, *, out_of_service: bool) -> None:
+        node, uid = record.boot.node, record.boot.node_uid
+        try:
+            if out_of_service:
+                await self._cluster.remove_taint(
+                    node, uid, OUT_OF_SERVICE, "NoExecute", deadline=self._deadline()
+                )
+            await self._cluster.remove_taint(node, uid, SUSPECT, "NoSchedule", deadline=self._deadline())
+        except NotFound:
+            logger.info("node %s is gone: nothing to untaint", node)
+
+    async def _recover(self, ask: RecoveryCommand) -> None:
+        deadline = self._deadline()
+        match ask:
+            case DeletePod(ref=ref, force=force):
+                await self._cluster.delete_pod(
+                    ref.namespace, ref.name, ref.uid, 0 if force else None, deadline=deadline
+                )
+            case DeleteVmi():
+                await self._cluster.delete_vmi(ask.namespace, ask.name, ask.uid, deadline=deadline)
+            case RequestStart():
+                try:
+                    await self._cluster.request_start(
+                        ask.namespace, ask.name, ask.vm_uid, ask.stop_uid or None, deadline=deadline
+                    )
+                except Conflict:
+                    logger.info(
+                        "%s/%s: another request is pending, it is left alone", ask.namespace, ask.name
+                    )
+
+    async def close(self) -> None:
+        """End of the term: what is on its way is abandoned, it carries its own deadline."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,64 @@
+"""Keep Kubernetes from killing what we keep alive: lift the launchers' time-limited tolerations (DESIGN §3).
+
+A launcher tolerates ``not-ready`` and ``unreachable`` for 300 s by default. A kubelet or an API server that is away for
+longer costs a healthy VM its life *when it comes back*. For protected VMs the limit is lifted from the running pod:
+whether the node is dead is the ring's to say, not the clock's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ringfence.api.v1alpha1.protectedvm import ProtectedVM
+from ringfence.controller.world import World
+from ringfence.kube.objects import PodObject, PodRole
+from ringfence.ports import Cluster, ClusterError, NotFound
+
+logger = logging.getLogger(__name__)
+
+LIMITED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
+
+class Launchers:
+    def __init__(self, cluster: Cluster, world: World, deadline: Callable[[], float]) -> None:
+        self._cluster = cluster
+        self._world = world
+        self._deadline = deadline
+
+    async def lift(self) -> None:
+        """Lift what is still limited, of every protected VM's launchers, migration targets included."""
+        protected = {
+            (namespace, pvm.spec.vm.name)
+            for (namespace, _), pvm in self._world.own.all(ProtectedVM).items()
+            if pvm.spec.on_node_failure == "Restart"
+        }
+        vmis = {v.uid for key, v in self._world.vmis.store.items() if key in protected}
+        for pod in list(self._world.pods.store.values()):
+            if (
+                pod.role is PodRole.LAUNCHER
+                and pod.vmi_uid in vmis
+                and pod.node
+                and not pod.deleting
+                and limited(pod)
+            ):
+                try:
+                    if await self._cluster.lift_tolerations(
+                        pod.namespace, pod.name, pod.uid, deadline=self._deadline()
+                    ):
+                        logger.info(
+                            "launcher %s/%s stays through outages of its kubelet and of the API",
+                            pod.namespace,
+                            pod.name,
+                        )
+                except NotFound:
+                    continue
+                except ClusterError as error:
+                    logger.warning(
+                        "launcher %s/%s: tolerations not lifted: %s", pod.namespace, pod.name, error
+                    )
+
+
+def limited(pod: PodObject) -> bool:
+    """Whether the pod would be evicted after a while from a node that is not ready or unreachable."""
+    return any(t.key in LIMITED and t.seconds is not None for t in pod.tolerations)

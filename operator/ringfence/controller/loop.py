@@ -1,0 +1,508 @@
+"""The loop: judge every node, keep the holds' clocks, and drive every open failover one step.
+
+All replicas judge, so that a takeover orders at once; only the leader's turn writes. A turn is short and pure but for
+the executor's writes. It runs when something changed, and at least every ``IDLE`` seconds; while a failover is under
+way or a node is in doubt, every ``BUSY`` seconds, since holds and back-offs end without an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ringfence import metrics
+from ringfence.api.v1alpha1.failover import Failover
+from ringfence.api.v1alpha1.fencedevice import FenceDevice
+from ringfence.api.v1alpha1.hacluster import HAClusterSpec
+from ringfence.api.v1alpha1.hazone import HAZone
+from ringfence.api.v1alpha1.protectedvm import ProtectedVM
+from ringfence.controller import records
+from ringfence.controller.devices import DeviceBook
+from ringfence.controller.evidence import Witness
+from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT, Executor
+from ringfence.controller.leadership import Leadership
+from ringfence.controller.narrator import Narrator
+from ringfence.controller.world import World
+from ringfence.core import timing
+from ringfence.core.detection.evidence import NEVER
+from ringfence.core.detection.verdict import Judgement, judge
+from ringfence.core.failover import limits, machine
+from ringfence.core.failover.machine import Confirmation, Look
+from ringfence.core.failover.phase import ENDED, PROVED, Phase
+from ringfence.core.failover.record import Record, VmRecord
+from ringfence.core.failover.recovery import VmiLook, VmLook
+from ringfence.core.model import Boot, Mode, Verdict
+from ringfence.kube import kinds
+from ringfence.kube.objects import NodeObject, VmiObject, VmObject
+from ringfence.ports import Clock, Cluster, ClusterError, Conflict, Json, TooLate
+
+logger = logging.getLogger(__name__)
+
+IDLE = 0.5
+BUSY = 0.05
+
+
+@dataclass(slots=True)
+class Adopted:
+    """What this replica remembers of a failover beside its record: instants on its own clock."""
+
+    first_seen: float
+    proofs_seen: float = NEVER
+    confirmed_seen: float = NEVER
+    phase_since: float = NEVER
+    phase: str = ""
+    powered_on_at: float = NEVER
+    record: Record | None = None
+    raw: Json = field(default_factory=dict)
+
+
+class Loop:
+    """See the module."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        world: World,
+        witness: Witness,
+        devices: DeviceBook,
+        leadership: Leadership,
+        narrator: Narrator,
+        identity: str,
+        own_node: str,
+        suffix: Callable[[], str],
+        probe: Callable[[str], None],
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._world = world
+        self._witness = witness
+        self._devices = devices
+        self._leadership = leadership
+        self._narrator = narrator
+        self._identity = identity
+        self._own_node = own_node
+        self._suffix = suffix
+        self._probe = probe
+        self._poked = asyncio.Event()
+        self._adopted: dict[str, Adopted] = {}
+        self._ended_at: dict[str, float] = {}
+        self._settled_at: float | None = None
+        self._executor: Executor | None = None
+        self.judgements: dict[str, Judgement] = {}
+
+    def poke(self) -> None:
+        """Something changed: take a turn soon."""
+        self._poked.set()
+
+    async def run(self) -> None:
+        while True:
+            busy = await self.turn()
+            try:
+                async with asyncio.timeout(BUSY if busy else IDLE):
+                    await self._poked.wait()
+            except TimeoutError:
+                pass
+            self._poked.clear()
+            # Bursts of changes make one turn, not hundreds.
+            await asyncio.sleep(0.01)
+
+    async def turn(self) -> bool:
+        """Judge, and act where this replica leads. True while something is under way."""
+        now = self._clock.monotonic()
+        self._settle(now)
+        self._judge(now)
+        self._adopt(now)
+        if not self._leadership.leads:
+            await self._end_term()
+            return any(j.verdict is Verdict.DOWN for j in self.judgements.values())
+        if self._executor is None:
+            self._executor = Executor(
+                self._cluster,
+                self._clock,
+                self._devices,
+                self._narrator,
+                lambda: self._leadership.deadline,
+                self.poke,
+            )
+            for adopted in self._adopted.values():
+                adopted.record = None
+        try:
+            await self._open(now)
+            return await self._drive()
+        except Conflict as error:
+            logger.info("somebody wrote first, looking again: %s", error)
+            await self._reread()
+        except (ClusterError, TooLate) as error:
+            logger.warning("not stored, so not done: %s", error)
+        return True
+
+    async def _end_term(self) -> None:
+        if self._executor is not None:
+            executor, self._executor = self._executor, None
+            await executor.close()
+
+    def _settle(self, now: float) -> None:
+        complete = all(r.synced.is_set() for r in self._world.reflectors) and self._witness.roster is not None
+        if not complete or not self._witness.fresh_views(now):
+            self._settled_at = None
+        elif self._settled_at is None:
+            self._settled_at = now
+
+    # --- verdicts --------------------------------------------------------------------------------------
+
+    def _judge(self, now: float) -> None:
+        for node in list(self._witness.nodes()):
+            evidence = self._witness.evidence(node, now, device_proved=self._device_proved(node))
+            if evidence is None:
+                continue
+            judgement = judge(evidence, now)
+            before = self.judgements.get(node)
+            self.judgements[node] = judgement
+            self._witness.down(node, judgement.verdict is Verdict.DOWN, now)
+            if evidence.ring.single and not evidence.own_probe_silent:
+                self._probe(node)
+            if before is None or before.verdict is not judgement.verdict:
+                logger.info("node %s: %s (%s)", node, judgement.verdict, judgement.sentence)
+                metrics.verdict(node, judgement.verdict)
+        for gone in self.judgements.keys() - set(self._witness.nodes()):
+            del self.judgements[gone]
+
+    def _device_proved(self, node: str) -> bool:
+        return any(
+            (proof := self._devices.proof(name, node)) is not None and proof.ok
+            for (_, name), device in self._world.own.all(FenceDevice).items()
+            if node in device.spec.nodes
+        )
+
+    # --- records ---------------------------------------------------------------------------------------
+
+    def _adopt(self, now: float) -> None:
+        """Notice what is stored, whoever stored it: the instants count from here."""
+        failovers = self._world.own.all(Failover)
+        for (_, name), failover in failovers.items():
+            adopted = self._adopted.setdefault(name, Adopted(first_seen=now))
+            status = failover.status
+            phase = status.phase or ""
+            if phase != adopted.phase:
+                adopted.phase, adopted.phase_since = phase, now
+            if status.proofs and adopted.proofs_seen == NEVER:
+                adopted.proofs_seen = now
+            if failover.spec.confirm is not None and adopted.confirmed_seen == NEVER:
+                adopted.confirmed_seen = now
+            if phase in ENDED:
+                self._ended_at.setdefault(failover.spec.node, now)
+        for name in [
+            n for n in self._adopted if ("", n) not in failovers and self._adopted[n].record is None
+        ]:
+            del self._adopted[name]
+
+    def _record(self, name: str, failover: Failover) -> Adopted:
+        adopted = self._adopted[name]
+        if adopted.record is None:
+            adopted.record = records.record_of(failover, adopted.first_seen, adopted.proofs_seen)
+            adopted.raw = self._world.own.raw("failovers", ("", name)) or {}
+        return adopted
+
+    async def _reread(self) -> None:
+        for name, adopted in list(self._adopted.items()):
+            if adopted.record is None or adopted.record.phase in ENDED:
+                continue
+            raw = await self._cluster.get(kinds.FAILOVER, name)
+            self._world.own.seen("failovers", raw)
+            adopted.record, adopted.raw = None, raw
+
+    def _open_failovers(self) -> dict[str, Failover]:
+        return {
+            name: failover
+            for (_, name), failover in self._world.own.all(Failover).items()
+            if failover.status.phase not in ENDED
+        }
+
+    async def _open(self, now: float) -> None:
+        """Open a failover for every node that is Down, has something to lose, and has none open."""
+        assert self._executor is not None
+        covered = {f.spec.node for f in self._open_failovers().values()}
+        covered |= {
+            a.record.boot.node
+            for a in self._adopted.values()
+            if a.record is not None and a.record.phase not in ENDED
+        }
+        for node, judgement in list(self.judgements.items()):
+            boot = self._witness.boot(node)
+            if judgement.verdict is not Verdict.DOWN or node in covered or boot is None:
+                continue
+            if not self.affected(node):
+                continue
+            look = self._look(boot, None, now)
+            evidence = self._witness.evidence(node, now, device_proved=False)
+            assert evidence is not None
+            doubted = self._clock.wall() - (now - evidence.ring.doubted_at)
+            name = f"{node}-{boot.boot_id[:8]}-{self._suffix()}"
+            record = machine.open_failover(name, boot, doubted, look, evidence.ring.voters)
+            record, raw = await self._executor.create(record)
+            self._adopted[name] = Adopted(
+                first_seen=now, record=record, raw=raw, phase=record.phase, phase_since=now
+            )
+            self._world.own.seen("failovers", raw)
+            self._narrator.phase(record, raw["metadata"]["uid"])
+
+    async def _drive(self) -> bool:
+        assert self._executor is not None
+        busy = any(j.verdict is Verdict.DOWN for j in self.judgements.values())
+        for name, failover in self._open_failovers().items():
+            adopted = self._record(name, failover)
+            if adopted.record is None:
+                await self._resume_empty(name, failover)
+                continue
+            # A step and its commands may call for the next step at once (proof stored, then taint).
+            for _ in range(8):
+                now = self._clock.monotonic()
+                look = self._look(adopted.record.boot, adopted, now)
+                step = machine.step(adopted.record, look)
+                before = adopted.record
+                if step.record.power_on_tries > before.power_on_tries:
+                    adopted.powered_on_at = now
+                adopted.record, adopted.raw = await self._executor.carry_out(before, step, adopted.raw)
+                if adopted.record == before:
+                    break
+                self._world.own.seen("failovers", adopted.raw)
+                self._note(before, adopted.record, now)
+                self._adopt(now)
+            busy = busy or adopted.record.phase in (Phase.HOLDING, Phase.FENCING, Phase.RECOVERING)
+        return busy
+
+    async def _resume_empty(self, name: str, failover: Failover) -> None:
+        """The former leader died between the object and its first status: begin it again, or end it."""
+        now = self._clock.monotonic()
+        boot = Boot(failover.spec.node, failover.spec.node_uid, failover.spec.boot_id)
+        look = self._look(boot, None, now)
+        adopted = self._adopted[name]
+        adopted.raw = self._world.own.raw("failovers", ("", name)) or {}
+        record = machine.open_failover(name, boot, self._clock.wall(), look, ())
+        assert self._executor is not None
+        raw = await self._executor.store_first(record, adopted.raw)
+        adopted.record, adopted.raw = record, raw
+        self._world.own.seen("failovers", raw)
+
+    def _note(self, before: Record, after: Record, now: float) -> None:
+        if before.phase != after.phase:
+            adopted = self._adopted[after.name]
+            adopted.phase, adopted.phase_since = after.phase, now
+            metrics.failover_phase(after.boot.node, after.phase, dict(after.timings))
+            if after.phase in ENDED:
+                self._ended_at[after.boot.node] = now
+
+    # --- looks -----------------------------------------------------------------------------------------
+
+    def _look(self, boot: Boot, adopted: Adopted | None, now: float) -> Look:
+        node = self._world.nodes.store.get(("", boot.node))
+        judgement = self.judgements.get(
+            boot.node, Judgement(Verdict.SUSPECT, f"nothing is known of {boot.node}")
+        )
+        current = self._witness.boot(boot.node)
+        same_node = current is not None and current.node_uid == boot.node_uid
+        life = self._witness.life(boot.node)
+        same_boot = same_node and current == boot
+        down_since = (
+            self._witness.down(boot.node, judgement.verdict is Verdict.DOWN, now) if current else NEVER
+        )
+        zone, trouble = self.zone_of(node)
+        situation = self._situation(boot.node, zone, trouble, now, released=self._released(adopted))
+        record = adopted.record if adopted else None
+        affected = self.affected(boot.node)
+        vmis = frozenset(v.vmi_uid for v in affected) | frozenset(
+            v.vmi_uid for v in (record.vms if record else ())
+        )
+        levels = self._world.levels(zone, boot.node) if zone else ()
+        return Look(
+            now=now,
+            wall=self._clock.wall(),
+            leader=self._identity,
+            epoch=self._leadership.election.epoch,
+            judgement=judgement,
+            limit=limits.limitation(situation),
+            limit_when_found_off=limits.limitation_when_found_off(situation),
+            hold_over=down_since > NEVER and now - down_since >= self.spec.hold_seconds,
+            life_at=life.latest if same_boot else NEVER,
+            life_sign=life.latest_sign(),
+            node_exists=node is not None and node.uid == boot.node_uid,
+            current_boot_id=current.boot_id if same_node and current else "",
+            node_ready=node is not None and node.ready.status.value == "True",
+            suspect_taint=node is not None and any(t.key == SUSPECT for t in node.taints),
+            out_of_service_taint=node is not None and any(t.key == OUT_OF_SERVICE for t in node.taints),
+            levels=tuple(tuple(self._devices.look(d, boot.node) for d in level) for level in levels),
+            proofs_required=zone.spec.fencing.proofs if zone else 1,
+            pods=self._world.pods_on(boot.node, vmis),
+            vms=tuple(self._vm_look(v, record) for v in (record.vms if record and record.vms else affected)),
+            affected=affected,
+            confirmation=self._confirmation(adopted),
+            power_on=zone is not None and zone.spec.fencing.power_on == "Always",
+            power_on_due=adopted is not None
+            and now - max(adopted.powered_on_at, adopted.phase_since) >= self._power_on_wait(record),
+            retry_due=adopted is not None
+            and record is not None
+            and now - adopted.phase_since >= _backoff(record.ladder_pass),
+        )
+
+    @staticmethod
+    def _power_on_wait(record: Record | None) -> float:
+        return timing.POWER_ON_SPACING if record is not None and record.power_on_tries else 1.0
+
+    @property
+    def leader(self) -> str:
+        """Name of the replica that leads."""
+        return self._leadership.election.holder
+
+    @property
+    def spec(self) -> HAClusterSpec:
+        cluster = self._world.own.cluster
+        return cluster.spec if cluster else HAClusterSpec()
+
+    @property
+    def mode(self) -> Mode:
+        """Without an HACluster nothing is armed: nobody has asked for it."""
+        cluster = self._world.own.cluster
+        return Mode(cluster.spec.mode) if cluster else Mode.DISARMED
+
+    def zone_of(self, node: NodeObject | None) -> tuple[HAZone | None, str | None]:
+        if node is None:
+            return None, None
+        zones = self._world.zones_of(node)
+        if len(zones) > 1:
+            return (
+                None,
+                f"{node.name} is in more than one HAZone: {', '.join(z.metadata.name for z in zones)}",
+            )
+        return (zones[0], None) if zones else (None, None)
+
+    def _situation(
+        self, node: str, zone: HAZone | None, trouble: str | None, now: float, *, released: bool
+    ) -> limits.Situation:
+        members = {n.name for n in self._world.nodes_of(zone)} if zone else set()
+        roster = (
+            frozenset(m.name for m in self._witness.roster.members) if self._witness.roster else frozenset()
+        )
+        open_records = [a.record for a in self._adopted.values() if a.record and a.record.phase not in ENDED]
+        proved = frozenset(r.boot.node for r in open_records if r.phase in PROVED)
+        in_flight = frozenset(
+            r.boot.node for r in open_records if r.phase not in PROVED and r.boot.node != node
+        )
+        window = self.spec.storm_window_seconds
+        lately = {
+            r.boot.node
+            for r in open_records
+            if self._clock.wall() - r.started_wall <= window or r.phase not in PROVED
+        }
+        down = {
+            n for n, j in self.judgements.items() if j.verdict is Verdict.DOWN and n not in proved
+        } | lately
+        return limits.Situation(
+            node=node,
+            mode=self.mode,
+            zone=zone.metadata.name if zone else None,
+            zone_trouble=trouble,
+            protected_vms=len(self.affected(node)),
+            alive=self._witness.alive(now),
+            electorate=roster - (proved - {node}),
+            zone_size=len(members),
+            storm_fraction=self.spec.storm_fraction,
+            storm_released=released,
+            down_in_zone=frozenset(down & members),
+            in_flight_elsewhere=in_flight,
+            leader_node=self._own_node,
+            power_devices=bool(zone and any(self._world.levels(zone, node))),
+            settled_for=now - self._settled_at if self._settled_at is not None else 0.0,
+            cache_age=self._world.oldest_contact(now),
+            writable=self._leadership.leads or not self._leadership.election.holder,
+        )
+
+    def affected(self, node: str) -> tuple[VmRecord, ...]:
+        """The protected VMs that would be lost with the node: that run there, or last ran there and run nowhere."""
+        found = []
+        for (namespace, _), pvm in self._world.own.all(ProtectedVM).items():
+            if pvm.spec.on_node_failure != "Restart":
+                continue
+            key = (namespace, pvm.spec.vm.name)
+            vm, vmi = self._world.vms.store.get(key), self._world.vmis.store.get(key)
+            if vm is None or vm.run_strategy == "Halted":
+                continue
+            last = pvm.status.node
+            if vmi is None or vmi.phase in ("Succeeded", ""):
+                continue
+            here = vmi.node == node and vmi.phase in ("Running", "Scheduled", "Unknown")
+            stuck = vmi.phase != "Running" and vmi.node != node and last == node
+            if here or stuck:
+                found.append(VmRecord(namespace, vm.name, vm.uid, vmi.uid if here else ""))
+        return tuple(sorted(found, key=lambda v: (v.namespace, v.name)))
+
+    def _vm_look(self, record: VmRecord, incident: Record | None) -> VmLook:
+        key = (record.namespace, record.name)
+        vm: VmObject | None = self._world.vms.store.get(key)
+        vmi: VmiObject | None = self._world.vmis.store.get(key)
+        stuck_since = self._world.lock_refused.get(vmi.uid) if vmi else None
+        requests = [r.action for r in vm.state_change_requests] if vm else []
+        by_user = vm is not None and (
+            vm.run_strategy == "Halted"
+            or vm.deleting
+            or (requests != [] and requests[-1] == "Stop")
+            or (incident is not None and self._deleted_by_user(record, vmi))
+        )
+        return VmLook(
+            namespace=record.namespace,
+            name=record.name,
+            uid=vm.uid if vm else "",
+            exists=vm is not None and vm.uid == record.vm_uid,
+            run_strategy=vm.run_strategy if vm else "",
+            stopped_by_user=by_user,
+            vmi=VmiLook(
+                uid=vmi.uid,
+                phase=vmi.phase,
+                node=vmi.node,
+                lock_refused_for=self._clock.monotonic() - stuck_since if stuck_since is not None else None,
+                deleting=vmi.deleting,
+            )
+            if vmi
+            else None,
+            start_requested="Start" in requests,
+        )
+
+    def _deleted_by_user(self, record: VmRecord, vmi: VmiObject | None) -> bool:
+        """The instance of the dead node is being deleted while it still counts as running: none of KubeVirt's doing."""
+        vm = self._world.vms.store.get((record.namespace, record.name))
+        always = vm is not None and vm.run_strategy == "Always"
+        return (
+            vmi is not None
+            and not always
+            and record.released_wall is None
+            and vmi.uid == record.vmi_uid
+            and vmi.deleting
+            and vmi.phase == "Running"
+        )
+
+    def _released(self, adopted: Adopted | None) -> bool:
+        failover = self._failover_of(adopted)
+        return failover is not None and failover.spec.release is not None
+
+    def _failover_of(self, adopted: Adopted | None) -> Failover | None:
+        name = adopted.raw.get("metadata", {}).get("name", "") if adopted else ""
+        return self._world.own.all(Failover).get(("", name))
+
+    def _confirmation(self, adopted: Adopted | None) -> Confirmation | None:
+        if adopted is None:
+            return None
+        failover = self._failover_of(adopted)
+        if failover is None or failover.spec.confirm is None:
+            return None
+        confirm = failover.spec.confirm
+        return Confirmation(confirm.statement, confirm.confirmed_by, adopted.confirmed_seen)
+
+    def busy_nodes(self) -> frozenset[str]:
+        """Nodes whose devices an incident uses."""
+        return frozenset(f.spec.node for f in self._open_failovers().values())
+
+
+def _backoff(ladder_pass: int) -> float:
+    return timing.LADDER_BACKOFF[min(ladder_pass, len(timing.LADDER_BACKOFF) - 1)]

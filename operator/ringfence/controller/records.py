@@ -1,0 +1,217 @@
+"""A failover's stored state: :class:`Record` to Failover and back. The status is the record; nothing else is kept.
+
+Instants on record are wall clock, for people. What the machine counts on its own monotonic clock is counted anew by
+whoever takes a record over, from when it *first saw* it: an order of another may take effect until then plus the whole
+of :data:`~ringfence.core.timing.ORDER_EFFECT`, a proof of another holds unless life is seen after that.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from ringfence.api.v1alpha1.failover import Failover, FailoverProof
+from ringfence.controller.rfc3339 import parse, stamp
+from ringfence.core import timing
+from ringfence.core.failover.phase import ENDED, PROVED, Phase
+from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
+from ringfence.core.fencing.ladder import Order
+from ringfence.core.fencing.proof import AdminConfirmed, FencingProof, PoweredOff, PowerOffHow, Rebooted
+from ringfence.core.model import Boot
+from ringfence.ports import Json
+
+
+def spec_of(record: Record) -> Json:
+    return {"node": record.boot.node, "nodeUID": record.boot.node_uid, "bootID": record.boot.boot_id}
+
+
+def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
+    """The status to store. ``offset`` is wall minus monotonic, to write the machine's instants for people."""
+    return {
+        "phase": record.phase.value,
+        "sentence": record.sentence[:1024],
+        "doubtedAt": stamp(record.doubted_wall),
+        "startedAt": stamp(record.started_wall),
+        "verdict": {
+            "state": "Down",
+            "sentence": record.verdict_sentence[:1024],
+            "at": stamp(record.started_wall),
+            "voters": list(record.voters),
+        },
+        "votes": [
+            {
+                "voter": v.voter,
+                "vote": v.vote.value,
+                "signature": base64.b64encode(v.signature).decode(),
+                "round": base64.b64encode(v.round_id).decode(),
+                "rosterEpoch": v.roster_epoch,
+            }
+            for v in record.votes
+        ],
+        "heldReason": record.held_reason[:1024],
+        "ladderPass": record.ladder_pass,
+        "orders": [
+            {
+                "device": o.device,
+                "action": "off",
+                "attempt": o.attempt,
+                "sentAt": stamp(o.sent_at + offset),
+                "effectiveUntil": stamp(o.effective_until + offset),
+            }
+            for o in record.orders
+        ],
+        "proofs": [_proof(p, record.pods, offset) for p in record.proofs],
+        "vms": [_vm(v) for v in record.vms],
+        "outOfServiceSeen": record.tainted,
+        "newBootID": record.new_boot_id,
+        "powerOnTries": record.power_on_tries,
+        "leader": record.leader,
+        "epoch": record.epoch,
+        "history": [
+            {"at": stamp(m.wall), "phase": m.phase.value, "sentence": m.sentence[:1024]} for m in record.story
+        ],
+        "timings": dict(record.timings),
+        "conditions": conditions,
+    }
+
+
+def conditions_of(record: Record, before: list[Json], wall: float) -> list[Json]:
+    """``Proved``, ``Recovered`` and ``Blocked``: the contract; phases are for people."""
+    wanted = (
+        ("Proved", record.phase in PROVED, _proved_reason(record)),
+        ("Recovered", record.phase in (Phase.RECOVERED, Phase.CLOSED), record.phase.value),
+        ("Blocked", record.phase in (Phase.HELD, Phase.AWAITING_CONFIRMATION), record.phase.value),
+    )
+    old = {c["type"]: c for c in before}
+    result = []
+    for kind, status, reason in wanted:
+        text = "True" if status else "False"
+        known = old.get(kind)
+        same = known is not None and known["status"] == text
+        result.append(
+            {
+                "type": kind,
+                "status": text,
+                "reason": reason,
+                "message": record.sentence[:1024],
+                "lastTransitionTime": known["lastTransitionTime"]
+                if known and same
+                else stamp(wall)[:19] + "Z",
+            }
+        )
+    return result
+
+
+def _proved_reason(record: Record) -> str:
+    if record.proofs:
+        return type(record.proofs[0]).__name__
+    return "Ended" if record.phase in ENDED else "NoProofYet"
+
+
+def _proof(proof: FencingProof, pods: tuple[PodRef, ...], offset: float) -> Json:
+    common: Json = {
+        "kind": type(proof).__name__,
+        "node": proof.boot.node,
+        "nodeUID": proof.boot.node_uid,
+        "bootID": proof.boot.boot_id,
+        "seenAt": stamp(proof.seen_at + offset),
+        "detail": proof.detail,
+        "pods": [{"namespace": p.namespace, "name": p.name, "uid": p.uid} for p in pods],
+    }
+    match proof:
+        case PoweredOff():
+            return common | {"device": proof.device, "variant": proof.how.value}
+        case Rebooted():
+            return common | {"newBootID": proof.new_boot_id}
+        case AdminConfirmed():
+            return common | {"seenBy": proof.confirmed_by, "statement": proof.statement}
+
+
+def _vm(vm: VmRecord) -> Json:
+    row: Json = {
+        "namespace": vm.namespace,
+        "name": vm.name,
+        "vmUID": vm.vm_uid,
+        "vmiUID": vm.vmi_uid,
+        "podUID": vm.pod_uid,
+        "state": vm.state.value,
+        "newNode": vm.new_node,
+        "message": vm.message,
+    }
+    if vm.released_wall is not None:
+        row["releasedAt"] = stamp(vm.released_wall)
+    if vm.running_wall is not None:
+        row["runningAt"] = stamp(vm.running_wall)
+    return row
+
+
+def record_of(failover: Failover, first_seen: float, proofs_seen: float) -> Record | None:
+    """Take over what is stored; ``None`` if nothing is stored yet but the object itself.
+
+    Args:
+        first_seen: when this replica first saw the object (monotonic).
+        proofs_seen: when it first saw the object with proofs; less a second for the write's own way.
+    """
+    status = failover.status
+    if status.phase is None:
+        return None
+    boot = Boot(failover.spec.node, failover.spec.node_uid, failover.spec.boot_id)
+    started = parse(status.started_at) if status.started_at else 0.0
+    return Record(
+        name=failover.metadata.name,
+        boot=boot,
+        phase=Phase(status.phase),
+        sentence=status.sentence or "",
+        doubted_wall=parse(status.doubted_at) if status.doubted_at else started,
+        started_wall=started,
+        verdict_sentence=(status.verdict.sentence if status.verdict else "") or "",
+        voters=tuple(status.verdict.voters) if status.verdict else (),
+        held_reason=status.held_reason or "",
+        ladder_pass=status.ladder_pass or 0,
+        orders=tuple(
+            Order(o.device, o.attempt, first_seen, first_seen + timing.ORDER_EFFECT)
+            for o in status.orders or ()
+            if o.action == "off"
+        ),
+        proofs=tuple(_proof_of(p, boot, proofs_seen - 1.0) for p in status.proofs or ()),
+        pods=tuple(
+            dict.fromkeys(
+                PodRef(pod.namespace, pod.name, pod.uid) for p in status.proofs or () for pod in p.pods or ()
+            )
+        ),
+        vms=tuple(
+            VmRecord(
+                namespace=v.namespace,
+                name=v.name,
+                vm_uid=v.vm_uid or "",
+                vmi_uid=v.vmi_uid or "",
+                pod_uid=v.pod_uid or "",
+                state=VmState(v.state),
+                new_node=v.new_node or "",
+                message=v.message or "",
+                released_wall=parse(v.released_at) if v.released_at else None,
+                running_wall=parse(v.running_at) if v.running_at else None,
+            )
+            for v in status.vms or ()
+        ),
+        tainted=bool(status.out_of_service_seen),
+        new_boot_id=status.new_boot_id or "",
+        power_on_tries=status.power_on_tries or 0,
+        leader=status.leader or "",
+        epoch=status.epoch or 0,
+        story=tuple(Moment(parse(m.at), Phase(m.phase), m.sentence) for m in status.history or ()),
+        timings=tuple((status.timings or {}).items()),
+    )
+
+
+def _proof_of(proof: FailoverProof, boot: Boot, seen_at: float) -> FencingProof:
+    match proof.kind:
+        case "PoweredOff":
+            return PoweredOff(
+                boot, proof.device or "", PowerOffHow(proof.variant), seen_at, proof.detail or ""
+            )
+        case "Rebooted":
+            return Rebooted(boot, proof.new_boot_id or "", seen_at, proof.detail or "")
+        case _:
+            return AdminConfirmed(
+                boot, proof.seen_by or "", proof.statement or "", seen_at, proof.detail or ""
+            )

@@ -1,0 +1,279 @@
+"""Conditions of our own kinds, written by the leader when they change: what is protected, what is ready, and if not, why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ringfence import metrics
+from ringfence.api.v1alpha1.fencedevice import FenceDevice
+from ringfence.api.v1alpha1.hacluster import HACluster
+from ringfence.api.v1alpha1.hazone import HAZone
+from ringfence.api.v1alpha1.protectedvm import ProtectedVM
+from ringfence.controller.devices import DeviceBook, DeviceTarget
+from ringfence.controller.loop import Loop
+from ringfence.controller.narrator import Narrator
+from ringfence.controller.rfc3339 import stamp
+from ringfence.controller.world import World
+from ringfence.core.protection import Protection, VmFacts, VolumeLook, assess
+from ringfence.kube import kinds
+from ringfence.kube.objects import VmiObject, VmObject
+from ringfence.ports import Clock, Cluster, ClusterError, DeviceSpec, Json, Kind, ObjectRef
+
+logger = logging.getLogger(__name__)
+
+
+class Statuses:
+    """Compares what each object says with what it should say, and writes the difference."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        world: World,
+        devices: DeviceBook,
+        loop: Loop,
+        narrator: Narrator,
+        deadline: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._world = world
+        self._devices = devices
+        self._loop = loop
+        self._narrator = narrator
+        self._deadline = deadline
+
+    # --- what devices are declared: every replica keeps this, since every replica may have to fence ----------
+
+    def declare(self) -> None:
+        """Tell the book of devices what the FenceDevices say now."""
+        targets: dict[tuple[str, str], DeviceTarget] = {}
+        for (_, name), device in self._world.own.all(FenceDevice).items():
+            redfish = device.spec.redfish
+            if redfish is None:
+                continue
+            for node in device.spec.nodes:
+                known = self._world.nodes.store.get(("", node))
+                uuid = known.system_uuid if known else ""
+                targets[(name, node)] = DeviceTarget(
+                    spec=DeviceSpec(
+                        name=name,
+                        driver="redfish",
+                        address=redfish.address,
+                        system_id=redfish.system_id or "",
+                        expected_uuid=uuid,
+                        ca_bundle=redfish.ca_bundle or "",
+                        insecure_skip_verify=redfish.insecure_skip_verify,
+                        timeout_seconds=redfish.timeout_seconds,
+                    ),
+                    secret=redfish.secret_ref.name,
+                    node=node,
+                    node_uuid=uuid,
+                )
+        self._devices.declare(targets)
+
+    # --- writing ---------------------------------------------------------------------------------------------
+
+    async def write(self) -> None:
+        """One round over all objects."""
+        for round_ in (self._clusters, self._zones, self._fence_devices, self._protected_vms):
+            await round_()
+
+    async def _clusters(self) -> None:
+        for (_, name), cluster in self._world.own.all(HACluster).items():
+            mode = cluster.spec.mode
+            sentence = f"mode {mode}, led by {self._loop.leader}"
+            wanted: Json = {"leader": self._loop.leader}
+            await self._say(kinds.HA_CLUSTER, "haclusters", name, "", "Ready", True, mode, sentence, wanted)
+
+    async def _zones(self) -> None:
+        devices = self._world.own.all(FenceDevice)
+        claimed: dict[str, list[str]] = {}
+        for zone in self._world.own.all(HAZone).values():
+            if zone.spec.enabled:
+                for node in self._world.nodes_of(zone):
+                    claimed.setdefault(node.name, []).append(zone.metadata.name)
+        for (_, name), zone in self._world.own.all(HAZone).items():
+            nodes = sorted(n.name for n in self._world.nodes_of(zone))
+            missing_nodes = sorted(set(zone.spec.nodes.names) - set(nodes))
+            missing = sorted(
+                {d for level in zone.spec.fencing.levels for d in level.devices if ("", d) not in devices}
+            )
+            doubled = sorted(n for n in nodes if len(claimed.get(n, [])) > 1)
+            bare = sorted(n for n in nodes if not any(self._world.levels(zone, n)))
+            ok, reason, message = True, "Ready", f"{len(nodes)} nodes, each with a fence device"
+            if not zone.spec.enabled:
+                ok, reason, message = False, "Disabled", "spec.enabled is false"
+            elif doubled:
+                others = sorted({z for n in doubled for z in claimed[n]} - {name})
+                ok, reason = False, "NodeInTwoZones"
+                message = f"{', '.join(doubled)} also in zone {', '.join(others)}: take them out of one, until then none acts on them"
+            elif missing:
+                ok, reason, message = False, "FenceDeviceNotFound", f"no FenceDevice {', '.join(missing)}"
+            elif not nodes:
+                ok, reason, message = False, "NoNodes", "spec.nodes matches no node of the cluster"
+            elif missing_nodes:
+                ok, reason, message = False, "NodeNotFound", f"no node {', '.join(missing_nodes)}"
+            elif bare:
+                ok, reason, message = False, "NoFenceDevice", f"no fence device reaches {', '.join(bare)}"
+            verdicts = [
+                {"name": n, "verdict": j.verdict.value, "sentence": j.sentence[:1024]}
+                for n in nodes
+                if (j := self._loop.judgements.get(n)) is not None
+            ]
+            extra: Json = {"nodes": nodes, "nodeVerdicts": verdicts}
+            await self._say(kinds.HA_ZONE, "hazones", name, "", "Ready", ok, reason, message, extra)
+
+    async def _fence_devices(self) -> None:
+        for (_, name), device in self._world.own.all(FenceDevice).items():
+            rows, bad = [], []
+            for node in device.spec.nodes:
+                proof = self._devices.proof(name, node)
+                if proof is None:
+                    bad.append(("NotProvedYet", f"{node}: not looked at yet"))
+                    continue
+                if not proof.ok:
+                    bad.append((proof.reason, f"{node}: {proof.message}"))
+                rows.append({"node": node, "power": proof.power.value, "uuid": proof.uuid})
+            manual = device.spec.driver == "manual"
+            ok = not bad and not manual
+            reason = "Manual" if manual else (bad[0][0] if bad else "Proved")
+            message = "; ".join(text for _, text in bad) or f"answers for {', '.join(device.spec.nodes)}"
+            if manual:
+                message = "a person confirms: ringfence fence confirm"
+            extra: Json = {"powerState": rows}
+            before = self._world.own.raw("fencedevices", ("", name)) or {}
+            if ok and _condition(before, "Ready").get("status") != "True":
+                extra["provedAt"] = stamp(self._clock.wall())
+            await self._say(kinds.FENCE_DEVICE, "fencedevices", name, "", "Ready", ok, reason, message, extra)
+
+    async def _protected_vms(self) -> None:
+        count = 0
+        for (namespace, name), pvm in self._world.own.all(ProtectedVM).items():
+            protection, node = self.protection(pvm, namespace)
+            count += protection.protected
+            extra: Json = {} if node is None else {"node": node}
+            await self._say(
+                kinds.PROTECTED_VM,
+                "protectedvms",
+                name,
+                namespace,
+                "Protected",
+                protection.protected,
+                protection.reason,
+                protection.message,
+                extra,
+            )
+        metrics.protected_vms(count, len(self._world.own.all(ProtectedVM)))
+
+    def protection(self, pvm: ProtectedVM, namespace: str) -> tuple[Protection, str | None]:
+        """Whether the VM would survive its node now; and the node where it was last seen running."""
+        key = (namespace, pvm.spec.vm.name)
+        vm, vmi = self._world.vms.store.get(key), self._world.vmis.store.get(key)
+        node = vmi.node if vmi else ""
+        running = vmi is not None and vmi.phase == "Running"
+        zone, trouble = self._loop.zone_of(self._world.nodes.store.get(("", node)))
+        levels = self._world.levels(zone, node) if zone else ()
+        devices = []
+        for device in {d for level in levels for d in level}:
+            proof = self._devices.proof(device, node)
+            devices.append(
+                (device, None if proof and proof.ok else (proof.message if proof else "not looked at yet"))
+            )
+        others = [
+            n
+            for n in self._world.nodes.store.values()
+            if n.name != node and n.ready.status.value == "True" and not n.unschedulable
+            and n.labels.get("kubevirt.io/schedulable") == "true"
+        ]  # fmt: skip
+        facts = VmFacts(
+            vm=pvm.spec.vm.name,
+            exists=vm is not None and not vm.deleting,
+            mode=self._loop.mode,
+            run_strategy=vm.run_strategy if vm else "",
+            node=node,
+            running=running,
+            wants_restart=pvm.spec.on_node_failure == "Restart",
+            host_devices=bool((vm and vm.has_host_devices) or (vmi and vmi.has_host_devices)),
+            host_disks=vm.host_disks if vm else (),
+            volumes=self._volumes(namespace, vm, vmi),
+            zone=zone.metadata.name if zone else None,
+            zone_trouble=trouble,
+            devices=tuple(sorted(devices)),
+            healthy_others=len(others),
+        )
+        return assess(facts), (node if running else None)
+
+    def _volumes(self, namespace: str, vm: VmObject | None, vmi: VmiObject | None) -> tuple[VolumeLook, ...]:
+        claims = dict.fromkeys((*(vm.claims if vm else ()), *(vmi.claims if vmi else ())))
+        looks = []
+        for claim in claims:
+            pvc = self._world.pvcs.store.get((namespace, claim))
+            pv = self._world.pvs.store.get(("", pvc.volume_name)) if pvc else None
+            looks.append(
+                VolumeLook(
+                    claim,
+                    found=pvc is not None,
+                    access_modes=pvc.access_modes if pvc else (),
+                    attachable=pv is not None and bool(pv.csi_driver),
+                    pinned_to=pv.pinned_hostnames if pv else (),
+                )
+            )
+        return tuple(looks)
+
+    async def _say(
+        self,
+        kind: Kind,
+        plural: str,
+        name: str,
+        namespace: str,
+        condition: str,
+        status: bool,
+        reason: str,
+        message: str,
+        extra: Json,
+    ) -> None:
+        raw = self._world.own.raw(plural, (namespace, name))
+        if raw is None:
+            return
+        before = raw.get("status", {})
+        old = _condition(raw, condition)
+        text = "True" if status else "False"
+        generation = raw["metadata"].get("generation", 0)
+        changed = (old.get("status"), old.get("reason"), old.get("message")) != (text, reason, message[:1024])
+        same_extra = all(before.get(k) == v for k, v in extra.items())
+        if not changed and same_extra and before.get("observedGeneration") == generation:
+            return
+        moved = old.get("status") != text
+        entry = {
+            "type": condition,
+            "status": text,
+            "reason": reason,
+            "message": message[:1024],
+            "observedGeneration": generation,
+            "lastTransitionTime": stamp(self._clock.wall())[:19] + "Z"
+            if moved
+            else old["lastTransitionTime"],
+        }
+        others = [c for c in before.get("conditions", []) if c.get("type") != condition]
+        try:
+            stored = await self._cluster.patch_status(
+                kind,
+                name,
+                namespace,
+                {"conditions": [*others, entry], "observedGeneration": generation, **extra},
+                deadline=self._deadline(),
+            )
+        except ClusterError as error:
+            logger.warning("%s %s: its status was not written: %s", kind.kind, name, error)
+            return
+        self._world.own.seen(plural, stored)
+        if moved or old.get("reason") != reason:
+            ref = ObjectRef(kind, name, namespace, raw["metadata"].get("uid", ""))
+            self._narrator.tell(ref, reason, message, warning=not status)
+
+
+def _condition(raw: Json, kind: str) -> Json:
+    found: Json = next((c for c in raw.get("status", {}).get("conditions", []) if c.get("type") == kind), {})
+    return found

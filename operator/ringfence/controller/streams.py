@@ -1,0 +1,88 @@
+"""Keep a verdict stream open to this replica's own node's agent and to two others (DESIGN §3, "Bootstrap").
+
+Which two others is drawn from the roster by the replica's name, so that replicas spread; one that can't be reached is
+passed over for the next until it answers again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable
+
+from ringfence import metrics
+from ringfence.controller.evidence import Witness
+from ringfence.core.gossip.members import Member
+from ringfence.net.stream import StreamClient, StreamError
+from ringfence.ports import Clock
+
+logger = logging.getLogger(__name__)
+
+STREAMS = 3
+REDIAL = 0.5
+PASS_OVER = 10.0
+
+
+class Streams:
+    def __init__(
+        self,
+        client: StreamClient,
+        witness: Witness,
+        clock: Clock,
+        identity: str,
+        own_node: str,
+        port: int,
+        poke: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._witness = witness
+        self._clock = clock
+        self._identity = identity
+        self._own_node = own_node
+        self._port = port
+        self._poke = poke
+        self._open: dict[str, asyncio.Task[None]] = {}
+        self._failed_at: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Follow the roster, for ever."""
+        try:
+            while True:
+                wanted = {m.name: m for m in self._wanted(self._clock.monotonic())}
+                for name in self._open.keys() - wanted.keys():
+                    self._open.pop(name).cancel()
+                for name, member in wanted.items():
+                    if name not in self._open or self._open[name].done():
+                        self._open[name] = asyncio.create_task(self._follow(member))
+                metrics.streams(len(self._open))
+                await asyncio.sleep(REDIAL)
+        finally:
+            for task in self._open.values():
+                task.cancel()
+            await asyncio.gather(*self._open.values(), return_exceptions=True)
+
+    def _wanted(self, now: float) -> list[Member]:
+        if self._witness.roster is None:
+            return []
+        members = [m for m in self._witness.roster.members if m.addresses]
+        own = [m for m in members if m.name == self._own_node]
+        others = sorted(
+            (m for m in members if m.name != self._own_node),
+            key=lambda m: (
+                now - self._failed_at.get(m.name, float("-inf")) < PASS_OVER,
+                hashlib.sha256(f"{self._identity}/{m.name}".encode()).digest(),
+            ),
+        )
+        return (own + others)[:STREAMS]
+
+    async def _follow(self, member: Member) -> None:
+        try:
+            async for view in self._client.views(member.addresses[0], self._port):
+                self._failed_at.pop(member.name, None)
+                self._witness.view_seen(view, self._clock.monotonic())
+                self._poke()
+        except (StreamError, OSError, TimeoutError) as error:
+            if member.name not in self._failed_at:
+                logger.info("no stream from the agent of %s: %s", member.name, error or "time-out")
+        self._failed_at[member.name] = self._clock.monotonic()

@@ -1,0 +1,293 @@
+"""Everything this replica watches, and the plain questions that decisions ask of it.
+
+Foreign kinds come from reflectors of our own; our own kinds come from kopf's events (``handlers.py``) and a LIST a
+minute that sweeps what kopf missed. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+import pydantic
+
+from ringfence.api.v1alpha1.failover import Failover
+from ringfence.api.v1alpha1.fencedevice import FenceDevice
+from ringfence.api.v1alpha1.hacluster import HACluster
+from ringfence.api.v1alpha1.hazone import HAZone, NodeSelector, SelectorRequirement
+from ringfence.api.v1alpha1.nodereport import NodeReport
+from ringfence.api.v1alpha1.protectedvm import ProtectedVM
+from ringfence.controller.evidence import Witness
+from ringfence.core.detection.evidence import Ready
+from ringfence.core.failover.record import PodRef
+from ringfence.core.failover.recovery import PodLook
+from ringfence.core.failover.recovery import PodRole as Rank
+from ringfence.kube import kinds
+from ringfence.kube.client import ApiServer
+from ringfence.kube.objects import (
+    LeaseObject,
+    NodeObject,
+    PodObject,
+    PodRole,
+    PvcObject,
+    PvObject,
+    VmiObject,
+    VmObject,
+)
+from ringfence.kube.reflector import Key, Reflector
+from ringfence.ports import Clock, Json
+
+logger = logging.getLogger(__name__)
+
+Model = TypeVar("Model", bound=pydantic.BaseModel)
+AGENT_LEASE = "ringfence-agent-"
+
+OWN: Mapping[str, type[pydantic.BaseModel]] = {
+    "haclusters": HACluster,
+    "hazones": HAZone,
+    "fencedevices": FenceDevice,
+    "protectedvms": ProtectedVM,
+    "failovers": Failover,
+    "nodereports": NodeReport,
+}
+
+
+class OwnKinds:
+    """Our own objects, parsed. An object that can't be read is logged and left out: it ends nothing."""
+
+    def __init__(self, on_change: Callable[[str, Key], None]) -> None:
+        self._stores: dict[str, dict[Key, pydantic.BaseModel]] = {plural: {} for plural in OWN}
+        self._raw: dict[str, dict[Key, Json]] = {plural: {} for plural in OWN}
+        self._on_change = on_change
+        self.swept = False
+
+    def seen(self, plural: str, raw: Json, *, deleted: bool = False) -> None:
+        """An event of kopf's."""
+        meta = raw.get("metadata", {})
+        key = (meta.get("namespace") or "", meta.get("name") or "")
+        if deleted:
+            if self._stores[plural].pop(key, None) is not None:
+                self._on_change(plural, key)
+            self._raw[plural].pop(key, None)
+            return
+        known = self._raw[plural].get(key)
+        if known is not None and _version(known) >= _version(raw):
+            return
+        self._raw[plural][key] = raw
+        try:
+            self._stores[plural][key] = OWN[plural].model_validate(raw)
+        except pydantic.ValidationError as error:
+            logger.error(
+                "%s %s can't be read, it is left out: %s", plural, "/".join(filter(None, key)), error
+            )
+            self._stores[plural].pop(key, None)
+        self._on_change(plural, key)
+
+    def sweep(self, plural: str, raws: Iterable[Json]) -> None:
+        """A whole LIST: what is not in it is gone."""
+        listed = {((r["metadata"].get("namespace") or ""), r["metadata"]["name"]): r for r in raws}
+        for key in [k for k in self._raw[plural] if k not in listed]:
+            self.seen(plural, self._raw[plural][key], deleted=True)
+        for raw in listed.values():
+            self.seen(plural, raw)
+
+    def raw(self, plural: str, key: Key) -> Json | None:
+        return self._raw[plural].get(key)
+
+    def all(self, model: type[Model]) -> dict[Key, Model]:
+        plural = next(p for p, m in OWN.items() if m is model)
+        return {k: v for k, v in self._stores[plural].items() if isinstance(v, model)}
+
+    @property
+    def cluster(self) -> HACluster | None:
+        return self.all(HACluster).get(("", "default"))
+
+
+def _version(raw: Json) -> int:
+    """Versions of one object grow; Kubernetes >= 1.35 promises that they compare as numbers."""
+    return int(raw.get("metadata", {}).get("resourceVersion") or 0)
+
+
+class World:
+    """The caches of one replica."""
+
+    def __init__(
+        self,
+        api: ApiServer,
+        clock: Clock,
+        namespace: str,
+        witness: Witness,
+        jitter: Callable[[], float],
+        poke: Callable[[], None],
+    ) -> None:
+        self._clock = clock
+        self._witness = witness
+        self._poke = poke
+        self.namespace = namespace
+        self.own = OwnKinds(lambda _plural, _key: poke())
+        self.nodes = Reflector(
+            api, kinds.NODE, NodeObject.from_raw, jitter=jitter, on_change=self._node_changed
+        )
+        self.node_leases = Reflector(
+            api,
+            kinds.LEASE,
+            LeaseObject.from_raw,
+            jitter=jitter,
+            namespace="kube-node-lease",
+            on_change=self._kubelet_lease,
+        )
+        self.agent_leases = Reflector(
+            api,
+            kinds.LEASE,
+            LeaseObject.from_raw,
+            jitter=jitter,
+            namespace=namespace,
+            on_change=self._agent_lease,
+        )
+        self.pods = Reflector(api, kinds.POD, PodObject.from_raw, jitter=jitter, on_change=self._other)
+        self.vms = Reflector(api, kinds.VM, VmObject.from_raw, jitter=jitter, on_change=self._other)
+        self.vmis = Reflector(api, kinds.VMI, VmiObject.from_raw, jitter=jitter, on_change=self._vmi_changed)
+        self.pvcs = Reflector(api, kinds.PVC, PvcObject.from_raw, jitter=jitter, on_change=self._other)
+        self.pvs = Reflector(api, kinds.PV, PvObject.from_raw, jitter=jitter, on_change=self._other)
+        self.lock_refused: dict[str, float] = {}
+        """VMI UID -> since when it has failed on its image's write lock (CLOCK_BOOTTIME)."""
+
+    @property
+    def reflectors(self) -> tuple[Reflector[object], ...]:
+        return (  # type: ignore[return-value] # read only: what they hold doesn't matter here
+            self.nodes, self.node_leases, self.agent_leases, self.pods, self.vms, self.vmis, self.pvcs, self.pvs,
+        )  # fmt: skip
+
+    def oldest_contact(self, now: float) -> float:
+        """Age of the oldest cache that decisions rest on."""
+        return now - min(r.fresh_at for r in self.reflectors)
+
+    # --- changes ---------------------------------------------------------------------------------------
+
+    def _node_changed(self, _key: Key, _old: NodeObject | None, new: NodeObject | None) -> None:
+        now = self._clock.monotonic()
+        if new is None:
+            self._witness.forget(_key[1])
+        else:
+            self._witness.boot_seen(new.name, new.uid, new.boot_id)
+            self._witness.ready_seen(new.name, Ready(new.ready.status.value))
+            self._witness.renewal_seen(new.name, "heartbeat", new.virt_heartbeat, now)
+        self._poke()
+
+    def _kubelet_lease(self, key: Key, _old: LeaseObject | None, new: LeaseObject | None) -> None:
+        if new is not None:
+            self._witness.renewal_seen(key[1], "kubelet_lease", new.renew_time, self._clock.monotonic())
+
+    def _agent_lease(self, key: Key, _old: LeaseObject | None, new: LeaseObject | None) -> None:
+        if new is None or not key[1].startswith(AGENT_LEASE):
+            return
+        node = key[1].removeprefix(AGENT_LEASE)
+        boot = self._witness.boot(node)
+        # The holder names node UID and boot: an old boot's late write is no sign of this one.
+        if boot is not None and new.holder == f"{boot.node_uid}/{boot.boot_id}":
+            self._witness.renewal_seen(node, "agent_lease", new.renew_time, self._clock.monotonic())
+
+    def _vmi_changed(self, _key: Key, old: VmiObject | None, new: VmiObject | None) -> None:
+        if old is not None and (new is None or new.uid != old.uid):
+            self.lock_refused.pop(old.uid, None)
+        if new is not None:
+            if "write" in new.sync_failure and "lock" in new.sync_failure:
+                self.lock_refused.setdefault(new.uid, self._clock.monotonic())
+            else:
+                self.lock_refused.pop(new.uid, None)
+        self._poke()
+
+    def _other(self, _key: Key, _old: object, _new: object) -> None:
+        self._poke()
+
+    # --- questions -------------------------------------------------------------------------------------
+
+    def zones_of(self, node: NodeObject) -> list[HAZone]:
+        """The enabled zones that claim the node: one is right, none or more are a condition."""
+        found = [z for z in self.own.all(HAZone).values() if z.spec.enabled and _claims(z, node)]
+        return sorted(found, key=lambda z: z.metadata.name)
+
+    def nodes_of(self, zone: HAZone) -> list[NodeObject]:
+        return [n for n in self.nodes.store.values() if _claims(zone, n)]
+
+    def levels(self, zone: HAZone, node: str) -> tuple[tuple[str, ...], ...]:
+        """The names of the node's devices, level by level."""
+        devices = self.own.all(FenceDevice)
+        return tuple(
+            tuple(
+                name
+                for name in level.devices
+                if (device := devices.get(("", name))) is not None and node in device.spec.nodes
+            )
+            for level in zone.spec.fencing.levels
+        )
+
+    def pods_on(self, node: str, protected_vmis: frozenset[str]) -> tuple[PodLook, ...]:
+        """The pods bound to the node, with their rank in the order of deletion."""
+        looks = []
+        here = [p for p in self.pods.store.values() if p.node == node]
+        launchers = {p.uid: p for p in here if p.role is PodRole.LAUNCHER}
+        for pod in here:
+            launcher = launchers.get(pod.owner_uid) if pod.role is PodRole.HOTPLUG else pod
+            vmi_uid = launcher.vmi_uid if launcher is not None else ""
+            looks.append(
+                PodLook(
+                    PodRef(pod.namespace, pod.name, pod.uid),
+                    rank(pod),
+                    vmi_uid=vmi_uid,
+                    protected=bool(vmi_uid) and vmi_uid in protected_vmis,
+                )
+            )
+        return tuple(looks)
+
+
+_INFRASTRUCTURE = (
+    ("kubevirt.io", "virt-controller"),
+    ("k8s-app", "kube-dns"),
+    ("app.kubernetes.io/component", "controller"),
+)
+
+
+def rank(pod: PodObject) -> Rank:
+    """In which class of deletions a pod stands. DaemonSets' pods stay: the node's own will come back with it."""
+    match pod.role:
+        case PodRole.VIRT_API:
+            return Rank.VIRT_API
+        case PodRole.VIRT_CONTROLLER:
+            return Rank.INFRASTRUCTURE
+        case PodRole.HOTPLUG:
+            return Rank.HOTPLUG
+        case PodRole.LAUNCHER:
+            return Rank.LAUNCHER
+        case PodRole.OTHER:
+            known = any(pod.labels.get(key) == value for key, value in _INFRASTRUCTURE)
+            return Rank.INFRASTRUCTURE if known and pod.owner_kind == "ReplicaSet" else Rank.OTHER
+
+
+def _claims(zone: HAZone, node: NodeObject) -> bool:
+    nodes = zone.spec.nodes
+    if node.name in nodes.names:
+        return True
+    return nodes.selector is not None and _selects(nodes.selector, node.labels)
+
+
+def _selects(selector: NodeSelector, labels: Mapping[str, str]) -> bool:
+    """Kubernetes' label selection; an empty selector selects nothing here (see the field's description)."""
+    if not selector.match_labels and not selector.match_expressions:
+        return False
+    if any(labels.get(key) != value for key, value in selector.match_labels.items()):
+        return False
+    return all(_meets(want, labels) for want in selector.match_expressions)
+
+
+def _meets(want: SelectorRequirement, labels: Mapping[str, str]) -> bool:
+    match want.operator:
+        case "In":
+            return labels.get(want.key) in want.values
+        case "NotIn":
+            return labels.get(want.key) not in want.values
+        case "Exists":
+            return want.key in labels
+        case "DoesNotExist":
+            return want.key not in labels

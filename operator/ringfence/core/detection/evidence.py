@@ -1,0 +1,87 @@
+"""What is known about one node, each piece with its age and its source (GOSSIP §5).
+
+All instants are on the observer's own monotonic clock, *when it saw the change*; a time written inside an object
+says nothing (clocks jump, watches lag).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ringfence.core.model import Boot, RingState, SignedVote
+
+NEVER = float("-inf")
+
+
+class Ready(StrEnum):
+    """The node's Ready condition. Four different inputs besides True (DESIGN §3)."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+    MISSING = "missing"
+    STALE = "stale"
+    """The cache that it came from is too old."""
+
+
+@dataclass(frozen=True, slots=True)
+class RingEvidence:
+    """What the agents' streams say, as verified by this controller."""
+
+    state: RingState = RingState.UNKNOWN
+    sentence: str = ""
+    """Who voted what, in words."""
+    voters: tuple[str, ...] = ()
+    votes: tuple[SignedVote, ...] = ()
+    single: bool = False
+    """Only one voter was eligible: its vote alone is not enough."""
+    doubted_at: float = NEVER
+    """Since when the ring has doubted the node without a break."""
+    round_at: float = NEVER
+    """When the round began whose votes these are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Signs of life of one boot: the instant at which each was last seen to change.
+
+    ``kernel`` and ``kubelet_lease`` and ``heartbeat`` carry no boot id: they count for the boot that is current.
+    """
+
+    packet: float = NEVER
+    """An authenticated gossip packet of this boot reached any agent."""
+    kernel: float = NEVER
+    agent_lease: float = NEVER
+    kubelet_lease: float = NEVER
+    heartbeat: float = NEVER
+
+    @property
+    def latest(self) -> float:
+        return max(self.packet, self.kernel, self.agent_lease, self.kubelet_lease, self.heartbeat)
+
+    def latest_sign(self) -> str:
+        """Name of the newest sign, for sentences."""
+        signs = {
+            self.packet: "a gossip packet",
+            self.kernel: "an answer of its kernel",
+            self.agent_lease: "its agent's Lease",
+            self.kubelet_lease: "its kubelet's Lease",
+            self.heartbeat: "virt-handler's heartbeat",
+        }
+        return signs[self.latest] if self.latest > NEVER else "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All there is about one boot of one node."""
+
+    boot: Boot
+    ring: RingEvidence = RingEvidence()
+    life: Life = Life()
+    ready: Ready = Ready.MISSING
+    has_agent: bool = False
+    """An agent of this boot has reported (NodeReport), so silence means something."""
+    own_probe_silent: bool = False
+    """The controller's own kernel probe went unanswered, asked after the doubt began."""
+    device_proved: bool = False

@@ -1,0 +1,111 @@
+"""The rule table: from evidence to exactly one verdict, with its reason.
+
+Rules are tried from the top; the first that holds gives the verdict. ``Down`` has three conditions, none of which a
+single agent can bring about: enough signed votes ``none`` from the node's observers (that is silence of its agent
+*and* of its kernel, seen by each of them), no sign of life since the doubt began, and votes younger than every sign.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ringfence.core import timing
+from ringfence.core.detection.evidence import NEVER, Evidence, Ready
+from ringfence.core.model import RingState, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict and the sentence that explains it."""
+
+    verdict: Verdict
+    sentence: str
+
+
+def judge(evidence: Evidence, now: float) -> Judgement:
+    """Apply the rule table to what is known about a node at ``now``."""
+    node, ring = evidence.boot.node, evidence.ring
+    match ring.state:
+        case RingState.UNREACHABLE:
+            if (veto := life_veto(evidence, now)) is not None:
+                return Judgement(
+                    Verdict.SUSPECT, f"{node} is silent for its peers ({ring.sentence}), but {veto}"
+                )
+            if ring.single and (missing := _single_voter_lacks(evidence, now)) is not None:
+                return Judgement(
+                    Verdict.SUSPECT, f"{node} is silent for its only voter ({ring.sentence}); {missing}"
+                )
+            return Judgement(Verdict.DOWN, f"{node} is down: {ring.sentence}")
+        case RingState.DOUBTED:
+            return Judgement(
+                Verdict.SUSPECT, f"{node} is doubted by its peers: {ring.sentence or 'votes are being taken'}"
+            )
+        case RingState.PARTIAL:
+            return Judgement(Verdict.SUSPECT, f"{node} is reached by some peers only: {ring.sentence}")
+        case RingState.LEFT:
+            return Judgement(Verdict.LEFT, f"{node}'s agent has left; its kernel answers")
+        case RingState.AGENT_DOWN:
+            return Judgement(
+                Verdict.AGENT_DOWN, f"{node}'s kernel answers, its agent does not: the node lives"
+            )
+        case RingState.ALIVE:
+            if _control_path_lost(evidence, now):
+                return Judgement(
+                    Verdict.CONTROL_PATH_LOST,
+                    f"{node} is alive for its peers, but not for the API server (Ready={evidence.ready}): its VMs run on",
+                )
+            return Judgement(Verdict.HEALTHY, f"{node} is alive")
+        case RingState.UNKNOWN:
+            if _fresh(evidence.life.kubelet_lease, now, timing.KUBELET_LEASE_VALID):
+                return Judgement(
+                    Verdict.AGENT_DOWN, f"{node} renews its Lease, but no agent of it was heard yet"
+                )
+            return Judgement(Verdict.SUSPECT, f"{node} was not heard of yet")
+
+
+def life_veto(evidence: Evidence, now: float) -> str | None:
+    """The sign of life that forbids ``Down``, as a clause; ``None`` if there is none.
+
+    Packets and kernel answers veto until a round that began after them says otherwise. The API's periodic signs veto
+    if they came after the doubt began, for two of their periods: between two renewals a living kubelet is silent too.
+    """
+    life, ring = evidence.life, evidence.ring
+    for seen_at, what in (
+        (life.packet, "a gossip packet of it arrived"),
+        (life.kernel, "its kernel answered"),
+    ):
+        if seen_at >= ring.round_at > NEVER:
+            return f"{what} {_ago(now, seen_at)}"
+    for seen_at, valid, what in (
+        (life.kubelet_lease, timing.KUBELET_LEASE_VALID, "its kubelet renewed the node's Lease"),
+        (life.agent_lease, timing.AGENT_LEASE_VALID, "its agent renewed its Lease"),
+        (life.heartbeat, timing.HEARTBEAT_VALID, "virt-handler's heartbeat came"),
+    ):
+        if seen_at > ring.doubted_at and _fresh(seen_at, now, valid):
+            return f"{what} {_ago(now, seen_at)}"
+    return None
+
+
+def _single_voter_lacks(evidence: Evidence, now: float) -> str | None:
+    if not evidence.own_probe_silent:
+        return "the controller's own probe of its kernel has not been silent"
+    if _fresh(evidence.life.kubelet_lease, now, timing.SINGLE_VOTER_LEASE_AGE):
+        return f"its Lease is younger than {timing.SINGLE_VOTER_LEASE_AGE:.0f} s"
+    if not evidence.device_proved:
+        return "no fence device of it is proved"
+    return None
+
+
+def _control_path_lost(evidence: Evidence, now: float) -> bool:
+    if evidence.ready in (Ready.UNKNOWN, Ready.FALSE):
+        return True
+    lease = evidence.life.kubelet_lease
+    return lease > NEVER and now - lease > timing.CONTROL_PATH_LOST_AFTER
+
+
+def _fresh(seen_at: float, now: float, valid: float) -> bool:
+    return now - seen_at < valid
+
+
+def _ago(now: float, seen_at: float) -> str:
+    return f"{now - seen_at:.1f} s ago"

@@ -1,0 +1,96 @@
+"""The leader's Lease: who may write, and until when.
+
+A machine over observations of one ``coordination.k8s.io/v1`` Lease. Like client-go's leader election it never trusts
+the times *written* in the Lease: a standby counts ``LEASE_DURATION`` on its own monotonic clock from the moment it
+*saw* the Lease change. The holder counts from the moment it *sent* the renewal that succeeded, so that its own end is
+never later than the end the standbys count (see :data:`ringfence.core.timing.CLOCK_RATE_BOUND`).
+
+``epoch`` is the Lease's ``leaseTransitions``: it grows with each change of holder and goes into each record written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from ringfence.core.timing import LEASE_DURATION, LEASE_RENEW, LEASE_RETRY, ORDER_MARGIN
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseView:
+    """A Lease as it was read; ``resource_version`` guards the next write."""
+
+    holder: str
+    epoch: int
+    resource_version: str
+
+
+class LeaseAction(StrEnum):
+    NOTHING = "nothing"
+    CREATE = "create"
+    ACQUIRE = "acquire"
+    RENEW = "renew"
+
+
+@dataclass(frozen=True, slots=True)
+class Election:
+    """State of one candidate. Immutable; every method returns the next state."""
+
+    identity: str
+    view: LeaseView | None = None
+    seen_at: float = float("-inf")
+    """When this candidate saw the Lease's present version for the first time."""
+    renewed_at: float = float("-inf")
+    """When this candidate sent its last renewal that succeeded."""
+    tried_at: float = float("-inf")
+    synced: bool = False
+
+    def observe(self, view: LeaseView | None, now: float) -> Election:
+        """Take in what a read or a watch shows (``None``: there is no such Lease)."""
+        if self.synced and view == self.view:
+            return self
+        return replace(self, view=view, seen_at=now, synced=True)
+
+    def action(self, now: float) -> LeaseAction:
+        """What to write next. At most one write a ``LEASE_RETRY``."""
+        if not self.synced or now - self.tried_at < LEASE_RETRY:
+            return LeaseAction.NOTHING
+        if self.view is None:
+            return LeaseAction.CREATE
+        if self.view.holder == self.identity:
+            return LeaseAction.RENEW if now - self.renewed_at >= LEASE_RENEW else LeaseAction.NOTHING
+        if self.view.holder == "" or now - self.seen_at >= LEASE_DURATION:
+            return LeaseAction.ACQUIRE
+        return LeaseAction.NOTHING
+
+    def tried(self, now: float) -> Election:
+        return replace(self, tried_at=now)
+
+    def succeeded(self, view: LeaseView, sent_at: float, now: float) -> Election:
+        """Our write went through; it counts from when it was sent."""
+        return replace(self, view=view, seen_at=now, renewed_at=sent_at, synced=True)
+
+    def next_wake(self, now: float) -> float:
+        """When :meth:`action` may say something else than now."""
+        if self.view is not None and self.view.holder == self.identity:
+            return max(self.renewed_at + LEASE_RENEW, self.tried_at + LEASE_RETRY, now)
+        if self.view is None or self.view.holder == "":
+            return max(self.tried_at + LEASE_RETRY, now)
+        return max(self.seen_at + LEASE_DURATION, self.tried_at + LEASE_RETRY, now)
+
+    @property
+    def epoch(self) -> int:
+        return self.view.epoch if self.view else 0
+
+    @property
+    def holder(self) -> str:
+        return self.view.holder if self.view else ""
+
+    def deadline(self) -> float:
+        """The latest instant at which this candidate may still *send* a write or an order; ``-inf`` if it does not lead."""
+        if self.view is None or self.view.holder != self.identity:
+            return float("-inf")
+        return self.renewed_at + LEASE_DURATION - ORDER_MARGIN
+
+    def leads(self, now: float) -> bool:
+        return now < self.deadline()

@@ -1,0 +1,437 @@
+"""The failover machine: ``step(record, look) -> Step(record, commands)``.
+
+Pure and level-triggered. One call looks at the stored record and at the world as it is, and returns the next record
+and the commands that are due. The shell *stores the record first* (guarded by resourceVersion and lease epoch) and only
+then runs the commands; each is idempotent, so that whoever calls ``step`` next, after a crash at any point, gets the
+same commands again or better ones. One small function per phase; :data:`ringfence.core.failover.phase.FOLLOWS` is the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ringfence.core import timing
+from ringfence.core.detection.verdict import Judgement
+from ringfence.core.failover import recovery
+from ringfence.core.failover.phase import ENDED, Phase, may_follow
+from ringfence.core.failover.record import Moment, Record, VmRecord
+from ringfence.core.failover.recovery import PodLook, RecoveryCommand, VmLook
+from ringfence.core.fencing.ladder import DeviceLook, Ladder, LadderCommand, Order, OrderOff
+from ringfence.core.fencing.proof import (
+    AdminConfirmed,
+    FencingProof,
+    PoweredOff,
+    Rebooted,
+    Recover,
+    permit,
+    void_because,
+)
+from ringfence.core.model import Boot, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class AddOutOfServiceTaint:
+    """Says to Kubernetes that the node is off. Only ever issued with a :class:`Recover` in hand."""
+
+    recover: Recover
+
+
+@dataclass(frozen=True, slots=True)
+class AddSuspectTaint:
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveTaints:
+    """Suspect, and out-of-service where it is ours."""
+
+    node: str
+    out_of_service: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverPods:
+    """Deletions under a proof."""
+
+    recover: Recover
+    commands: tuple[RecoveryCommand, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderOn:
+    device: str
+
+
+Command = LadderCommand | AddOutOfServiceTaint | AddSuspectTaint | RemoveTaints | RecoverPods | OrderOn
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    statement: str
+    confirmed_by: str
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The world with regard to one failover, at ``now`` (monotonic) and ``wall`` (for people)."""
+
+    now: float
+    wall: float
+    leader: str
+    epoch: int
+    judgement: Judgement
+    limit: str | None
+    limit_when_found_off: str | None
+    hold_over: bool
+    """``Down`` without a break for the whole hold, last look included."""
+    life_at: float
+    life_sign: str
+    node_exists: bool
+    current_boot_id: str
+    """The boot id that the node itself reports now (kubelet or agent); the incident's own while nothing newer is known."""
+    node_ready: bool
+    suspect_taint: bool
+    out_of_service_taint: bool
+    levels: tuple[tuple[DeviceLook, ...], ...]
+    proofs_required: int
+    pods: tuple[PodLook, ...]
+    vms: tuple[VmLook, ...]
+    affected: tuple[VmRecord, ...]
+    """The protected VMs that belong to the incident, as seen while it is still open which."""
+    confirmation: Confirmation | None
+    power_on: bool
+    """The zone wants the node powered on after recovery."""
+    later_boot_seen_before_taint: bool = False
+    power_on_due: bool = False
+    retry_due: bool = False
+    """The back-off after an exhausted ladder is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    record: Record
+    commands: tuple[Command, ...] = ()
+
+
+def open_failover(name: str, boot: Boot, doubted_wall: float, look: Look, voters: tuple[str, ...]) -> Record:
+    """The record of a new incident."""
+    sentence = f"{look.judgement.sentence}; holding"
+    record = Record(
+        name=name,
+        boot=boot,
+        phase=Phase.HOLDING,
+        sentence=sentence,
+        doubted_wall=doubted_wall,
+        started_wall=look.wall,
+        verdict_sentence=look.judgement.sentence,
+        voters=voters,
+        vms=look.affected,
+        leader=look.leader,
+        epoch=look.epoch,
+        story=(Moment(look.wall, Phase.HOLDING, sentence),),
+    )
+    return _timed(record, "verdict", look.wall)
+
+
+def step(record: Record, look: Look) -> Step:
+    """One step of one failover."""
+    if record.phase in ENDED:
+        return Step(record)
+    record = replace(record, leader=look.leader, epoch=look.epoch)
+    result = _PHASES[record.phase](record, look)
+    assert may_follow(record.phase, result.record.phase), (record.phase, result.record.phase)
+    return result
+
+
+def _enter(record: Record, phase: Phase, sentence: str, look: Look) -> Record:
+    """The one writer of phase and sentence; each change is a line of the story."""
+    if phase == record.phase and sentence == record.sentence:
+        return record
+    story = (*record.story, Moment(look.wall, phase, sentence))[-64:]
+    return replace(record, phase=phase, sentence=sentence, story=story)
+
+
+def _timed(record: Record, what: str, wall: float) -> Record:
+    if any(name == what for name, _ in record.timings):
+        return record
+    return replace(record, timings=(*record.timings, (what, round(max(0.0, wall - record.doubted_wall), 3))))
+
+
+def _ladder(record: Record, look: Look) -> Ladder:
+    return Ladder(record.boot, look.levels, record.orders, look.life_at)
+
+
+def _suspect(look: Look, record: Record) -> tuple[Command, ...]:
+    return () if look.suspect_taint or not look.node_exists else (AddSuspectTaint(record.boot.node),)
+
+
+def _order_working(record: Record, look: Look) -> bool:
+    return any(look.now < o.effective_until for o in record.orders)
+
+
+def _rebooted(record: Record, look: Look) -> Rebooted | None:
+    if look.current_boot_id in ("", record.boot.boot_id):
+        return None
+    return Rebooted(
+        record.boot, look.current_boot_id, look.now, f"the node reports boot {look.current_boot_id[:8]}"
+    )
+
+
+def _withdraw(record: Record, look: Look) -> Step | None:
+    """End without a deed if the node lives, unless an order may still take effect."""
+    if look.judgement.verdict is Verdict.DOWN or _order_working(record, look):
+        return None
+    sentence = f"withdrawn: {look.judgement.sentence}"
+    return Step(
+        _enter(record, Phase.WITHDRAWN, sentence, look),
+        (RemoveTaints(record.boot.node, out_of_service=False),),
+    )
+
+
+def _proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -> Step | None:
+    """Go to recovery if what is proved is enough."""
+    proofs = list(found)
+    if look.confirmation is not None:
+        c = look.confirmation
+        confirmed = AdminConfirmed(record.boot, c.confirmed_by, c.statement, c.seen_at)
+        if void_because(confirmed, look.life_at, look.life_sign) is None:
+            proofs.append(confirmed)
+    if (rebooted := _rebooted(record, look)) is not None:
+        proofs.append(rebooted)
+    if permit(record.boot, tuple(proofs), look.proofs_required) is None:
+        return None
+    sentence = "; ".join(proof_sentence(p) for p in proofs)
+    record = replace(
+        record,
+        proofs=tuple(proofs),
+        pods=recovery.covered(look.pods),
+        vms=_merged(record.vms, _with_pods(look.affected, look.pods)),
+        held_reason="",
+    )
+    record = _timed(record, "proof", look.wall)
+    # The commands come with the next step: first this proof and its pods have to be on record.
+    return Step(_enter(record, Phase.RECOVERING, f"{record.boot.node} is off: {sentence}", look))
+
+
+def _with_pods(vms: tuple[VmRecord, ...], pods: tuple[PodLook, ...]) -> tuple[VmRecord, ...]:
+    launchers = {p.vmi_uid: p.ref.uid for p in pods if p.role is recovery.PodRole.LAUNCHER}
+    return tuple(replace(v, pod_uid=v.pod_uid or launchers.get(v.vmi_uid, "")) for v in vms)
+
+
+def _merged(before: tuple[VmRecord, ...], seen: tuple[VmRecord, ...]) -> tuple[VmRecord, ...]:
+    """VMs already on record keep their state (a proof can be void and given anew); new ones join."""
+    known = {(v.namespace, v.name): v for v in before if v.released_wall is not None}
+    kept = dict(known)
+    for vm in seen or before:
+        kept.setdefault((vm.namespace, vm.name), vm)
+    return tuple(kept.values())
+
+
+def proof_sentence(proof: FencingProof) -> str:
+    """The proof in words."""
+    match proof:
+        case PoweredOff():
+            return f"{proof.device} reads off ({proof.how}; {proof.detail})"
+        case Rebooted():
+            return f"it has rebooted ({proof.detail})"
+        case AdminConfirmed():
+            return f'{proof.confirmed_by} confirms: "{proof.statement}"'
+
+
+def _holding(record: Record, look: Look) -> Step:
+    rung = _ladder(record, look).look(look.now)
+    if look.limit_when_found_off is None and (done := _proof_in_hand(record, look, rung.proofs)) is not None:
+        return done
+    if (end := _withdraw(record, look)) is not None:
+        return end
+    suspect = _suspect(look, record)
+    if not look.hold_over:
+        vms = _merged(record.vms, _with_pods(look.affected, look.pods))
+        return Step(replace(record, vms=vms), (*suspect, *rung.commands))
+    if look.limit is not None:
+        held = replace(record, held_reason=look.limit)
+        return Step(
+            _enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look),
+            (*suspect, *rung.commands),
+        )
+    return _climb(_timed(record, "hold", look.wall), look, suspect)
+
+
+def _held(record: Record, look: Look) -> Step:
+    if look.hold_over and look.limit is None and look.judgement.verdict is Verdict.DOWN:
+        return _climb(replace(record, held_reason=""), look, _suspect(look, record))
+    step_ = _holding(replace(record, held_reason=""), look)
+    if step_.record.phase is Phase.HELD and not look.hold_over:
+        return Step(record, step_.commands)
+    return step_
+
+
+def _climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
+    ladder = _ladder(record, look)
+    rung = ladder.climb(look.now, look.proofs_required)
+    if (done := _proof_in_hand(record, look, rung.proofs)) is not None:
+        return done
+    if rung.exhausted:
+        sentence = (
+            f"{look.judgement.sentence}; not proved off: {rung.sentence}. "
+            f"Make sure that {record.boot.node} is off, then: ringfence fence confirm {record.name}"
+        )
+        return Step(_enter(record, Phase.AWAITING_CONFIRMATION, sentence, look), extra)
+    orders = record.orders
+    for command in rung.commands:
+        if isinstance(command, OrderOff):
+            orders = (
+                *orders,
+                Order(command.device, command.attempt, look.now, look.now + timing.ORDER_EFFECT),
+            )
+    if orders != record.orders:
+        record = _timed(replace(record, orders=orders), "order", look.wall)
+    return Step(_enter(record, Phase.FENCING, rung.sentence, look), (*extra, *rung.commands))
+
+
+def _fencing(record: Record, look: Look) -> Step:
+    if (end := _withdraw(record, look)) is not None:
+        return end
+    ordered = bool(record.orders)
+    if look.limit is not None and not ordered:
+        held = replace(record, held_reason=look.limit)
+        return Step(_enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look))
+    if look.limit is not None:
+        # A fence that runs is finished first (DESIGN §2): read on, but order no more while the limit holds.
+        rung = _ladder(record, look).climb(look.now, look.proofs_required)
+        if (done := _proof_in_hand(record, look, rung.proofs)) is not None:
+            return done
+        reads = tuple(c for c in rung.commands if not isinstance(c, OrderOff))
+        if rung.exhausted or (not reads and any(isinstance(c, OrderOff) for c in rung.commands)):
+            held = replace(record, held_reason=look.limit, orders=())
+            return Step(
+                _enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look)
+            )
+        return Step(record, reads)
+    return _climb(record, look, _suspect(look, record))
+
+
+def _awaiting(record: Record, look: Look) -> Step:
+    rung = _ladder(record, look).look(look.now)
+    if (done := _proof_in_hand(record, look, rung.proofs)) is not None:
+        return done
+    if (end := _withdraw(record, look)) is not None:
+        return end
+    if look.retry_due and not _order_working(record, look):
+        again = replace(record, orders=(), ladder_pass=record.ladder_pass + 1)
+        if look.limit is not None:
+            held = replace(again, held_reason=look.limit)
+            return Step(
+                _enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look)
+            )
+        return _climb(again, look)
+    return Step(record, _suspect(look, record))
+
+
+def _recovering(record: Record, look: Look) -> Step:
+    recover = permit(record.boot, record.proofs, look.proofs_required)
+    later_boot = look.current_boot_id not in ("", record.boot.boot_id)
+    if recover is not None and not later_boot:
+        for proof in record.proofs:
+            if (why := void_because(proof, look.life_at, look.life_sign)) is not None:
+                void = replace(record, proofs=(), orders=())
+                return Step(_enter(void, Phase.FENCING, f"the proof is void: {why}; reading again", look))
+    if recover is None:
+        return Step(
+            _enter(
+                replace(record, proofs=(), orders=()),
+                Phase.FENCING,
+                "the proof does not reach; reading again",
+                look,
+            )
+        )
+    commands: list[Command] = []
+    if look.out_of_service_taint and not record.tainted:
+        record = _timed(replace(record, tainted=True), "taint", look.wall)
+    if not record.tainted and not later_boot:
+        # Taint first: else the scheduler puts the new launcher on the dead node (KUBEVIRT §1).
+        if look.node_exists:
+            return Step(record, (AddOutOfServiceTaint(recover),))
+        record = replace(record, tainted=True)
+    force = record.tainted
+    due = recovery.deletions(look.pods, record.pods, force=force)
+    if not due:
+        record = _timed(record, "deleted", look.wall)
+    present = {p.ref.uid for p in look.pods}
+    vms: list[VmRecord] = []
+    asks: list[RecoveryCommand] = list(due)
+    looks = {(v.namespace, v.name): v for v in look.vms}
+    for vm in record.vms:
+        gone = vm.pod_uid not in present if vm.pod_uid else not _has_launcher(vm, look.pods)
+        vm_next, wishes = recovery.follow(
+            vm, looks.get((vm.namespace, vm.name)), record.boot.node, gone, look.wall
+        )
+        vms.append(vm_next)
+        asks.extend(wishes)
+    record = replace(record, vms=tuple(vms))
+    if asks:
+        commands.append(RecoverPods(recover, tuple(asks)))
+    if not due and all(v.state.settled for v in vms):
+        record = _timed(record, "running", look.wall)
+        return Step(_enter(record, Phase.RECOVERED, _outcome(record), look), tuple(commands))
+    return Step(_enter(record, Phase.RECOVERING, _progress(record, len(due)), look), tuple(commands))
+
+
+def _has_launcher(vm: VmRecord, pods: tuple[PodLook, ...]) -> bool:
+    return vm.vmi_uid != "" and any(p.vmi_uid == vm.vmi_uid for p in pods)
+
+
+def _progress(record: Record, due: int) -> str:
+    if not record.tainted:
+        return record.sentence
+    if due:
+        return f"{record.boot.node} is marked out of service; deleting its pods"
+    waiting = ", ".join(
+        f"{v.name} {v.state.lower()}" + (f" ({v.message})" if v.message else "")
+        for v in record.vms
+        if not v.state.settled
+    )
+    return f"pods of {record.boot.node} are deleted; {waiting}"
+
+
+def _outcome(record: Record) -> str:
+    done = ", ".join(f"{v.name} {v.message}" for v in record.vms) or "nothing was left to move"
+    return f"recovered: {done}"
+
+
+def _recovered(record: Record, look: Look) -> Step:
+    later_boot = look.current_boot_id not in ("", record.boot.boot_id)
+    if not look.node_exists:
+        return Step(
+            _enter(record, Phase.CLOSED, f"{record.sentence}; node {record.boot.node} was deleted", look)
+        )
+    if later_boot:
+        covered = {p.uid for p in record.pods}
+        left = [p.ref.name for p in look.pods if p.ref.uid in covered]
+        if not look.node_ready or left:
+            return Step(replace(record, new_boot_id=look.current_boot_id))
+        record = replace(record, new_boot_id=look.current_boot_id)
+        sentence = f"{_outcome(record)}; {record.boot.node} is back with boot {look.current_boot_id[:8]}"
+        if look.suspect_taint or look.out_of_service_taint:
+            return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
+        return Step(_enter(_timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
+    powered = [p.device for p in record.proofs if isinstance(p, PoweredOff)]
+    if look.power_on and powered and look.power_on_due and record.power_on_tries < timing.POWER_ON_TRIES:
+        record = replace(record, power_on_tries=record.power_on_tries + 1)
+        return Step(
+            _enter(record, Phase.RECOVERED, f"{_outcome(record)}; powering {record.boot.node} on", look),
+            tuple(OrderOn(d) for d in powered),
+        )
+    return Step(record)
+
+
+_PHASES: dict[Phase, Callable[[Record, Look], Step]] = {
+    Phase.HOLDING: _holding,
+    Phase.HELD: _held,
+    Phase.FENCING: _fencing,
+    Phase.AWAITING_CONFIRMATION: _awaiting,
+    Phase.RECOVERING: _recovering,
+    Phase.RECOVERED: _recovered,
+}

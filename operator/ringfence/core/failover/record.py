@@ -1,0 +1,96 @@
+"""What is stored of a failover: everything that the next leader needs to go on, and nothing that only a clock knows.
+
+Instants are wall-clock seconds for people (``*_wall``). Where a duration decides, the machine counts it on its own
+monotonic clock from when *this* controller learnt of it: a successor counts anew, which is later and therefore safe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ringfence.core.failover.phase import Phase
+from ringfence.core.fencing.ladder import Order
+from ringfence.core.fencing.proof import FencingProof
+from ringfence.core.model import Boot, SignedVote
+
+
+class VmState(StrEnum):
+    PENDING = "Pending"
+    """Its old launcher still stands."""
+    RELEASED = "Released"
+    """The old launcher is gone; KubeVirt has not made a new instance yet."""
+    STARTING = "Starting"
+    STUCK = "Stuck"
+    """The new instance failed on the old QEMU's image lock; it is deleted so that KubeVirt tries again."""
+    RUNNING = "Running"
+    LEFT = "Left"
+    """Its user stopped or deleted it: left alone."""
+
+    @property
+    def settled(self) -> bool:
+        return self in (VmState.RUNNING, VmState.LEFT)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PodRef:
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class VmRecord:
+    """One protected VM of the incident. ``vmi_uid`` is the instance that ran on the dead node."""
+
+    namespace: str
+    name: str
+    vm_uid: str
+    vmi_uid: str
+    pod_uid: str = ""
+    state: VmState = VmState.PENDING
+    new_node: str = ""
+    message: str = ""
+    released_wall: float | None = None
+    running_wall: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One line of the incident's story."""
+
+    wall: float
+    phase: Phase
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The machine's stored state."""
+
+    name: str
+    boot: Boot
+    phase: Phase
+    sentence: str
+    doubted_wall: float
+    """When the peers began to doubt: the zero of all timings."""
+    started_wall: float
+    verdict_sentence: str = ""
+    voters: tuple[str, ...] = ()
+    votes: tuple[SignedVote, ...] = ()
+    held_reason: str = ""
+    ladder_pass: int = 0
+    orders: tuple[Order, ...] = ()
+    proofs: tuple[FencingProof, ...] = ()
+    pods: tuple[PodRef, ...] = ()
+    """The pods that the proof covers: nothing else is force-deleted under it."""
+    vms: tuple[VmRecord, ...] = ()
+    tainted: bool = False
+    """Our out-of-service taint was seen on the node."""
+    new_boot_id: str = ""
+    power_on_tries: int = 0
+    leader: str = ""
+    epoch: int = 0
+    story: tuple[Moment, ...] = ()
+    timings: tuple[tuple[str, float], ...] = ()
+    """(step, seconds since the doubt), each step once."""

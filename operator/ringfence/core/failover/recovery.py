@@ -1,0 +1,173 @@
+"""What to do with the pods and VMs of a node that is proved off: the order of deletions, and following each VM.
+
+KubeVirt restarts a VM as soon as its old launcher pod is gone (KUBEVIRT §2.1), so recovery is: clear the way
+(virt-api first, since every change of a VMI passes its webhooks), delete the launchers, and watch each VM until its
+instance is *seen* running on another node. Nothing here writes a VMI's status or strips a finalizer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from ringfence.core import timing
+from ringfence.core.failover.record import PodRef, VmRecord, VmState
+
+
+class PodRole(IntEnum):
+    """In the order in which pods of a dead node are deleted (KUBEVIRT §1, "What blocks or slows recovery")."""
+
+    VIRT_API = 0
+    INFRASTRUCTURE = 1
+    HOTPLUG = 2
+    LAUNCHER = 3
+    OTHER = 9
+    """Left to Kubernetes' own eviction by the out-of-service taint."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodLook:
+    ref: PodRef
+    role: PodRole
+    vmi_uid: str = ""
+    protected: bool = False
+    """A launcher (or its hotplug pod) of a VM of this incident."""
+    bound_later: bool = False
+    """Bound to the node after a later boot was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class VmiLook:
+    uid: str
+    phase: str
+    node: str
+    lock_refused_for: float | None = None
+    """Seconds since it was first seen to fail on the image's write lock."""
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VmLook:
+    """One protected VM as it is now."""
+
+    namespace: str
+    name: str
+    uid: str
+    exists: bool
+    run_strategy: str
+    stopped_by_user: bool
+    """Halted, deleted, or a Stop request that is not ours is pending."""
+    vmi: VmiLook | None
+    start_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePod:
+    ref: PodRef
+    force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteVmi:
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStart:
+    """Ask KubeVirt to start the VM; ``stop_uid`` first ends the instance that is final."""
+
+    namespace: str
+    name: str
+    vm_uid: str
+    stop_uid: str = ""
+
+
+RecoveryCommand = DeletePod | DeleteVmi | RequestStart
+
+
+def covered(pods: tuple[PodLook, ...]) -> tuple[PodRef, ...]:
+    """The pods that a proof covers: what may be force-deleted under it, in the order to do it."""
+    chosen = [
+        p
+        for p in pods
+        if p.role in (PodRole.VIRT_API, PodRole.INFRASTRUCTURE)
+        or (p.role in (PodRole.HOTPLUG, PodRole.LAUNCHER) and p.protected)
+    ]
+    return tuple(p.ref for p in sorted(chosen, key=lambda p: (p.role, p.ref)))
+
+
+def deletions(pods: tuple[PodLook, ...], cover: tuple[PodRef, ...], *, force: bool) -> tuple[DeletePod, ...]:
+    """The deletions that are due now: one class of pods after the other, all of a class at once."""
+    present = [p for p in pods if p.ref in cover]
+    if not present:
+        return ()
+    first = min(p.role for p in present)
+    return tuple(DeletePod(p.ref, force=force) for p in present if p.role == first)
+
+
+def follow(
+    record: VmRecord, look: VmLook | None, dead_node: str, pod_gone: bool, wall: float
+) -> tuple[VmRecord, tuple[RecoveryCommand, ...]]:
+    """The VM's next state and what to ask of KubeVirt for it.
+
+    Success is an observed post-condition: an instance that is Running on another node than the dead one.
+    """
+    if look is None or not look.exists:
+        return replace(record, state=VmState.LEFT, message="its VirtualMachine is gone"), ()
+    if look.stopped_by_user:
+        return replace(record, state=VmState.LEFT, message="its user stopped it"), ()
+    if not pod_gone:
+        return record, ()
+    if record.released_wall is None:
+        record = replace(
+            record, released_wall=wall, state=VmState.RELEASED, message="the old launcher is gone"
+        )
+    vmi = look.vmi
+    if vmi is not None and vmi.phase == "Running" and vmi.node and vmi.node != dead_node:
+        return (
+            replace(
+                record,
+                state=VmState.RUNNING,
+                new_node=vmi.node,
+                message=f"runs on {vmi.node}",
+                running_wall=record.running_wall or wall,
+            ),
+            (),
+        )
+    if record.state is VmState.RUNNING:
+        # Seen to run once: what becomes of it later is not this incident's business.
+        return record, ()
+    if vmi is None:
+        if (
+            look.run_strategy in ("Manual", "RerunOnFailure")
+            and not look.start_requested
+            and record.state is VmState.STUCK
+        ):
+            return replace(record, message="a start is requested"), (
+                RequestStart(look.namespace, look.name, look.uid),
+            )
+        return record, ()
+    if vmi.uid == record.vmi_uid and vmi.phase in ("Failed", "Succeeded"):
+        if look.run_strategy == "Manual" and not look.start_requested:
+            return replace(record, message="a restart is requested"), (
+                RequestStart(look.namespace, look.name, look.uid, stop_uid=vmi.uid),
+            )
+        if look.run_strategy == "Once" and not vmi.deleting:
+            return replace(record, message="its ended instance is deleted"), (
+                DeleteVmi(look.namespace, look.name, vmi.uid),
+            )
+        return record, ()
+    if vmi.lock_refused_for is not None and vmi.lock_refused_for >= timing.STUCK_AFTER:
+        record = replace(
+            record, state=VmState.STUCK, message="the new instance failed on the old one's image lock"
+        )
+        return record, () if vmi.deleting else (DeleteVmi(look.namespace, look.name, vmi.uid),)
+    if vmi.uid != record.vmi_uid or vmi.node != dead_node:
+        state = VmState.STUCK if record.state is VmState.STUCK and vmi.deleting else VmState.STARTING
+        where = f" on {vmi.node}" if vmi.node else ""
+        return replace(
+            record, state=state, message=f"its new instance is {vmi.phase or 'Pending'}{where}"
+        ), ()
+    return record, ()

@@ -1,0 +1,202 @@
+"""The ladder: which device to read or to order next, until the readings make a proof.
+
+Pure and level-triggered: given the orders that are on record, what each device has answered so far, and the time, it
+names the next commands and says in one sentence where it stands. It never believes an answer to an order: after each
+order the device is *read* until it says ``off`` twice.
+
+Looking costs nothing and comes first: while the hold runs the devices of the first level are read, so a node that has
+lost its power is found ``off`` without hold or order, and a live one costs one order, not a login.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ringfence.core import timing
+from ringfence.core.fencing.proof import FencingProof, PoweredOff, Reading, powered_off
+from ringfence.core.model import Boot, PowerState
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLook:
+    """What the controller knows of one fence device with regard to one node."""
+
+    name: str
+    unusable: str | None = None
+    """Why it must never be used for this node (identity mismatch, no Secret, ...)."""
+    readings: tuple[Reading, ...] = ()
+    """Oldest first, of this incident, a bounded number."""
+    error: str | None = None
+    """The last failure, if nothing has succeeded since."""
+    busy: bool = False
+    """A command to it is on its way."""
+    next_try_at: float = float("-inf")
+    """Back-off after failures."""
+    called_off_at: float | None = None
+    """When it last called the node ``off`` without an order of ours in this incident."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order as it is on record, stored before it is sent."""
+
+    device: str
+    attempt: int
+    sent_at: float
+    """Monotonic; a leader that finds the order of another on record takes the moment it found it."""
+    effective_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPower:
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderOff:
+    device: str
+    attempt: int
+
+
+LadderCommand = ReadPower | OrderOff
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Where the ladder stands: what to do now, what is proved, and the sentence."""
+
+    commands: tuple[LadderCommand, ...]
+    proofs: tuple[FencingProof, ...]
+    sentence: str
+    exhausted: bool = False
+    """Every level has been tried: a person is needed, or a later pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    boot: Boot
+    levels: tuple[tuple[DeviceLook, ...], ...]
+    """The devices of this node, level by level."""
+    orders: tuple[Order, ...] = ()
+    """The orders of this pass."""
+    life_at: float = float("-inf")
+    """The latest sign of life of the boot: readings asked for before it prove nothing."""
+
+    def look(self, now: float) -> Rung:
+        """Read only: what can be found without any order."""
+        proofs: list[FencingProof] = []
+        commands: list[LadderCommand] = []
+        for level in self.levels:
+            for device in level:
+                if device.unusable is not None:
+                    continue
+                if (proof := self._proof(device)) is not None:
+                    proofs.append(proof)
+                elif (read := self._next_read(device, now, relaxed=True)) is not None:
+                    commands.append(read)
+            found = [p for p in proofs if isinstance(p, PoweredOff)]
+            if level and {p.device for p in found} >= {d.name for d in level}:
+                return Rung(
+                    (), tuple(proofs), "read as off without an order: " + ", ".join(p.device for p in found)
+                )
+            if level:
+                break  # only the first level that has devices for this node is looked at before orders are due
+        return Rung(tuple(commands), (), "")
+
+    def climb(self, now: float, required: int) -> Rung:
+        """Orders too. ``required`` is the number of independent methods that a zone demands (``proofs``)."""
+        proofs: list[FencingProof] = []
+        says: list[str] = []
+        usable_seen = False
+        for number, level in enumerate(self.levels, start=1):
+            if not level:
+                continue
+            says.extend(
+                f"{device.name}: {device.unusable}" for device in level if device.unusable is not None
+            )
+            if any(d.unusable is not None for d in level):
+                continue  # all devices of a level must succeed: one that can't be used spoils the level
+            usable_seen = True
+            commands: list[LadderCommand] = []
+            failed: list[str] = []
+            pending: list[str] = []
+            for device in level:
+                if (proof := self._proof(device)) is not None:
+                    proofs.append(proof)
+                    continue
+                command, say, over = self._next(device, now)
+                if over:
+                    failed.append(say)
+                else:
+                    pending.append(say)
+                    if command is not None:
+                        commands.append(command)
+            if failed:
+                says.extend(failed)
+                continue
+            if pending:
+                return Rung(tuple(commands), tuple(proofs), f"fencing, level {number}: " + "; ".join(pending))
+            done = {p.device for p in proofs if isinstance(p, PoweredOff)}
+            if len(done) >= required or ({d.name for d in level} == done and required <= 1):
+                return Rung((), tuple(proofs), "proved off by " + ", ".join(sorted(done)))
+        if not usable_seen and not says:
+            return Rung((), tuple(proofs), "no fence device reaches this node", exhausted=True)
+        return Rung((), tuple(proofs), "; ".join(says) or "not enough independent devices", exhausted=True)
+
+    def ordered(self, device: str) -> tuple[Order, ...]:
+        return tuple(o for o in self.orders if o.device == device)
+
+    def _proof(self, device: DeviceLook) -> PoweredOff | None:
+        orders = self.ordered(device.name)
+        readings = tuple(r for r in device.readings if r.asked_at > self.life_at)
+        proof = powered_off(self.boot, device.name, readings, orders[0].sent_at if orders else None)
+        if proof is None and orders:
+            # Off since before our order is off all the same: it was found, not ordered.
+            proof = powered_off(self.boot, device.name, readings, None)
+        return proof
+
+    def _next(self, device: DeviceLook, now: float) -> tuple[LadderCommand | None, str, bool]:
+        """The next command for a device, a clause about it, and whether it has been tried in vain."""
+        orders = self.ordered(device.name)
+        in_effect = bool(orders) and now < orders[-1].effective_until
+        last = device.readings[-1] if device.readings else None
+        if len(orders) >= timing.ORDER_TRIES and not in_effect and not device.busy:
+            why = device.error or (f"still reads {last.state}" if last else "gives no reading")
+            return None, f"{device.name}: {len(orders)} orders to power off, {why}", True
+        if device.error is not None and device.next_try_at > now:
+            # A device that gives no answer holds the ladder up only as long as an order could take effect.
+            return None, f"{device.name}: {device.error}", not in_effect
+        if orders and in_effect:
+            read = self._next_read(device, now, relaxed=False)
+            return (
+                read,
+                f"{device.name} is ordered off (order {len(orders)}), waiting to read it as off",
+                False,
+            )
+        if device.busy or last is None or now - last.seen_at > timing.READ_FRESH:
+            return self._next_read(device, now, relaxed=False), f"reading {device.name}", False
+        if last.state in (PowerState.OFF, PowerState.TRANSITION):
+            return (
+                self._next_read(device, now, relaxed=False),
+                f"{device.name} reads {last.state}, reading again",
+                False,
+            )
+        if device.called_off_at is not None and now - device.called_off_at < timing.FOUND_OFF_BLACKOUT:
+            # It said `off` and now says `on`: the node may be booting already, and a boot must not be shot.
+            say = f"{device.name} called the node off {now - device.called_off_at:.0f} s ago, no order before {timing.FOUND_OFF_BLACKOUT:.0f} s"
+            return self._next_read(device, now, relaxed=True), say, False
+        return (
+            OrderOff(device.name, len(orders) + 1),
+            f"{device.name} is ordered off (order {len(orders) + 1}), waiting to read it as off",
+            False,
+        )
+
+    def _next_read(self, device: DeviceLook, now: float, *, relaxed: bool) -> ReadPower | None:
+        if device.busy or now < device.next_try_at:
+            return None
+        last = device.readings[-1] if device.readings else None
+        # `off` is read again as soon as it makes a pair; `on` is only polled while an order is working.
+        spacing = timing.READ_SPACING if last is None or last.state is PowerState.OFF or not relaxed else 1.0
+        if last is None or now - last.asked_at >= spacing:
+            return ReadPower(device.name)
+        return None

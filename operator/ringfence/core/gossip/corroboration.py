@@ -1,0 +1,168 @@
+"""What signed votes amount to: the one rule by which a subject is called unreachable (GOSSIP §3.5, DESIGN §3).
+
+An agent applies it to the votes of its round, the controller applies it again to the same votes with keys of its own
+roster; neither believes the other. A vote counts once, only from an observer whom the roster lets vote, only in its
+own round, about exactly this boot, and only with a signature by the key that the roster pins.
+
+H rule (more than K voters): H = ceil(0.6 K) observers say ``none``, from two zones where two zones have voters, none
+says ``alive`` or ``agent-down``.
+Small rule (up to K voters): eligible is who answered this round with something other than ``abstain``; all of them say
+``none`` and they are at least two. With one eligible voter the tally says ``single``: that is no verdict, but the
+controller may add its own kernel probe, the Lease and a proved device to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from ringfence.core.gossip.members import Roster
+from ringfence.core.gossip.rings import K, Rings, is_small
+from ringfence.core.model import Boot, SignedVote, Vote
+
+ROUND_ID_BYTES = 8
+Verify = Callable[[bytes, bytes, bytes], bool]
+"""``verify(payload, signature, public_key)``: whether this Ed25519 signature is that key's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The result of one count. At most one of ``unreachable``, ``single``, ``agent_down`` and ``alive`` is true."""
+
+    unreachable: bool
+    single: bool
+    """One eligible voter in a small roster, and it says ``none``."""
+    agent_down: bool
+    """Somebody's probe was answered by the node's kernel, nobody's by its agent."""
+    alive: bool
+    sentence: str
+    voters: tuple[str, ...]
+    """Names of those whose ``none`` counts."""
+    refused: tuple[str, ...]
+    """Why votes did not count, one sentence each."""
+    round_id: bytes
+    """The round that was counted; empty where there was no valid vote."""
+
+
+def vote_payload(cluster: str, vote: SignedVote) -> bytes:
+    """The bytes that a vote's signature covers. Every field is length-prefixed, so no two votes share them."""
+    subject = vote.subject
+    fields = (cluster, vote.voter, subject.node, subject.node_uid, subject.boot_id, vote.vote.value)
+    texts = (field.encode() for field in fields)
+    parts = [b"ringfence vote 1\x00", *(len(text).to_bytes(2, "big") + text for text in texts)]
+    parts += [vote.roster_epoch.to_bytes(8, "big"), len(vote.round_id).to_bytes(2, "big"), vote.round_id]
+    return b"".join(parts)
+
+
+def tally(
+    votes: Iterable[SignedVote],
+    roster: Roster,
+    subject: Boot,
+    verify: Verify,
+    *,
+    k: int = K,
+    rings: Rings | None = None,
+) -> Tally:
+    """Count the votes about one boot. ``rings`` saves drawing them again where the caller keeps them."""
+    rings = rings or Rings(roster, k)
+    refused: list[str] = []
+    valid: list[SignedVote] = []
+    observers = {member.name: member for member in rings.observers(subject.node_uid)}
+    for vote in votes:
+        reason = _refusal(vote, roster, subject, observers.keys(), verify)
+        if reason is None:
+            valid.append(vote)
+        else:
+            refused.append(f"{vote.voter}'s vote: {reason}")
+    round_id = _fullest_round(valid)
+    answers: dict[str, Vote] = {}
+    for vote in valid:
+        if vote.round_id != round_id:
+            refused.append(f"{vote.voter}'s vote: of another round")
+        elif vote.voter not in answers or _WEIGHT[vote.vote] > _WEIGHT[answers[vote.voter]]:
+            answers[vote.voter] = vote.vote  # who changed its mind within a round has heard something since
+    by_vote = {vote: tuple(sorted(name for name, v in answers.items() if v is vote)) for vote in Vote}
+    outcome, sentence = _judge(by_vote, roster, subject, rings, k)
+    return Tally(
+        unreachable=outcome is _Outcome.UNREACHABLE,
+        single=outcome is _Outcome.SINGLE,
+        agent_down=outcome is _Outcome.AGENT_DOWN,
+        alive=outcome is _Outcome.ALIVE,
+        sentence=sentence,
+        voters=by_vote[Vote.NONE],
+        refused=tuple(refused),
+        round_id=round_id,
+    )
+
+
+class _Outcome(Enum):
+    UNREACHABLE = auto()
+    SINGLE = auto()
+    AGENT_DOWN = auto()
+    ALIVE = auto()
+    OPEN = auto()
+
+
+def _judge(
+    by_vote: dict[Vote, tuple[str, ...]], roster: Roster, subject: Boot, rings: Rings, k: int
+) -> tuple[_Outcome, str]:
+    silent = by_vote[Vote.NONE]
+    if by_vote[Vote.ALIVE]:
+        return _Outcome.ALIVE, f"{', '.join(by_vote[Vote.ALIVE])} reached it"
+    if by_vote[Vote.AGENT_DOWN]:
+        return (
+            _Outcome.AGENT_DOWN,
+            f"its kernel answered {', '.join(by_vote[Vote.AGENT_DOWN])}, its agent nobody",
+        )
+    if not silent:
+        return _Outcome.OPEN, "no observer has said anything"
+    if is_small(roster, k):
+        # Nobody reached it: eligible are exactly those that said none.
+        counted = (
+            f"{len(silent)} of {len(silent)} {'peer' if len(silent) == 1 else 'peers'}: {', '.join(silent)}"
+        )
+        return (_Outcome.SINGLE if len(silent) == 1 else _Outcome.UNREACHABLE), counted
+    needed = math.ceil(0.6 * k)
+    counted = f"{len(silent)} of {len(rings.observers(subject.node_uid))} observers: {', '.join(silent)}"
+    if len(silent) < needed:
+        return _Outcome.OPEN, f"{counted}; {needed} are needed"
+    zones_with_voters = {member.zone for member in roster.voters if member.uid != subject.node_uid}
+    if len(zones_with_voters) > 1 and len({roster.by_name[name].zone for name in silent}) < 2:
+        return _Outcome.OPEN, f"{counted}; all in one zone, two are needed"
+    return _Outcome.UNREACHABLE, counted
+
+
+_WEIGHT = {Vote.ABSTAIN: 0, Vote.NONE: 1, Vote.AGENT_DOWN: 2, Vote.ALIVE: 3}
+_EPOCHS_APART = 1
+"""A roster reaches agents and controllers seconds apart; further apart a vote is out of date."""
+
+
+def _refusal(
+    vote: SignedVote, roster: Roster, subject: Boot, observers: Iterable[str], verify: Verify
+) -> str | None:
+    member = roster.by_name.get(vote.voter)
+    if member is None:
+        return "not in the roster"
+    if vote.subject != subject:
+        return f"about another boot ({vote.subject})"
+    if member.uid == subject.node_uid:
+        return "about itself"
+    if abs(vote.roster_epoch - roster.epoch) > _EPOCHS_APART:
+        return f"of roster epoch {vote.roster_epoch}, this is {roster.epoch}"
+    if not member.votes:
+        return "it has no vote now"
+    if vote.voter not in observers:
+        return "not an observer of this node"
+    if not member.public_key:
+        return "the roster has no key of it"
+    if not verify(vote_payload(roster.cluster, vote), vote.signature, member.public_key):
+        return "its signature is not by the key in the roster"
+    return None
+
+
+def _fullest_round(votes: list[SignedVote]) -> bytes:
+    voters_of = Counter(round_id for _, round_id in {(vote.voter, vote.round_id) for vote in votes})
+    return max(voters_of, key=lambda round_id: (voters_of[round_id], round_id), default=b"")

@@ -1,0 +1,42 @@
+"""What one agent says of the ring: the content of the verdict stream that controllers subscribe to.
+
+Ages, not instants: clocks of two machines are never compared. The receiver adds the time since it got the view.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ringfence.core.model import Boot, RingState, SignedVote
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectView:
+    """One roster member as one agent sees it. Ages are seconds at the moment of sending; None is never."""
+
+    subject: Boot
+    state: RingState
+    state_age: float
+    heard_age: float | None
+    """Since the last authenticated packet with a fresh counter from that boot: it vetoes Down."""
+    two_way_age: float | None
+    """Since the last answer that echoed this agent's own nonce: only this ends a doubt."""
+    kernel_age: float | None
+    """Since the node's kernel last answered a probe (it says nothing about which boot answered)."""
+    round_age: float | None
+    """Since the corroboration round began whose votes follow."""
+    votes: tuple[SignedVote, ...]
+    """All of one round: the one that made the state, or the latest that ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """Everything that one agent sees, complete in itself."""
+
+    reporter: Boot
+    roster_epoch: int
+    healthy: bool
+    """False: this agent is unwell or cut off itself, and abstains."""
+    alive: frozenset[str]
+    """Names of members with two-way evidence within the last 2 s, the reporter included."""
+    subjects: tuple[SubjectView, ...]

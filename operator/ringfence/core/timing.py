@@ -1,0 +1,60 @@
+"""Every time-out of the controller's side, with the inequality that makes it safe. All in seconds.
+
+The detector's own periods live beside its machine in :mod:`ringfence.core.gossip`.
+"""
+
+from __future__ import annotations
+
+# --- the leader's Lease -------------------------------------------------------------------------------------
+LEASE_DURATION = 4.0
+LEASE_RENEW = 1.0
+LEASE_RETRY = 0.5
+ORDER_MARGIN = 0.5
+"""An order may be *sent* until ``ORDER_MARGIN`` before the Lease could pass to another (DESIGN §3)."""
+CLOCK_RATE_BOUND = 1e-3
+"""How much faster one machine's clock may run than another's."""
+assert LEASE_RENEW + 2 * LEASE_RETRY < LEASE_DURATION - ORDER_MARGIN
+assert LEASE_DURATION * CLOCK_RATE_BOUND < ORDER_MARGIN
+
+# --- evidence ---------------------------------------------------------------------------------------------
+VIEW_FRESH = 2.0
+"""An agent's view counts for "own side" this long."""
+ROUND_FRESH = 3.0
+"""Votes of a corroboration round count this long; while a node is unreachable the ring renews them every second."""
+KUBELET_LEASE_VALID = 20.0
+"""A kubelet renews every 10 s: one renewal vetoes ``Down`` for two periods."""
+AGENT_LEASE_VALID = 11.0
+"""An agent renews every 5 s, every second while it hears nobody."""
+HEARTBEAT_VALID = 150.0
+"""virt-handler's heartbeat comes every 60-132 s."""
+CONTROL_PATH_LOST_AFTER = 40.0
+"""Age of the kubelet's Lease from which a node that the ring hears has lost its control path."""
+SINGLE_VOTER_LEASE_AGE = 20.0
+"""With one eligible voter the kubelet's Lease must be this old as well (DESIGN §3, small clusters)."""
+SETTLE = 3.0
+"""A controller that has just started judges nobody for so long after its caches and streams are up."""
+
+# --- hold and fence -----------------------------------------------------------------------------------------
+READ_SPACING = 0.3
+"""``off`` must be read twice, this far apart."""
+READ_FRESH = 5.0
+"""Two readings make a pair only if they are no further apart than this."""
+ORDER_EFFECT = 10.0
+"""How long after its sending an order may still take effect; until then nobody powers the node on or orders again."""
+ORDER_TRIES = 2
+"""Orders to one device before the ladder goes on to the next level."""
+LADDER_BACKOFF = (10.0, 20.0, 40.0, 60.0)
+"""Pauses between whole passes of the ladder."""
+FOUND_OFF_BLACKOUT = 120.0
+"""After a device called the node ``off`` without our order, no order goes to it for so long (DESIGN §3)."""
+POWER_ON_TRIES = 5
+POWER_ON_SPACING = 30.0
+assert READ_SPACING < READ_FRESH
+
+# --- recovery -----------------------------------------------------------------------------------------------
+GENTLE_DELETE_PATIENCE = 60.0
+"""How long the new boot's kubelet has to carry out a normal delete."""
+STUCK_AFTER = 3.0
+"""A VMI that fails on the old QEMU's image lock for so long is deleted, once the proof stands (KUBEVIRT §7)."""
+COMMAND_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Pauses before a failed command is tried again."""

@@ -1,0 +1,146 @@
+"""A cluster for the command line's tests: the objects of one incident, and a reader over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from ringfence.ports import Forbidden, NotFound
+
+NOW = datetime(2030, 1, 1, 12, 0, 42, tzinfo=UTC)
+BEGUN = "2030-01-01T12:00:00Z"
+
+Object = dict[str, object]
+
+
+def named(name: str, namespace: str = "", **parts: object) -> Object:
+    metadata: Object = {"name": name, "uid": f"uid-of-{name}", "creationTimestamp": BEGUN}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"metadata": metadata, **parts}
+
+
+def condition(kind: str, status: str, reason: str, message: str = "") -> Object:
+    return {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": BEGUN}
+
+
+def node(name: str, ready: str = "True") -> Object:
+    conditions = [condition("Ready", ready, "Kubelet")]
+    return named(name, status={"conditions": conditions, "nodeInfo": {"bootID": f"boot-of-{name}"}})
+
+
+def failover(name: str = "n2-b0075678-x1", phase: str = "AwaitingConfirmation", **spec: object) -> Object:
+    return named(
+        name,
+        spec={"node": "n2", "nodeUID": "uid-of-n2", "bootID": "boot-of-n2", **spec},
+        status={
+            "phase": phase,
+            "sentence": "n2 is down (2 of 2 peers: n1, n3); bmc-n2 still reads on",
+            "startedAt": BEGUN,
+            "votes": [
+                {"voter": "n1", "vote": "none", "signature": "c2ln"},
+                {"voter": "n3", "vote": "none", "signature": "c2ln"},
+            ],
+            "orders": [{"device": "bmc-n2", "action": "off", "sentAt": "2030-01-01T12:00:03.5Z"}],
+            "proofs": [],
+            "vms": [{"namespace": "shop", "name": "db", "state": "Waiting"}],
+            "timings": {"verdict": 0.8},
+            "conditions": [condition("ConfirmationNeeded", "True", "PowerStillOn", "the fence has failed")],
+        },
+    )
+
+
+@dataclass
+class FakeReader:
+    """Answers as KubeconfigReader does, from memory; notes what is confirmed."""
+
+    objects: dict[str, list[Object]] = field(default_factory=dict)
+    nodes: list[Object] = field(default_factory=list)
+    user: str = "alice"
+    forbidden: frozenset[str] = frozenset()
+    confirmed: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+    def list_objects(self, plural: str, namespace: str | None = None) -> Sequence[Mapping[str, object]]:
+        if plural in self.forbidden:
+            raise Forbidden(f"{plural} is forbidden", status=403)
+        if plural not in self.objects:
+            raise NotFound("the server could not find the requested resource", status=404)
+        found = self.objects[plural]
+        if namespace is None:
+            return found
+        wanted = []
+        for item in found:
+            metadata = item["metadata"]
+            if isinstance(metadata, dict) and metadata.get("namespace") == namespace:
+                wanted.append(item)
+        return wanted
+
+    def list_nodes(self) -> Sequence[Mapping[str, object]]:
+        if "nodes" in self.forbidden:
+            raise Forbidden("nodes is forbidden", status=403)
+        return self.nodes
+
+    def whoami(self) -> str:
+        return self.user
+
+    def confirm_failover(self, name: str, uid: str, statement: str, confirmed_by: str) -> None:
+        self.confirmed.append((name, uid, statement, confirmed_by))
+
+
+def incident() -> FakeReader:
+    """Three nodes, one of them down, its BMC not obeying."""
+    verdicts = [
+        {"name": "n1", "verdict": "Healthy", "sentence": "n1 answers"},
+        {"name": "n2", "verdict": "Down", "sentence": "n2 is down (2 of 2 peers: n1, n3)"},
+    ]
+    return FakeReader(
+        objects={
+            "haclusters": [named("default", spec={"mode": "Active"}, status={"leader": "controller-a"})],
+            "hazones": [
+                named(
+                    "a",
+                    spec={"enabled": True},
+                    status={
+                        "nodes": ["n1", "n2", "n3"],
+                        "nodeVerdicts": verdicts,
+                        "conditions": [condition("Ready", "True", "Watching")],
+                    },
+                )
+            ],
+            "fencedevices": [
+                named(
+                    "bmc-n2",
+                    spec={"driver": "redfish", "nodes": ["n2"]},
+                    status={
+                        "powerState": [{"node": "n2", "power": "on"}],
+                        "conditions": [condition("Ready", "True", "Proved")],
+                    },
+                )
+            ],
+            "nodereports": [named("n1", status={"agentVersion": "0.1.0"})],
+            "protectedvms": [
+                named(
+                    "db",
+                    "shop",
+                    spec={"vm": {"name": "db"}},
+                    status={"node": "n2", "conditions": [condition("Protected", "True", "Protected")]},
+                ),
+                named(
+                    "web",
+                    "site",
+                    spec={"vm": {"name": "web"}},
+                    status={
+                        "node": "n1",
+                        "conditions": [
+                            condition(
+                                "Protected", "False", "VolumeNotShared", "disk web-0 is ReadWriteOnce [local]"
+                            )
+                        ],
+                    },
+                ),
+            ],
+            "failovers": [failover()],
+        },
+        nodes=[node("n1"), node("n2", "Unknown"), node("n3")],
+    )
