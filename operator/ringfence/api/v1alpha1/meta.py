@@ -112,6 +112,8 @@ def _cut(limit: int) -> BeforeValidator:
 
 Sentence = Annotated[str, _cut(1024), Field(max_length=1024)]
 """A sentence for people; what is longer is cut, not refused."""
+Text = Annotated[str, _cut(4096), Field(max_length=4096)]
+"""What others said, a device or KubeVirt: longer than a sentence of ours, and cut rather than refused."""
 
 
 class ObjectMeta(Model):
