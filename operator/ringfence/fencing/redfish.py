@@ -75,7 +75,7 @@ class _Sending:
     at: float | None = None
 
 
-_sending: ContextVar[_Sending] = ContextVar("sending")
+_sending: ContextVar[_Sending | None] = ContextVar("sending", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,9 +359,9 @@ class RedfishDevice:
             _sending.reset(token)
 
     def _gate(self) -> None:
-        sending = _sending.get()
-        self._check(sending)
-        sending.at = self._clock.monotonic()
+        if (sending := _sending.get()) is not None:  # the log-out has no deadline
+            self._check(sending)
+            sending.at = self._clock.monotonic()
 
     def _check(self, sending: _Sending) -> None:
         if sending.deadline is not None and (late := self._clock.monotonic() - sending.deadline) >= 0:
