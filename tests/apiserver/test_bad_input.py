@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -229,3 +230,21 @@ def test_a_confirmation_is_given_once(server: Server) -> None:
         answer = server.call("PATCH", path, {"spec": {"confirm": copy.deepcopy(change)}})
         assert "spec.confirm can be set once only" in answer.message
     server.must("DELETE", path)
+
+
+def test_a_misspelt_field_is_refused_by_kubectl(server: Server) -> None:
+    said = server.kubectl(
+        "create", "--dry-run=server", "-f", "-", stdin=json.dumps(cluster(holdSecond=1)), ok=False
+    )
+    assert 'unknown field "spec.holdSecond"' in said
+
+
+def test_all_mistakes_of_an_object_are_told_once_each(server: Server) -> None:
+    bad = device(nodes=[], redfish=bmc(address="http://10.0.0.9", secretRef=None, timeoutSeconds=0))
+    causes = server.call("POST", _path(bad), bad).body["details"]["causes"]
+    assert sorted(cause["field"] for cause in causes) == [
+        "spec.nodes",
+        "spec.redfish.address",
+        "spec.redfish.secretRef",
+        "spec.redfish.timeoutSeconds",
+    ]
