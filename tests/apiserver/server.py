@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
-from apiserver.programs import program
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+from apiserver.programs import program
 
 ADMIN_TOKEN = "administrator"
 ADMIN = "admin"
@@ -42,7 +43,9 @@ class Answer:
 class Server:
     """The API server as seen by one caller; ``acting`` gives another's view."""
 
-    def __init__(self, url: str, authority: Path, kubectl: list[str], folder: Path, token: str = ADMIN_TOKEN) -> None:
+    def __init__(
+        self, url: str, authority: Path, kubectl: list[str], folder: Path, token: str = ADMIN_TOKEN
+    ) -> None:
         self.url, self.authority, self.folder, self.token = url, authority, folder, token
         self._kubectl = kubectl
         self._pool = urllib3.PoolManager(ca_certs=str(authority), timeout=30, retries=False)
@@ -129,7 +132,9 @@ def running_server(binaries: Path, folder: Path) -> Iterator[Server]:
         )
     )
     tokens = folder / "tokens.csv"
-    tokens.write_text(f'{ADMIN_TOKEN},{ADMIN},{ADMIN},"system:masters"\nsomebody,somebody,somebody,"people"\n')
+    tokens.write_text(
+        f'{ADMIN_TOKEN},{ADMIN},{ADMIN},"system:masters"\nsomebody,somebody,somebody,"people"\n'
+    )
     etcd = [
         *program(binaries, "etcd"),
         f"--data-dir={folder / 'etcd'}",
@@ -166,9 +171,10 @@ def _until_ready(url: str, authority: Path, process: subprocess.Popen[bytes], lo
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"kube-apiserver ended with {process.returncode}: {log.read_text()[-2000:]}")
-        with contextlib.suppress(urllib3.exceptions.HTTPError, OSError), urllib3.PoolManager(
-            ca_certs=str(authority), timeout=5, retries=False
-        ) as pool:
+        with (
+            contextlib.suppress(urllib3.exceptions.HTTPError, OSError),
+            urllib3.PoolManager(ca_certs=str(authority), timeout=5, retries=False) as pool,
+        ):
             if pool.request("GET", url, headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}).status == 200:
                 return
         time.sleep(0.1)

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from apiserver.server import Server
 
+from apiserver.server import Server
 from ringfence.api.v1alpha1 import KINDS, Resource
 
 ROOT = Path(__file__).parents[2]
