@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from apiserver.programs import helm
+from lab.helm import helm
 from apiserver.server import Json, Server
 
 CHART = Path(__file__).parents[2] / "charts" / "ringfence"

@@ -15,7 +15,7 @@ from lab import processes
 from lab.audit import POLICY
 from lab.layout import API_PORT, Layout
 from lab.pki import Pki
-from lab.waiting import until
+from lab.wait import until
 
 ETCD_PORT = 2379
 SERVICES = "10.96.0.0/16"

@@ -8,21 +8,21 @@ from pathlib import Path
 from lab import processes
 from lab.controlplane import Kubectl
 from lab.layout import API_PORT, Layout
-from lab.waiting import until
+from lab.roots import KUBEVIRT_IMAGE
+from lab.wait import until
 
-IMAGE = "docker.io/local/virt:lab"
 VERSION = "v1.7.0"
 
 
 class KubeVirt:
     def __init__(self, layout: Layout, programs: Path, kubectl: Kubectl) -> None:
         self._layout = layout
-        self._program = str(programs / "kubevirt-manifests")
+        self._program = str(programs / "kubevirt")
         self._kubectl = kubectl
 
     def _manifests(self, part: str) -> str:
         return processes.run(
-            self._program, f"-part={part}", f"-image={IMAGE}", f"-api-host={self._layout.host}",
+            self._program, f"-part={part}", f"-image={KUBEVIRT_IMAGE}", f"-api-host={self._layout.host}",
             f"-api-port={API_PORT}", f"-ca={self._layout.root / 'kubevirt-ca.pem'}",
         )  # fmt: skip
 

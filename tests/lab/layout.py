@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-HOME = Path("/var/tmp/ringfence-lab")
+HOME = Path("/var/tmp/ringfence-labs")
 LARGEST_INDEX = 40
 API_PORT = 6443
 BMC_PORT = 8000
@@ -65,11 +65,11 @@ class Layout:
     @property
     def prefix(self) -> str:
         """Of bridge, namespaces, links and cgroups; short, since a link's name has 15 characters."""
-        return f"rf{self.index}"
+        return f"rfl{self.index}"
 
     @property
     def net(self) -> str:
-        return f"10.{97 + self.index}"
+        return f"10.{60 + self.index}"
 
     @property
     def host(self) -> str:

@@ -27,7 +27,7 @@ import yaml
 from lab import processes
 from lab.layout import API_PORT, Layout
 from lab.pki import Pki
-from lab.waiting import until
+from lab.wait import until
 
 INIT = Path(__file__).with_name("node-init.sh")
 

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lab.waiting import until
+from lab.wait import until
 
 CGROUPS = Path("/sys/fs/cgroup")
 MARK = "pids"

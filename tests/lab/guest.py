@@ -1,0 +1,144 @@
+"""The ticking guest: a kernel and an initramfs of ours on a bootable disk, for VMs that tell where and when they ran.
+
+Partition 1 (FAT16, syslinux) boots; partition 2, from sector ``ticks.SECTOR``, is the ticks'. Once a second the guest
+writes ``seq instance epoch`` to the partition's first sector and, as history, to sector ``seq``, each with fsync. Before
+each write it reads back what it wrote last: somebody else's tick there means that two guests write this disk, and it
+cries FOREIGN-WRITE on its console. The instance is the guest's own boot id; the sequence goes on from the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from lab.console import say
+from lab.process import run
+from lab.roots import QEMU_USER
+
+KERNEL = "linux-image-cloud-amd64"
+_MODULES = (
+    "drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci", "drivers/block/virtio_blk",
+)  # fmt: skip
+_APPLETS = ("sh", "mount", "insmod", "cat", "date", "sleep", "echo", "dd", "printf", "cut", "tr", "poweroff")
+_CONFIG = """SERIAL 0 115200
+DEFAULT guest
+PROMPT 0
+TIMEOUT 0
+LABEL guest
+  KERNEL vmlinuz
+  INITRD initrd.gz
+  APPEND console=ttyS0 quiet loglevel=3 mitigations=off nokaslr panic=1
+"""
+_INIT = """#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+instance=$(cut -c1-8 /proc/sys/kernel/random/boot_id)
+echo "GUEST-UP $instance after $(cut -d' ' -f1 /proc/uptime) s"
+for module in /modules/*.ko; do insmod "$module"; done
+tries=0
+while [ ! -b /dev/vda2 ] && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
+last() { dd if=/dev/vda2 bs=512 count=1 iflag=direct 2>/dev/null | tr -d '\\0'; }
+sequence=$(last | cut -d' ' -f1)
+case $sequence in '' | *[!0-9]*) sequence=0 ;; esac
+mine=
+while :; do
+  sequence=$((sequence + 1))
+  found=$(last)
+  found=${found%%  *}
+  if [ -n "$mine" ] && [ "$found" != "$mine" ]; then echo "FOREIGN-WRITE mine=<$mine> found=<$found>"; fi
+  mine="$sequence $instance $(date +%s)"
+  if printf '%-511s\\n' "$mine" | dd of=/dev/vda2 bs=512 count=1 conv=notrunc,fsync 2>/dev/null &&
+    printf '%-511s\\n' "$mine" | dd of=/dev/vda2 bs=512 count=1 seek=$sequence conv=notrunc,fsync 2>/dev/null; then
+    echo "TICK $mine"
+  else
+    echo "TICK-IO-ERROR $mine"
+  fi
+  sleep 1
+done
+"""
+
+
+def prepare(cache: Path) -> Path:
+    """The disk that every guest's disk is a copy of; made now if the cache has none."""
+    key = hashlib.sha256("\0".join((KERNEL, _INIT, _CONFIG, *_MODULES, *_APPLETS)).encode()).hexdigest()[:16]
+    disk = cache / "guests" / f"disk-{key}.img"
+    if disk.exists():
+        return disk
+    say("guests: making their disk ...")
+    disk.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=disk.parent) as name:
+        work = Path(name)
+        kernel, modules = _kernel(work)
+        _initramfs(work, modules)
+        _write_disk(work, kernel)
+        (work / "disk.img").rename(disk)
+    return disk
+
+
+def _kernel(work: Path) -> tuple[Path, list[Path]]:
+    """Debian's kernel, and the modules that the guest loads, in the order of loading."""
+    depends = run("apt-cache", "depends", KERNEL)
+    package = re.search(r"linux-image-[0-9]\S+", depends)
+    assert package is not None, f"{KERNEL} names no kernel: run apt-get update"
+    shell = f"cd {work} && apt-get -q download {package[0]} && dpkg-deb -x {package[0]}_*.deb kernel"
+    run("sh", "-c", shell, within=300)
+    version = package[0].removeprefix("linux-image-")
+    tree = work / "kernel/lib/modules" / version / "kernel"
+    found = []
+    for number, module in enumerate(_MODULES):
+        source = next(tree.glob(f"{module}.ko*"), None)
+        if source is None:
+            continue  # built into this kernel
+        plain = work / f"{number:02}-{Path(module).name}.ko"
+        if source.suffix == ".xz":
+            run("sh", "-c", f"xz -dc {source} > {plain}")
+        else:
+            shutil.copy(source, plain)
+        found.append(plain)
+    return work / "kernel/boot" / f"vmlinuz-{version}", found
+
+
+def _initramfs(work: Path, modules: list[Path]) -> None:
+    root = work / "initramfs"
+    for folder in ("bin", "proc", "sys", "dev", "modules"):
+        (root / folder).mkdir(parents=True)
+    shutil.copy("/bin/busybox", root / "bin/busybox")
+    for applet in _APPLETS:
+        (root / "bin" / applet).symlink_to("busybox")
+    for module in modules:
+        shutil.copy(module, root / "modules" / module.name)
+    (root / "init").write_text(_INIT)
+    (root / "init").chmod(0o755)
+    pack = "find . -print0 | LC_ALL=C sort -z | cpio --null -o -H newc --quiet -R 0:0 | gzip -9"
+    run("sh", "-c", f"cd {root} && {pack} > {work / 'initrd.gz'}")
+
+
+def _write_disk(work: Path, kernel: Path) -> None:
+    disk, boot = work / "disk.img", work / "boot.fat"
+    _empty(disk, 64 << 20)
+    run("sfdisk", "-q", disk, text="label: dos\n2048,49152,6,*\n65536,,83\n")
+    _empty(boot, 24 << 20)
+    (work / "syslinux.cfg").write_text(_CONFIG)
+    run("mkfs.fat", "-F16", boot)
+    for source, name in ((kernel, "vmlinuz"), (work / "initrd.gz", "initrd.gz"), (work / "syslinux.cfg", "syslinux.cfg")):
+        run("mcopy", "-i", boot, source, f"::{name}")
+    run("syslinux", "--install", boot)
+    run("dd", f"if={boot}", f"of={disk}", "bs=512", "seek=2048", "conv=notrunc,sparse")
+    run("dd", "if=/usr/lib/syslinux/mbr/mbr.bin", f"of={disk}", "bs=440", "count=1", "conv=notrunc")
+
+
+def _empty(path: Path, size: int) -> None:
+    path.touch()
+    os.truncate(path, size)
+
+
+def make_disk(template: Path, disk: Path) -> None:
+    """A guest's own disk."""
+    run("cp", "--sparse=always", template, disk)
+    os.chown(disk, QEMU_USER, QEMU_USER)

@@ -1,0 +1,89 @@
+"""The guests' own history, read from their disks: the witness that no log of ours can be."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+SECTOR = 65536
+"""Where the partition of the ticks begins, in sectors of 512 bytes."""
+_SIZE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    sequence: int
+    instance: str
+    epoch: int
+    """The guest's own clock, whole seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The ticks of one instance: one boot of the guest."""
+
+    instance: str
+    first: Tick
+    last: Tick
+    count: int
+    longest_gap: int
+    """Seconds between two neighbouring ticks."""
+
+
+def parse(sector: bytes) -> Tick | None:
+    """The tick in a sector; None where there is none, or half of one."""
+    words = sector.strip(b" \n\0").split()
+    try:
+        sequence, instance, epoch = words
+        return Tick(int(sequence), instance.decode(), int(epoch))
+    except ValueError:
+        return None
+
+
+def last(disk: Path) -> Tick | None:
+    """The newest tick, from the disk itself."""
+    descriptor = os.open(disk, os.O_RDONLY)
+    try:
+        return parse(os.pread(descriptor, _SIZE, SECTOR * _SIZE))
+    finally:
+        os.close(descriptor)
+
+
+def history(disk: Path) -> list[Run]:
+    """Every run on the disk, oldest first."""
+    newest = last(disk)
+    if newest is None:
+        return []
+    with disk.open("rb") as image:
+        image.seek((SECTOR + 1) * _SIZE)
+        region = image.read(newest.sequence * _SIZE)
+    found = (parse(region[i : i + _SIZE]) for i in range(0, len(region), _SIZE))
+    return runs([tick for tick in found if tick is not None])
+
+
+def runs(ticks: list[Tick]) -> list[Run]:
+    """Ticks in the order of their sequence, gathered by instance."""
+    gathered: dict[str, list[Tick]] = {}
+    for tick in ticks:
+        gathered.setdefault(tick.instance, []).append(tick)
+    return [
+        Run(
+            instance=instance,
+            first=own[0],
+            last=own[-1],
+            count=len(own),
+            longest_gap=max((b.epoch - a.epoch for a, b in zip(own, own[1:], strict=False)), default=0),
+        )
+        for instance, own in gathered.items()
+    ]
+
+
+def overlaps(found: list[Run]) -> list[str]:
+    """Runs that ticked when a later one had begun: two guests on one disk."""
+    return [
+        f"{older.instance} still ticked at {older.last.epoch}, {newer.instance} had begun at {newer.first.epoch}"
+        for number, older in enumerate(found)
+        for newer in found[number + 1 :]
+        if older.last.epoch > newer.first.epoch
+    ]
