@@ -11,22 +11,216 @@ quiet) and OSError (the network).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import datetime as dt
+import hashlib
+import hmac
+import logging
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
 
 from ringfence.core.gossip.report import AgentView
+from ringfence.net.crypto import derive
+
+logger = logging.getLogger(__name__)
+
+PUSH_EVERY = 0.5
+"""Seconds between views while nothing changes."""
+QUIET = 2.0
+"""Seconds without a view after which a stream is dead: four pushes."""
+HANDSHAKE = 3.0
+_MAX_READERS = 32
+_MAX_FRAME = 8 * 2**20
+_MAX_PROOF = 256
+_NONCE = 32
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(AgentView)
 
 
 class StreamError(Exception):
     """The other side broke the protocol, failed to prove itself, or has gone quiet."""
 
 
+class StreamServer:
+    """The agent's end: shows its view to everyone who holds the group key."""
+
+    def __init__(self, group_key: bytes, view: Callable[[], AgentView]) -> None:
+        self._key = derive(group_key, "stream")
+        self._view = view
+        self._context, self._fingerprint = _own_certificate()
+        self._server: asyncio.Server | None = None
+        self._wakers: set[asyncio.Event] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, address: str, port: int) -> None:
+        """Listen. Raises OSError where the port can't be had."""
+        self._server = await asyncio.start_server(
+            self._accept,
+            address,
+            port,
+            ssl=self._context,
+            ssl_handshake_timeout=HANDSHAKE,
+            reuse_address=True,
+        )
+
+    def changed(self) -> None:
+        """The view has changed: push it now."""
+        for waker in self._wakers:
+            waker.set()
+
+    async def close(self) -> None:
+        """Stop listening and drop every reader."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._tasks) >= _MAX_READERS:
+            writer.transport.abort()
+            return
+        self._tasks.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (OSError, StreamError, EOFError, TimeoutError, asyncio.CancelledError) as error:
+            logger.debug("a verdict stream ended: %r", error)
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(HANDSHAKE):
+            theirs = await _read(reader, _MAX_PROOF)
+            if len(theirs) != _NONCE:
+                raise StreamError("not a nonce")
+            ours = os.urandom(_NONCE)
+            _write(writer, ours + _proof(self._key, b"agent", theirs, ours, self._fingerprint))
+            answer = await _read(reader, _MAX_PROOF)
+            if not hmac.compare_digest(answer, _proof(self._key, b"reader", theirs, ours, self._fingerprint)):
+                raise StreamError("the reader doesn't hold the group key")
+        waker = asyncio.Event()
+        self._wakers.add(waker)
+        gone = asyncio.ensure_future(reader.read(1))
+        gone.add_done_callback(lambda _: waker.set())
+        try:
+            while not gone.done():
+                waker.clear()
+                _write(writer, _ENCODER.encode(self._view()))
+                async with asyncio.timeout(QUIET):
+                    await writer.drain()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PUSH_EVERY):
+                        await waker.wait()
+        finally:
+            self._wakers.discard(waker)
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
+
+
 class StreamClient:
     """Subscribes to agents' views. One object serves any number of agents."""
 
     def __init__(self, group_key: bytes) -> None:
-        self._group_key = group_key
+        self._key = derive(group_key, "stream")
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self._context.check_hostname = False
+        self._context.verify_mode = ssl.CERT_NONE  # the proofs over its fingerprint vouch for it
 
     async def views(self, address: str, port: int) -> AsyncIterator[AgentView]:
         """Connect, prove, and yield views until the stream is lost; then StreamError or OSError. Redial to go on."""
-        raise NotImplementedError(address, port)
-        yield  # an async generator
+        try:
+            async with asyncio.timeout(HANDSHAKE):
+                reader, writer = await asyncio.open_connection(address, port, ssl=self._context)
+        except TimeoutError as error:
+            raise StreamError(f"{address} doesn't answer") from error
+        try:
+            await self._prove(reader, writer)
+            while True:
+                async with asyncio.timeout(QUIET):
+                    frame = await _read(reader, _MAX_FRAME)
+                yield _DECODER.decode(frame)
+        except TimeoutError as error:
+            raise StreamError(f"{address} has gone quiet") from error
+        except EOFError as error:
+            raise StreamError(f"{address} has hung up") from error
+        except msgspec.DecodeError as error:
+            raise StreamError(f"{address} sent no view: {error}") from error
+        finally:
+            writer.transport.abort()
+
+    async def _prove(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        fingerprint = hashlib.sha256(certificate).digest()
+        ours = os.urandom(_NONCE)
+        async with asyncio.timeout(HANDSHAKE):
+            _write(writer, ours)
+            answer = await _read(reader, _MAX_PROOF)
+            theirs, proof = answer[:_NONCE], answer[_NONCE:]
+            if not hmac.compare_digest(proof, _proof(self._key, b"agent", ours, theirs, fingerprint)):
+                raise StreamError("the agent doesn't hold the group key, or somebody stands between")
+            _write(writer, _proof(self._key, b"reader", ours, theirs, fingerprint))
+            await writer.drain()
+
+
+def _proof(key: bytes, role: bytes, reader_nonce: bytes, agent_nonce: bytes, fingerprint: bytes) -> bytes:
+    return hmac.digest(key, role + b"\x00" + reader_nonce + agent_nonce + fingerprint, hashlib.sha256)
+
+
+def _write(writer: asyncio.StreamWriter, frame: bytes) -> None:
+    writer.write(len(frame).to_bytes(4, "big") + frame)
+
+
+async def _read(reader: asyncio.StreamReader, limit: int) -> bytes:
+    size = int.from_bytes(await reader.readexactly(4), "big")
+    if size > limit:
+        raise StreamError(f"a frame of {size} bytes, at most {limit}")
+    return await reader.readexactly(size)
+
+
+def _own_certificate() -> tuple[ssl.SSLContext, bytes]:
+    """A server context with a certificate made for this process, and its fingerprint."""
+    # Imported here: only agents make certificates, and the module is large.
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key  # noqa: PLC0415
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    key = generate_private_key(SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ringfence-agent")])
+    start = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)  # nobody checks dates: nodes' clocks may be wrong
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start.replace(year=2120))
+        .sign(key, SHA256())
+    )
+    pem = certificate.public_bytes(Encoding.PEM)
+    pem += key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.num_tickets = 0
+    descriptor = os.memfd_create(
+        "ringfence-certificate"
+    )  # ssl reads keys from files only; this one is on no disk
+    try:
+        os.write(descriptor, pem)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+    return context, hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
