@@ -21,7 +21,7 @@ from ringfence.agent.kubernetes_link import KubernetesLink
 from ringfence.agent.state import StateDirectory
 from ringfence.core.gossip.members import RosterError, open_roster
 from ringfence.host.clock import read_boot_id
-from ringfence.host.privileges import take_privileges
+from ringfence.host.privileges import return_spare_memory, take_privileges
 from ringfence.kube.node_api import Access, NodeApi
 from ringfence.metrics import AgentMetrics
 from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, SigningKey, verify
@@ -86,6 +86,7 @@ class _Process:
             self._identity.address,
             agent.port,
         )
+        return_spare_memory()
         await stop.wait()
         if link is not None:
             link.stop()

@@ -155,7 +155,7 @@ class Agent:
             self._stream.changed()
         deadline = self.swim.next_deadline()
         if self._timer is not None:
-            if deadline is not None and self._timer.when() <= deadline:
+            if self._timer.when() == deadline:
                 return
             self._timer.cancel()
             self._timer = None

@@ -5,7 +5,7 @@ prove that they hold the group key, by a MAC over both sides' nonces and the fin
 really shown, so nobody in the middle can pass the proofs on. Then the agent sends an AgentView on every change and at
 least every half second; a reader that hears nothing for longer takes the stream for dead.
 
-Frames are a 4-byte length and MessagePack. Errors: StreamError (the other side is not what it should be, or has gone
+Frames are a 4-byte length and, after the proofs, JSON. Errors: StreamError (the other side is not what it should be, or has gone
 quiet) and OSError (the network).
 """
 
@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import hashlib
 import hmac
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable
-
-import msgspec
+from collections.abc import AsyncGenerator, Callable
 
 from ringfence.core.gossip.report import AgentView
-from ringfence.net.crypto import derive
+from ringfence.net.certificate import own_certificate
+from ringfence.net.crypto import SigningKey, derive
+from ringfence.net.views import ViewError, decode_view, encode_view
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +36,6 @@ _MAX_READERS = 32
 _MAX_FRAME = 8 * 2**20
 _MAX_PROOF = 256
 _NONCE = 32
-_ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(AgentView)
 
 
 class StreamError(Exception):
@@ -51,7 +48,7 @@ class StreamServer:
     def __init__(self, group_key: bytes, view: Callable[[], AgentView]) -> None:
         self._key = derive(group_key, "stream")
         self._view = view
-        self._context, self._fingerprint = _own_certificate()
+        self._context, self._fingerprint = _server_context()
         self._server: asyncio.Server | None = None
         self._wakers: set[asyncio.Event] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,7 +109,7 @@ class StreamServer:
         try:
             while not gone.done():
                 waker.clear()
-                _write(writer, _ENCODER.encode(self._view()))
+                _write(writer, encode_view(self._view()))
                 async with asyncio.timeout(QUIET):
                     await writer.drain()
                 with contextlib.suppress(TimeoutError):
@@ -134,7 +131,7 @@ class StreamClient:
         self._context.check_hostname = False
         self._context.verify_mode = ssl.CERT_NONE  # the proofs over its fingerprint vouch for it
 
-    async def views(self, address: str, port: int) -> AsyncIterator[AgentView]:
+    async def views(self, address: str, port: int) -> AsyncGenerator[AgentView, None]:
         """Connect, prove, and yield views until the stream is lost; then StreamError or OSError. Redial to go on."""
         try:
             async with asyncio.timeout(HANDSHAKE):
@@ -146,12 +143,12 @@ class StreamClient:
             while True:
                 async with asyncio.timeout(QUIET):
                     frame = await _read(reader, _MAX_FRAME)
-                yield _DECODER.decode(frame)
+                yield decode_view(frame)
         except TimeoutError as error:
             raise StreamError(f"{address} has gone quiet") from error
         except EOFError as error:
             raise StreamError(f"{address} has hung up") from error
-        except msgspec.DecodeError as error:
+        except ViewError as error:
             raise StreamError(f"{address} sent no view: {error}") from error
         finally:
             writer.transport.abort()
@@ -185,33 +182,9 @@ async def _read(reader: asyncio.StreamReader, limit: int) -> bytes:
     return await reader.readexactly(size)
 
 
-def _own_certificate() -> tuple[ssl.SSLContext, bytes]:
+def _server_context() -> tuple[ssl.SSLContext, bytes]:
     """A server context with a certificate made for this process, and its fingerprint."""
-    # Imported here: only agents make certificates, and the module is large.
-    from cryptography import x509  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key  # noqa: PLC0415
-    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-    )
-
-    key = generate_private_key(SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ringfence-agent")])
-    start = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)  # nobody checks dates: nodes' clocks may be wrong
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start.replace(year=2120))
-        .sign(key, SHA256())
-    )
-    pem = certificate.public_bytes(Encoding.PEM)
-    pem += key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    certificate, pem = own_certificate(SigningKey.fresh())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
@@ -223,4 +196,4 @@ def _own_certificate() -> tuple[ssl.SSLContext, bytes]:
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
-    return context, hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
+    return context, hashlib.sha256(certificate).digest()

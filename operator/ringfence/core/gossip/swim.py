@@ -151,6 +151,7 @@ class Swim:
         self._crypto = crypto
         self._dice = dice
         self._counter = counter
+        self._tag = b""
         self._wall_offset = wall_offset
         self._rings: Rings | None = None
         self._every = 1.0
@@ -158,7 +159,7 @@ class Swim:
         self._by_tag: dict[bytes, Subject] = {}
         self._nonces: dict[int, _Nonce] = {}
         self._nonce_order: deque[int] = deque()
-        self._timers: list[tuple[float, int, Callable[[float, float], None]]] = []
+        self._timers: list[tuple[float, int, Callable[[float, float], None], Callable[[], bool] | None]] = []
         self._sequence = 0
         self._out: list[tuple[bytes, str]] = []
         self._events: deque[Event] = deque()
@@ -174,6 +175,7 @@ class Swim:
         self._every = period(len(roster.members))
         me = roster.by_name.get(self.node)
         self.me = me if me is not None and self.uid in {None, me.uid} else None
+        self._tag = tag_of(me.uid) if me is not None else b""
         kept = self._subjects
         self._subjects = {}
         for member in roster.members:
@@ -205,7 +207,7 @@ class Swim:
         """Do everything that is due."""
         self._check_lag(now)
         while self._timers and self._timers[0][0] <= now:
-            when, _, action = heapq.heappop(self._timers)
+            when, _, action, _ = heapq.heappop(self._timers)
             action(now, now - when)
 
     def kernel_answered(self, uid: str, now: float) -> None:
@@ -228,6 +230,8 @@ class Swim:
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` wants to be called; None without a roster."""
+        while self._timers and (wanted := self._timers[0][3]) is not None and not wanted():
+            heapq.heappop(self._timers)  # answered: nothing to wake up for
         return self._timers[0][0] if self._timers else None
 
     def next_event(self) -> Event | None:
@@ -412,7 +416,7 @@ class Swim:
             else:
                 missed(subject, now)
 
-        self._at(now + wait, judge)
+        self._at(now + wait, judge, wanted=lambda: subject.cycle_at == cycle)
 
     def _miss(self, subject: Subject, now: float) -> None:
         self.stats["missed"] += 1
@@ -767,7 +771,7 @@ class Swim:
         if self.me is None or self.roster is None:
             return
         self._counter += 1
-        header = Header(tag_of(self.me.uid), self._boot_raw, self._counter).encode()
+        header = Header(self._tag, self._boot_raw, self._counter).encode()
         body = encode(message, self.roster.epoch & 0xFFFF_FFFF)
         sealed = self._crypto.seal(self.me.uid, self._boot_raw, self._counter, header, body)
         self.stats["sent"] += 1
@@ -793,6 +797,9 @@ class Swim:
                 self.stats["late"] += 1
             self.awareness.ran_late(max(0.0, late), now)
 
-    def _at(self, when: float, action: Callable[[float, float], None]) -> None:
+    def _at(
+        self, when: float, action: Callable[[float, float], None], wanted: Callable[[], bool] | None = None
+    ) -> None:
+        """Arm a timer; while ``wanted`` says no, nobody is woken for it."""
         self._sequence += 1
-        heapq.heappush(self._timers, (when, self._sequence, action))
+        heapq.heappush(self._timers, (when, self._sequence, action, wanted))
