@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 LATE = 0.1
 """A timer that fires later than this (seconds) makes its agent unwell."""
-RECOVERY = 1.0
+RECOVERY = 0.5
 """Seconds without another late timer until an agent trusts itself again: more than one round's window."""
 AT_ONCE = 2
 """Losing so many peers within two periods is suspicious; a single one never makes an agent doubt itself."""

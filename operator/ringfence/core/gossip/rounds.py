@@ -43,6 +43,8 @@ class Round:
     cast: Vote | None = None
     """This observer's own vote."""
     closed: bool = False
+    refuted: bool = False
+    """Somebody has said ``alive`` in it."""
 
 
 @dataclass(slots=True)

@@ -99,7 +99,7 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class AwarenessChanged:
-    """This agent has begun or ceased to hold itself for cut off."""
+    """Our agent has begun or ceased to hold itself for cut off."""
 
     isolated: bool
 
@@ -112,6 +112,10 @@ class _Nonce:
     uid: str
     sent_at: float
     relay_for: tuple[str, int] | None
+
+
+_NO_ANSWER = frozenset({RingState.UNREACHABLE, RingState.AGENT_DOWN})
+"""A round need not wait for observers in these states."""
 
 
 class Swim:
@@ -129,10 +133,13 @@ class Swim:
         boot_id: str,
         crypto: Crypto,
         dice: Dice,
+        uid: str | None = None,
         counter: int = 0,
         wall_offset: float = 0.0,
     ) -> None:
         self.node = node
+        self.uid = uid
+        """Our node's UID where it is known otherwise; else that of the roster's member of our name."""
         self.boot_id = boot_id
         self.roster: Roster | None = None
         self.me: Member | None = None
@@ -144,6 +151,7 @@ class Swim:
         self._crypto = crypto
         self._dice = dice
         self._counter = counter
+        self._tag = b""
         self._wall_offset = wall_offset
         self._rings: Rings | None = None
         self._every = 1.0
@@ -151,7 +159,7 @@ class Swim:
         self._by_tag: dict[bytes, Subject] = {}
         self._nonces: dict[int, _Nonce] = {}
         self._nonce_order: deque[int] = deque()
-        self._timers: list[tuple[float, int, Callable[[float, float], None]]] = []
+        self._timers: list[tuple[float, int, Callable[[float, float], None], Callable[[], bool] | None]] = []
         self._sequence = 0
         self._out: list[tuple[bytes, str]] = []
         self._events: deque[Event] = deque()
@@ -166,9 +174,8 @@ class Swim:
         self.roster, self._rings = roster, Rings(roster)
         self._every = period(len(roster.members))
         me = roster.by_name.get(self.node)
-        self.me = me if me is not None and (self.me is None or self.me.uid == me.uid) else None
-        if self.me is None:
-            self._subjects, self._by_tag = {}, {}
+        self.me = me if me is not None and self.uid in {None, me.uid} else None
+        self._tag = tag_of(me.uid) if me is not None else b""
         kept = self._subjects
         self._subjects = {}
         for member in roster.members:
@@ -178,7 +185,7 @@ class Swim:
             if known is None:
                 known = Subject(member, member.boot, raw_boot(member.boot_id), RingState.UNKNOWN, now)
             else:
-                self._follow_roster(known, member, before)
+                self._follow_roster(known, member, before, now)
                 known.member = member
                 if known.boot.node != member.name:
                     known.boot = Boot(member.name, member.uid, known.boot.boot_id)
@@ -200,7 +207,7 @@ class Swim:
         """Do everything that is due."""
         self._check_lag(now)
         while self._timers and self._timers[0][0] <= now:
-            when, _, action = heapq.heappop(self._timers)
+            when, _, action, _ = heapq.heappop(self._timers)
             action(now, now - when)
 
     def kernel_answered(self, uid: str, now: float) -> None:
@@ -223,6 +230,8 @@ class Swim:
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` wants to be called; None without a roster."""
+        while self._timers and (wanted := self._timers[0][3]) is not None and not wanted():
+            heapq.heappop(self._timers)  # answered: nothing to wake up for
         return self._timers[0][0] if self._timers else None
 
     def next_event(self) -> Event | None:
@@ -253,14 +262,14 @@ class Swim:
 
     # -- the roster ---------------------------------------------------------------------------------------------
 
-    def _follow_roster(self, known: Subject, member: Member, before: Roster | None) -> None:
+    def _follow_roster(self, known: Subject, member: Member, before: Roster | None, now: float) -> None:
         """Take over the roster's boot of a known member, unless we have met a later one ourselves."""
         told = before.by_uid.get(member.uid) if before else None
         raw = raw_boot(member.boot_id)
         if told is not None and told.boot_id == member.boot_id:
             return  # the roster has not moved; a boot that we have heard ourselves stands
         if member.boot_id != known.boot.boot_id and raw not in known.past:
-            known.reset(member.boot, known.since)
+            known.reset(member.boot, now)
 
     def _draw(self, now: float) -> None:
         """Appoint ourselves to our subjects, and begin to probe those that are new to us."""
@@ -296,12 +305,14 @@ class Swim:
             self._meet_boot(subject, boot_text(header.boot), now)
         subject.window.take(header.counter)
         self.stats["received"] += 1
+        if isinstance(message, Ack):
+            self._on_ack(subject, message.nonce, now)
         self._heard(subject, now)
         match message:
             case Ping(nonce):
                 self._send(Ack(nonce), address)
-            case Ack(nonce):
-                self._on_ack(subject, nonce, now)
+            case Ack():
+                pass  # already counted, so that what follows from hearing finds it alive
             case Relay(nonce, tag):
                 self._on_relay(subject, nonce, tag, address, now)
             case Relayed(nonce):
@@ -405,7 +416,7 @@ class Swim:
             else:
                 missed(subject, now)
 
-        self._at(now + wait, judge)
+        self._at(now + wait, judge, wanted=lambda: subject.cycle_at == cycle)
 
     def _miss(self, subject: Subject, now: float) -> None:
         self.stats["missed"] += 1
@@ -505,7 +516,7 @@ class Swim:
             return lambda now, _late: action(now) if subject.examination is examination else None
 
         for after in rounds.PINGS:
-            self._at(now + after, unless_over(lambda now: self._ping_only(subject, now)))
+            self._at(now + after, unless_over(lambda now: self._ping_again(subject, now)))
         self._at(now + rounds.KERNEL_AGAIN, unless_over(lambda _now: self._probe_kernel(subject)))
         self._at(now + rounds.EXAMINATION, unless_over(lambda now: self._conclude(subject, examination, now)))
         if subject.heard_since(now - rounds.BEFORE):
@@ -583,16 +594,16 @@ class Swim:
     def _count(self, subject: Subject, about: Round, now: float) -> None:
         """Close a round early when nothing more can change it; reopen the verdict when a veto comes."""
         if any(vote.vote is Vote.ALIVE for vote in about.votes.values()):
-            self._judge(subject, about, now)
-            about.closed = True
+            if not about.refuted and about.subject == subject.boot:
+                about.closed = about.refuted = True
+                self._judge(subject, about, now)
             return
         if about.closed or self._rings is None:
             return
         expected = {
             member.name
             for member in self._rings.observers(subject.member.uid)
-            if member.uid not in self._subjects
-            or self._subjects[member.uid].state is not RingState.UNREACHABLE
+            if member.uid not in self._subjects or self._subjects[member.uid].state not in _NO_ANSWER
         }
         if expected <= about.votes.keys():
             self._close(subject, about, now)
@@ -610,7 +621,7 @@ class Swim:
             about.votes.values(), self.roster, about.subject, self._crypto.verify, rings=self._rings
         )
         votes = {vote.vote for vote in about.votes.values()}
-        if subject.state is RingState.ALIVE and subject.cycle_at is None:
+        if subject.two_way_at is not None and subject.two_way_at >= about.started:
             return  # it has answered us since
         if Vote.ALIVE in votes:
             # Even one that the tally refuses (a peer whose new key the roster has not yet) is reason to wait.
@@ -634,6 +645,9 @@ class Swim:
                 self._spread(subject, about, now)
         elif subject.state is not RingState.UNREACHABLE:
             self._show(subject, about)
+            if count.voters and subject.state in {RingState.AGENT_DOWN, RingState.PARTIAL}:
+                subject.back_off = 0.0
+                self._enter(subject, RingState.DOUBTED, f"nobody reaches it any more ({count.sentence})", now)
         if subject.ask_at is None and subject.state not in {RingState.ALIVE, RingState.UNKNOWN}:
             self._ask_after(subject, now)
 
@@ -704,14 +718,19 @@ class Swim:
         )
 
     def _unpack(self, message: Votes, subject: Subject) -> list[SignedVote]:
-        voters = {tag: peer.member.name for tag, peer in self._by_tag.items()}
-        return [
-            SignedVote(voters[b.tag], subject.boot, b.vote, message.epoch, message.round_id, b.signature)
-            for b in message.ballots
-            if b.tag in voters
-        ]
+        votes = []
+        for ballot in message.ballots:
+            voter = self._by_tag.get(ballot.tag)
+            if voter is not None:
+                name = voter.member.name
+                votes.append(
+                    SignedVote(
+                        name, subject.boot, ballot.vote, message.epoch, message.round_id, ballot.signature
+                    )
+                )
+        return votes
 
-    def _ping_only(self, subject: Subject, now: float) -> None:
+    def _ping_again(self, subject: Subject, now: float) -> None:
         self._ping(subject, now)
 
     def _ping(self, subject: Subject, now: float, relay_for: tuple[str, int] | None = None) -> int:
@@ -752,7 +771,7 @@ class Swim:
         if self.me is None or self.roster is None:
             return
         self._counter += 1
-        header = Header(tag_of(self.me.uid), self._boot_raw, self._counter).encode()
+        header = Header(self._tag, self._boot_raw, self._counter).encode()
         body = encode(message, self.roster.epoch & 0xFFFF_FFFF)
         sealed = self._crypto.seal(self.me.uid, self._boot_raw, self._counter, header, body)
         self.stats["sent"] += 1
@@ -778,6 +797,9 @@ class Swim:
                 self.stats["late"] += 1
             self.awareness.ran_late(max(0.0, late), now)
 
-    def _at(self, when: float, action: Callable[[float, float], None]) -> None:
+    def _at(
+        self, when: float, action: Callable[[float, float], None], wanted: Callable[[], bool] | None = None
+    ) -> None:
+        """Arm a timer; while ``wanted`` says no, nobody is woken for it."""
         self._sequence += 1
-        heapq.heappush(self._timers, (when, self._sequence, action))
+        heapq.heappush(self._timers, (when, self._sequence, action, wanted))

@@ -94,6 +94,8 @@ class World:
         self.nodes: dict[str, _Node] = {}
         self._heap: list[_Happening] = []
         self._sequence = 0
+        self._versions: list[int] = []
+        self._watched: dict[str, int] = {}
         self._verdict_seen: set[tuple[str, bytes]] = set()
         self.verdicts: list[tuple[float, str, Tally]] = []
         for one in self.roster.members:
@@ -150,7 +152,7 @@ class World:
             happening = heapq.heappop(self._heap)
             self.now = max(self.now, happening.at)
             happening.action()
-            if until is not None and until():
+            if until is not None and self._moved() and until():
                 return True
         self.now = end
         return until is not None and until()
@@ -179,6 +181,13 @@ class World:
 
     # -- machinery
 
+    def _moved(self) -> bool:
+        """Whether any machine's view has changed since this was last asked (asking it in full is slow)."""
+        versions = [node.swim.version for node in self.nodes.values()]
+        changed = versions != self._versions
+        self._versions = versions
+        return changed
+
     def _later(self, delay: float, action: Callable[[], None]) -> None:
         self._sequence += 1
         heapq.heappush(self._heap, _Happening(self.now + delay, self._sequence, action))
@@ -205,6 +214,9 @@ class World:
             self._later(max(0.0, deadline - self.now), lambda: self._wake(node))
 
     def _watch(self, node: _Node) -> None:
+        if self._watched.get(node.name) == node.swim.version:
+            return
+        self._watched[node.name] = node.swim.version
         for one in node.swim.view(self.now).subjects:
             if not one.votes or (node.name, one.votes[0].round_id) in self._verdict_seen:
                 continue
