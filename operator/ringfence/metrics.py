@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -103,3 +103,64 @@ class AgentMetrics(Collector):
                 trips.add_metric([peer.name], peer.round_trip)
         yield states
         yield trips
+
+
+class ControllerMetrics:
+    """The controller's metrics; one object a process."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self._leader = Gauge("ringfence_leader", "1: this replica leads.", registry=registry)
+        self._streams = Gauge(
+            "ringfence_agent_streams", "Open verdict streams from agents.", registry=registry
+        )
+        self._verdicts = Gauge(
+            "ringfence_node_verdict", "1: the node's verdict.", ["node", "verdict"], registry=registry
+        )
+        self._changes = Counter(
+            "ringfence_verdict_changes", "Changes to this verdict.", ["verdict"], registry=registry
+        )
+        self._failovers = Counter(
+            "ringfence_failovers", "Failovers that entered this phase.", ["phase"], registry=registry
+        )
+        self._durations = Histogram(
+            "ringfence_failover_step_seconds",
+            "Seconds from the first doubt to this step.",
+            ["step"],
+            buckets=(0.25, 0.5, 1, 2, 3, 4, 5, 7.5, 10, 15, 30, 60, 300),
+            registry=registry,
+        )
+        self._protected = Gauge("ringfence_protected_vms", "VMs that are protected now.", registry=registry)
+        self._declared = Gauge("ringfence_declared_vms", "VMs that shall be protected.", registry=registry)
+
+    def leader(self, leads: bool) -> None:
+        self._leader.set(leads)
+
+    def streams(self, number: int) -> None:
+        self._streams.set(number)
+
+    def verdict(self, node: str, before: str | None, after: str) -> None:
+        """A node's verdict has changed; ``before`` is None for the first."""
+        if before is not None:
+            self._verdicts.remove(node, before)
+        self._verdicts.labels(node, after).set(1)
+        self._changes.labels(after).inc()
+
+    def node_gone(self, node: str, verdict: str) -> None:
+        self._verdicts.remove(node, verdict)
+
+    def phase(self, phase: str) -> None:
+        """A failover has entered a phase."""
+        self._failovers.labels(phase).inc()
+
+    def step(self, step: str, seconds: float) -> None:
+        """A step of a failover was reached, so long after the first doubt."""
+        self._durations.labels(step).observe(seconds)
+
+    def vms(self, protected: int, declared: int) -> None:
+        self._protected.set(protected)
+        self._declared.set(declared)
+
+    def render(self) -> bytes:
+        """The text exposition."""
+        return generate_latest(self._registry)

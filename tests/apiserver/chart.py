@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from lab.helm import helm
 from apiserver.server import Json, Server
+from lab.helm import helm
 
 CHART = Path(__file__).parents[2] / "charts" / "ringfence"
 NAMESPACE = "ringfence-system"

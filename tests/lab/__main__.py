@@ -105,7 +105,9 @@ def command(lab: Lab, chosen: argparse.Namespace) -> int:
     match chosen.command:
         case "status":
             for node in lab.nodes.values():
-                say(f"{node.name}: {'on' if node.running() else 'off'}, {len(node.processes_of('qemu-system-x86_64'))} guests")
+                say(
+                    f"{node.name}: {'on' if node.running() else 'off'}, {len(node.processes_of('qemu-system-x86_64'))} guests"
+                )
             print(lab.kubectl("get", "node,vmi,hazone,protectedvm,failover", "-A", check=False), end="")
         case "reset":
             lab.reset()
@@ -114,12 +116,16 @@ def command(lab: Lab, chosen: argparse.Namespace) -> int:
         case "bmc":
             lab.bmc(chosen.node).mode(chosen.mode, chosen.delay)
         case "vm":
-            lab.create_vm(chosen.vm, storage=chosen.storage, run_strategy=chosen.run_strategy, node=chosen.node)
+            lab.create_vm(
+                chosen.vm, storage=chosen.storage, run_strategy=chosen.run_strategy, node=chosen.node
+            )
             if chosen.protect:
                 lab.protect(chosen.vm)
         case "ticks":
             for run in lab.ticks(chosen.vm):
-                print(f"{run.instance}: {run.count} ticks, {run.first.epoch} to {run.last.epoch}, longest gap {run.longest_gap} s")
+                print(
+                    f"{run.instance}: {run.count} ticks, {run.first.epoch} to {run.last.epoch}, longest gap {run.longest_gap} s"
+                )
         case "kubectl":
             words = chosen.words[1:] if chosen.words[:1] == ["--"] else chosen.words
             kubectl = str(lab.prepared.bin / "kubectl")

@@ -63,7 +63,16 @@ def lab_command(lab: str) -> list[str]:
 def command(*, off: Sequence[str], on: Sequence[str], **options: object) -> list[str]:
     """The command that starts a BMC."""
     flags = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
-    return [sys.executable, "-m", "lab.bmc", *flags, "--off", json.dumps(list(off)), "--on", json.dumps(list(on))]
+    return [
+        sys.executable,
+        "-m",
+        "lab.bmc",
+        *flags,
+        "--off",
+        json.dumps(list(off)),
+        "--on",
+        json.dumps(list(on)),
+    ]
 
 
 class Power:
@@ -130,12 +139,31 @@ class Power:
             began = time.time()
             done = subprocess.run(json.loads(hook), check=False, capture_output=True, text=True)
             name = "off" if hook == self._options.off else "on"
-            self._note("hook", key=name, rc=done.returncode, took=round(time.time() - began, 3), said=done.stderr[-300:])
+            self._note(
+                "hook",
+                key=name,
+                rc=done.returncode,
+                took=round(time.time() - began, 3),
+                said=done.stderr[-300:],
+            )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="lab.bmc")
-    for name in ("listen", "port", "cert", "key", "htpasswd", "node", "uuid", "node-dir", "control", "log", "off", "on"):
+    for name in (
+        "listen",
+        "port",
+        "cert",
+        "key",
+        "htpasswd",
+        "node",
+        "uuid",
+        "node-dir",
+        "control",
+        "log",
+        "off",
+        "on",
+    ):
         parser.add_argument(f"--{name}", required=True)
     options = parser.parse_args()
     from sushy_tools.emulator import main as emulator  # noqa: PLC0415 - flask and all: only where a BMC runs

@@ -65,7 +65,9 @@ class Component:
 
     def key(self, go: str) -> str:
         """A hash of everything that the binaries are made from."""
-        digest = hashlib.sha256(" ".join([go, *self.command(Path("/out")), *self.links, str(self.cgo)]).encode())
+        digest = hashlib.sha256(
+            " ".join([go, *self.command(Path("/out")), *self.links, str(self.cgo)]).encode()
+        )
         for file in sorted((MODULES / self.module).iterdir()):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
         return digest.hexdigest()[:16]
@@ -118,7 +120,9 @@ def programs(cache: Path) -> Programs:
     go = run("go", "env", "GOVERSION").strip()
     folders = [cache / "bin" / f"{component.module}-{component.key(go)}" for component in COMPONENTS]
     missing = [
-        (component, folder) for component, folder in zip(COMPONENTS, folders, strict=True) if not folder.exists()
+        (component, folder)
+        for component, folder in zip(COMPONENTS, folders, strict=True)
+        if not folder.exists()
     ]
     if missing:
         minutes = sum(component.minutes for component, _ in missing)

@@ -180,7 +180,10 @@ class Lab:
     def _all_ready(self) -> bool:
         nodes = self.get("nodes")
         ready = [
-            n for n in nodes for c in n["status"].get("conditions", []) if c["type"] == "Ready" and c["status"] == "True"
+            n
+            for n in nodes
+            for c in n["status"].get("conditions", [])
+            if c["type"] == "Ready" and c["status"] == "True"
         ]
         return len(ready) == len(self.nodes)
 
@@ -203,14 +206,25 @@ class Lab:
             minor = self.disks.attach(name)
             for one in self.nodes.values():
                 one.add_lun(name, minor)
-        objects = [*vms.volume(name, namespace, block=block), vms.machine(name, namespace, run_strategy, node)]
-        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        objects = [
+            *vms.volume(name, namespace, block=block),
+            vms.machine(name, namespace, run_strategy, node),
+        ]
+        self.kubectl(
+            "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        )
 
     def delete_vm(self, name: str, namespace: str = "default") -> None:
         """Remove the VM, its volume and its disk; returns when no instance and no launcher is left."""
         self.kubectl("-n", namespace, "delete", "vm", name, "--ignore-not-found", "--wait=false")
-        until(f"VM {name} to be gone", lambda: self.get("vmi", name, namespace) is None and not self.launchers(name), 120)
-        self.kubectl("-n", namespace, "delete", "pvc", name, "--ignore-not-found", "--wait=true", "--timeout=60s")
+        until(
+            f"VM {name} to be gone",
+            lambda: self.get("vmi", name, namespace) is None and not self.launchers(name),
+            120,
+        )
+        self.kubectl(
+            "-n", namespace, "delete", "pvc", name, "--ignore-not-found", "--wait=true", "--timeout=60s"
+        )
         self.kubectl("delete", "pv", name, "--ignore-not-found", "--wait=true", "--timeout=60s")
         self.disks.remove(name)
 
@@ -219,7 +233,9 @@ class Lab:
         items: list[Any] = json.loads(text)["items"]
         return items
 
-    def wait_vm_running(self, name: str, seconds: float = 90, *, elsewhere_than: str = "", namespace: str = "default") -> str:
+    def wait_vm_running(
+        self, name: str, seconds: float = 90, *, elsewhere_than: str = "", namespace: str = "default"
+    ) -> str:
         """Until the VM's instance is Running (on another node than that one); the node's name."""
 
         def where() -> str:
@@ -259,11 +275,23 @@ class Lab:
             "agent.bootIdPath": "/run/boot_id",
             **(values or {}),
         }
-        sets = [word for key, value in chosen.items() for word in ("--set-string" if key.endswith("port") else "--set", f"{key}={value}")]
+        sets = [
+            word
+            for key, value in chosen.items()
+            for word in ("--set-string" if key.endswith("port") else "--set", f"{key}={value}")
+        ]
         manifests = processes.run(
-            str(self.prepared.helm), "template", "ringfence", str(PROJECT / "charts/ringfence"), "--namespace", NAMESPACE, *sets
+            str(self.prepared.helm),
+            "template",
+            "ringfence",
+            str(PROJECT / "charts/ringfence"),
+            "--namespace",
+            NAMESPACE,
+            *sets,
         )
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-n", NAMESPACE, "-f", "-", stdin=manifests)
+        self.kubectl(
+            "apply", "--server-side", "--force-conflicts", "-n", NAMESPACE, "-f", "-", stdin=manifests
+        )
 
     def declare(self, *, devices: bool = True, mode: str = "Active") -> None:
         """HACluster, a zone of all nodes, and a fence device for each."""
@@ -290,7 +318,9 @@ class Lab:
         self.apply(protected)
 
     def apply(self, *items: dict[str, object]) -> None:
-        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(items)}))
+        self.kubectl(
+            "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(items)})
+        )
 
     def condition(self, kind: str, name: str, condition: str, namespace: str = "") -> dict[str, Any]:
         found = self.get(kind, name, namespace) or {}
@@ -298,7 +328,15 @@ class Lab:
         return next((c for c in conditions if c["type"] == condition), {})
 
     def wait_condition(
-        self, kind: str, name: str, condition: str, status: str, *, namespace: str = "", reason: str = "", seconds: float = 60
+        self,
+        kind: str,
+        name: str,
+        condition: str,
+        status: str,
+        *,
+        namespace: str = "",
+        reason: str = "",
+        seconds: float = 60,
     ) -> dict[str, Any]:
         """Until the condition has that status (and reason)."""
 
@@ -312,7 +350,10 @@ class Lab:
         """Until ringfence runs everywhere and each of its fence devices is proved."""
 
         def rolled_out() -> bool:
-            sets = self.get("daemonset", "ringfence-agent", NAMESPACE), self.get("deployment", "ringfence-controller", NAMESPACE)
+            sets = (
+                self.get("daemonset", "ringfence-agent", NAMESPACE),
+                self.get("deployment", "ringfence-controller", NAMESPACE),
+            )
             if not all(sets):
                 return False
             agents, controllers = (s["status"] for s in sets)
@@ -325,10 +366,13 @@ class Lab:
             name = zone["metadata"]["name"]
             until(
                 f"every node of zone {name} to be Healthy",
-                lambda name=name: all(  # type: ignore[misc] # mypy knows no defaults in lambdas
-                    v["verdict"] == "Healthy" for v in self.get("hazone", name)["status"].get("nodeVerdicts", [])
-                )
-                and len(self.get("hazone", name)["status"].get("nodeVerdicts", [])) == len(self.nodes),
+                lambda name=name: (
+                    all(  # type: ignore[misc] # mypy knows no defaults in lambdas
+                        v["verdict"] == "Healthy"
+                        for v in self.get("hazone", name)["status"].get("nodeVerdicts", [])
+                    )
+                    and len(self.get("hazone", name)["status"].get("nodeVerdicts", [])) == len(self.nodes)
+                ),
                 seconds,
                 every=0.5,
             )
@@ -368,7 +412,14 @@ class Lab:
                 node.heal()
                 node.heal_api()
                 node.start_kubelet()
-        self.kubectl("delete", "haclusters,hazones,protectedvms,fencedevices", "--all", "-A", "--wait=false", check=False)
+        self.kubectl(
+            "delete",
+            "haclusters,hazones,protectedvms,fencedevices",
+            "--all",
+            "-A",
+            "--wait=false",
+            check=False,
+        )
         for node in self.nodes.values():
             node.power_on()
         until("all nodes Ready", self._all_ready, seconds, every=0.5)
@@ -379,7 +430,12 @@ class Lab:
         self.kubectl("delete", "failovers", "--all", "--wait=false", check=False)
         self.kubectl("-n", NAMESPACE, "delete", "secret", "bmc-credentials", "--ignore-not-found")
         until("virt-api to answer", self.kubevirt.answers, seconds, every=0.5)
-        until("every node to take VMs", lambda: self.kubevirt.schedulable() == len(self.nodes), seconds, every=0.5)
+        until(
+            "every node to take VMs",
+            lambda: self.kubevirt.schedulable() == len(self.nodes),
+            seconds,
+            every=0.5,
+        )
         until("virt-handler to be ready everywhere", self._handlers_ready, seconds, every=0.5)
 
     def _handlers_ready(self) -> bool:
@@ -416,7 +472,11 @@ def traces(layout: Layout) -> list[str]:
     """What is left of a lab that was taken down; nothing, if all is well."""
     left = [f"control group {g}" for g in processes.groups(layout.prefix)]
     left += [f"namespace {p.name}" for p in Path("/run/netns").glob(f"{layout.prefix}-*")]
-    left += [f"link {p.name}" for p in Path("/sys/class/net").glob(f"{layout.prefix}*") if p.name.split("-")[0] == layout.prefix]
+    left += [
+        f"link {p.name}"
+        for p in Path("/sys/class/net").glob(f"{layout.prefix}*")
+        if p.name.split("-")[0] == layout.prefix
+    ]
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     left += [f"mount {m.split()[1]}" for m in mounts if f"{layout.root}/" in m]
     left += [f"folder {layout.root}"] if layout.root.exists() else []

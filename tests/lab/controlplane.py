@@ -63,10 +63,17 @@ class ControlPlane:
 
     def wait_ready(self) -> None:
         def ready() -> bool:
-            kubectl = (str(self._bin / "kubectl"), "--kubeconfig", str(self._layout.kubeconfig), "--request-timeout=2s")
+            kubectl = (
+                str(self._bin / "kubectl"),
+                "--kubeconfig",
+                str(self._layout.kubeconfig),
+                "--request-timeout=2s",
+            )
             return processes.run(*kubectl, "get", "--raw", "/readyz", check=False) == "ok"
 
-        until("the API server to be ready", ready, 60, every=0.2, log=self._layout.logs / "kube-apiserver.log")
+        until(
+            "the API server to be ready", ready, 60, every=0.2, log=self._layout.logs / "kube-apiserver.log"
+        )
 
     def _pids(self, part: str) -> list[int]:
         return processes.named(self.group, part)
@@ -74,7 +81,9 @@ class ControlPlane:
     def _spawn(self, part: str) -> None:
         if self._pids(part):
             return
-        processes.spawn(self.group, [str(self._bin / part), *self._flags(part)], self._layout.logs / f"{part}.log")
+        processes.spawn(
+            self.group, [str(self._bin / part), *self._flags(part)], self._layout.logs / f"{part}.log"
+        )
 
     def _flags(self, part: str) -> list[str]:
         layout, pki = self._layout, self._pki
@@ -89,9 +98,19 @@ class ControlPlane:
             ]  # fmt: skip
         if part == "kube-apiserver":
             service_ip = SERVICES.rsplit(".", 1)[0] + ".1"
-            hosts = (host, service_ip, "127.0.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")
+            hosts = (
+                host,
+                service_ip,
+                "127.0.0.1",
+                "kubernetes",
+                "kubernetes.default",
+                "kubernetes.default.svc",
+                "localhost",
+            )
             crt, key = pki.certificate("apiserver", "kube-apiserver", hosts=hosts)
-            kubelet_crt, kubelet_key = pki.certificate("apiserver-kubelet", "apiserver-kubelet", "system:masters")
+            kubelet_crt, kubelet_key = pki.certificate(
+                "apiserver-kubelet", "apiserver-kubelet", "system:masters"
+            )
             front_crt, front_key = pki.certificate("front-proxy", "front-proxy")
             pki.kubeconfig(layout.kubeconfig, layout.api, "admin", "admin", "system:masters")
             policy = layout.root / "audit-policy.yaml"
@@ -144,6 +163,15 @@ class Kubectl:
     def get(self, kind: str, name: str = "", namespace: str = "") -> dict[str, object] | None:
         """One object, or the list of a kind in all namespaces; None if there is no such object."""
         where = ["-n", namespace] if namespace else ["-A"] if not name else []
-        text = self("get", kind, *([name] if name else []), *where, "-o", "json", "--ignore-not-found", "--request-timeout=10s")
+        text = self(
+            "get",
+            kind,
+            *([name] if name else []),
+            *where,
+            "-o",
+            "json",
+            "--ignore-not-found",
+            "--request-timeout=10s",
+        )
         found: dict[str, object] | None = json.loads(text) if text.strip() else None
         return found

@@ -126,7 +126,11 @@ def _write_disk(work: Path, kernel: Path) -> None:
     _empty(boot, 24 << 20)
     (work / "syslinux.cfg").write_text(_CONFIG)
     run("mkfs.fat", "-F16", boot)
-    for source, name in ((kernel, "vmlinuz"), (work / "initrd.gz", "initrd.gz"), (work / "syslinux.cfg", "syslinux.cfg")):
+    for source, name in (
+        (kernel, "vmlinuz"),
+        (work / "initrd.gz", "initrd.gz"),
+        (work / "syslinux.cfg", "syslinux.cfg"),
+    ):
         run("mcopy", "-i", boot, source, f"::{name}")
     run("syslinux", "--install", boot)
     run("dd", f"if={boot}", f"of={disk}", "bs=512", "seek=2048", "conv=notrunc,sparse")

@@ -30,7 +30,11 @@ class KubeVirt:
         """Definitions, accounts, programs. The webhooks come with :meth:`wait`, when virt-api answers."""
         self._kubectl("create", "-f", "-", stdin=self._manifests("crds"))
         self._kubectl("create", "-f", "-", stdin=self._manifests("base"))
-        until("KubeVirt's kinds", lambda: "kubevirts" in self._kubectl("api-resources", "--api-group=kubevirt.io", check=False), 30)
+        until(
+            "KubeVirt's kinds",
+            lambda: "kubevirts" in self._kubectl("api-resources", "--api-group=kubevirt.io", check=False),
+            30,
+        )
         self._kubectl("create", "-f", "-", stdin=json.dumps(self._declaration()))
         # Without a phase KubeVirt ignores the whole configuration; without the architecture it refuses every VM.
         status = {
@@ -66,7 +70,9 @@ class KubeVirt:
         """Until every node can take VMs and virt-api answers through the API server."""
 
         def ready() -> bool:
-            text = self._kubectl("-n", "kubevirt", "get", "deploy", "-o", "json", "--request-timeout=5s", check=False)
+            text = self._kubectl(
+                "-n", "kubevirt", "get", "deploy", "-o", "json", "--request-timeout=5s", check=False
+            )
             items = json.loads(text)["items"] if text.strip() else []
             return len(items) == 2 and all(d["status"].get("availableReplicas") == 2 for d in items)
 
@@ -76,8 +82,19 @@ class KubeVirt:
         until(f"{nodes} schedulable nodes", lambda: self.schedulable() >= nodes, 180, every=0.3)
 
     def answers(self) -> bool:
-        return "resources" in self._kubectl("get", "--raw", "/apis/subresources.kubevirt.io/v1", "--request-timeout=3s", check=False)
+        return "resources" in self._kubectl(
+            "get", "--raw", "/apis/subresources.kubevirt.io/v1", "--request-timeout=3s", check=False
+        )
 
     def schedulable(self) -> int:
-        names = self._kubectl("get", "node", "-l", "kubevirt.io/schedulable=true", "-o", "name", "--request-timeout=5s", check=False)
+        names = self._kubectl(
+            "get",
+            "node",
+            "-l",
+            "kubevirt.io/schedulable=true",
+            "-o",
+            "name",
+            "--request-timeout=5s",
+            check=False,
+        )
         return len(names.split())

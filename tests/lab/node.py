@@ -84,7 +84,11 @@ class Node:
         (folder / "containerd.toml").write_text(self._containerd())
         (folder / "kubelet.yaml").write_text(yaml.safe_dump(self._kubelet(pki)))
         pki.kubeconfig(
-            folder / "kubeconfig", self._layout.api, f"node-{self.name}", f"system:node:{self.name}", "system:nodes"
+            folder / "kubeconfig",
+            self._layout.api,
+            f"node-{self.name}",
+            f"system:node:{self.name}",
+            "system:nodes",
         )
         seed(template, folder / "disk/var/lib/containerd")
 
@@ -106,12 +110,18 @@ class Node:
         processes.run("ip", "-n", ns, "route", "replace", "default", "via", layout.host)
         for other in range(1, 9):
             if other != self.number:
-                processes.run("ip", "-n", ns, "route", "replace", layout.pod_net(other), "via", layout.node_ip(other))
+                processes.run(
+                    "ip", "-n", ns, "route", "replace", layout.pod_net(other), "via", layout.node_ip(other)
+                )
 
     def _cni(self) -> dict[str, object]:
         ranges = [[{"subnet": self._layout.pod_net(self.number)}]]
         ipam = {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}]}
-        return {"cniVersion": "0.4.0", "name": "lab", "plugins": [{"type": "ptp", "ipMasq": False, "ipam": ipam}]}
+        return {
+            "cniVersion": "0.4.0",
+            "name": "lab",
+            "plugins": [{"type": "ptp", "ipMasq": False, "ipam": ipam}],
+        }
 
     def _containerd(self) -> str:
         return f"""version = 2

@@ -40,7 +40,9 @@ class Pki:
         """The CA's certificate, PEM."""
         return (self._folder / "ca.crt").read_text()
 
-    def certificate(self, name: str, common_name: str, organization: str = "", hosts: tuple[str, ...] = ()) -> tuple[Path, Path]:
+    def certificate(
+        self, name: str, common_name: str, organization: str = "", hosts: tuple[str, ...] = ()
+    ) -> tuple[Path, Path]:
         """Certificate and key files of that name, for client and server."""
         crt, key_file = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         if crt.exists():
@@ -53,23 +55,35 @@ class Pki:
             self._builder(x509.Name(names), key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
-                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]),
+                critical=False,
             )
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
         )
         if hosts:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_host(h) for h in hosts]), critical=False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_host(h) for h in hosts]), critical=False
+            )
         _write(key_file, _pem(key))
         crt.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         return crt, key_file
 
-    def kubeconfig(self, path: Path, server: str, name: str, common_name: str, organization: str = "") -> Path:
+    def kubeconfig(
+        self, path: Path, server: str, name: str, common_name: str, organization: str = ""
+    ) -> Path:
         """A kubeconfig with everything embedded."""
         crt, key = self.certificate(name, common_name, organization)
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "lab", "cluster": {"server": server, "certificate-authority-data": _b64(self.ca.encode())}}],
+            "clusters": [
+                {
+                    "name": "lab",
+                    "cluster": {"server": server, "certificate-authority-data": _b64(self.ca.encode())},
+                }
+            ],
             "users": [
                 {
                     "name": name,
@@ -134,7 +148,9 @@ def _host(text: str) -> x509.GeneralName:
 
 def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
     )
 
 

@@ -75,7 +75,9 @@ def _removed(group: str) -> bool:
         top = hierarchy / group
         if not top.exists():
             continue
-        for folder in sorted((p for p in top.glob("**/*") if p.is_dir()), key=lambda p: len(p.parts), reverse=True):
+        for folder in sorted(
+            (p for p in top.glob("**/*") if p.is_dir()), key=lambda p: len(p.parts), reverse=True
+        ):
             _rmdir(folder)
         _rmdir(top)
         left = left or top.exists()
@@ -90,7 +92,12 @@ def _rmdir(folder: Path) -> None:
 
 
 def spawn(
-    group: str, command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, everywhere: bool = False
+    group: str,
+    command: Sequence[str],
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    everywhere: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a program in the group, in a session of its own, its output in ``log``.
 
@@ -144,5 +151,7 @@ def run(*command: str, check: bool = True, stdin: str | None = None) -> str:
     """Run a short program to its end and return what it printed; its error's text is in the exception."""
     done = subprocess.run(command, capture_output=True, text=True, input=stdin, check=False)
     if check and done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command[:6])}: exit {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}")
+        raise RuntimeError(
+            f"{' '.join(command[:6])}: exit {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}"
+        )
     return done.stdout

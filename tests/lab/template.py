@@ -51,7 +51,17 @@ def _store(cache: Path, archives: Sequence[Path], base: Path | None) -> Path:
                 log=log,
             )
             for archive in archives:
-                run("ctr", "--address", socket, "--namespace", NAMESPACE, "images", "import", archive, within=300)
+                run(
+                    "ctr",
+                    "--address",
+                    socket,
+                    "--namespace",
+                    NAMESPACE,
+                    "images",
+                    "import",
+                    archive,
+                    within=300,
+                )
         finally:
             containerd.end()
         root.rename(store)
@@ -61,7 +71,9 @@ def _store(cache: Path, archives: Sequence[Path], base: Path | None) -> Path:
 
 def _forget(shelf: Path) -> None:
     """Drop the stores that were used longest ago."""
-    stores = sorted((s for s in shelf.iterdir() if not s.name.startswith(".")), key=lambda s: s.stat().st_mtime)
+    stores = sorted(
+        (s for s in shelf.iterdir() if not s.name.startswith(".")), key=lambda s: s.stat().st_mtime
+    )
     for store in stores[:-KEPT]:
         shutil.rmtree(store, ignore_errors=True)
 

@@ -38,7 +38,12 @@ def volume(name: str, namespace: str, *, block: bool) -> list[dict[str, object]]
     if block:
         claim["volumeMode"] = "Block"
     return [
-        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {**shared, **where}},
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": name},
+            "spec": {**shared, **where},
+        },
         {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
@@ -72,7 +77,10 @@ def machine(name: str, namespace: str, run_strategy: str, node: str | None) -> d
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachine",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"runStrategy": run_strategy, "template": {"metadata": {"labels": {"vm": name}}, "spec": spec}},
+        "spec": {
+            "runStrategy": run_strategy,
+            "template": {"metadata": {"labels": {"vm": name}}, "spec": spec},
+        },
     }
 
 

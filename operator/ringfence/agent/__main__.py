@@ -171,7 +171,7 @@ def main() -> int:
     try:
         asyncio.run(_Process(chosen).run())
     except (OSError, ValueError) as error:
-        logger.error("the agent can't run: %s", error)  # noqa: TRY400 (the sentence says it all)
+        logger.error("the agent can't run: %s", error)
         return 1
     return 0
 

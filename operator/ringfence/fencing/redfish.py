@@ -55,7 +55,7 @@ ROOT: Final = "/redfish/v1/"
 BUSY: Final = frozenset({409, 429, 500, 502, 503, 504})
 BUSY_PAUSE: Final = 0.5
 """Seconds between two tries of an order at a busy device."""
-CARRYING_OUT: Final = 15.0
+CARRYING_OUT: Final = 8.0
 """Seconds that a BMC may take from accepting an order to the power's change; slow ones need some ten."""
 LARGEST_ANSWER: Final = 1024 * 1024
 

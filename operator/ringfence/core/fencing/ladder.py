@@ -32,6 +32,8 @@ class DeviceLook:
     """A command to it is on its way."""
     next_try_at: float = float("-inf")
     """Back-off after failures."""
+    order_lasts: float = timing.ORDER_EFFECT
+    """Seconds after its sending for which an order may still take effect."""
     called_off_at: float | None = None
     """When it last called the node ``off`` without an order of ours in this incident."""
 
