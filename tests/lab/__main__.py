@@ -17,7 +17,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="bring it up")
     up.add_argument("--nodes", type=int, default=3)
-    up.add_argument("--index", type=int, default=0)
+    up.add_argument("--index", type=int, default=0, help="sets the lab apart: its network is 10.(97+INDEX)")
     up.add_argument("--zones", type=int, default=0)
     up.add_argument("--grace", type=int, default=50)
     commands.add_parser("down")

@@ -10,6 +10,10 @@ disk=/dev/vda2
 tries=0
 while [ ! -b $disk ] && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
 instance=$(cut -c1-8 /proc/sys/kernel/random/boot_id)
+if [ ! -b $disk ]; then
+  echo "GUEST no disk $disk"
+  while :; do sleep 3600; done
+fi
 echo "GUEST up instance=$instance uptime=$(cut -d' ' -f1 /proc/uptime)"
 
 sector() { dd if=$disk bs=512 skip="$1" count=1 iflag=direct 2>/dev/null | tr -d '\000'; }

@@ -22,8 +22,9 @@ INIT = Path(__file__).with_name("guest-init.sh")
 SECTOR = 512
 BOOT_SECTOR, BOOT_MIB = 2048, 24
 TICKS_SECTOR, TICKS_MIB = 65536, 32
+# In the order in which they need each other.
 _MODULES = (
-    "drivers/virtio/virtio.ko", "drivers/virtio/virtio_ring.ko", "drivers/virtio/virtio_pci_modern_dev.ko",
+    "drivers/virtio/virtio_ring.ko", "drivers/virtio/virtio.ko", "drivers/virtio/virtio_pci_modern_dev.ko",
     "drivers/virtio/virtio_pci_legacy_dev.ko", "drivers/virtio/virtio_pci.ko", "drivers/block/virtio_blk.ko",
 )  # fmt: skip
 _MBR = Path("/usr/lib/syslinux/mbr/mbr.bin")

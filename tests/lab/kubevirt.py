@@ -56,7 +56,7 @@ class KubeVirt:
         self.api.kubectl("create", "-f", "-", text=self._print("webhooks"))
 
         def served() -> bool:
-            return "VirtualMachineInstance" in self.api.kubectl(
+            return "virtualmachineinstances/" in self.api.kubectl(
                 "get", "--raw", "/apis/subresources.kubevirt.io/v1", check=False
             )
 

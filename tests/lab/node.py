@@ -143,7 +143,7 @@ class Node:
             }
             # The shell joins the node's cgroups before anything of the node exists.
             enter = (
-                f'for tree in {CGROUPS}/*/; do echo $$ >"$tree{self.plan.tag}/cgroup.procs"; done; '
+                f'for tree in {CGROUPS}/*/; do echo $$ >"${{tree}}{self.plan.tag}/cgroup.procs"; done; '
                 f'exec nsenter --net=/run/netns/{self.plan.tag} unshare --pid --mount --uts --ipc --fork '
                 f'--kill-child=KILL --mount-proc bash {INIT}'
             )
