@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lab import build, machine, network, roots, storage, ticks
+from lab import bmc, build, machine, network, roots, storage, ticks
 from lab.console import say
 from lab.controlplane import Api
 from lab.guest import Guest, guest
@@ -72,6 +72,7 @@ class Lab:
             install = pool.submit(kubevirt.install)
             for node in self.nodes:
                 node.power_on()
+            bmc.start(self.state, tuple(node.plan.bmc_port for node in self.nodes))
             install.result()
         say(f"KubeVirt installed, {plan.nodes} nodes booting")
         kubevirt.open_doors()
@@ -114,6 +115,10 @@ class Lab:
             if node.name == name:
                 return node
         raise KeyError(f"no node {name} in lab {self.plan.name}")
+
+    def bmc(self, name: str) -> bmc.Bmc:
+        """The BMC of the node of that name."""
+        return bmc.Bmc(self.plan, self.node(name))
 
     def ready_nodes(self) -> set[str]:
         """The nodes that are Ready and take VMs."""
