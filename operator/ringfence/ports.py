@@ -26,7 +26,6 @@ after its Lease has gone shoots nobody (DESIGN §3). ``None`` means no limit: fo
         └── DeviceMisconfigured  the administrator: certificate, address, no or several systems
 """
 
-# ruff: noqa: N818 - the names are the field's words, the tree above says that they are errors
 from __future__ import annotations
 
 import time

@@ -148,6 +148,9 @@ class ApiServerProcess:
     def freeze(self) -> None:
         assert self._server is not None
         self._server.send_signal(signal.SIGSTOP)
+        # A signal takes its time on a busy machine; until all threads stand, the server may still answer.
+        tasks = Path(f"/proc/{self._server.pid}/task")
+        until(lambda: all(" T " in (t / "stat").read_text() for t in tasks.iterdir()), "the server's freeze")
 
     def thaw(self) -> None:
         assert self._server is not None

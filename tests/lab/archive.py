@@ -40,5 +40,15 @@ def pack(root: Path, name: str, archive: Path, entrypoint: Sequence[str] = ()) -
         manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
         (bench / "manifest.json").write_text(json.dumps(manifest))
         made = bench / "image.tar"
-        run("tar", "--directory", bench, "--create", "--file", made, "config.json", "layer.tar", "manifest.json")
+        run(
+            "tar",
+            "--directory",
+            bench,
+            "--create",
+            "--file",
+            made,
+            "config.json",
+            "layer.tar",
+            "manifest.json",
+        )
         made.rename(archive)

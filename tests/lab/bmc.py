@@ -1,103 +1,199 @@
-"""One BMC as the tests see it: its address, its behaviour and what it was asked. :mod:`lab.redfish` is the service."""
+"""A Redfish BMC for each node: sushy-tools' emulator, with a power that is what the node really is.
+
+``PowerState`` is read from the node's process 1, ``ForceOff`` and ``On`` run the lab's own commands and return when
+they have worked. A control file makes it misbehave, read anew for each request:
+
+=========  ===================================================================================
+ok         as above
+ignore     answers 204 and does nothing; reads stay true
+lie        answers 204 and does nothing; from then on reads ``Off`` while the node runs
+refuse     answers 400 to power requests
+hang       gives no answer for ``delay`` seconds, to anything
+slow       answers at once, acts ``delay`` seconds later
+=========  ===================================================================================
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import ssl
+import subprocess
 import sys
+import threading
 import time
-import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import bcrypt
 
-from lab import process
-from lab.node import Node
-from lab.pki import Authority
-from lab.plan import PASSWORD, USER, Plan
-from lab.process import run
-from lab.state import State, write
-from lab.wait import until
-
-Mode = Literal["ok", "ignore", "lie", "refuse", "hang", "slow"]
+HANG = 60.0
 
 
 class Bmc:
-    """The BMC of one node."""
+    """A BMC from outside: its control file and its log."""
 
-    def __init__(self, lab: Plan, node: Node) -> None:
-        self.lab = lab
-        self.node = node.name
-        self.port = node.plan.bmc_port
-        self._system = node
-        self._control = lab.folder / f"bmc-{node.name}.json"
-        self._lie = lab.folder / f"bmc-{node.name}.lie"
+    def __init__(self, control: Path, log: Path) -> None:
+        self._control = control
+        self._log = log
 
-    @property
-    def address(self) -> str:
-        """Where it listens; its certificate is signed by the lab's CA."""
-        return f"https://{self.lab.address}:{self.port}"
+    def mode(self, mode: str, delay: float = 0.0) -> None:
+        """Behave like this from the next request on."""
+        fresh = self._control.with_suffix(".new")
+        fresh.write_text(json.dumps({"mode": mode, "delay": delay}))
+        fresh.rename(self._control)
 
-    @property
-    def uuid(self) -> str:
-        """The node's systemUUID, spelt as Redfish does."""
-        return str(uuid.UUID(self._system.system_uuid()))
+    def log(self) -> list[dict[str, Any]]:
+        """What was asked and done, one entry a line, with wall-clock times."""
+        return [json.loads(line) for line in self._log.read_text().splitlines()] if self._log.exists() else []
 
-    def mode(self, mode: Mode, *, delay: float = 0.0) -> None:
-        """Make it behave; *delay* in seconds, for ``slow`` and ``hang``."""
-        if mode not in get_args(Mode):
-            raise ValueError(f"no BMC mode {mode}: one of {', '.join(get_args(Mode))}")
-        self._lie.unlink(missing_ok=True)
-        write(self._control, json.dumps({"mode": mode, "delay": delay}))
 
-    def behaviour(self) -> tuple[Mode, float]:
-        """How it behaves now."""
+def write_htpasswd(path: Path, user: str, password: str) -> None:
+    """The one account of the BMCs; a cheap hash, since every request checks it."""
+    path.write_text(f"{user}:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=4)).decode()}\n")
+
+
+def lab_command(lab: str) -> list[str]:
+    """How the lab's own command line is called for that lab."""
+    return [sys.executable, "-m", "lab", "--name", lab]
+
+
+def command(*, off: Sequence[str], on: Sequence[str], **options: object) -> list[str]:
+    """The command that starts a BMC."""
+    flags = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+    return [
+        sys.executable,
+        "-m",
+        "lab.bmc",
+        *flags,
+        "--off",
+        json.dumps(list(off)),
+        "--on",
+        json.dumps(list(on)),
+    ]
+
+
+class Power:
+    """The node's power, and what this BMC makes of it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._lied = False
+        self._lock = threading.Lock()
+
+    def _control(self) -> tuple[str, float]:
         try:
-            control = json.loads(self._control.read_text())
-        except FileNotFoundError:
+            control = json.loads(Path(self._options.control).read_text())
+        except OSError:
             return "ok", 0.0
-        return control["mode"], control["delay"]
+        return control["mode"], float(control.get("delay", 0.0))
 
-    def lie(self, *, off: bool) -> None:
-        """Claim from now on that the node is off, or stop claiming it."""
-        if off:
-            self._lie.touch()
-        else:
-            self._lie.unlink(missing_ok=True)
+    def _note(self, what: str, **more: object) -> None:
+        line = json.dumps({"t": time.time(), "node": self._options.node, "what": what, **more})
+        with self._lock, Path(self._options.log).open("a") as log:
+            log.write(line + "\n")
 
-    def lied(self) -> bool:
-        return self._lie.exists()
+    def really_on(self) -> bool:
+        try:
+            pid, started = (Path(self._options.node_dir) / "init.pid").read_text().split()
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except (OSError, ValueError):
+            return False
+        fields = stat[stat.rindex(")") + 2 :].split()
+        return fields[0] not in "ZX" and fields[19] == started
 
-    def note(self, what: str, **more: Any) -> None:
-        """Write one line of the fences' log."""
-        with (self.lab.logs / "bmc.jsonl").open("a") as log:
-            log.write(json.dumps({"at": time.time(), "node": self.node, "what": what, **more}) + "\n")
+    def read(self) -> str:
+        mode, delay = self._control()
+        if mode == "hang":
+            time.sleep(delay or HANG)  # that is the fault: no answer for so long
+        self._lied = self._lied and mode == "lie"
+        state = "On" if self.really_on() and not self._lied else "Off"
+        self._note("read", state=state, mode=mode)
+        return state
 
-    def log(self, since: float = 0.0) -> list[dict[str, Any]]:
-        """What it was asked and did since *since*, wall time."""
-        return [row for row in _rows(self.lab.logs / "bmc.jsonl") if row["node"] == self.node and row["at"] >= since]
+    def request(self, state: str) -> None:
+        mode, delay = self._control()
+        self._note("request", state=state, mode=mode)
+        if mode == "refuse":
+            from sushy_tools import error  # noqa: PLC0415
+
+            raise error.BadRequest("refused")
+        if mode == "hang":
+            time.sleep(delay or HANG)
+        if mode == "lie" and "Off" in state:
+            self._lied = True
+        if mode in ("ignore", "lie"):
+            return
+        if mode == "slow":
+            threading.Timer(delay, self._act, (state,)).start()
+            return
+        self._act(state)
+
+    def _act(self, state: str) -> None:
+        hooks = [self._options.off] if "Off" in state or "Shutdown" in state else [self._options.on]
+        if "Restart" in state or state == "PowerCycle":
+            hooks = [self._options.off, self._options.on]
+        for hook in hooks:
+            began = time.time()
+            done = subprocess.run(json.loads(hook), check=False, capture_output=True, text=True)
+            name = "off" if hook == self._options.off else "on"
+            self._note(
+                "hook",
+                key=name,
+                rc=done.returncode,
+                took=round(time.time() - began, 3),
+                said=done.stderr[-300:],
+            )
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
-    if not file.exists():
-        return []
-    return [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="lab.bmc")
+    for name in (
+        "listen",
+        "port",
+        "cert",
+        "key",
+        "htpasswd",
+        "node",
+        "uuid",
+        "node-dir",
+        "control",
+        "log",
+        "off",
+        "on",
+    ):
+        parser.add_argument(f"--{name}", required=True)
+    options = parser.parse_args()
+    from sushy_tools.emulator import main as emulator  # noqa: PLC0415 - flask and all: only where a BMC runs
+    from sushy_tools.emulator.resources.systems import fakedriver  # noqa: PLC0415
 
+    power = Power(options)
 
-def start(state: State, ports: tuple[int, ...]) -> None:
-    """Start the service of all BMCs and return when each port answers."""
-    plan = state.plan
-    Authority(plan.pki).issue("bmc", "ringfence-lab-bmc", addresses=(plan.address,))
-    secret = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(rounds=4)).decode()
-    write(plan.pki / "bmc.htpasswd", f"{USER}:{secret}\n", 0o600)
-    log = plan.logs / "bmc.log"
-    packages = str(Path(__file__).parents[1])
-    state.remember(
-        "bmc", process.start([sys.executable, "-m", "lab.redfish", plan.name], log, env={"PYTHONPATH": packages})
+    class NodeDriver(fakedriver.FakeDriver):  # type: ignore[misc] # sushy-tools has no types
+        """The emulator's driver for one system: the node."""
+
+        def get_power_state(self, _identity: str) -> str:
+            return power.read()
+
+        def set_power_state(self, _identity: str, state: str) -> None:
+            power.request(state)
+
+    fakedriver.FakeDriver = NodeDriver
+    config = Path(options.node_dir) / "bmc-sushy.conf"
+    system = [{"uuid": options.uuid, "name": options.node, "power_state": "On", "nics": []}]
+    config.write_text(
+        f"SUSHY_EMULATOR_FAKE_DRIVER = True\nSUSHY_EMULATOR_FEATURE_SET = 'full'\n"
+        f"SUSHY_EMULATOR_AUTH_FILE = {options.htpasswd!r}\nSUSHY_EMULATOR_FAKE_SYSTEMS = {system!r}\n"
+        f"SUSHY_EMULATOR_STATE_DIR = {options.node_dir!r}\n"
     )
+    os.environ.pop("SUSHY_EMULATOR_CONFIG", None)
+    emulator.app.configure(config_file=str(config))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(options.cert, options.key)
+    emulator.app.run(host=options.listen, port=int(options.port), ssl_context=context, threaded=True)
 
-    def listening() -> bool:
-        sockets = run("ss", "--listening", "--tcp", "--numeric", "--no-header")
-        return all(f"{plan.address}:{port} " in sockets for port in ports)
 
-    until("the BMCs listen", listening, 30, log=log)
+if __name__ == "__main__":
+    main()

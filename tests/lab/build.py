@@ -65,7 +65,9 @@ class Component:
 
     def key(self, go: str) -> str:
         """A hash of everything that the binaries are made from."""
-        digest = hashlib.sha256(" ".join([go, *self.command(Path("/out")), *self.links, str(self.cgo)]).encode())
+        digest = hashlib.sha256(
+            " ".join([go, *self.command(Path("/out")), *self.links, str(self.cgo)]).encode()
+        )
         for file in sorted((MODULES / self.module).iterdir()):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
         return digest.hexdigest()[:16]
@@ -118,7 +120,9 @@ def programs(cache: Path) -> Programs:
     go = run("go", "env", "GOVERSION").strip()
     folders = [cache / "bin" / f"{component.module}-{component.key(go)}" for component in COMPONENTS]
     missing = [
-        (component, folder) for component, folder in zip(COMPONENTS, folders, strict=True) if not folder.exists()
+        (component, folder)
+        for component, folder in zip(COMPONENTS, folders, strict=True)
+        if not folder.exists()
     ]
     if missing:
         minutes = sum(component.minutes for component, _ in missing)
@@ -171,3 +175,20 @@ def _build(component: Component, folder: Path, left: int) -> None:
         out.rename(folder)
     took = time.monotonic() - began
     say(f"build: {component.module} done in {took:.0f} s; {left} component{'s' * (left != 1)} left")
+
+
+def binaries() -> Path:
+    """One folder with every program by its name, as links; built now if the cache has none."""
+    cache = cache_root()
+    built = programs(cache)
+    shelf = cache / "programs" / built.version
+    if not shelf.exists():
+        shelf.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=shelf.parent) as work:
+            fresh = Path(work) / "fresh"
+            fresh.mkdir()
+            for folder in built.folders:
+                for program in folder.iterdir():
+                    (fresh / program.name).symlink_to(program)
+            fresh.rename(shelf)
+    return shelf

@@ -1,200 +1,177 @@
-"""The control plane: etcd and Kubernetes' own programs as plain processes of the host."""
+"""The control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler as plain processes on the bridge's address.
+
+etcd keeps its data without fsync (``--unsafe-no-fsync``): the lab dies with its machine anyway. Node monitoring has
+upstream's own times (50 s grace, 5 s period).
+"""
 
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import signal
 from pathlib import Path
 
-from lab import process
+from lab import processes
 from lab.audit import POLICY
-from lab.build import Programs
-from lab.pki import Authority
-from lab.plan import SERVICES, Plan
-from lab.process import run
-from lab.state import State, write
+from lab.layout import API_PORT, Layout
+from lab.pki import Pki
 from lab.wait import until
 
+ETCD_PORT = 2379
+SERVICES = "10.96.0.0/16"
+PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
-class Api:
-    """The control plane of one lab, to start and to break."""
 
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.plan = state.plan
+class ControlPlane:
+    """One lab's control plane."""
 
-    @property
-    def kubectl_program(self) -> Path:
-        return self.plan.folder / "bin/kubectl"
-
-    def kubectl(self, *words: str, text: str | None = None, within: float = 120, check: bool = True) -> str:
-        """Call kubectl as the cluster's administrator."""
-        config = str(self.plan.kubeconfig)
-        return run(self.kubectl_program, "--kubeconfig", config, *words, text=text, within=within, check=check)
-
-    # -- life -----------------------------------------------------------------------------------------------
-
-    def install(self, programs: Programs) -> None:
-        """Write certificates, kubeconfigs and the programs' links."""
-        bin_folder = self.plan.folder / "bin"
-        bin_folder.mkdir(parents=True)
-        for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"):
-            # A hard path to the multi-call binary: it goes by the name it is called by.
-            (bin_folder / name).symlink_to(programs[name])
-        authority = Authority(self.plan.pki)
-        first = SERVICES.replace(".0/16", ".1")
-        names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")
-        authority.issue("apiserver", "kube-apiserver", addresses=(self.plan.address, "127.0.0.1", first), names=names)
-        authority.issue("front-proxy", "front-proxy")
-        authority.issue("kubelet-client", "apiserver-kubelet", organization="system:masters")
-        authority.account_keys()
-        admin = authority.issue("admin", "admin", organization="system:masters")
-        authority.kubeconfig(self.plan.kubeconfig, self.plan.api, admin)
-        for program in ("kube-controller-manager", "kube-scheduler"):
-            identity = authority.issue(program, f"system:{program}")
-            authority.kubeconfig(self.plan.pki / f"{program}.kubeconfig", self.plan.api, identity)
-        write(self.plan.pki / "audit-policy.yaml", POLICY)
-
-    def start_all(self) -> None:
-        """Start everything and return when the API server is ready."""
-        self.plan.etcd.mkdir(exist_ok=True)
-        run("mount", "-t", "tmpfs", "-o", "size=1g,mode=700", f"rf-etcd-{self.plan.name}", self.plan.etcd)
-        self._start("etcd", self._etcd())
-        self.start()
-        for program in ("kube-controller-manager", "kube-scheduler"):
-            self._start(program, self._controller(program))
+    def __init__(self, layout: Layout, pki: Pki, programs: Path) -> None:
+        self._layout = layout
+        self._pki = pki
+        self._bin = programs
+        self.group = f"{layout.prefix}-cp"
 
     def start(self) -> None:
-        """Start the API server, if it doesn't run, and return when it is ready."""
-        if not self._process("kube-apiserver"):
-            self._start("kube-apiserver", self._apiserver())
-        self._await_ready()
+        """Start all four; returns when the API server is ready."""
+        processes.make(self.group)
+        self._spawn("etcd")
+        self._spawn("kube-apiserver")
+        self.wait_ready()
+        for part in ("kube-controller-manager", "kube-scheduler"):
+            self._spawn(part)
 
-    def stop(self) -> None:
-        """End the API server."""
-        if found := self._process("kube-apiserver"):
-            found.end(grace=3)
+    def start_part(self, part: str) -> None:
+        """Start one part again after :meth:`stop_part`."""
+        self._spawn(part)
 
-    def freeze(self) -> None:
-        """Stop the API server in its tracks: connections stay, nothing answers."""
-        if found := self._process("kube-apiserver"):
-            found.signal(signal.SIGSTOP)
+    def stop_part(self, part: str) -> None:
+        """Kill one part and wait for its end."""
+        for pid in self._pids(part):
+            os.kill(pid, signal.SIGKILL)
+        until(f"{part} to end", lambda: not self._pids(part), 10)
 
-    def thaw(self) -> None:
-        """Let the API server run on."""
-        if found := self._process("kube-apiserver"):
-            found.signal(signal.SIGCONT)
+    def freeze(self, part: str) -> None:
+        for pid in self._pids(part):
+            os.kill(pid, signal.SIGSTOP)
 
-    def running(self) -> dict[str, bool]:
-        """Which of the lab's own daemons live."""
-        return {name: found.alive() for name, found in self.state.processes().items()}
+    def thaw(self, part: str) -> None:
+        for pid in self._pids(part):
+            os.kill(pid, signal.SIGCONT)
 
-    def down(self) -> None:
-        """End every daemon of the lab and give back etcd's memory."""
-        daemons = self.state.processes()
-        for name in reversed(list(daemons)):
-            # etcd's data goes away with its tmpfs: nothing to save
-            daemons[name].end(grace=2)
-        if self.plan.etcd.is_mount():
-            run("umount", self.plan.etcd)
-        shutil.rmtree(self.plan.etcd, ignore_errors=True)
+    def running(self, part: str) -> bool:
+        return bool(self._pids(part))
 
-    def _process(self, name: str) -> process.Process | None:
-        found = self.state.processes().get(name)
-        return found if found is not None and found.alive() else None
-
-    def _start(self, name: str, command: list[str | Path]) -> None:
-        self.state.remember(name, process.start(command, self.plan.logs / f"{name}.log"))
-
-    def _await_ready(self) -> None:
+    def wait_ready(self) -> None:
         def ready() -> bool:
-            answer = self.kubectl("get", "--raw", "/readyz", "--request-timeout=2s", check=False)
-            return answer.strip() == "ok"
+            kubectl = (
+                str(self._bin / "kubectl"),
+                "--kubeconfig",
+                str(self._layout.kubeconfig),
+                "--request-timeout=2s",
+            )
+            return processes.run(*kubectl, "get", "--raw", "/readyz", check=False) == "ok"
 
-        until("the API server is ready", ready, 60, log=self.plan.logs / "kube-apiserver.log")
+        until(
+            "the API server to be ready", ready, 60, every=0.2, log=self._layout.logs / "kube-apiserver.log"
+        )
 
-    # -- command lines --------------------------------------------------------------------------------------
+    def _pids(self, part: str) -> list[int]:
+        return processes.named(self.group, part)
 
-    def _etcd(self) -> list[str | Path]:
-        client, peer = (f"http://{self.plan.loopback}:{port}" for port in (2379, 2380))
-        return [
-            self.plan.folder / "bin/etcd",
-            *("--data-dir", self.plan.etcd / "data", "--log-level", "warn", "--unsafe-no-fsync"),
-            *("--listen-client-urls", client, "--advertise-client-urls", client),
-            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
-            *("--initial-cluster", f"default={peer}"),
-        ]
+    def _spawn(self, part: str) -> None:
+        if self._pids(part):
+            return
+        processes.spawn(
+            self.group, [str(self._bin / part), *self._flags(part)], self._layout.logs / f"{part}.log"
+        )
 
-    def _apiserver(self) -> list[str | Path]:
-        pki = self.plan.pki
-        return [
-            self.plan.folder / "bin/kube-apiserver",
-            f"--etcd-servers=http://{self.plan.loopback}:2379",
-            f"--bind-address={self.plan.address}",
-            f"--advertise-address={self.plan.address}",
-            f"--secure-port={self.plan.api_port}",
-            # No kube-proxy: nobody would use the service's endpoints.
-            "--endpoint-reconciler-type=none",
-            # virt-api's service has no proxy either: the API server picks a pod's address itself.
-            "--enable-aggregator-routing=true",
-            "--authorization-mode=Node,RBAC",
-            "--enable-admission-plugins=NodeRestriction",
-            "--allow-privileged=true",
-            f"--service-cluster-ip-range={SERVICES}",
-            "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-key-file={pki}/accounts.pub",
-            f"--service-account-signing-key-file={pki}/accounts.key",
-            f"--client-ca-file={pki}/ca.crt",
-            f"--tls-cert-file={pki}/apiserver.crt",
-            f"--tls-private-key-file={pki}/apiserver.key",
-            f"--kubelet-client-certificate={pki}/kubelet-client.crt",
-            f"--kubelet-client-key={pki}/kubelet-client.key",
-            "--kubelet-preferred-address-types=InternalIP",
-            f"--proxy-client-cert-file={pki}/front-proxy.crt",
-            f"--proxy-client-key-file={pki}/front-proxy.key",
-            f"--requestheader-client-ca-file={pki}/ca.crt",
-            "--requestheader-allowed-names=front-proxy",
-            "--requestheader-username-headers=X-Remote-User",
-            "--requestheader-group-headers=X-Remote-Group",
-            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-            f"--audit-policy-file={pki}/audit-policy.yaml",
-            f"--audit-log-path={self.plan.logs}/audit.log",
-            "--audit-log-maxsize=1000",
-        ]
-
-    def _controller(self, program: str) -> list[str | Path]:
-        config = self.plan.pki / f"{program}.kubeconfig"
-        common: list[str | Path] = [
-            self.plan.folder / "bin" / program,
-            f"--kubeconfig={config}",
-            f"--authentication-kubeconfig={config}",
-            f"--authorization-kubeconfig={config}",
-            f"--bind-address={self.plan.address}",
-            "--leader-elect=false",
-        ]
-        if program == "kube-scheduler":
+    def _flags(self, part: str) -> list[str]:
+        layout, pki = self._layout, self._pki
+        host = layout.host
+        etcd = f"http://{host}:{ETCD_PORT}"
+        peer = f"http://{host}:{ETCD_PORT + 1}"
+        if part == "etcd":
+            return [
+                f"--data-dir={layout.root / 'etcd'}", f"--listen-client-urls={etcd}", f"--advertise-client-urls={etcd}",
+                f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
+                f"--initial-cluster=default={peer}", "--unsafe-no-fsync", "--log-level=warn",
+            ]  # fmt: skip
+        if part == "kube-apiserver":
+            service_ip = SERVICES.rsplit(".", 1)[0] + ".1"
+            hosts = (
+                host,
+                service_ip,
+                "127.0.0.1",
+                "kubernetes",
+                "kubernetes.default",
+                "kubernetes.default.svc",
+                "localhost",
+            )
+            crt, key = pki.certificate("apiserver", "kube-apiserver", hosts=hosts)
+            kubelet_crt, kubelet_key = pki.certificate(
+                "apiserver-kubelet", "apiserver-kubelet", "system:masters"
+            )
+            front_crt, front_key = pki.certificate("front-proxy", "front-proxy")
+            pki.kubeconfig(layout.kubeconfig, layout.api, "admin", "admin", "system:masters")
+            policy = layout.root / "audit-policy.yaml"
+            policy.write_text(POLICY)
+            return [
+                f"--etcd-servers={etcd}", f"--bind-address={host}", f"--secure-port={API_PORT}", f"--advertise-address={host}",
+                "--endpoint-reconciler-type=none", "--enable-aggregator-routing=true", "--allow-privileged=true",
+                f"--tls-cert-file={crt}", f"--tls-private-key-file={key}", f"--client-ca-file={pki.path('ca.crt')}",
+                "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+                f"--service-account-key-file={pki.path('sa.pub')}", f"--service-account-signing-key-file={pki.path('sa.key')}",
+                "--service-account-issuer=https://kubernetes.default.svc", f"--service-cluster-ip-range={SERVICES}",
+                f"--kubelet-client-certificate={kubelet_crt}", f"--kubelet-client-key={kubelet_key}",
+                "--kubelet-preferred-address-types=InternalIP",
+                f"--requestheader-client-ca-file={pki.path('ca.crt')}", "--requestheader-allowed-names=front-proxy",
+                "--requestheader-extra-headers-prefix=X-Remote-Extra-", "--requestheader-group-headers=X-Remote-Group",
+                "--requestheader-username-headers=X-Remote-User",
+                f"--proxy-client-cert-file={front_crt}", f"--proxy-client-key-file={front_key}",
+                f"--audit-policy-file={policy}", f"--audit-log-path={layout.logs / 'audit.log'}", "--audit-log-mode=blocking",
+            ]  # fmt: skip
+        name, user = {
+            "kube-controller-manager": ("kcm", "system:kube-controller-manager"),
+            "kube-scheduler": ("scheduler", "system:kube-scheduler"),
+        }[part]
+        config = str(pki.kubeconfig(layout.root / f"{name}.kubeconfig", layout.api, name, user))
+        common = [
+            f"--kubeconfig={config}", f"--authentication-kubeconfig={config}", f"--authorization-kubeconfig={config}",
+            f"--bind-address={host}", "--leader-elect=false",
+        ]  # fmt: skip
+        if part == "kube-scheduler":
             return common
-        pki = self.plan.pki
         return [
             *common,
-            "--use-service-account-credentials=true",
-            f"--service-account-private-key-file={pki}/accounts.key",
-            f"--root-ca-file={pki}/ca.crt",
-            f"--cluster-signing-cert-file={pki}/ca.crt",
-            f"--cluster-signing-key-file={pki}/ca.key",
-            f"--service-cluster-ip-range={SERVICES}",
-            f"--node-monitor-grace-period={self.plan.grace}s",
-            "--node-monitor-period=5s",
-        ]
+            "--use-service-account-credentials=true", f"--service-account-private-key-file={pki.path('sa.key')}",
+            f"--root-ca-file={pki.path('ca.crt')}", f"--cluster-signing-cert-file={pki.path('ca.crt')}",
+            f"--cluster-signing-key-file={pki.path('ca.key')}", f"--cluster-cidr={layout.net}.128.0/17",
+            "--allocate-node-cidrs=true", f"--service-cluster-ip-range={SERVICES}",
+            "--node-monitor-grace-period=50s", "--node-monitor-period=5s",
+        ]  # fmt: skip
 
 
-def get(api: Api, kind: str, name: str | None = None, namespace: str | None = None) -> dict[str, object]:
-    """One object, or the list of all of *kind* (of every namespace unless one is named), as the API gives it."""
-    words = ["get", kind, *([name] if name else [])]
-    if namespace:
-        words += ["--namespace", namespace]
-    elif not name:
-        words += ["--all-namespaces"]
-    answer: dict[str, object] = json.loads(api.kubectl(*words, "--output", "json"))
-    return answer
+class Kubectl:
+    """kubectl as the lab's administrator."""
+
+    def __init__(self, layout: Layout, programs: Path) -> None:
+        self._command = (str(programs / "kubectl"), "--kubeconfig", str(layout.kubeconfig))
+
+    def __call__(self, *args: str, stdin: str | None = None, check: bool = True) -> str:
+        return processes.run(*self._command, *args, stdin=stdin, check=check)
+
+    def get(self, kind: str, name: str = "", namespace: str = "") -> dict[str, object] | None:
+        """One object, or the list of a kind in all namespaces; None if there is no such object."""
+        where = ["-n", namespace] if namespace else ["-A"] if not name else []
+        text = self(
+            "get",
+            kind,
+            *([name] if name else []),
+            *where,
+            "-o",
+            "json",
+            "--ignore-not-found",
+            "--request-timeout=10s",
+        )
+        found: dict[str, object] | None = json.loads(text) if text.strip() else None
+        return found

@@ -1,140 +1,148 @@
-"""The guest: Debian's cloud kernel with an initramfs whose init ticks, on a bootable disk made without a mount.
+"""The ticking guest: a kernel and an initramfs of ours on a bootable disk, for VMs that tell where and when they ran.
 
-The disk is raw: a FAT partition with syslinux, kernel and initramfs, and a second partition that holds nothing but
-ticks, one sector a second, so ``TICKS_MIB`` is also how long a guest may run.
+Partition 1 (FAT16, syslinux) boots; partition 2, from sector ``ticks.SECTOR``, is the ticks'. Once a second the guest
+writes ``seq instance epoch`` to the partition's first sector and, as history, to sector ``seq``, each with fsync. Before
+each write it reads back what it wrote last: somebody else's tick there means that two guests write this disk, and it
+cries FOREIGN-WRITE on its console. The instance is the guest's own boot id; the sequence goes on from the disk.
 """
 
 from __future__ import annotations
 
 import hashlib
-import lzma
 import os
+import re
 import shutil
-import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from lab.console import say
 from lab.process import run
+from lab.roots import QEMU_USER
 
-INIT = Path(__file__).with_name("guest-init.sh")
-SECTOR = 512
-BOOT_SECTOR, BOOT_MIB = 2048, 24
-TICKS_SECTOR, TICKS_MIB = 65536, 32
-# In the order in which they need each other.
+KERNEL = "linux-image-cloud-amd64"
 _MODULES = (
-    "drivers/virtio/virtio_ring.ko", "drivers/virtio/virtio.ko", "drivers/virtio/virtio_pci_modern_dev.ko",
-    "drivers/virtio/virtio_pci_legacy_dev.ko", "drivers/virtio/virtio_pci.ko", "drivers/block/virtio_blk.ko",
+    "drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci", "drivers/block/virtio_blk",
 )  # fmt: skip
-_MBR = Path("/usr/lib/syslinux/mbr/mbr.bin")
-_LOADER = """\
-SERIAL 0 115200
+_APPLETS = ("sh", "mount", "insmod", "cat", "date", "sleep", "echo", "dd", "printf", "cut", "tr", "poweroff")
+_CONFIG = """SERIAL 0 115200
+DEFAULT guest
 PROMPT 0
 TIMEOUT 0
-DEFAULT guest
 LABEL guest
   KERNEL vmlinuz
-  INITRD initrd
-  APPEND console=ttyS0 quiet loglevel=3 mitigations=off nokaslr
+  INITRD initrd.gz
+  APPEND console=ttyS0 quiet loglevel=3 mitigations=off nokaslr panic=1
+"""
+_INIT = """#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+instance=$(cut -c1-8 /proc/sys/kernel/random/boot_id)
+echo "GUEST-UP $instance after $(cut -d' ' -f1 /proc/uptime) s"
+for module in /modules/*.ko; do insmod "$module"; done
+tries=0
+while [ ! -b /dev/vda2 ] && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
+last() { dd if=/dev/vda2 bs=512 count=1 iflag=direct 2>/dev/null | tr -d '\\0'; }
+sequence=$(last | cut -d' ' -f1)
+case $sequence in '' | *[!0-9]*) sequence=0 ;; esac
+mine=
+while :; do
+  sequence=$((sequence + 1))
+  found=$(last)
+  found=${found%%  *}
+  if [ -n "$mine" ] && [ "$found" != "$mine" ]; then echo "FOREIGN-WRITE mine=<$mine> found=<$found>"; fi
+  mine="$sequence $instance $(date +%s)"
+  if printf '%-511s\\n' "$mine" | dd of=/dev/vda2 bs=512 count=1 conv=notrunc,fsync 2>/dev/null &&
+    printf '%-511s\\n' "$mine" | dd of=/dev/vda2 bs=512 count=1 seek=$sequence conv=notrunc,fsync 2>/dev/null; then
+    echo "TICK $mine"
+  else
+    echo "TICK-IO-ERROR $mine"
+  fi
+  sleep 1
+done
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Guest:
-    """A bootable disk image, to be copied for each VM."""
-
-    disk: Path
-
-    def install(self, target: Path) -> None:
-        """Write a fresh disk to *target*."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        run("cp", "--sparse=always", self.disk, target)
-
-
-def guest(cache: Path) -> Guest:
-    """The guest's disk, made now if the cache has none."""
-    shelf = cache / "guests"
-    shelf.mkdir(parents=True, exist_ok=True)
-    package = _kernel_package()
-    recipe = (package, INIT.read_text(), _LOADER, *_MODULES, str((BOOT_SECTOR, BOOT_MIB, TICKS_SECTOR, TICKS_MIB)))
-    disk = shelf / f"{hashlib.sha256(chr(0).join(recipe).encode()).hexdigest()[:16]}.raw"
-    if not disk.exists():
-        say(f"guest: a disk with {package} that ticks ...")
-        with tempfile.TemporaryDirectory(dir=shelf, prefix=".making-") as work:
-            bench = Path(work)
-            bench.chmod(0o755)
-            kernel, modules = _unpack(package, bench)
-            initramfs = _initramfs(modules, bench)
-            _disk(kernel, initramfs, bench).rename(disk)
-    return Guest(disk)
+def prepare(cache: Path) -> Path:
+    """The disk that every guest's disk is a copy of; made now if the cache has none."""
+    key = hashlib.sha256("\0".join((KERNEL, _INIT, _CONFIG, *_MODULES, *_APPLETS)).encode()).hexdigest()[:16]
+    disk = cache / "guests" / f"disk-{key}.img"
+    if disk.exists():
+        return disk
+    say("guests: making their disk ...")
+    disk.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=disk.parent) as name:
+        work = Path(name)
+        kernel, modules = _kernel(work)
+        _initramfs(work, modules)
+        _write_disk(work, kernel)
+        (work / "disk.img").rename(disk)
+    return disk
 
 
-def _kernel_package() -> str:
-    for line in run("apt-cache", "depends", "linux-image-cloud-amd64").splitlines():
-        word = line.split()[-1]
-        if word.startswith("linux-image-") and word != "linux-image-cloud-amd64":
-            return word
-    raise LookupError("apt knows no linux-image-cloud-amd64: run apt-get update")
+def _kernel(work: Path) -> tuple[Path, list[Path]]:
+    """Debian's kernel, and the modules that the guest loads, in the order of loading."""
+    depends = run("apt-cache", "depends", KERNEL)
+    package = re.search(r"linux-image-[0-9]\S+", depends)
+    assert package is not None, f"{KERNEL} names no kernel: run apt-get update"
+    shell = f"cd {work} && apt-get -q download {package[0]} && dpkg-deb -x {package[0]}_*.deb kernel"
+    run("sh", "-c", shell, within=300)
+    version = package[0].removeprefix("linux-image-")
+    tree = work / "kernel/lib/modules" / version / "kernel"
+    found = []
+    for number, module in enumerate(_MODULES):
+        source = next(tree.glob(f"{module}.ko*"), None)
+        if source is None:
+            continue  # built into this kernel
+        plain = work / f"{number:02}-{Path(module).name}.ko"
+        if source.suffix == ".xz":
+            run("sh", "-c", f"xz -dc {source} > {plain}")
+        else:
+            shutil.copy(source, plain)
+        found.append(plain)
+    return work / "kernel/boot" / f"vmlinuz-{version}", found
 
 
-def _unpack(package: str, bench: Path) -> tuple[Path, Path]:
-    """Fetch the kernel's package; return the kernel and the folder of its modules."""
-    subprocess.run(["apt-get", "-qq", "download", package], cwd=bench, check=True, capture_output=True)
-    (deb,) = bench.glob(f"{package}_*.deb")
-    root = bench / "kernel"
-    run("dpkg-deb", "--extract", deb, root)
-    version = package.removeprefix("linux-image-")
-    modules = root / "lib/modules" / version / "kernel"
-    if not modules.exists():
-        modules = root / "usr/lib/modules" / version / "kernel"
-    return root / "boot" / f"vmlinuz-{version}", modules
-
-
-def _initramfs(modules: Path, bench: Path) -> Path:
-    root = bench / "initramfs"
+def _initramfs(work: Path, modules: list[Path]) -> None:
+    root = work / "initramfs"
     for folder in ("bin", "proc", "sys", "dev", "modules"):
         (root / folder).mkdir(parents=True)
     shutil.copy("/bin/busybox", root / "bin/busybox")
-    for name in ("sh", "mount", "insmod", "cat", "date", "sleep", "dd", "printf", "cut", "tr", "echo"):
-        (root / "bin" / name).symlink_to("busybox")
-    order = []
-    for path in _MODULES:
-        plain, packed = modules / path, modules / f"{path}.xz"
-        # A kernel may have it built in: then there is nothing to load.
-        if plain.exists() or packed.exists():
-            order.append(plain.name)
-            text = plain.read_bytes() if plain.exists() else lzma.decompress(packed.read_bytes())
-            (root / "modules" / plain.name).write_bytes(text)
-    (root / "modules/order").write_text("\n".join(order))
-    shutil.copy(INIT, root / "init")
+    for applet in _APPLETS:
+        (root / "bin" / applet).symlink_to("busybox")
+    for module in modules:
+        shutil.copy(module, root / "modules" / module.name)
+    (root / "init").write_text(_INIT)
     (root / "init").chmod(0o755)
-    names = "\0".join(sorted(str(path.relative_to(root)) for path in [root, *root.rglob("*")]))
-    packed_names = subprocess.run(
-        ["cpio", "--null", "--create", "--format=newc", "--quiet", "--owner=0:0"],
-        cwd=root, input=names.encode(), check=True, capture_output=True,
-    ).stdout  # fmt: skip
-    out = bench / "initrd"
-    out.write_bytes(subprocess.run(["gzip", "-9"], input=packed_names, check=True, capture_output=True).stdout)
-    return out
+    pack = "find . -print0 | LC_ALL=C sort -z | cpio --null -o -H newc --quiet -R 0:0 | gzip -9"
+    run("sh", "-c", f"cd {root} && {pack} > {work / 'initrd.gz'}")
 
 
-def _disk(kernel: Path, initramfs: Path, bench: Path) -> Path:
-    boot, disk, loader = bench / "boot.fat", bench / "disk.raw", bench / "syslinux.cfg"
-    loader.write_text(_LOADER)
-    boot.touch()
-    os.truncate(boot, BOOT_MIB << 20)
+def _write_disk(work: Path, kernel: Path) -> None:
+    disk, boot = work / "disk.img", work / "boot.fat"
+    _empty(disk, 64 << 20)
+    run("sfdisk", "-q", disk, text="label: dos\n2048,49152,6,*\n65536,,83\n")
+    _empty(boot, 24 << 20)
+    (work / "syslinux.cfg").write_text(_CONFIG)
     run("mkfs.fat", "-F16", boot)
-    for file, name in ((kernel, "vmlinuz"), (initramfs, "initrd"), (loader, "syslinux.cfg")):
-        run("mcopy", "-i", boot, file, f"::{name}")
+    for source, name in (
+        (kernel, "vmlinuz"),
+        (work / "initrd.gz", "initrd.gz"),
+        (work / "syslinux.cfg", "syslinux.cfg"),
+    ):
+        run("mcopy", "-i", boot, source, f"::{name}")
     run("syslinux", "--install", boot)
-    disk.touch()
-    os.truncate(disk, TICKS_SECTOR * SECTOR + (TICKS_MIB << 20))
-    table = f"label: dos\n{BOOT_SECTOR},{(BOOT_MIB << 20) // SECTOR},6,*\n{TICKS_SECTOR},,83\n"
-    run("sfdisk", "--quiet", disk, text=table)
-    with disk.open("r+b") as target:
-        target.write(_MBR.read_bytes()[:440])
-        target.seek(BOOT_SECTOR * SECTOR)
-        target.write(boot.read_bytes())
-    run("fallocate", "--dig-holes", disk)
-    return disk
+    run("dd", f"if={boot}", f"of={disk}", "bs=512", "seek=2048", "conv=notrunc,sparse")
+    run("dd", "if=/usr/lib/syslinux/mbr/mbr.bin", f"of={disk}", "bs=440", "count=1", "conv=notrunc")
+
+
+def _empty(path: Path, size: int) -> None:
+    path.touch()
+    os.truncate(path, size)
+
+
+def make_disk(template: Path, disk: Path) -> None:
+    """A guest's own disk."""
+    run("cp", "--sparse=always", template, disk)
+    os.chown(disk, QEMU_USER, QEMU_USER)

@@ -1,94 +1,100 @@
-"""KubeVirt without its operator: what that would install, and the status that it would write.
-
-Without ``status.phase`` KubeVirt ignores its whole configuration; without ``defaultArchitecture`` it refuses every VM.
-"""
+"""KubeVirt as its own operator would install it, on the lab's nodes: controllers as Deployments, so that they die with one."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
 
-from lab.build import KUBEVIRT, Programs
-from lab.controlplane import Api
-from lab.plan import Plan
-from lab.process import run
+from lab import processes
+from lab.controlplane import Kubectl
+from lab.layout import API_PORT, Layout
 from lab.roots import KUBEVIRT_IMAGE
 from lab.wait import until
 
-_PARTS = ("virt-handler", "virt-api", "virt-controller")
+VERSION = "v1.7.0"
 
 
 class KubeVirt:
-    """KubeVirt in one lab."""
+    def __init__(self, layout: Layout, programs: Path, kubectl: Kubectl) -> None:
+        self._layout = layout
+        self._program = str(programs / "kubevirt")
+        self._kubectl = kubectl
 
-    def __init__(self, api: Api, programs: Programs) -> None:
-        self.api = api
-        self.plan: Plan = api.plan
-        self.printer = programs["kubevirt"]
-
-    def _print(self, part: str) -> str:
-        where = ("-api-host", self.plan.address, "-api-port", str(self.plan.api_port))
-        authority = ("-ca", self.plan.pki / "kubevirt.crt")
-        return run(self.printer, "-part", part, "-image", KUBEVIRT_IMAGE, *where, *authority)
+    def _manifests(self, part: str) -> str:
+        return processes.run(
+            self._program, f"-part={part}", f"-image={KUBEVIRT_IMAGE}", f"-api-host={self._layout.host}",
+            f"-api-port={API_PORT}", f"-ca={self._layout.root / 'kubevirt-ca.pem'}",
+        )  # fmt: skip
 
     def install(self) -> None:
-        """Create everything but the webhooks; nodes may come up meanwhile."""
-        self.api.kubectl("create", "-f", "-", text=self._print("crds"))
-        self.api.kubectl("create", "-f", "-", text=self._print("base"))
-        self.api.kubectl("wait", "--for=condition=Established", "crd/kubevirts.kubevirt.io", "--timeout=30s")
-        self.api.kubectl("create", "-f", "-", text=json.dumps(_settings()))
+        """Definitions, accounts, programs. The webhooks come with :meth:`wait`, when virt-api answers."""
+        self._kubectl("create", "-f", "-", stdin=self._manifests("crds"))
+        self._kubectl("create", "-f", "-", stdin=self._manifests("base"))
+        until(
+            "KubeVirt's kinds",
+            lambda: "kubevirts" in self._kubectl("api-resources", "--api-group=kubevirt.io", check=False),
+            30,
+        )
+        self._kubectl("create", "-f", "-", stdin=json.dumps(self._declaration()))
+        # Without a phase KubeVirt ignores the whole configuration; without the architecture it refuses every VM.
         status = {
             "phase": "Deployed",
             "defaultArchitecture": "amd64",
-            "operatorVersion": KUBEVIRT,
-            "observedKubeVirtVersion": KUBEVIRT,
-            "targetKubeVirtVersion": KUBEVIRT,
+            "operatorVersion": VERSION,
+            "observedKubeVirtVersion": VERSION,
+            "targetKubeVirtVersion": VERSION,
         }
-        self.api.kubectl(
-            *("--namespace=kubevirt", "patch", "kubevirt", "kubevirt", "--subresource=status", "--type=merge"),
-            *("--patch", json.dumps({"status": status})),
-        )
-        self.api.kubectl("create", "-f", "-", text=self._print("programs"))
+        self._kubectl(
+            "-n", "kubevirt", "patch", "kubevirt", "kubevirt", "--subresource=status", "--type=merge",
+            "-p", json.dumps({"status": status}),
+        )  # fmt: skip
+        self._kubectl("create", "-f", "-", stdin=self._manifests("programs"))
 
-    def open_doors(self) -> None:
-        """Install the webhooks once virt-api answers, and return when its subresources do too."""
-        until("virt-api is ready", lambda: self.ready("deployment/virt-api", "readyReplicas") > 0, 120, every=0.3)
-        self.api.kubectl("create", "-f", "-", text=self._print("webhooks"))
+    @staticmethod
+    def _declaration() -> dict[str, object]:
+        return {
+            "apiVersion": "kubevirt.io/v1",
+            "kind": "KubeVirt",
+            "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
+            "spec": {
+                "imagePullPolicy": "Never",
+                "configuration": {
+                    "imagePullPolicy": "Never",
+                    "evictionStrategy": "LiveMigrate",
+                    "developerConfiguration": {"useEmulation": True},
+                },
+            },
+        }
 
-        def served() -> bool:
-            return "virtualmachineinstances/" in self.api.kubectl(
-                "get", "--raw", "/apis/subresources.kubevirt.io/v1", check=False
+    def wait(self, nodes: int) -> None:
+        """Until every node can take VMs and virt-api answers through the API server."""
+
+        def ready() -> bool:
+            text = self._kubectl(
+                "-n", "kubevirt", "get", "deploy", "-o", "json", "--request-timeout=5s", check=False
             )
+            items = json.loads(text)["items"] if text.strip() else []
+            return len(items) == 2 and all(d["status"].get("availableReplicas") == 2 for d in items)
 
-        until("KubeVirt's subresources are served", served, 60, every=0.3)
+        until("virt-api and virt-controller to be available", ready, 180, every=0.3)
+        self._kubectl("create", "-f", "-", stdin=self._manifests("webhooks"))
+        until("virt-api's subresources", self.answers, 60, every=0.2)
+        until(f"{nodes} schedulable nodes", lambda: self.schedulable() >= nodes, 180, every=0.3)
 
-    def ready(self, workload: str, field: str) -> int:
-        """How many pods of *workload* its status counts in *field*."""
-        path = "{.status." + field + "}"
-        answer = self.api.kubectl(
-            "--namespace=kubevirt", "get", workload, "--output", f"jsonpath={path}", check=False
-        )
-        return int(answer or 0)
-
-    def whole(self) -> bool:
-        """Whether both replicas of virt-api and of virt-controller are up (a virt-controller that isn't the leader
-        never calls itself ready)."""
-        return (
-            self.ready("deployment/virt-api", "readyReplicas") == 2
-            and self.ready("deployment/virt-controller", "readyReplicas") >= 1
-            and self.ready("deployment/virt-controller", "updatedReplicas") == 2
+    def answers(self) -> bool:
+        return "resources" in self._kubectl(
+            "get", "--raw", "/apis/subresources.kubevirt.io/v1", "--request-timeout=3s", check=False
         )
 
-
-def _settings() -> dict[str, Any]:
-    configuration = {
-        "imagePullPolicy": "Never",
-        "evictionStrategy": "LiveMigrate",
-        "developerConfiguration": {"useEmulation": True},
-    }
-    return {
-        "apiVersion": "kubevirt.io/v1",
-        "kind": "KubeVirt",
-        "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
-        "spec": {"imagePullPolicy": "Never", "configuration": configuration},
-    }
+    def schedulable(self) -> int:
+        names = self._kubectl(
+            "get",
+            "node",
+            "-l",
+            "kubevirt.io/schedulable=true",
+            "-o",
+            "name",
+            "--request-timeout=5s",
+            check=False,
+        )
+        return len(names.split())

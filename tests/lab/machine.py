@@ -43,6 +43,8 @@ def equip() -> None:
     say(f"machine: installing {len(missing)} Debian packages: {' '.join(missing)}")
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "--no-install-recommends", *missing]):
-        done = subprocess.run(["apt-get", "-qq", *command], env=quiet, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["apt-get", "-qq", *command], env=quiet, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise UnfitError(f"apt-get {command[0]} failed: {done.stderr.strip()[-600:]}")

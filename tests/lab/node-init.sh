@@ -1,100 +1,83 @@
 #!/bin/bash
-# Process 1 of a node. It dies by SIGKILL only, and everything of the node dies with it: that is the power cut.
-# Told by the environment: NODE, FOLDER (its disk and settings), ADDRESS, BOOT_ID, KUBELET, SHARED, LABELS.
+# Process 1 of a lab node, in pid, mount, uts, ipc and network namespaces of its own. Killing it pulls the plug:
+# everything that runs on the node dies with it, guests included.
+# From the environment: NODE (Kubernetes name), DIR (the node's folder; DIR/disk outlives power cuts), IP, PROGRAMS, SHARED.
 set -eu
-disk=$FOLDER/disk
-
-# Whatever is mounted here stays here.
 mount --make-rprivate /
 hostname "$NODE"
 
-# The node's own disk: what a reboot finds again.
-for place in /var/lib/kubelet /var/lib/containerd /var/lib/cni /var/lib/kubevirt-node-labeller /var/lib/ringfence \
-    /var/log/pods /var/log/containers /etc/cni/net.d; do
-  mkdir -p "$place" "$disk$place"
-  mount --bind "$disk$place" "$place"
+on_disk() { # a folder of the node's own disk
+  mkdir -p "$1" "$DIR/disk$1"
+  mount --bind "$DIR/disk$1" "$1"
+}
+for folder in /var/lib/kubelet /var/lib/containerd /var/lib/cni /etc/cni/net.d /var/log/pods /var/log/containers \
+  /var/lib/kubevirt-node-labeller /var/lib/ringfence; do
+  on_disk "$folder"
 done
-# The shared storage: a directory that every node sees.
 mkdir -p /srv/shared
 mount --bind "$SHARED" /srv/shared
-
-mount -t tmpfs -o mode=755 tmpfs /run
+mount -t tmpfs -o mode=755 run /run
 mkdir -p /run/containerd /run/lock /run/netns
 
-# Devices: what a node without KVM offers. The root file system's own device must be among them, or cAdvisor can't
-# measure it; loop devices are how kubelet holds on to block volumes.
-dev=$FOLDER/dev
+# /dev of a machine without hardware virtualization, and without the host's disks.
+dev=$DIR/dev
 mkdir -p "$dev"
-mount -t tmpfs -o mode=755 tmpfs "$dev"
-mkdir "$dev"/{pts,shm,mqueue,net,san}
-while read -r name mode major minor; do mknod -m "$mode" "$dev/$name" c "$major" "$minor"; done <<'DEVICES'
-null 666 1 3
-zero 666 1 5
-full 666 1 7
-random 666 1 8
-urandom 666 1 9
-kmsg 600 1 11
-tty 666 5 0
-net/tun 666 10 200
-fuse 600 10 229
-loop-control 660 10 237
-DEVICES
-for number in $(seq 0 63); do mknod -m 660 "$dev/loop$number" b 7 "$number"; done
-root=$(findmnt --noheadings --output SOURCE /)
-if [ -b "$root" ]; then cp --archive "$root" "$dev/"; fi
+mount -t tmpfs -o mode=755 dev "$dev"
+mkdir -p "$dev"/{pts,shm,net,mqueue,san}
+node() { mknod -m "$1" "$dev/$2" "$3" "$4" "$5"; }
+node 666 null c 1 3
+node 666 zero c 1 5
+node 666 full c 1 7
+node 666 random c 1 8
+node 666 urandom c 1 9
+node 666 tty c 5 0
+node 600 kmsg c 1 11
+node 666 net/tun c 10 200
+node 600 fuse c 10 229
+node 660 loop-control c 10 237
+for number in $(seq 0 31); do node 660 "loop$number" b 7 "$number"; done
+if [ -s "$SHARED/.luns" ]; then
+  while read -r name minor; do node 660 "san/$name" b 7 "$minor"; done <"$SHARED/.luns"
+fi
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts "$dev/pts"
-mount -t tmpfs -o mode=1777 tmpfs "$dev/shm"
-mount -t mqueue mqueue "$dev/mqueue" || true
+mount -t tmpfs -o mode=1777 shm "$dev/shm"
+mount -t mqueue mqueue "$dev/mqueue"
 ln -s pts/ptmx "$dev/ptmx"
 ln -s /proc/self/fd "$dev/fd"
-for number in 0:stdin 1:stdout 2:stderr; do ln -s "fd/${number%:*}" "$dev/${number#*:}"; done
-# The SAN: each node has a device file of its own for the same disk, so that no lock on the file is common to two.
-if [ -s "$SHARED/.san" ]; then
-  while read -r name minor; do mknod -m 660 "$dev/san/$name" b 7 "$minor"; done <"$SHARED/.san"
-fi
+ln -s fd/0 "$dev/stdin"
+ln -s fd/1 "$dev/stdout"
+ln -s fd/2 "$dev/stderr"
+root=$(findmnt -no SOURCE /)
+if [ -b "$root" ]; then cp -a "$root" "$dev/"; fi # kubelet looks the root file system up by its device
 mount --move "$dev" /dev
 
-# Who this node is, and which boot of it this is: kubelet reports both.
-echo "$BOOT_ID" >/run/boot_id
+# A new boot id with every power-on: the kubelet reports a reboot, the agent reads it by its hostPath.
+cat /proc/sys/kernel/random/uuid >/run/boot_id
 mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
-mount --bind "$disk/machine-id" /etc/machine-id
-
-# kubelet wants these settings and writes them for the whole host: let it find them as it wants them.
-while read -r name value; do
-  file=/run/sysctl/$name
-  mkdir -p "$(dirname "$file")"
-  echo "$value" >"$file"
-  mount --bind "$file" "/proc/sys/$name"
-done <<'SETTINGS'
-vm/overcommit_memory 1
-vm/panic_on_oom 0
-kernel/panic 10
-kernel/panic_on_oops 1
-kernel/keys/root_maxkeys 1000000
-kernel/keys/root_maxbytes 25000000
-SETTINGS
+# The kubelet finds these settings as it wants them, and leaves the host's kernel alone.
+for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 \
+  kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000; do
+  file=/run/sysctl/${setting%=*}
+  mkdir -p "${file%/*}"
+  echo "${setting#*=}" >"$file"
+  mount --bind "$file" "/proc/sys/${setting%=*}"
+done
+mount --bind "$DIR/machine-id" /etc/machine-id
 mount --make-rshared /
 
-containerd --config "$FOLDER/containerd.toml" >>"$LOGS/$NODE-containerd.log" 2>&1 &
-echo $! >/run/containerd.pid
-for _ in $(seq 200); do
+containerd -c "$DIR/containerd.toml" >>"$DIR/containerd.log" 2>&1 &
+for _ in $(seq 300); do
   if ctr version >/dev/null 2>&1; then break; fi
-  sleep 0.1
+  sleep 0.1 # between two looks whether containerd answers; bounded
 done
-
-# kubelet ends when somebody killed it on purpose: it comes back when /run/no-kubelet goes.
-kubelet() {
-  while :; do
-    if [ ! -e /run/no-kubelet ]; then
-      "$KUBELET" --config "$FOLDER/kubelet.yaml" --kubeconfig "$FOLDER/kubeconfig" --hostname-override "$NODE" \
-        --root-dir /var/lib/kubelet --cert-dir "$disk/kubelet-pki" --node-ip "$ADDRESS" \
-        ${LABELS:+--node-labels "$LABELS"} >>"$LOGS/$NODE-kubelet.log" 2>&1 &
-      echo $! >/run/kubelet.pid
-      wait $! || true
-    fi
-    sleep 0.3
-  done
-}
-kubelet &
-# Orphans end up here: reap them.
-while :; do wait -n || true; sleep 0.5; done
+touch /run/kubelet-wanted
+while :; do # the kubelet is started again unless a test has stopped it, as systemd would
+  if [ -e /run/kubelet-wanted ]; then
+    "$PROGRAMS/kubelet" --config "$DIR/kubelet.yaml" --kubeconfig "$DIR/kubeconfig" --hostname-override "$NODE" \
+      --root-dir /var/lib/kubelet --node-ip "$IP" --cert-dir "$DIR/disk/pki" --node-labels "$LABELS" >>"$DIR/kubelet.log" 2>&1 &
+    kubelet=$!
+    while kill -0 "$kubelet" 2>/dev/null; do wait -n || true; done # reaps orphans meanwhile
+  else
+    sleep 0.2
+  fi
+done

@@ -1,16 +1,13 @@
-"""A node: namespaces and cgroups with a real containerd, kubelet, virt-handler and QEMU within.
+"""A node: namespaces with a whole kubelet, containerd, virt-handler and QEMU in them, and ways to break it.
 
-Four faults, kept apart because they look different from outside:
+Four faults are kept apart, since they look different from outside:
 
-============  =====================================================  ===========================================
-power cut     init killed *and* cable pulled                         nothing answers, everything of it is dead
-cut           cable pulled                                           nothing answers, its guests live on
-freeze        every process stopped by the cgroup freezer            its kernel answers: ping, refused ports
-kernel hang   freeze and cut together                                nothing answers, and it comes back as it was
-============  =====================================================  ===========================================
-
-A power cut pulls the cable because a dead init leaves its network namespace behind, whose kernel would go on answering
-for the dead. Every change of power is written to ``logs/power.jsonl`` when it is *done*: the lab's own witness.
+=============  ==========================================  =====================================
+power cut      process 1 is killed and the link is down    nothing answers, nothing runs
+cut            the link is down                            nothing answers, guests run on
+freeze         every process stands still, the link is up  the kernel answers, nothing else does
+kernel hang    freeze and cut                              nothing answers, guests stand still
+=============  ==========================================  =====================================
 """
 
 from __future__ import annotations
@@ -19,331 +16,328 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import yaml
 
-from lab import network, process
-from lab.pki import Authority
-from lab.plan import NodePlan, Plan
-from lab.process import Process, run
-from lab.roots import PAUSE_IMAGE
-from lab.state import locked, write
-from lab.template import stock
+from lab import processes
+from lab.layout import API_PORT, Layout
+from lab.pki import Pki
 from lab.wait import until
 
-CGROUPS = Path("/sys/fs/cgroup")
 INIT = Path(__file__).with_name("node-init.sh")
-_API_TABLE = "lab-api"
 
 
 @dataclass(frozen=True, slots=True)
-class Qemu:
-    """One QEMU process somewhere on this machine: whose it is, on which node, and the disks it holds."""
+class Power:
+    """One line of the lab's own power log: what really was done to a node, and when (wall clock)."""
 
-    pid: int
-    guest: str
+    t: float
     node: str
-    frozen: bool
+    what: str
+
+
+class PowerLog:
+    """The outside witness of what happened to nodes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def note(self, node: str, what: str) -> None:
+        with self._path.open("a") as log:
+            log.write(json.dumps({"t": time.time(), "node": node, "what": what}) + "\n")
+
+    def read(self) -> list[Power]:
+        if not self._path.exists():
+            return []
+        return [Power(**json.loads(line)) for line in self._path.read_text().splitlines()]
 
 
 class Node:
-    """One node of a lab. All it knows is on disk, so any process may act on it."""
+    """One node of a lab. Its folder holds all that it is; objects of this class hold nothing."""
 
-    def __init__(self, lab: Plan, plan: NodePlan) -> None:
-        self.lab = lab
-        self.plan = plan
-        self.name = plan.name
+    def __init__(self, layout: Layout, number: int, programs: Path) -> None:
+        self._layout = layout
+        self.number = number
+        self.name = f"n{number}"
+        self.ip = layout.node_ip(number)
+        self._bin = programs
+        self.group = f"{layout.prefix}-{self.name}"
+        self._netns = self.group
+        self._link = self.group
+        self.folder = layout.root / "nodes" / self.name
+        self.log = PowerLog(layout.logs / "power.jsonl")
 
-    # -- making and removing -------------------------------------------------------------------------------
+    # --- making ---------------------------------------------------------------------------------------
 
-    def prepare(self, authority: Authority, store: Path) -> None:
-        """Write all that survives a power cut: the node's disk, identity and settings."""
-        disk = self.plan.folder / "disk"
-        stock(store, disk / "var/lib/containerd")
-        write(disk / "machine-id", uuid.uuid4().hex + "\n")
-        write(disk / "etc/cni/net.d/10-lab.conflist", json.dumps(self._cni()))
-        write(self.plan.folder / "containerd.toml", self._containerd())
-        write(self.plan.folder / "kubelet.yaml", yaml.safe_dump(self._kubelet(authority)))
-        name = f"system:node:{self.name}"
-        identity = authority.issue(f"node-{self.name}", name, organization="system:nodes")
-        authority.kubeconfig(self.plan.folder / "kubeconfig", self.lab.api, identity)
+    def create(self, pki: Pki, template: Path) -> None:
+        """Everything that survives power cuts: disk, identity, network, configuration."""
+        folder = self.folder
+        (folder / "disk" / "etc/cni/net.d").mkdir(parents=True)
+        (folder / "machine-id").write_text(uuid.uuid4().hex + "\n")
+        self._make_network()
+        (folder / "disk" / "etc/cni/net.d/10-lab.conflist").write_text(json.dumps(self._cni()))
+        (folder / "containerd.toml").write_text(self._containerd())
+        (folder / "kubelet.yaml").write_text(yaml.safe_dump(self._kubelet(pki)))
+        pki.kubeconfig(
+            folder / "kubeconfig",
+            self._layout.api,
+            f"node-{self.name}",
+            f"system:node:{self.name}",
+            "system:nodes",
+        )
+        seed(template, folder / "disk/var/lib/containerd")
 
-    def remove(self) -> None:
-        """Leave nothing of it but logs."""
-        self.power_off()
-        self._drop_cgroups()
-        shutil.rmtree(self.plan.folder, ignore_errors=True)
+    def _make_network(self) -> None:
+        layout, ns = self._layout, self._netns
+        run = processes.run
+        run("ip", "netns", "add", ns)
+        run("ip", "link", "add", self._link, "type", "veth", "peer", "name", "eth0", "netns", ns)
+        run("ip", "link", "set", self._link, "master", layout.prefix, "up")
+        run("ip", "-n", ns, "addr", "add", f"{self.ip}/24", "dev", "eth0")
+        for link in ("lo", "eth0"):
+            run("ip", "-n", ns, "link", "set", link, "up")
+        self._routes()
+        run("ip", "route", "replace", layout.pod_net(self.number), "via", self.ip)
 
-    # -- power ----------------------------------------------------------------------------------------------
-
-    def running(self) -> bool:
-        """Whether the node has power: its init lives."""
-        init = self.init()
-        return init is not None and init.alive()
-
-    def init(self) -> Process | None:
-        """The node's process 1, as the host sees it."""
-        try:
-            boot = json.loads((self.plan.folder / "boot.json").read_text())
-        except FileNotFoundError:
-            return None
-        return Process(boot["pid"], boot["started"])
-
-    def boot_id(self) -> str:
-        """The id of the current boot, or of the last one of a node that is off."""
-        return str(json.loads((self.plan.folder / "boot.json").read_text())["boot_id"])
-
-    def system_uuid(self) -> str:
-        """What kubelet reports as systemUUID: the machine id, there being no DMI here."""
-        return (self.plan.folder / "disk/machine-id").read_text().strip()
-
-    def power_off(self, why: str = "lab") -> None:
-        """Cut the power and return when nothing of the node lives. No effect on a node that is off."""
-        with locked(self.plan.folder / ".power"):
-            init = self.init()
-            if init is None or not init.alive():
-                return
-            network.cable(self.plan, plugged=False)
-            init.signal(signal.SIGKILL)
-            if self._freezer() is not None:
-                # A frozen process can't die: have every one of them meet its SIGKILL the moment it thaws.
-                for pid in self._pids():
-                    process.known_or_gone(pid).signal(signal.SIGKILL)
-                self._freeze("THAWED")
-            init.kill()
-            self._note("off", why)
-
-    def power_on(self, why: str = "lab") -> None:
-        """Boot the node with a new boot id and its cable plugged in. No effect on a node that is on."""
-        with locked(self.plan.folder / ".power"):
-            if self.running():
-                return
-            self._drop_cgroups()
-            self._make_cgroups()
-            self._clear_api_cut()
-            network.cable(self.plan, plugged=True)
-            boot_id = str(uuid.uuid4())
-            labels = f"topology.kubernetes.io/zone={self.plan.zone}" if self.plan.zone else ""
-            environment = {
-                "NODE": self.name,
-                "FOLDER": str(self.plan.folder),
-                "ADDRESS": self.plan.address,
-                "BOOT_ID": boot_id,
-                "KUBELET": str(self.lab.folder / "bin/kubelet"),
-                "SHARED": str(self.lab.shared),
-                "LOGS": str(self.lab.logs),
-                "LABELS": labels,
-                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            }
-            # The shell joins the node's cgroups before anything of the node exists.
-            enter = (
-                f'for tree in {CGROUPS}/*/; do echo $$ >"${{tree}}{self.plan.tag}/cgroup.procs"; done; '
-                f'exec nsenter --net=/run/netns/{self.plan.tag} unshare --pid --mount --uts --ipc --fork '
-                f'--kill-child=KILL --mount-proc bash {INIT}'
-            )
-            log = self.lab.logs / f"{self.name}-init.log"
-            keeper = process.start(["bash", "-c", enter], log, env=environment)
-            children = until(
-                f"node {self.name} has an init", lambda: process.children(keeper.pid), 10, every=0.02, log=log
-            )
-            init = process.known(children[0])
-            boot = {"pid": init.pid, "started": init.started, "boot_id": boot_id, "at": time.time()}
-            write(self.plan.folder / "boot.json", json.dumps(boot))
-            self._note("on", why)
-
-    def _note(self, what: str, why: str) -> None:
-        line = {"at": time.time(), "node": self.name, "what": what, "boot_id": self.boot_id(), "why": why}
-        with (self.lab.logs / "power.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
-
-    # -- faults ---------------------------------------------------------------------------------------------
-
-    def cut(self) -> None:
-        """Pull the cable: the node and its guests live on, unreachable."""
-        network.cable(self.plan, plugged=False)
-
-    def heal(self) -> None:
-        """Plug the cable in again."""
-        network.cable(self.plan, plugged=True)
-
-    def freeze(self) -> None:
-        """Stop every process of the node at once; its kernel goes on answering."""
-        self._freeze("FROZEN")
-        until(f"node {self.name} is frozen", lambda: self._freezer() == "FROZEN", 10)
-
-    def thaw(self) -> None:
-        """Let them run on, unaware of the time that passed."""
-        self._freeze("THAWED")
-
-    def cut_api(self) -> None:
-        """Drop what this node sends to the API server, and nothing else."""
-        target = f"ip daddr {self.lab.address} tcp dport {self.lab.api_port} drop"
-        rules = f"table inet {_API_TABLE} {{}}\ndelete table inet {_API_TABLE}\ntable inet {_API_TABLE} {{\n"
-        for hook in ("output", "forward"):
-            rules += f"  chain {hook} {{ type filter hook {hook} priority 0; {target}; }}\n"
-        network.within(self.plan, "nft", "--file", "-", text=rules + "}\n")
-
-    def heal_api(self) -> None:
-        """Let this node reach the API server again."""
-        self._clear_api_cut()
-
-    def _clear_api_cut(self) -> None:
-        network.within(self.plan, "nft", "delete", "table", "inet", _API_TABLE, check=False)
-
-    def kill_kubelet(self) -> None:
-        """Kill kubelet and keep it from coming back; pods and guests live on."""
-        self._kubelet_allowed(allowed=False)
-
-    def start_kubelet(self) -> None:
-        """Let kubelet run again."""
-        self._kubelet_allowed(allowed=True)
-
-    def _kubelet_allowed(self, *, allowed: bool) -> None:
-        init = self.init()
-        if init is None or not init.alive():
-            return
-        root = Path(f"/proc/{init.pid}/root/run")
-        if allowed:
-            (root / "no-kubelet").unlink(missing_ok=True)
-            return
-        (root / "no-kubelet").touch()
-        for found in self.processes("kubelet"):
-            found.kill()
-
-    # -- looking --------------------------------------------------------------------------------------------
-
-    def processes(self, name: str) -> list[Process]:
-        """The node's processes of that command name."""
-        found = []
-        for pid in self._pids():
-            try:
-                if Path(f"/proc/{pid}/comm").read_text().strip() == name[:15]:
-                    found.append(process.known(pid))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-        return found
-
-    def qemu_processes(self) -> list[Qemu]:
-        """The guests that run on this node, frozen ones too."""
-        frozen = self._freezer() not in (None, "THAWED")
-        return [
-            Qemu(found.pid, guest, self.name, frozen)
-            for found in self.processes("qemu-system-x86_64")
-            if (guest := _guest(found.pid))
-        ]
-
-    def execute(self, *command: str, text: str | None = None) -> str:
-        """Run *command* within the node, all its namespaces, and return what it says."""
-        init = self.init()
-        assert init is not None
-        return run("nsenter", "--target", str(init.pid), "--all", "--", *command, text=text, within=300)
-
-    # -- parts ----------------------------------------------------------------------------------------------
-
-    def _trees(self) -> Iterator[Path]:
-        return (tree / self.plan.tag for tree in sorted(CGROUPS.iterdir()) if (tree / "cgroup.procs").exists())
-
-    def _make_cgroups(self) -> None:
-        for group in self._trees():
-            group.mkdir(exist_ok=True)
-        for setting in ("cpuset.cpus", "cpuset.mems"):
-            # A cpuset starts without CPUs and takes no process then.
-            value = (CGROUPS / "cpuset" / setting).read_text()
-            (CGROUPS / "cpuset" / self.plan.tag / setting).write_text(value)
-
-    def _drop_cgroups(self) -> None:
-        def gone() -> bool:
-            for group in self._trees():
-                for folder, _, _ in os.walk(group, topdown=False):
-                    try:
-                        os.rmdir(folder)
-                    except OSError:
-                        return False  # a process is still on its way out
-            return True
-
-        until(f"the cgroups of node {self.name} are gone", gone, 20, every=0.05)
-
-    def _pids(self) -> list[int]:
-        group = CGROUPS / "freezer" / self.plan.tag
-        pids: list[int] = []
-        for folder, _, _ in os.walk(group):
-            try:
-                pids += [int(pid) for pid in (Path(folder) / "cgroup.procs").read_text().split()]
-            except (FileNotFoundError, OSError):
-                continue  # a pod's group that just went
-        return pids
-
-    def _freezer(self) -> str | None:
-        try:
-            return (CGROUPS / "freezer" / self.plan.tag / "freezer.state").read_text().strip()
-        except FileNotFoundError:
-            return None
-
-    def _freeze(self, state: Literal["FROZEN", "THAWED"]) -> None:
-        (CGROUPS / "freezer" / self.plan.tag / "freezer.state").write_text(state)
+    def _routes(self) -> None:
+        """Routes of the node's namespace; the kernel drops those of a link that was taken down inside."""
+        layout, ns = self._layout, self._netns
+        processes.run("ip", "-n", ns, "route", "replace", "default", "via", layout.host)
+        for other in range(1, 9):
+            if other != self.number:
+                processes.run(
+                    "ip", "-n", ns, "route", "replace", layout.pod_net(other), "via", layout.node_ip(other)
+                )
 
     def _cni(self) -> dict[str, object]:
-        ranges = [[{"subnet": self.plan.pods}]]
-        routes = [{"dst": "0.0.0.0/0"}]
-        cable = {"type": "ptp", "ipMasq": False, "ipam": {"type": "host-local", "ranges": ranges, "routes": routes}}
-        return {"cniVersion": "0.4.0", "name": "lab", "plugins": [cable]}
+        ranges = [[{"subnet": self._layout.pod_net(self.number)}]]
+        ipam = {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}]}
+        return {
+            "cniVersion": "0.4.0",
+            "name": "lab",
+            "plugins": [{"type": "ptp", "ipMasq": False, "ipam": ipam}],
+        }
 
     def _containerd(self) -> str:
-        cri = "io.containerd.grpc.v1.cri"
-        return (
-            "version = 2\n"
-            f'[plugins."{cri}"]\n'
-            f'sandbox_image = "{PAUSE_IMAGE}"\n'
-            f'stream_server_address = "{self.plan.address}"\n'
-            "restrict_oom_score_adj = true\n"
-            f'[plugins."{cri}".cni]\nbin_dir = "/usr/lib/cni"\nconf_dir = "/etc/cni/net.d"\n'
-            f'[plugins."{cri}".containerd.runtimes.runc]\nruntime_type = "io.containerd.runc.v2"\n'
-            f'[plugins."{cri}".containerd.runtimes.runc.options]\nSystemdCgroup = false\n'
-        )
+        return f"""version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "registry.k8s.io/pause:3.10"
+  restrict_oom_score_adj = true
+  stream_server_address = "{self.ip}"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+    SystemdCgroup = false
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "/etc/cni/net.d"
+"""
 
-    def _kubelet(self, authority: Authority) -> dict[str, object]:
+    def _kubelet(self, pki: Pki) -> dict[str, object]:
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "authentication": {
                 "anonymous": {"enabled": False},
                 "webhook": {"enabled": True},
-                "x509": {"clientCAFile": str(authority.certificate)},
+                "x509": {"clientCAFile": pki.path("ca.crt")},
             },
             "authorization": {"mode": "Webhook"},
-            "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{self.plan.tag}",
-            "failCgroupV1": False,
-            "failSwapOn": False,
+            "cgroupRoot": f"/{self.group}",
+            "clusterDNS": ["10.96.0.10"],
+            "clusterDomain": "cluster.local",
+            "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
             "enforceNodeAllocatable": [],
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-            "imageGCHighThresholdPercent": 100,
-            # Without it no ephemeral storage is reported, and launchers ask for some.
+            "failCgroupV1": False,
+            "failSwapOn": False,
             "localStorageCapacityIsolation": True,
             "makeIPTablesUtilChains": False,
             "oomScoreAdj": 0,
             "readOnlyPort": 0,
             "resolvConf": "",
-            # No DNS runs, but a launcher whose guest has a network card needs an address to name.
-            "clusterDNS": ["10.96.0.10"],
-            "clusterDomain": "cluster.local",
         }
 
+    def destroy(self) -> None:
+        """Remove the node without a trace, whatever state it is in."""
+        processes.end(self.group)
+        processes.run("ip", "netns", "del", self._netns, check=False)
+        processes.run("ip", "link", "del", self._link, check=False)
+        processes.run("ip", "route", "del", self._layout.pod_net(self.number), check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-def _guest(pid: int) -> str:
-    """``namespace_name`` of the guest that the QEMU *pid* runs, or nothing."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    if b"-name" not in words[:-1]:
-        return ""
-    name = words[words.index(b"-name") + 1].decode()
-    return name.removeprefix("guest=").partition(",")[0]
+    # --- power ----------------------------------------------------------------------------------------
+
+    @property
+    def systemuuid(self) -> str:
+        """What the kubelet reports as ``systemUUID``: without DMI it is the machine id."""
+        return str(uuid.UUID((self.folder / "machine-id").read_text().strip()))
+
+    @property
+    def boot_id(self) -> str:
+        """Of the boot that runs now; empty while the node is off or not that far."""
+        pid = self.init_pid()
+        try:
+            return Path(f"/proc/{pid}/root/run/boot_id").read_text().strip() if pid else ""
+        except OSError:
+            return ""
+
+    def init_pid(self) -> int | None:
+        """The node's process 1 as the host sees it; None: the power is off."""
+        try:
+            pid, started = (int(w) for w in (self.folder / "init.pid").read_text().split())
+        except (OSError, ValueError):
+            return None
+        return pid if processes.start_time(pid) == started else None
+
+    def running(self) -> bool:
+        return self.init_pid() is not None
+
+    def power_on(self) -> None:
+        """Boot the node; a second call changes nothing."""
+        if self.running():
+            return
+        processes.end(self.group)
+        processes.make(self.group)
+        processes.run("ip", "link", "set", self._link, "up")
+        self._routes()
+        self._drop_api_cut()
+        command = ["nsenter", f"--net=/run/netns/{self._netns}", "unshare", "--pid", "--mount", "--uts", "--ipc", "--fork",
+                   "--kill-child=KILL", "--mount-proc", "bash", str(INIT)]  # fmt: skip
+        env = {
+            "NODE": self.name,
+            "DIR": str(self.folder),
+            "IP": self.ip,
+            "PROGRAMS": str(self._bin),
+            "SHARED": str(self._layout.shared),
+            "LABELS": f"topology.kubernetes.io/zone={'abc'[(self.number - 1) % 3]}",
+        }
+        shell = processes.spawn(self.group, command, self.folder / "init.log", env=env, everywhere=True)
+
+        def child() -> int | None:
+            text = Path(f"/proc/{shell.pid}/task/{shell.pid}/children").read_text().split()
+            return int(text[0]) if text else None
+
+        pid = until(f"process 1 of {self.name}", child, 10, every=0.02, log=self.folder / "init.log")
+        (self.folder / "init.pid").write_text(f"{pid} {processes.start_time(pid)}")
+        self.log.note(self.name, "on")
+
+    def power_off(self) -> None:
+        """Pull the plug: returns when everything of the node is dead and its kernel answers nobody."""
+        processes.run("ip", "link", "set", self._link, "down")
+        pid = self.init_pid()
+        if pid is None:
+            return
+        self._freezer("THAWED")
+        os.kill(pid, signal.SIGKILL)
+        until(f"{self.name} to be off", lambda: processes.start_time(pid) is None, 10, every=0.01)
+        self.log.note(self.name, "off")
+
+    # --- faults ---------------------------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """Take the node off every network; its guests run on."""
+        processes.run("ip", "link", "set", self._link, "down")
+        self.log.note(self.name, "cut")
+
+    def heal(self) -> None:
+        if self.running():
+            processes.run("ip", "link", "set", self._link, "up")
+            self.log.note(self.name, "heal")
+
+    def cut_api(self) -> None:
+        """Drop this node's traffic with the API server, and nothing else."""
+        rules = f"add table inet lab; add chain inet lab out {{ type filter hook output priority 0; }}; add chain inet lab fwd {{ type filter hook forward priority 0; }}; add rule inet lab out ip daddr {self._layout.host} tcp dport {API_PORT} drop; add rule inet lab fwd ip daddr {self._layout.host} tcp dport {API_PORT} drop"
+        self._nft(rules)
+        self.log.note(self.name, "cut-api")
+
+    def heal_api(self) -> None:
+        if self._drop_api_cut():
+            self.log.note(self.name, "heal-api")
+
+    def _drop_api_cut(self) -> bool:
+        tables = processes.run("nsenter", f"--net=/run/netns/{self._netns}", "nft", "list", "tables")
+        if "inet lab" not in tables:
+            return False
+        self._nft("delete table inet lab")
+        return True
+
+    def _nft(self, rules: str) -> None:
+        processes.run("nsenter", f"--net=/run/netns/{self._netns}", "nft", rules)
+
+    def freeze(self) -> None:
+        """Stop every process of the node; its kernel goes on answering."""
+        self._freezer("FROZEN")
+        self.log.note(self.name, "freeze")
+
+    def thaw(self) -> None:
+        if self._freezer("THAWED"):
+            self.log.note(self.name, "thaw")
+
+    def _freezer(self, wanted: str) -> bool:
+        state = processes.CGROUPS / "freezer" / self.group / "freezer.state"
+        if not state.exists() or state.read_text().strip() == wanted:
+            return False
+        state.write_text(wanted)
+        until(f"{self.name} to be {wanted}", lambda: state.read_text().strip() == wanted, 10, every=0.02)
+        return True
+
+    def kill_kubelet(self) -> None:
+        """Stop the kubelet and keep it stopped; guests and virt-handler run on."""
+        self.run("rm", "-f", "/run/kubelet-wanted")
+        for pid in processes.named(self.group, "kubelet"):
+            os.kill(pid, signal.SIGKILL)
+        self.log.note(self.name, "kill-kubelet")
+
+    def start_kubelet(self) -> None:
+        self.run("touch", "/run/kubelet-wanted")
+        self.log.note(self.name, "start-kubelet")
+
+    # --- looking in -----------------------------------------------------------------------------------
+
+    def run(self, *command: str) -> str:
+        """Run a program inside the node."""
+        pid = self.init_pid()
+        if pid is None:
+            raise RuntimeError(f"{self.name} is off")
+        return processes.run("nsenter", "-t", str(pid), "-a", *command)
+
+    def processes_of(self, program: str) -> list[int]:
+        """Processes of that name on the node, as the host numbers them."""
+        return processes.named(self.group, program)
+
+    def agent_pids(self) -> list[int]:
+        """The processes of ringfence's agent on this node."""
+        found = []
+        for pid in processes.members(self.group):
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"ringfence.agent" in words:
+                found.append(pid)
+        return found
+
+    def add_lun(self, name: str, minor: int) -> None:
+        if self.running():
+            self.run("mknod", "-m", "660", f"/dev/san/{name}", "b", "7", str(minor))
+
+    def import_image(self, archive: Path) -> None:
+        """Load an image into the node's running containerd."""
+        self.run("ctr", "-n", "k8s.io", "images", "import", str(archive))
+
+
+def seed(template: Path, target: Path) -> None:
+    """Fill a node's containerd from the template: hard links for what is never written, copies of its databases."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-al", str(template), str(target)], check=True)
+    for database in target.glob("**/*.db"):
+        data = database.read_bytes()
+        database.unlink()
+        database.write_bytes(data)

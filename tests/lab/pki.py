@@ -1,4 +1,4 @@
-"""The lab's certificates and kubeconfigs: one CA for the cluster's own parts and for the BMCs."""
+"""The lab's certificates: one CA that signs the control plane's, the nodes' and the BMCs'."""
 
 from __future__ import annotations
 
@@ -6,125 +6,158 @@ import base64
 import datetime
 import ipaddress
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from lab.state import write
-
-_LIFE = datetime.timedelta(days=365)
-_SKEW = datetime.timedelta(minutes=5)
+_FROM = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+_TO = datetime.datetime(2060, 1, 1, tzinfo=datetime.UTC)
 
 
-def _name(common: str, organization: str = "") -> x509.Name:
-    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common)]
-    if organization:
-        parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
-    return x509.Name(parts)
-
-
-def _private(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A certificate and its key, as files."""
-
-    certificate: Path
-    key: Path
-
-
-class Authority:
-    """The lab's CA in *folder*; it makes itself when there is none."""
+class Pki:
+    """Certificates in one folder; made when first asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.certificate = folder / "ca.crt"
-        self.key = folder / "ca.key"
-        if not self.certificate.exists():
-            key = ec.generate_private_key(ec.SECP256R1())
-            name = _name("ringfence-lab")
-            builder = _certificate(name, name, key.public_key()).add_extension(
-                x509.BasicConstraints(ca=True, path_length=None), critical=True
-            )
-            write(self.key, _private(key), 0o600)
-            write(self.certificate, builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode())
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "ca.crt").exists():
+            self._make_ca()
+        if not (folder / "sa.key").exists():
+            self._make_service_account_key()
+        self._ca = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
+        key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        self._key = key
 
-    def issue(
-        self, file: str, common: str, organization: str = "", addresses: Sequence[str] = (), names: Sequence[str] = ()
-    ) -> Identity:
-        """Sign a certificate for servers and clients alike; write it to FILE.crt and FILE.key."""
-        issuer = x509.load_pem_x509_certificate(self.certificate.read_bytes())
-        signer = load_pem_private_key(self.key.read_bytes(), None)
-        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    def path(self, name: str) -> str:
+        return str(self._folder / name)
+
+    @property
+    def ca(self) -> str:
+        """The CA's certificate, PEM."""
+        return (self._folder / "ca.crt").read_text()
+
+    def certificate(
+        self, name: str, common_name: str, organization: str = "", hosts: tuple[str, ...] = ()
+    ) -> tuple[Path, Path]:
+        """Certificate and key files of that name, for client and server."""
+        crt, key_file = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        if crt.exists():
+            return crt, key_file
         key = ec.generate_private_key(ec.SECP256R1())
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-        builder = _certificate(_name(common, organization), issuer.subject, key.public_key())
-        builder = builder.add_extension(usage, critical=False)
-        alternatives: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(a)) for a in addresses]
-        alternatives += [x509.DNSName(name) for name in names]
-        if alternatives:
-            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        identity = Identity(self.folder / f"{file}.crt", self.folder / f"{file}.key")
-        write(identity.key, _private(key), 0o600)
-        write(identity.certificate, builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM).decode())
-        return identity
+        names = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+        if organization:
+            names.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
+        builder = (
+            self._builder(x509.Name(names), key.public_key())
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]),
+                critical=False,
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+        )
+        if hosts:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_host(h) for h in hosts]), critical=False
+            )
+        _write(key_file, _pem(key))
+        crt.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return crt, key_file
 
-    def account_keys(self) -> Identity:
-        """The key pair that signs service accounts' tokens (no certificate: the public key alone)."""
-        pair = Identity(self.folder / "accounts.pub", self.folder / "accounts.key")
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        write(pair.key, _private(key), 0o600)
-        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        write(pair.certificate, public.decode())
-        return pair
-
-    def kubeconfig(self, file: Path, server: str, identity: Identity) -> Path:
-        """Write a kubeconfig (JSON is YAML) that holds everything within itself."""
-        inline = {
-            "client-certificate-data": _base64(identity.certificate),
-            "client-key-data": _base64(identity.key),
-        }
-        cluster = {"server": server, "certificate-authority-data": _base64(self.certificate)}
-        document = {
+    def kubeconfig(
+        self, path: Path, server: str, name: str, common_name: str, organization: str = ""
+    ) -> Path:
+        """A kubeconfig with everything embedded."""
+        crt, key = self.certificate(name, common_name, organization)
+        config = {
             "apiVersion": "v1",
             "kind": "Config",
+            "clusters": [
+                {
+                    "name": "lab",
+                    "cluster": {"server": server, "certificate-authority-data": _b64(self.ca.encode())},
+                }
+            ],
+            "users": [
+                {
+                    "name": name,
+                    "user": {
+                        "client-certificate-data": _b64(crt.read_bytes()),
+                        "client-key-data": _b64(key.read_bytes()),
+                    },
+                }
+            ],
+            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": name}}],
             "current-context": "lab",
-            "clusters": [{"name": "lab", "cluster": cluster}],
-            "users": [{"name": "lab", "user": inline}],
-            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "lab"}}],
         }
-        write(file, json.dumps(document, indent=1), 0o600)
-        return file
+        _write(path, json.dumps(config).encode())
+        return path
+
+    def _builder(self, subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._ca.subject if hasattr(self, "_ca") else subject)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(_FROM)
+            .not_valid_after(_TO)
+        )
+
+    def _make_ca(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ringfence lab")])
+        certificate = (
+            self._builder(name, key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False,
+                    key_encipherment=False, data_encipherment=False, key_agreement=False,
+                    encipher_only=False, decipher_only=False,
+                ),
+                critical=True,
+            )
+            .sign(key, hashes.SHA256())
+        )  # fmt: skip
+        _write(self._folder / "ca.key", _pem(key))
+        (self._folder / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def _make_service_account_key(self) -> None:
+        key = rsa.generate_private_key(65537, 2048)
+        _write(self._folder / "sa.key", _pem(key))
+        public = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        (self._folder / "sa.pub").write_bytes(public)
 
 
-def _certificate(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
-) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _SKEW)
-        .not_valid_after(now + _LIFE)
+def _host(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
+
+
+def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
     )
 
 
-def _base64(file: Path) -> str:
-    return base64.b64encode(file.read_bytes()).decode()
+def _write(path: Path, data: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(data)
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

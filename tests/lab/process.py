@@ -101,11 +101,18 @@ def start(command: Sequence[str | Path], log: Path, *, env: Mapping[str, str] | 
 def run(*command: str | Path, text: str | None = None, check: bool = True, within: float = 120) -> str:
     """Run *command* to its end and return its output; a failure's error holds what it said."""
     done = subprocess.run(
-        [str(word) for word in command], input=text, capture_output=True, text=True, check=False, timeout=within
+        [str(word) for word in command],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=within,
     )
     if check and done.returncode:
         words = " ".join(str(word) for word in command)[:300]
-        raise CommandFailedError(f"{words}: exit status {done.returncode}: {(done.stderr or done.stdout).strip()}")
+        raise CommandFailedError(
+            f"{words}: exit status {done.returncode}: {(done.stderr or done.stdout).strip()}"
+        )
     return done.stdout
 
 

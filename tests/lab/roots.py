@@ -80,6 +80,13 @@ def images(cache: Path, programs: Programs) -> tuple[Path, ...]:
     return (_kubevirt(shelf, programs), _pause(shelf))
 
 
+def debian(cache: Path) -> Path:
+    """Debian's part of it alone: nothing of it waits for a compiler."""
+    shelf = cache / "images"
+    shelf.mkdir(parents=True, exist_ok=True)
+    return _debian(shelf)
+
+
 def _key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -42,8 +42,8 @@ _KEPT = frozenset(
 _DROPPED = frozenset(
     {"title", "$defs", "properties", "required", "items", "additionalProperties", REQUIRED_BY_RULE}
 )
-_SAID_BY_RULE = ("minimum", "maximum")
-"""Bounds that a rule of the same field says better; two sentences for one mistake are one too many."""
+_SAID_BY_RULE = ("minimum", "maximum", "minLength", "minItems", "pattern")
+"""What a rule of the field, or of the object around it, says better: two sentences for one mistake are one too many."""
 
 _STANDARD = {
     "apiVersion": {
@@ -74,7 +74,7 @@ def structural(schema: Mapping[str, Any], defs: Mapping[str, Any], at: str = "")
         out["description"] = " ".join(out["description"].split())
     if out.get("default", ...) is None:
         del out["default"]
-    if "x-kubernetes-validations" in out:
+    if "x-kubernetes-validations" in out or REQUIRED_BY_RULE in given:
         for bound in _SAID_BY_RULE:
             out.pop(bound, None)
     match given["type"]:

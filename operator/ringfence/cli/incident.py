@@ -37,6 +37,8 @@ class Incident:
     devices: tuple[str, ...]
     failover: FailoverRow | None
     """The latest one of this node, open or closed."""
+    held: str = ""
+    """The limit that keeps it from going on."""
     votes: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
     proofs: tuple[str, ...] = ()
@@ -78,7 +80,8 @@ def tell(failover: Document, node: NodeRow, boot_id: str, devices: tuple[str, ..
         failover=failover_row(failover),
         votes=_lines(status.parts("votes"), "voter", "vote"),
         orders=_lines(status.parts("orders"), "device", "action"),
-        proofs=_lines(status.parts("proofs"), "method", "seenBy"),
+        held=status.text("heldReason"),
+        proofs=tuple(_proof(proof) for proof in status.parts("proofs")),
         vms=tuple(_vm(vm) for vm in status.parts("vms")),
         conditions=tuple(_condition(c) for c in status.parts("conditions")),
         timeline=tuple(sorted(_moments(failover), key=lambda moment: moment.seconds)),
@@ -91,7 +94,7 @@ def _lines(items: Sequence[Document], *first: str) -> tuple[str, ...]:
 
 def _line(item: Document, *first: str) -> str:
     """The values of ``first``, then the other plain fields by name; signatures and round ids tell a person nothing."""
-    silent = {*first, "signature", "roundID", "roundId", "payload"}
+    silent = {*first, "signature", "round"}
     head = " ".join(filter(None, (item.text(name) for name in first)))
     tail = ", ".join(f"{name} {text}" for name, text in item.leaves() if name not in silent)
     return f"{head} ({tail})" if tail else head
@@ -100,7 +103,19 @@ def _line(item: Document, *first: str) -> str:
 def _vm(vm: Document) -> str:
     name = f"{vm.text('namespace')}/{vm.text('name')}"
     to = f" on {vm.text('newNode')}" if vm.text("newNode") else ""
-    return f"{name}: {vm.text('state') or '?'}{to}"
+    return ": ".join(filter(None, (name, f"{vm.text('state') or '?'}{to}", vm.text("message"))))
+
+
+def _proof(proof: Document) -> str:
+    how = " ".join(filter(None, (proof.text("variant"), proof.text("kind"))))
+    by = f"by {proof.text('device')}" if proof.text("device") else ""
+    seen = f"seen {proof.text('seenAt')} by {proof.text('seenBy')}" if proof.text("seenAt") else ""
+    words = ", ".join(
+        filter(None, (f"{how} {by}".strip(), seen, proof.text("detail"), proof.text("statement")))
+    )
+    if proof.at("void") is True:
+        return f"VOID ({proof.text('voidReason') or 'no reason given'}): {words}"
+    return words
 
 
 def _condition(condition: Document) -> str:
@@ -133,10 +148,15 @@ def _moments(failover: Document) -> Iterator[Moment]:
     for order in status.parts("orders"):
         yield from at(order.time("sentAt"), f"order {order.text('action')} sent to {order.text('device')}")
     for proof in status.parts("proofs"):
-        what = f"proof {proof.text('method')}, seen by {proof.text('seenBy') or '?'}"
-        yield from at(proof.time("seenAt"), what)
+        yield from at(proof.time("seenAt"), f"proof {proof.text('kind')}")
+    yield from at(status.time("verdict", "at"), f"verdict {status.text('verdict', 'state')}")
+    yield from at(status.time("holdUntil"), "end of the hold")
+    yield from at(status.time("taintStoredAt"), "suspect taint seen")
+    yield from at(status.time("outOfServiceStoredAt"), "out-of-service taint seen")
     for vm in status.parts("vms"):
-        where = f"{vm.text('namespace')}/{vm.text('name')} running on {vm.text('newNode') or '?'}"
+        name = f"{vm.text('namespace')}/{vm.text('name')}"
+        yield from at(vm.time("releasedAt"), f"{name} released: its old pod is gone")
+        where = f"{name} running on {vm.text('newNode') or '?'}"
         yield from at(vm.time("runningAt"), where)
     for condition in status.parts("conditions"):
         yield from at(condition.time("lastTransitionTime"), _condition(condition))

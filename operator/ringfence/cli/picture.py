@@ -6,7 +6,7 @@ list only ProtectedVMs still gets an answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -14,10 +14,14 @@ from typing import Protocol
 from ringfence.cli.document import Document
 from ringfence.ports import Forbidden, NotFound
 
-WAITS_FOR_CONFIRMATION = frozenset({"AwaitingConfirmation", "ConfirmationNeeded"})
-"""Phases, or types of a condition that is True, in which a Failover wants a person's word."""
-CLOSED = frozenset({"Abandoned", "Closed", "Completed", "Done", "Superseded", "Withdrawn"})
-"""Phases in which nothing more will happen to a Failover by itself."""
+AWAITING_CONFIRMATION = "AwaitingConfirmation"
+"""The phase in which a Failover wants a person's word."""
+CLOSED = frozenset({"Closed", "Withdrawn"})
+"""Phases in which nothing more will happen to a Failover. (pydantic's kinds would cost each command their import.)"""
+
+
+RESOURCES = ("haclusters", "hazones", "fencedevices", "nodereports", "protectedvms", "failovers", "nodes")
+"""What ``status`` lists."""
 
 
 class Reader(Protocol):
@@ -50,7 +54,7 @@ class NodeRow:
     name: str
     zone: str
     ready: str
-    """Kubernetes' word: the Node's Ready condition (True, False, Unknown)."""
+    """Kubernetes' word: the Node's Ready condition (True, False, Unknown, missing); empty without a Node."""
     verdict: str
     """Ringfence's word, empty where there is none (the node is in no zone, or nobody leads)."""
     power: str
@@ -95,39 +99,42 @@ class Picture:
     vms: tuple[ProtectedVMRow, ...]
     failovers: tuple[FailoverRow, ...]
     """The open ones, oldest first."""
-    notes: tuple[str, ...] = field(default=())
-    """What couldn't be read."""
+    unread: tuple[str, ...] = field(default=())
+    """The resources that this user may not list; their part of the picture is missing, not empty."""
 
 
 def gather(reader: Reader, namespace: str | None = None) -> Picture:
     """Read the cluster; ``namespace`` narrows the protected VMs.
 
-    Raises NotInstalledError, and ClusterError for everything but a forbidden list, which becomes a note.
+    A forbidden list leaves its part out. Raises Forbidden if all are, NotInstalledError, ClusterError.
     """
-    notes: list[str] = []
+    unread: list[str] = []
 
-    def listed(what: str, plural: str, within: str | None = None) -> tuple[Document, ...]:
-        return _permitted(what, lambda: objects(reader, plural, within), notes)
+    def permitted(plural: str, within: str | None = None) -> tuple[Document, ...]:
+        try:
+            if plural == "nodes":
+                return tuple(Document(node) for node in reader.list_nodes())
+            return objects(reader, plural, within)
+        except Forbidden:
+            unread.append(plural)
+            if len(unread) == len(RESOURCES):
+                raise
+            return ()
 
-    clusters = listed("HAClusters", "haclusters")
-    zones = listed("HAZones", "hazones")
-    devices = listed("FenceDevices", "fencedevices")
-    reports = listed("NodeReports", "nodereports")
-    vms = listed("ProtectedVMs", "protectedvms", namespace)
-    failovers = listed("Failovers", "failovers")
-    nodes = _permitted("Nodes", lambda: tuple(Document(node) for node in reader.list_nodes()), notes)
-    cluster = next((c for c in clusters if c.name == "default"), Document({}))
+    read = {
+        plural: permitted(plural, namespace if plural == "protectedvms" else None) for plural in RESOURCES
+    }
+    cluster = next((c for c in read["haclusters"] if c.name == "default"), Document({}))
+    vms = sorted(read["protectedvms"], key=lambda vm: (vm.text("metadata", "namespace"), vm.name))
     return Picture(
         mode=cluster.text("spec", "mode") or ("Active" if cluster.content else ""),
         leader=cluster.text("status", "leader"),
         message=cluster.condition("Ready").text("message"),
-        zones=tuple(zone_row(zone) for zone in sorted(zones, key=_by_name)),
-        nodes=node_rows(nodes, zones, devices, reports),
-        vms=tuple(
-            vm_row(vm) for vm in sorted(vms, key=lambda vm: (vm.text("metadata", "namespace"), vm.name))
-        ),
-        failovers=tuple(row for row in failover_rows(failovers) if not row.closed),
-        notes=tuple(notes),
+        zones=tuple(zone_row(zone) for zone in sorted(read["hazones"], key=lambda zone: zone.name)),
+        nodes=node_rows(read["nodes"], read["hazones"], read["fencedevices"], read["nodereports"]),
+        vms=tuple(vm_row(vm) for vm in vms),
+        failovers=tuple(row for row in failover_rows(read["failovers"]) if not row.closed),
+        unread=tuple(unread),
     )
 
 
@@ -163,9 +170,7 @@ def node_rows(
     zone_of = {name: zone.name for zone in zones for name in zone.texts("status", "nodes")}
     verdicts = {v.text("name"): v for zone in zones for v in zone.parts("status", "nodeVerdicts")}
     power = {
-        p.text("node"): p.text("power")
-        for device in devices
-        for p in (*device.parts("status", "powerState"), *device.parts("status", "powerStates"))
+        p.text("node"): p.text("power") for device in devices for p in device.parts("status", "powerState")
     }
     agents = {report.name: report.text("status", "agentVersion") for report in reports}
     nothing = Document({})
@@ -173,7 +178,7 @@ def node_rows(
         NodeRow(
             name=name,
             zone=zone_of.get(name, ""),
-            ready=known.get(name, nothing).condition("Ready").text("status"),
+            ready=(known[name].condition("Ready").text("status") or "missing") if name in known else "",
             verdict=verdicts.get(name, nothing).text("verdict"),
             power=power.get(name, ""),
             agent=agents.get(name, ""),
@@ -216,10 +221,7 @@ def failover_row(failover: Document) -> FailoverRow:
 
 def waits_for_confirmation(failover: Document) -> bool:
     """Whether the controller asks a person to confirm that this node is off."""
-    if failover.text("status", "phase") in WAITS_FOR_CONFIRMATION:
-        return True
-    conditions = failover.parts("status", "conditions")
-    return any(c.text("type") in WAITS_FOR_CONFIRMATION and c.text("status") == "True" for c in conditions)
+    return failover.text("status", "phase") == AWAITING_CONFIRMATION
 
 
 def started(failover: Document) -> datetime:
@@ -231,20 +233,8 @@ def started(failover: Document) -> datetime:
     )
 
 
-def _permitted(what: str, read: Callable[[], tuple[Document, ...]], notes: list[str]) -> tuple[Document, ...]:
-    try:
-        return read()
-    except Forbidden:
-        notes.append(f"you may not list {what}: what they say is missing here")
-        return ()
-
-
 def _true_or_reason(condition: Document) -> str:
     """``True``, else the reason; ``?`` while nobody has judged."""
     if condition.text("status") == "True":
         return "True"
     return condition.text("reason") or condition.text("status") or "?"
-
-
-def _by_name(document: Document) -> str:
-    return document.name

@@ -65,19 +65,24 @@ def as_text(value: object, form: Format) -> str:
 
 
 def picture(out: rich.console.Console, shown: Picture, now: datetime, *, wide: bool) -> None:
-    leader = f", led by {shown.leader}" if shown.leader else ", nobody leads"
-    mode = rich.text.Text(shown.mode or "no HACluster named default", style=_COLOURS.get(shown.mode, ""))
-    out.print(
-        rich.text.Text.assemble("ringfence: ", mode, leader, f"; {shown.message}" if shown.message else "")
-    )
-    _section(
-        out, "ZONES", _zones(shown.zones), "none: ringfence watches no node until a HAZone names its nodes"
-    )
-    _section(out, "NODES", _nodes(shown.nodes, wide=wide), "none")
-    _section(out, "PROTECTED VMS", _vms(shown.vms), "none")
-    _section(out, "OPEN FAILOVERS", failovers(shown.failovers, now, wide=wide), "none")
-    for note in shown.notes:
-        out.print(f"note: {note}")
+    if "haclusters" in shown.unread:
+        out.print("ringfence: you may not list haclusters")
+    else:
+        leader = f", led by {shown.leader}" if shown.leader else ", nobody leads"
+        mode = rich.text.Text(shown.mode or "no HACluster named default", style=_COLOURS.get(shown.mode, ""))
+        message = f"; {shown.message}" if shown.message else ""
+        out.print(rich.text.Text.assemble("ringfence: ", mode, leader, message))
+
+    def section(title: str, source: str, table: rich.table.Table, empty: str = "none") -> None:
+        _section(out, title, table, f"you may not list {source}" if source in shown.unread else empty)
+
+    unwatched = "none: ringfence watches no node until a HAZone names its nodes"
+    section("ZONES", "hazones", _zones(shown.zones), unwatched)
+    section("NODES", "nodes", _nodes(shown.nodes, wide=wide))
+    section("PROTECTED VMS", "protectedvms", _vms(shown.vms))
+    section("OPEN FAILOVERS", "failovers", failovers(shown.failovers, now, wide=wide))
+    if shown.unread:
+        out.print(f"\nnote: not all is shown: you may not list {', '.join(shown.unread)}")
 
 
 def failovers(rows: Sequence[FailoverRow], now: datetime, *, wide: bool) -> rich.table.Table:
@@ -116,6 +121,7 @@ def incident(out: rich.console.Console, shown: Incident) -> None:
         ("sentence", failover.sentence),
         ("boot", failover.boot_id),
         ("begun", failover.started_at),
+        ("held by", shown.held),
         *(("vote", vote) for vote in shown.votes),
         *(("order", order) for order in shown.orders),
         *(("proof", proof) for proof in shown.proofs or ("none: nothing was started elsewhere",)),

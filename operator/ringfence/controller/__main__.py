@@ -17,8 +17,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import kopf
+from aiohttp import web
 
-from ringfence import metrics
 from ringfence.controller import bootstrap, handlers
 from ringfence.controller.devices import PROVE_EVERY, DeviceBook
 from ringfence.controller.evidence import Witness
@@ -33,8 +33,9 @@ from ringfence.fencing import open_device
 from ringfence.kube import kinds
 from ringfence.kube.client import ApiServer
 from ringfence.kube.cluster import KubeCluster
+from ringfence.metrics import CONTENT_TYPE, ControllerMetrics
 from ringfence.net.crypto import verify
-from ringfence.net.kernel_probe import kernel_answers
+from ringfence.net.kernel_probe import CLOSED_PORT, TIMEOUT, probe_kernel
 from ringfence.net.stream import StreamClient
 from ringfence.ports import ClusterError, Kind, SystemClock
 
@@ -74,7 +75,10 @@ async def run(chosen: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with await ApiServer.connect(clock, kubeconfig=chosen.kubeconfig) as api:
-        cluster = KubeCluster(api, chosen.namespace)
+        cluster = KubeCluster(
+            api, namespace=chosen.namespace, component="ringfence-controller", instance=chosen.identity
+        )
+        metrics = ControllerMetrics()
         keys = await bootstrap.keys(cluster)
         witness = Witness(verify)
         poked: list[Callable[[], None]] = []
@@ -96,8 +100,14 @@ async def run(chosen: argparse.Namespace) -> None:
                 return
 
             async def ask() -> None:
-                answered = await kernel_answers(member.addresses[0], chosen.port)
-                witness.probe_seen(node, answered, clock.monotonic())
+                heard = asyncio.Event()
+                probe_kernel(member.addresses[0], (chosen.port, CLOSED_PORT), heard.set)
+                try:
+                    async with asyncio.timeout(2 * TIMEOUT):
+                        await heard.wait()
+                except TimeoutError:
+                    pass
+                witness.probe_seen(node, heard.is_set(), clock.monotonic())
 
             task = asyncio.create_task(ask())
             probes.add(task)
@@ -115,12 +125,22 @@ async def run(chosen: argparse.Namespace) -> None:
             own_node=chosen.node_name,
             suffix=lambda: secrets.token_hex(2),
             probe=probe,
+            metrics=metrics,
         )
         poked.append(loop.poke)
-        statuses = Statuses(cluster, clock, world, devices, loop, narrator, lambda: leadership.deadline)
+        statuses = Statuses(
+            cluster, clock, world, devices, loop, narrator, lambda: leadership.deadline, metrics
+        )
         launchers = Launchers(cluster, world, lambda: leadership.deadline)
         streams = Streams(
-            StreamClient(keys.group), witness, clock, chosen.identity, chosen.node_name, chosen.port, poke
+            StreamClient(keys.group),
+            witness,
+            clock,
+            chosen.identity,
+            chosen.node_name,
+            chosen.port,
+            poke,
+            metrics,
         )
 
         async def sweep() -> None:
@@ -174,7 +194,7 @@ async def run(chosen: argparse.Namespace) -> None:
                 stop_flag=stop,
             )
 
-        server = metrics.serve(chosen.metrics_port, ready=lambda: world.own.swept)
+        health = await serve(chosen.metrics_port, metrics, lambda: world.own.swept)
         work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "leadership": leadership.run,
             "streams": streams.run,
@@ -200,9 +220,35 @@ async def run(chosen: argparse.Namespace) -> None:
                 await asyncio.gather(*tasks, return_exceptions=True)
         await leadership.release()
         await devices.close()
-        server.close()
+        await health.cleanup()
         if done != {waiting}:
             raise SystemExit(1)
+
+
+async def serve(port: int, metrics: ControllerMetrics, ready: Callable[[], bool]) -> web.AppRunner:
+    """``/metrics``, ``/healthz`` and ``/readyz`` on this port. A loop that does not turn answers none of them."""
+
+    async def exposition(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return (
+            web.Response(text="ok")
+            if ready()
+            else web.Response(status=503, text="the first list is not complete")
+        )
+
+    app = web.Application()
+    app.add_routes(
+        [web.get("/metrics", exposition), web.get("/healthz", healthz), web.get("/readyz", readyz)]
+    )
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, None, port).start()
+    return runner
 
 
 def main() -> None:

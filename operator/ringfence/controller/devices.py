@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ringfence.core import timing
@@ -34,7 +34,7 @@ from ringfence.ports import (
 logger = logging.getLogger(__name__)
 
 PROVE_EVERY = 60.0
-OpenDevice = Callable[[DeviceSpec, dict[str, bytes]], PowerDevice]
+OpenDevice = Callable[[DeviceSpec, Mapping[str, bytes], Clock], PowerDevice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class _Line:
     failures: int = 0
     next_try_at: float = float("-inf")
     called_off_at: float | None = None
+    order_lasts: float = timing.ORDER_EFFECT
     ordered: bool = False
     proof: ProofOfUse | None = None
 
@@ -115,6 +116,7 @@ class DeviceBook:
             busy=line.lock.locked(),
             next_try_at=line.next_try_at,
             called_off_at=line.called_off_at,
+            order_lasts=line.order_lasts,
         )
 
     async def read(self, device: str, node: str) -> None:
@@ -183,8 +185,9 @@ class DeviceBook:
                 secret = await self._cluster.read_secret(line.target.secret) if line.target.secret else {}
             except NotFound:
                 raise DeviceMisconfigured(f"Secret {line.target.secret} was not found") from None
-            session = self._open(line.target.spec, secret)
+            session = self._open(line.target.spec, secret, self._clock)
             line.session, line.checked = session, False
+            line.order_lasts = max(session.order_lasts, timing.ORDER_EFFECT)
             await session.open()
         if not line.checked:
             identity = await line.session.identity()

@@ -43,6 +43,8 @@ from ringfence.ports import (
 
 logger = logging.getLogger(__name__)
 
+SETTLES = 1.0
+"""Seconds that the effect of a command has to show before the same command is given again."""
 SUSPECT = "ringfence.io/suspect"
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 OUT_OF_SERVICE_VALUE = "nodeshutdown"
@@ -108,7 +110,11 @@ class Executor:
     def _start(self, record: Record, command: Command) -> None:
         match command:
             case ReadPower(device=device):
-                self._run(("read", device, record.boot.node), self._devices.read(device, record.boot.node))
+                self._run(
+                    ("read", device, record.boot.node),
+                    self._devices.read(device, record.boot.node),
+                    again_after=0.0,
+                )
             case OrderOff(device=device, attempt=attempt):
                 # Each order is on record under its own number: it is sent once, whatever becomes of it.
                 self._run(
@@ -134,7 +140,14 @@ class Executor:
                 for ask in commands:
                     self._run(ask, self._recover(ask))
 
-    def _run(self, key: Hashable, work: Coroutine[Any, Any, None], *, once: bool = False) -> None:
+    def _run(
+        self,
+        key: Hashable,
+        work: Coroutine[Any, Any, None],
+        *,
+        once: bool = False,
+        again_after: float = SETTLES,
+    ) -> None:
         now = self._clock.monotonic()
         failures, not_before = self._failed.get(key, (0, float("-inf")))
         if key in self._running or now < not_before or (once and failures > 0):
@@ -142,9 +155,13 @@ class Executor:
             return
         if once:
             self._failed[key] = (1, float("inf"))
-        self._running[key] = asyncio.create_task(self._guard(key, work, failures, once=once))
+        self._running[key] = asyncio.create_task(
+            self._guard(key, work, failures, once=once, again_after=again_after)
+        )
 
-    async def _guard(self, key: Hashable, work: Awaitable[None], failures: int, *, once: bool) -> None:
+    async def _guard(
+        self, key: Hashable, work: Awaitable[None], failures: int, *, once: bool, again_after: float
+    ) -> None:
         try:
             await work
         except PortError as error:
@@ -154,7 +171,8 @@ class Executor:
                 self._failed[key] = (failures + 1, self._clock.monotonic() + backoff)
         else:
             if not once:
-                self._failed.pop(key, None)
+                # Done; its effect shows in the caches in a moment, and until then it is not done again.
+                self._failed[key] = (0, self._clock.monotonic() + again_after)
         finally:
             self._running.pop(key, None)
             self._poke()

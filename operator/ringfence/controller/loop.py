@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ringfence import metrics
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HAClusterSpec
@@ -36,6 +35,7 @@ from ringfence.core.failover.recovery import VmiLook, VmLook
 from ringfence.core.model import Boot, Mode, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
+from ringfence.metrics import ControllerMetrics
 from ringfence.ports import Clock, Cluster, ClusterError, Conflict, Json, TooLate
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,9 @@ class Loop:
         own_node: str,
         suffix: Callable[[], str],
         probe: Callable[[str], None],
+        metrics: ControllerMetrics,
     ) -> None:
+        self._metrics = metrics
         self._cluster = cluster
         self._clock = clock
         self._world = world
@@ -166,9 +168,9 @@ class Loop:
                 self._probe(node)
             if before is None or before.verdict is not judgement.verdict:
                 logger.info("node %s: %s (%s)", node, judgement.verdict, judgement.sentence)
-                metrics.verdict(node, judgement.verdict)
+                self._metrics.verdict(node, before.verdict if before else None, judgement.verdict)
         for gone in self.judgements.keys() - set(self._witness.nodes()):
-            del self.judgements[gone]
+            self._metrics.node_gone(gone, self.judgements.pop(gone).verdict)
 
     def _device_proved(self, node: str) -> bool:
         return any(
@@ -288,10 +290,12 @@ class Loop:
         self._world.own.seen("failovers", raw)
 
     def _note(self, before: Record, after: Record, now: float) -> None:
+        for what, seconds in after.timings[len(before.timings) :]:
+            self._metrics.step(what, seconds)
         if before.phase != after.phase:
             adopted = self._adopted[after.name]
             adopted.phase, adopted.phase_since = after.phase, now
-            metrics.failover_phase(after.boot.node, after.phase, dict(after.timings))
+            self._metrics.phase(after.phase)
             if after.phase in ENDED:
                 self._ended_at[after.boot.node] = now
 
@@ -404,8 +408,7 @@ class Loop:
             mode=self.mode,
             zone=zone.metadata.name if zone else None,
             zone_trouble=trouble,
-            protected_vms=len(self.affected(node))
-            or int(any(r.boot.node == node and r.vms for r in open_records)),
+            protected_vms=len(self.affected(node)),
             alive=self._witness.alive(now),
             electorate=roster - (proved - {node}),
             zone_size=len(members),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ringfence import metrics
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
 from ringfence.api.v1alpha1.hazone import HAZone
@@ -18,6 +17,7 @@ from ringfence.controller.world import World
 from ringfence.core.protection import Protection, VmFacts, VolumeLook, assess
 from ringfence.kube import kinds
 from ringfence.kube.objects import VmiObject, VmObject
+from ringfence.metrics import ControllerMetrics
 from ringfence.ports import Clock, Cluster, ClusterError, DeviceSpec, Json, Kind, ObjectRef
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,9 @@ class Statuses:
         loop: Loop,
         narrator: Narrator,
         deadline: Callable[[], float],
+        metrics: ControllerMetrics,
     ) -> None:
+        self._metrics = metrics
         self._cluster = cluster
         self._clock = clock
         self._world = world
@@ -165,7 +167,7 @@ class Statuses:
                 protection.message,
                 extra,
             )
-        metrics.protected_vms(count, len(self._world.own.all(ProtectedVM)))
+        self._metrics.vms(count, len(self._world.own.all(ProtectedVM)))
 
     def protection(self, pvm: ProtectedVM, namespace: str) -> tuple[Protection, str | None]:
         """Whether the VM would survive its node now; and the node where it was last seen running."""

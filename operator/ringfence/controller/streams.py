@@ -11,9 +11,9 @@ import hashlib
 import logging
 from collections.abc import Callable
 
-from ringfence import metrics
 from ringfence.controller.evidence import Witness
 from ringfence.core.gossip.members import Member
+from ringfence.metrics import ControllerMetrics
 from ringfence.net.stream import StreamClient, StreamError
 from ringfence.ports import Clock
 
@@ -34,7 +34,9 @@ class Streams:
         own_node: str,
         port: int,
         poke: Callable[[], None],
+        metrics: ControllerMetrics,
     ) -> None:
+        self._metrics = metrics
         self._client = client
         self._witness = witness
         self._clock = clock
@@ -55,7 +57,7 @@ class Streams:
                 for name, member in wanted.items():
                     if name not in self._open or self._open[name].done():
                         self._open[name] = asyncio.create_task(self._follow(member))
-                metrics.streams(len(self._open))
+                self._metrics.streams(sum(not task.done() for task in self._open.values()))
                 await asyncio.sleep(REDIAL)
         finally:
             for task in self._open.values():

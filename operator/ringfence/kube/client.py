@@ -6,22 +6,26 @@ they rotate, TLS) and leave its generated models alone: requests and answers are
 
 **When a request is sent.** Between "send this" and the first byte lie the wait for a free connection and a TLS
 handshake; a frozen process or server makes that long. So the deadline is looked at a last time when the connection
-stands (aiohttp's trace hooks, which are awaited right before the bytes go out), not only before.
+stands, right before the bytes go out, not only at the start.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
 from urllib.parse import quote, urlencode
+from weakref import WeakSet
 
 import aiohttp
+from aiohttp.connector import Connection
 from kubernetes.aio import config as untyped_config
 from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 
 from ringfence.ports import (
     AlreadyExists,
@@ -100,19 +104,51 @@ def _seconds(text: str) -> float | None:
     return float(text) if text.isascii() and text.isdecimal() else None
 
 
+class _GatedConnector(aiohttp.TCPConnector):
+    """Asks ``gate()`` once more when a connection is at hand, new or pooled; what it raises stops the request."""
+
+    def __init__(self, gate: Callable[[], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._gate = gate
+        self._transports: WeakSet[asyncio.Transport] = WeakSet()
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Connection:
+        connection = await super().connect(*args, **kwargs)
+        try:
+            self._gate()
+        except TooLate:
+            connection.release()
+            raise
+        if connection.transport is not None:
+            self._transports.add(connection.transport)
+        return connection
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        await super().close(abort_ssl=abort_ssl)
+        # A connection that timed out says farewell in TLS, for which the silent other end would keep us waiting.
+        for transport in self._transports:
+            transport.abort()
+        await asyncio.sleep(0)
+
+
+class _GatedRest(RESTClientObject):
+    def __init__(self, configuration: Configuration, gate: Callable[[], None]) -> None:
+        super().__init__(configuration)
+        self._gate = gate
+
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        return _GatedConnector(self._gate, limit=self.maxsize, ssl=self.ssl_context)
+
+
 class ApiServer:
     """One API server behind one pool of connections. Use as an async context manager, or :meth:`close` it."""
 
     def __init__(self, configuration: Configuration, clock: Clock, *, connections: int = 64) -> None:
         self.clock = clock
-        gate = aiohttp.TraceConfig()
-        gate.on_connection_reuseconn.append(self._gate)
-        gate.on_connection_create_end.append(self._gate)
-        configuration.trace_configs = [gate]
         configuration.connection_pool_maxsize = connections
         configuration.retries = None  # who retries is decided where the consequence is known
         self._client: Any = ApiClient(configuration)
-        self._client.user_agent = "ringfence"
+        self._client.rest_client = _GatedRest(configuration, self._gate)
 
     @classmethod
     async def connect(
@@ -154,7 +190,7 @@ class ApiServer:
         """Hang up."""
         await self._client.close()
 
-    async def _gate(self, *_of_the_trace: object) -> None:
+    def _gate(self) -> None:
         self._check(_send_by.get())
 
     def _check(self, deadline: float | None) -> None:
@@ -220,7 +256,7 @@ class ApiServer:
                 response.connection.transport.abort()
             response.close()
 
-    async def _send(  # noqa: PLR0917
+    async def _send(
         self,
         method: str,
         path: str,

@@ -43,7 +43,8 @@ class KubeconfigReader:
         Raises KubeconfigError.
         """
         configuration = client.Configuration()
-        configuration.retries = urllib3.Retry(total=1, status=0)
+        # 429 with Retry-After is how a server says that it is still starting (a new CRD's storage, for one).
+        configuration.retries = urllib3.Retry(total=4, connect=1, read=1)
         try:
             if kubeconfig is None and context is None and _is_inside_a_pod():
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]

@@ -10,11 +10,10 @@ Why not kopf's index: it is quadratic at start, tells nobody when it is complete
 watch was down stays in it for ever. For a controller that decides on what is *not* there (no pod left, no
 attachment left) the sweep is the point.
 
-``fresh_at`` is the last instant at which the server proved that the stream lives (a page, an event, a bookmark,
-an orderly end). A
-quiet kind proves little: the server sends bookmarks about once a minute and shortly before it ends a watch, so
-``watch_seconds`` bounds how old ``fresh_at`` gets while all is well. Before an irreversible step read consistently
-with :meth:`ringfence.ports.Cluster.get`; the reflector is for noticing.
+``fresh_at`` is the last instant at which the server proved that the stream lives: a page, an event, a bookmark, the
+orderly end of a watch. A quiet kind proves little in between, so ``watch_seconds`` bounds how old ``fresh_at`` gets
+while all is well. Before an irreversible step read consistently with :meth:`ringfence.ports.Cluster.get`; the
+reflector is for noticing.
 
 Raw objects become typed at the door, so that only what decisions read stays in memory. ``on_change`` is called
 synchronously, for real changes only (old != new); what it raises ends :meth:`Reflector.run`, hence the process.

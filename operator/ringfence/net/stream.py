@@ -5,28 +5,195 @@ prove that they hold the group key, by a MAC over both sides' nonces and the fin
 really shown, so nobody in the middle can pass the proofs on. Then the agent sends an AgentView on every change and at
 least every half second; a reader that hears nothing for longer takes the stream for dead.
 
-Frames are a 4-byte length and MessagePack. Errors: StreamError (the other side is not what it should be, or has gone
+Frames are a 4-byte length and, after the proofs, JSON. Errors: StreamError (the other side is not what it should be, or has gone
 quiet) and OSError (the network).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+import os
+import ssl
+from collections.abc import AsyncGenerator, Callable
 
 from ringfence.core.gossip.report import AgentView
+from ringfence.net.certificate import own_certificate
+from ringfence.net.crypto import SigningKey, derive
+from ringfence.net.views import ViewError, decode_view, encode_view
+
+logger = logging.getLogger(__name__)
+
+PUSH_EVERY = 0.5
+"""Seconds between views while nothing changes."""
+QUIET = 2.0
+"""Seconds without a view after which a stream is dead: four pushes."""
+HANDSHAKE = 3.0
+_MAX_READERS = 32
+_MAX_FRAME = 8 * 2**20
+_MAX_PROOF = 256
+_NONCE = 32
 
 
 class StreamError(Exception):
     """The other side broke the protocol, failed to prove itself, or has gone quiet."""
 
 
+class StreamServer:
+    """The agent's end: shows its view to everyone who holds the group key."""
+
+    def __init__(self, group_key: bytes, view: Callable[[], AgentView]) -> None:
+        self._key = derive(group_key, "stream")
+        self._view = view
+        self._context, self._fingerprint = _server_context()
+        self._server: asyncio.Server | None = None
+        self._wakers: set[asyncio.Event] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, address: str, port: int) -> None:
+        """Listen. Raises OSError where the port can't be had."""
+        self._server = await asyncio.start_server(
+            self._accept,
+            address,
+            port,
+            ssl=self._context,
+            ssl_handshake_timeout=HANDSHAKE,
+            reuse_address=True,
+        )
+
+    def changed(self) -> None:
+        """The view has changed: push it now."""
+        for waker in self._wakers:
+            waker.set()
+
+    async def close(self) -> None:
+        """Stop listening and drop every reader."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._tasks) >= _MAX_READERS:
+            writer.transport.abort()
+            return
+        self._tasks.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (OSError, StreamError, EOFError, TimeoutError, asyncio.CancelledError) as error:
+            logger.debug("a verdict stream ended: %r", error)
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(HANDSHAKE):
+            theirs = await _read(reader, _MAX_PROOF)
+            if len(theirs) != _NONCE:
+                raise StreamError("not a nonce")
+            ours = os.urandom(_NONCE)
+            _write(writer, ours + _proof(self._key, b"agent", theirs, ours, self._fingerprint))
+            answer = await _read(reader, _MAX_PROOF)
+            if not hmac.compare_digest(answer, _proof(self._key, b"reader", theirs, ours, self._fingerprint)):
+                raise StreamError("the reader doesn't hold the group key")
+        waker = asyncio.Event()
+        self._wakers.add(waker)
+        gone = asyncio.ensure_future(reader.read(1))
+        gone.add_done_callback(lambda _: waker.set())
+        try:
+            while not gone.done():
+                waker.clear()
+                _write(writer, encode_view(self._view()))
+                async with asyncio.timeout(QUIET):
+                    await writer.drain()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PUSH_EVERY):
+                        await waker.wait()
+        finally:
+            self._wakers.discard(waker)
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
+
+
 class StreamClient:
     """Subscribes to agents' views. One object serves any number of agents."""
 
     def __init__(self, group_key: bytes) -> None:
-        self._group_key = group_key
+        self._key = derive(group_key, "stream")
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self._context.check_hostname = False
+        self._context.verify_mode = ssl.CERT_NONE  # the proofs over its fingerprint vouch for it
 
-    async def views(self, address: str, port: int) -> AsyncIterator[AgentView]:
+    async def views(self, address: str, port: int) -> AsyncGenerator[AgentView, None]:
         """Connect, prove, and yield views until the stream is lost; then StreamError or OSError. Redial to go on."""
-        raise NotImplementedError(address, port)
-        yield  # an async generator
+        try:
+            async with asyncio.timeout(HANDSHAKE):
+                reader, writer = await asyncio.open_connection(address, port, ssl=self._context)
+        except TimeoutError as error:
+            raise StreamError(f"{address} doesn't answer") from error
+        try:
+            await self._prove(reader, writer)
+            while True:
+                async with asyncio.timeout(QUIET):
+                    frame = await _read(reader, _MAX_FRAME)
+                yield decode_view(frame)
+        except TimeoutError as error:
+            raise StreamError(f"{address} has gone quiet") from error
+        except EOFError as error:
+            raise StreamError(f"{address} has hung up") from error
+        except ViewError as error:
+            raise StreamError(f"{address} sent no view: {error}") from error
+        finally:
+            writer.transport.abort()
+
+    async def _prove(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        fingerprint = hashlib.sha256(certificate).digest()
+        ours = os.urandom(_NONCE)
+        async with asyncio.timeout(HANDSHAKE):
+            _write(writer, ours)
+            answer = await _read(reader, _MAX_PROOF)
+            theirs, proof = answer[:_NONCE], answer[_NONCE:]
+            if not hmac.compare_digest(proof, _proof(self._key, b"agent", ours, theirs, fingerprint)):
+                raise StreamError("the agent doesn't hold the group key, or somebody stands between")
+            _write(writer, _proof(self._key, b"reader", ours, theirs, fingerprint))
+            await writer.drain()
+
+
+def _proof(key: bytes, role: bytes, reader_nonce: bytes, agent_nonce: bytes, fingerprint: bytes) -> bytes:
+    return hmac.digest(key, role + b"\x00" + reader_nonce + agent_nonce + fingerprint, hashlib.sha256)
+
+
+def _write(writer: asyncio.StreamWriter, frame: bytes) -> None:
+    writer.write(len(frame).to_bytes(4, "big") + frame)
+
+
+async def _read(reader: asyncio.StreamReader, limit: int) -> bytes:
+    size = int.from_bytes(await reader.readexactly(4), "big")
+    if size > limit:
+        raise StreamError(f"a frame of {size} bytes, at most {limit}")
+    return await reader.readexactly(size)
+
+
+def _server_context() -> tuple[ssl.SSLContext, bytes]:
+    """A server context with a certificate made for this process, and its fingerprint."""
+    certificate, pem = own_certificate(SigningKey.fresh())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.num_tickets = 0
+    descriptor = os.memfd_create(
+        "ringfence-certificate"
+    )  # ssl reads keys from files only; this one is on no disk
+    try:
+        os.write(descriptor, pem)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+    return context, hashlib.sha256(certificate).digest()

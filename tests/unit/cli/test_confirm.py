@@ -45,12 +45,6 @@ def test_yes_does_not_ask_but_still_shows(run: Run) -> None:
     assert len(reader.confirmed) == 1
 
 
-def test_a_condition_asks_as_well_as_a_phase(run: Run) -> None:
-    reader = incident()
-    reader.objects["failovers"] = [failover(phase="Fencing")]  # its condition ConfirmationNeeded is True
-    assert run(reader, "fence", "confirm", NAME, *STATEMENT, "--yes").exit_code == 0
-
-
 def test_a_failover_that_does_not_wait_is_refused_with_its_sentence(run: Run) -> None:
     reader = incident()
     running = failover(phase="Fencing")

@@ -41,7 +41,41 @@ def test_a_node_that_is_gone_is_told_by_its_failover(run: Run) -> None:
     assert "no such Node" in shown.stdout
 
 
+def test_a_missing_ready_condition_is_not_a_missing_node(run: Run) -> None:
+    reader = incident()
+    reader.nodes[0]["status"] = {}
+    assert "Ready=missing" in run(reader, "explain", "n1").stdout
+
+
 def test_an_unknown_node_is_exit_code_4(run: Run) -> None:
     shown = run(incident(), "explain", "nowhere")
     assert shown.exit_code == 4
     assert "no node nowhere" in shown.stderr
+
+
+def test_a_void_proof_stays_on_record_and_says_why(run: Run) -> None:
+    reader = incident()
+    told = failover(phase="Recovering")
+    told["status"] = {
+        "startedAt": "2030-01-01T12:00:00Z",
+        "proofs": [
+            {
+                "kind": "PoweredOff",
+                "variant": "found",
+                "device": "bmc",
+                "void": True,
+                "voidReason": "n2 renewed its Lease",
+            },
+            {
+                "kind": "AdminConfirmed",
+                "seenBy": "bob",
+                "seenAt": "2030-01-01T12:01:00Z",
+                "statement": "plugs",
+            },
+        ],
+    }
+    reader.objects["failovers"] = [told]
+    shown = run(reader, "explain", "n2").stdout
+    assert "VOID (n2 renewed its Lease): found PoweredOff by bmc" in shown
+    assert "AdminConfirmed, seen 2030-01-01T12:01:00Z by bob, plugs" in shown
+    assert "+60.0  proof AdminConfirmed" in shown

@@ -4,6 +4,9 @@ import json
 
 import yaml
 
+from ringfence.api.v1alpha1.failover import Phase
+from ringfence.cli.picture import AWAITING_CONFIRMATION, CLOSED
+
 from .cluster import FakeReader, failover, incident
 from .conftest import Run
 
@@ -73,8 +76,22 @@ def test_what_may_not_be_read_is_a_note(run: Run) -> None:
     reader.forbidden = frozenset({"nodes", "fencedevices"})
     shown = run(reader, "status")
     assert shown.exit_code == 0
-    assert "note: you may not list Nodes" in shown.stdout
+    assert "you may not list fencedevices, nodes" in shown.stdout
     assert row(shown.stdout, "n2 a") == "n2 a - Down n2 is down (2 of 2 peers: n1, n3)"
+
+
+def test_an_empty_part_and_a_forbidden_one_differ(run: Run) -> None:
+    reader = incident()
+    reader.forbidden = frozenset({"failovers", "haclusters"})
+    shown = run(reader, "status").stdout
+    assert "OPEN FAILOVERS\nyou may not list failovers" in shown
+    assert "nobody leads" not in shown
+
+
+def test_nothing_may_be_read_is_exit_code_5(run: Run) -> None:
+    reader = incident()
+    reader.forbidden = frozenset({*reader.objects, "nodes"})
+    assert run(reader, "status").exit_code == 5
 
 
 def test_half_written_objects_are_no_traceback(run: Run) -> None:
@@ -106,3 +123,7 @@ def test_failovers_lists_all_and_says_when_there_are_none(run: Run) -> None:
     reader = incident()
     reader.objects["failovers"] = []
     assert run(reader, "failovers").stdout == "no failover is on record\n"
+
+
+def test_the_phases_that_matter_here_are_phases_of_the_kind() -> None:
+    assert {AWAITING_CONFIRMATION, *CLOSED} <= set(Phase)

@@ -22,6 +22,7 @@ from ringfence.api.v1alpha1.meta import (
     Resource,
     Rule,
     Sentence,
+    Text,
     Time,
     required_by_rule,
     rules,
@@ -189,7 +190,7 @@ class FailoverProof(Model):
     """Who saw it: a controller pod or a person."""
     statement: Annotated[str | None, Field(max_length=1024)] = None
     """For `AdminConfirmed`: that person's own words."""
-    detail: Sentence | None = None
+    detail: Text | None = None
     """What exactly was read."""
     pods: Annotated[list[CoveredPod], Field(max_length=1024)] = Field(default_factory=list)
     """The pods that the proof covers; no other may be deleted by force under it."""
@@ -210,7 +211,7 @@ class FenceOrder(Model):
     """When it was sent; empty until then."""
     effective_until: Time | None = None
     """Until when it may still take effect; before that nobody orders the opposite."""
-    outcome: Sentence | None = None
+    outcome: Text | None = None
     """What the device answered. An answer is not a proof."""
 
 
@@ -231,7 +232,7 @@ class FailoverVM(Model):
     """How far it has come."""
     new_node: Name | None = None
     """Where it runs now."""
-    message: Sentence | None = None
+    message: Text | None = None
     """Why it stands where it stands."""
     released_at: Time | None = None
     """When its old pod was gone."""
@@ -270,7 +271,7 @@ class FailoverStatus(Conditioned):
     ladder_pass: Annotated[int, Field(ge=0)] = 0
     """How often the whole ladder has been tried in vain."""
     proofs: Annotated[list[FailoverProof], Field(max_length=16)] = Field(default_factory=list)
-    """Why it is known that the node can no longer write; void ones stay on record."""
+    """Why it is known that the node can no longer write. One that a later sign of life made void is taken out again."""
     orders: Annotated[list[FenceOrder], Field(max_length=128)] = Field(default_factory=list)
     """The orders to fence devices, each stored before it was sent."""
     out_of_service_seen: bool = False

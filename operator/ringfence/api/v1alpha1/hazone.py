@@ -26,7 +26,7 @@ from ringfence.api.v1alpha1.meta import (
 from ringfence.core.model import Verdict
 
 WATCHDOG_MARGIN_SECONDS = 5.0
-WATCHDOG_DRIFT = 0.001
+WATCHDOG_DRIFT = 1.001
 """Two clocks of a cluster may run apart by one part in a thousand."""
 
 
@@ -35,7 +35,7 @@ def self_fence_seconds(isolation_seconds: float, timeout_seconds: float) -> floa
 
     Seconds. Assuming the node dead is safe only *after* this time (DESIGN §3, the inequality).
     """
-    return (isolation_seconds + timeout_seconds) * (1 + WATCHDOG_DRIFT) + WATCHDOG_MARGIN_SECONDS
+    return (isolation_seconds + timeout_seconds) * WATCHDOG_DRIFT + WATCHDOG_MARGIN_SECONDS
 
 
 class SelectorRequirement(Model):
@@ -113,7 +113,7 @@ class ZoneWatchdog(Model):
         json_schema_extra=rules(
             Rule(
                 "!has(self.assumeSeconds) || (self.isolationSeconds + self.timeoutSeconds)"
-                f" * {1 + WATCHDOG_DRIFT} + {WATCHDOG_MARGIN_SECONDS} < self.assumeSeconds",
+                f" * {WATCHDOG_DRIFT} + {WATCHDOG_MARGIN_SECONDS} < self.assumeSeconds",
                 "assumeSeconds must be greater than (isolationSeconds + timeoutSeconds) * 1.001 + 5: a node must have"
                 " reset itself before another may assume it; raise assumeSeconds or lower the other two",
                 ".assumeSeconds",

@@ -63,7 +63,7 @@ class Rule:
 
 
 REQUIRED_BY_RULE = "x-ringfence-required-by-rule"
-"""Marks a field that the model requires but whose absence a rule reports, with a better sentence than "required"."""
+"""Marks a field whose absence, emptiness or wrong form a rule of the object around it reports: with a mend in it."""
 
 
 def rules(*given: Rule) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def rules(*given: Rule) -> dict[str, Any]:
 
 
 def required_by_rule() -> dict[str, Any]:
-    """Leave it to a rule of the object around this field to say that it is missing."""
+    """Leave it to a rule of the object around this field to say that it is missing or malformed."""
     return {REQUIRED_BY_RULE: True}
 
 
@@ -112,6 +112,8 @@ def _cut(limit: int) -> BeforeValidator:
 
 Sentence = Annotated[str, _cut(1024), Field(max_length=1024)]
 """A sentence for people; what is longer is cut, not refused."""
+Text = Annotated[str, _cut(4096), Field(max_length=4096)]
+"""What others said, a device or KubeVirt: longer than a sentence of ours, and cut rather than refused."""
 
 
 class ObjectMeta(Model):

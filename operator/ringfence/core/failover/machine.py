@@ -282,10 +282,8 @@ def _climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
     orders = record.orders
     for command in rung.commands:
         if isinstance(command, OrderOff):
-            orders = (
-                *orders,
-                Order(command.device, command.attempt, look.now, look.now + timing.ORDER_EFFECT),
-            )
+            lasts = next(d.order_lasts for level in look.levels for d in level if d.name == command.device)
+            orders = (*orders, Order(command.device, command.attempt, look.now, look.now + lasts))
     if orders != record.orders:
         record = _timed(replace(record, orders=orders), "order", look.wall)
     return Step(_enter(record, Phase.FENCING, rung.sentence, look), (*extra, *rung.commands))

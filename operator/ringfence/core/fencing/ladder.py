@@ -32,6 +32,8 @@ class DeviceLook:
     """A command to it is on its way."""
     next_try_at: float = float("-inf")
     """Back-off after failures."""
+    order_lasts: float = timing.ORDER_EFFECT
+    """Seconds after its sending for which an order may still take effect."""
     called_off_at: float | None = None
     """When it last called the node ``off`` without an order of ours in this incident."""
 
@@ -159,10 +161,8 @@ class Ladder:
         """The next command for a device, a clause about it, and whether it has been tried in vain."""
         orders = self.ordered(device.name)
         in_effect = bool(orders) and now < orders[-1].effective_until
-        if device.busy:
-            return None, f"{device.name} has been asked", False
         last = device.readings[-1] if device.readings else None
-        if len(orders) >= timing.ORDER_TRIES and not in_effect:
+        if len(orders) >= timing.ORDER_TRIES and not in_effect and not device.busy:
             why = device.error or (f"still reads {last.state}" if last else "gives no reading")
             return None, f"{device.name}: {len(orders)} orders to power off, {why}", True
         if device.error is not None and device.next_try_at > now:
@@ -170,8 +170,12 @@ class Ladder:
             return None, f"{device.name}: {device.error}", not in_effect
         if orders and in_effect:
             read = self._next_read(device, now, relaxed=False)
-            return read, f"{device.name} ordered off, waiting to read it as off", False
-        if last is None or now - last.seen_at > timing.READ_FRESH:
+            return (
+                read,
+                f"{device.name} is ordered off (order {len(orders)}), waiting to read it as off",
+                False,
+            )
+        if device.busy or last is None or now - last.seen_at > timing.READ_FRESH:
             return self._next_read(device, now, relaxed=False), f"reading {device.name}", False
         if last.state in (PowerState.OFF, PowerState.TRANSITION):
             return (
@@ -183,7 +187,11 @@ class Ladder:
             # It said `off` and now says `on`: the node may be booting already, and a boot must not be shot.
             say = f"{device.name} called the node off {now - device.called_off_at:.0f} s ago, no order before {timing.FOUND_OFF_BLACKOUT:.0f} s"
             return self._next_read(device, now, relaxed=True), say, False
-        return OrderOff(device.name, len(orders) + 1), f"ordering {device.name} off", False
+        return (
+            OrderOff(device.name, len(orders) + 1),
+            f"{device.name} is ordered off (order {len(orders) + 1}), waiting to read it as off",
+            False,
+        )
 
     def _next_read(self, device: DeviceLook, now: float, *, relaxed: bool) -> ReadPower | None:
         if device.busy or now < device.next_try_at:

@@ -21,6 +21,8 @@ from ringfence.core.model import Boot
 
 MAX_MEMBERS = 10_000
 MAX_ADDRESSES = 8
+MAX_ID = 64
+"""Bytes of a node UID or boot id: they must fit into a datagram."""
 PUBLIC_KEY_BYTES = 32
 _MAGIC = b"RFR1"
 _MAX_TEXT = 253  # a DNS subdomain, the longest name that Kubernetes allows
@@ -102,7 +104,12 @@ def encode_roster(roster: Roster) -> bytes:
             raise RosterError(f"{member.name} has {len(member.addresses)} addresses, at most {MAX_ADDRESSES}")
         if len(member.public_key) not in (0, PUBLIC_KEY_BYTES):
             raise RosterError(f"{member.name}'s public key has {len(member.public_key)} bytes")
-        parts += [_text(member.name), _text(member.uid), _text(member.boot_id), _text(member.zone)]
+        parts += [
+            _text(member.name),
+            _blob(member.uid.encode(), MAX_ID),
+            _blob(member.boot_id.encode(), MAX_ID),
+        ]
+        parts.append(_text(member.zone))
         parts.append(bytes([len(member.addresses)]))
         parts += [_text(address) for address in member.addresses]
         parts.append(_blob(member.public_key, PUBLIC_KEY_BYTES))
@@ -155,7 +162,7 @@ def open_roster(text: str, verify: Callable[[bytes, bytes], bool]) -> Roster:
 
 
 def _member(reader: _Reader) -> Member:
-    name, uid, boot_id, zone = reader.text(), reader.text(), reader.text(), reader.text()
+    name, uid, boot_id, zone = reader.text(), reader.text(MAX_ID), reader.text(MAX_ID), reader.text()
     count = reader.number(1)
     if count > MAX_ADDRESSES:
         raise RosterError(f"{count} addresses, at most {MAX_ADDRESSES}")
@@ -202,8 +209,8 @@ class _Reader:
             raise RosterError(f"a field of {size} bytes, at most {limit}")
         return self.take(size)
 
-    def text(self) -> str:
+    def text(self, limit: int = _MAX_TEXT) -> str:
         try:
-            return self.blob(_MAX_TEXT).decode()
+            return self.blob(limit).decode()
         except UnicodeDecodeError as error:
             raise RosterError("a name that is not UTF-8") from error

@@ -1,0 +1,180 @@
+"""``python -m ringfence.agent``: the sidecar of a node."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ringfence
+from ringfence.agent.agent import Agent, Identity
+from ringfence.agent.health import HealthServer
+from ringfence.agent.kubernetes_link import KubernetesLink
+from ringfence.agent.state import StateDirectory
+from ringfence.core.gossip.members import RosterError, open_roster
+from ringfence.host.clock import read_boot_id
+from ringfence.host.privileges import return_spare_memory, take_privileges
+from ringfence.kube.node_api import Access, NodeApi
+from ringfence.metrics import AgentMetrics
+from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, SigningKey, verify
+
+logger = logging.getLogger("ringfence.agent")
+
+
+def options(
+    arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ
+) -> argparse.Namespace:
+    """The command line, with its defaults from the environment."""
+    parser = argparse.ArgumentParser(prog="ringfence-agent", description="The gossip sidecar of a node.")
+    name, address = environ.get("NODE_NAME"), environ.get("NODE_IP")
+    parser.add_argument(
+        "--node-name", default=name, required=not name, help="this node's name (env NODE_NAME)"
+    )
+    parser.add_argument(
+        "--node-ip", default=address, required=not address, help="its InternalIP (env NODE_IP)"
+    )
+    parser.add_argument("--namespace", default=environ.get("POD_NAMESPACE", "ringfence-system"))
+    parser.add_argument("--keys-dir", type=Path, default=Path("/etc/ringfence/keys"))
+    parser.add_argument("--state-dir", type=Path, default=Path("/var/lib/ringfence"))
+    parser.add_argument("--boot-id-path", type=Path, default=Path("/proc/sys/kernel/random/boot_id"))
+    parser.add_argument("--port", type=int, default=7947, help="UDP and TCP")
+    parser.add_argument("--metrics-port", type=int, default=7948)
+    parser.add_argument("--log-level", default="INFO")
+    return parser.parse_args(arguments)
+
+
+class _Process:
+    """What the agent's process holds together."""
+
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        self._chosen = chosen
+        self._state = StateDirectory(chosen.state_dir)
+        self._access = Access.in_cluster()
+        self._permitted = take_privileges()
+        self._roster_key = (chosen.keys_dir / ROSTER_PUBLIC_FILE).read_bytes()
+        boot_id = read_boot_id(chosen.boot_id_path)
+        uid = self._access.node_uid() if self._access else None
+        self._identity = Identity(chosen.node_name, chosen.node_ip, boot_id, uid)
+        self._key: SigningKey = self._state.node_key(boot_id)
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        group_key = (self._chosen.keys_dir / GROUP_KEY_FILE).read_bytes()
+        agent = Agent(self._identity, group_key, self._key, port=self._chosen.port)
+        await agent.start()
+        health = self._serve_health(agent)
+        kept = self._state.roster()
+        if kept is not None:
+            self._take_roster(agent, kept, keep=False)
+        link = self._link(agent, loop)
+        logger.info(
+            "agent of %s, boot %s, on %s port %d",
+            self._identity.node,
+            self._identity.boot_id,
+            self._identity.address,
+            agent.port,
+        )
+        return_spare_memory()
+        await stop.wait()
+        if link is not None:
+            link.stop()
+        await agent.close()
+        health.close()
+
+    def _take_roster(self, agent: Agent, text: str, *, keep: bool) -> None:
+        try:
+            roster = open_roster(text, lambda data, signature: verify(data, signature, self._roster_key))
+        except RosterError as error:
+            logger.warning("a roster was refused: %s", error)
+            return
+        agent.install(roster)
+        if keep and agent.swim.roster is roster:
+            self._state.keep_roster(text)
+
+    def _serve_health(self, agent: Agent) -> HealthServer:
+        metrics = AgentMetrics(lambda: agent.sample)
+        health = HealthServer(
+            self._identity.address,
+            self._chosen.metrics_port,
+            {
+                "/metrics": lambda: (200, metrics.render()),
+                "/healthz": lambda: (
+                    (200, b"ok\n") if agent.loop_lives(time.monotonic()) else (503, b"loop is dead\n")
+                ),
+                "/readyz": lambda: (200, b"ok\n") if agent.ready else (503, b"no roster names this node\n"),
+            },
+        )
+        health.start()
+        return health
+
+    def _link(self, agent: Agent, loop: asyncio.AbstractEventLoop) -> KubernetesLink | None:
+        if self._access is None:
+            logger.warning("no API server is known here; going by the roster on disk")
+            return None
+        api = NodeApi(self._access, self._chosen.namespace)
+        node = self._identity.node
+
+        def uid() -> str | None:
+            me = agent.swim.me
+            return self._identity.uid or (me.uid if me else None)
+
+        def set_lease(held: bool) -> None:
+            agent.lease_held = held
+
+        link = KubernetesLink(
+            api,
+            node=node,
+            status=lambda: self._status(uid()),
+            on_roster=lambda text: _hand_over(loop, lambda: self._take_roster(agent, text, keep=True)),
+            on_lease=set_lease,
+        )
+        link.start()
+        return link
+
+    def _status(self, uid: str | None) -> dict[str, Any] | None:
+        if uid is None:
+            return None
+        return {
+            "nodeUID": uid,
+            "bootID": self._identity.boot_id,
+            "publicKey": base64.b64encode(self._key.public).decode(),
+            "addresses": [self._identity.address],
+            "agentVersion": getattr(ringfence, "__version__", "0"),
+            "port": self._chosen.port,
+            "permitted": self._permitted,
+        }
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(action)
+
+
+def main() -> int:
+    """Run the agent; 1 where what it needs is missing."""
+    chosen = options()
+    logging.basicConfig(
+        level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        asyncio.run(_Process(chosen).run())
+    except (OSError, ValueError) as error:
+        logger.error("the agent can't run: %s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

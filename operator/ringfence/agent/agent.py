@@ -1,0 +1,194 @@
+"""The agent: carries datagrams, time and answers between the machine and the world, and decides nothing itself.
+
+One timer handle stands at the machine's next deadline. Before a timer is judged the socket is drained, so that an
+answer that lies there is never called missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ringfence.core.gossip.members import Roster
+from ringfence.core.gossip.swim import AwarenessChanged, KernelProbe, StateChanged, Swim
+from ringfence.core.model import RingState
+from ringfence.host.clock import JumpDetector, first_counter, wall_offset
+from ringfence.metrics import AgentSample, PeerSample
+from ringfence.net.crypto import GroupSeal, SigningKey
+from ringfence.net.kernel_probe import CLOSED_PORT, probe_kernel
+from ringfence.net.stream import StreamServer
+from ringfence.net.udp import Datagrams
+
+logger = logging.getLogger(__name__)
+
+TICK = 1.0
+_DRAINS = 4
+"""Full reads of the socket before a timer is judged; under a flood there is always more."""
+DEAD_AFTER = 10.0
+"""Seconds without a tick after which the loop is called dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this agent is."""
+
+    node: str
+    address: str
+    boot_id: str
+    uid: str | None = None
+
+
+class Agent:
+    """One node's agent in a running loop."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        group_key: bytes,
+        key: SigningKey,
+        *,
+        port: int,
+        closed_port: int = CLOSED_PORT,
+        dice: random.Random | None = None,
+        on_roster: Callable[[Roster], None] = lambda _roster: None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._address = identity.address
+        self._datagrams = Datagrams(identity.address, port)
+        self.port = self._datagrams.port
+        self._closed_port = closed_port
+        self.swim = Swim(
+            node=identity.node,
+            uid=identity.uid,
+            boot_id=identity.boot_id,
+            crypto=GroupSeal(group_key, key),
+            dice=dice or random.Random(),
+            counter=first_counter(),
+            wall_offset=wall_offset(),
+        )
+        self._stream = StreamServer(group_key, lambda: self.swim.view(self._loop.time()))
+        self._on_roster = on_roster
+        self._timer: asyncio.TimerHandle | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._version = -1
+        self._jumps = JumpDetector()
+        self._ticked_at = self._loop.time()
+        self._verdicts = 0
+        self.lease_held = False
+        self.sample = AgentSample()
+
+    async def start(self) -> None:
+        """Listen on the stream's port and begin. Raises OSError where a port can't be had."""
+        await self._stream.start(self._address, self.port)
+        self._loop.add_reader(self._datagrams.socket, self._readable)
+        self._tick()
+        self._settle()
+
+    async def close(self) -> None:
+        """Fall silent. The peers find the kernel answering and say agent-down, which harms nobody."""
+        for handle in (self._timer, self._ticker):
+            if handle is not None:
+                handle.cancel()
+        self._loop.remove_reader(self._datagrams.socket)
+        await self._stream.close()
+        self._datagrams.close()
+
+    def install(self, roster: Roster) -> None:
+        """Go by this roster (its signature has been checked), if it is newer."""
+        if self.swim.install(roster, self._loop.time()):
+            place = "a member" if self.swim.me else "not a member, only listening"
+            logger.info(
+                "roster epoch %d: %d members, this node is %s", roster.epoch, len(roster.members), place
+            )
+            self._on_roster(roster)
+        self._settle()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has a roster that names this node."""
+        return self.swim.me is not None
+
+    def loop_lives(self, now: float) -> bool:
+        """Whether the loop has ticked of late; ``now`` is monotonic time. Any thread may ask."""
+        return now - self._ticked_at < DEAD_AFTER
+
+    # -- carrying ---------------------------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        self._drain()
+        self._settle()
+
+    def _drain(self) -> bool:
+        now = self._loop.time()
+        return self._datagrams.drain(lambda datagram, address: self.swim.receive(datagram, address, now))
+
+    def _due(self) -> None:
+        self._timer = None
+        for _ in range(_DRAINS):
+            if self._drain():
+                break
+        self.swim.handle_timer(self._loop.time())
+        self._settle()
+
+    def _settle(self) -> None:
+        """Do what the machine wants done, and wake it in time."""
+        now = self._loop.time()
+        while (event := self.swim.next_event()) is not None:
+            match event:
+                case KernelProbe(uid, address):
+                    self._probe_kernel(uid, address)
+                case StateChanged(subject, old, new, sentence):
+                    self._verdicts += new is RingState.UNREACHABLE
+                    logger.info("%s: %s -> %s (%s)", subject, old, new, sentence)
+                case AwarenessChanged(isolated):
+                    logger.warning(
+                        "cut off from the others, accusing nobody" if isolated else "among the others again"
+                    )
+        for datagram, address in self.swim.datagrams_to_send(now):
+            self._datagrams.send(datagram, address)
+        if self.swim.version != self._version:
+            self._version = self.swim.version
+            self._stream.changed()
+        deadline = self.swim.next_deadline()
+        if self._timer is not None:
+            if self._timer.when() == deadline:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = self._loop.call_at(deadline, self._due)
+
+    def _probe_kernel(self, uid: str, address: str) -> None:
+        def answered() -> None:
+            self.swim.kernel_answered(uid, self._loop.time())
+            self._settle()
+
+        def soon() -> None:
+            self._loop.call_soon(answered)  # it may come while the machine's events are being worked off
+
+        probe_kernel(address, (self.port, self._closed_port), soon)
+
+    def _tick(self) -> None:
+        self._ticked_at = self._loop.time()
+        self._ticker = self._loop.call_later(TICK, self._tick)
+        slept = self._jumps.jumped()
+        if slept > TICK / 2:
+            self.swim.impair(slept, self._ticked_at)
+        swim = self.swim
+        self.sample = AgentSample(
+            counts=Counter(swim.stats) + Counter({"verdicts": self._verdicts}),
+            peers=tuple(
+                PeerSample(subject.member.name, subject.state.value, subject.path.mean)
+                for subject in swim.subjects
+                if subject.observed
+            ),
+            healthy=swim.awareness.healthy(self._ticked_at),
+            isolated=swim.awareness.isolated,
+            lag=swim.awareness.lag,
+            epoch=swim.roster.epoch if swim.roster else 0,
+            lease_held=self.lease_held,
+        )

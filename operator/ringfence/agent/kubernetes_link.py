@@ -1,0 +1,79 @@
+"""The agent's threads towards Kubernetes: roster in, NodeReport and Lease out. Detection needs none of them."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ringfence.kube.node_api import RENEW_EVERY, AgentLease, ApiError, LeaseState, NodeApi
+
+logger = logging.getLogger(__name__)
+
+_RETRY_FIRST, _RETRY_LAST = 0.5, 15.0
+
+
+class KubernetesLink:
+    """Two daemon threads; callbacks are called in them, so give ones that hand over to the loop."""
+
+    def __init__(
+        self,
+        api: NodeApi,
+        *,
+        node: str,
+        status: Callable[[], Mapping[str, Any] | None],
+        on_roster: Callable[[str], None],
+        on_lease: Callable[[bool], None],
+    ) -> None:
+        self._api = api
+        self._node = node
+        self._status = status
+        self._on_roster = on_roster
+        self._on_lease = on_lease
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Begin to watch and to write."""
+        for target in (self._watch, self._write):
+            threading.Thread(target=target, name=target.__name__.strip("_"), daemon=True).start()
+
+    def stop(self) -> None:
+        """Ask the threads to end; they are not waited for."""
+        self._stop.set()
+        self._api.close()
+
+    def _watch(self) -> None:
+        pause = _RETRY_FIRST
+        while not self._stop.is_set():
+            try:
+                for text in self._api.watch_roster():
+                    pause = _RETRY_FIRST
+                    self._on_roster(text)
+            except (ApiError, OSError) as error:
+                logger.debug("the roster can't be watched: %s", error)
+                pause = min(2 * pause, _RETRY_LAST)
+            self._stop.wait(pause * random.uniform(0.8, 1.2))
+
+    def _write(self) -> None:
+        written: Mapping[str, Any] | None = None
+        held: bool | None = None
+        lease: AgentLease | None = None
+        while not self._stop.is_set():
+            status = self._status()
+            try:
+                if status is not None and status != written:
+                    self._api.report(self._node, status)
+                    written = status
+                if lease is None and status is not None:
+                    lease = AgentLease(self._api, self._node, f"{status['nodeUID']}/{status['bootID']}")
+                now_held = lease is not None and lease.renew() is LeaseState.HELD
+            except (ApiError, OSError) as error:
+                logger.debug("the API server took no report: %s", error)
+                now_held = False
+            if now_held is not held:
+                logger.info("the agent's lease is %s", "held" if now_held else "not held")
+                self._on_lease(now_held)
+                held = now_held
+            self._stop.wait(RENEW_EVERY if written == status else RENEW_EVERY / 2)

@@ -1,0 +1,60 @@
+"""When to probe, and how long to wait: periods, phases and time-outs (GOSSIP §3.3, §3.4).
+
+All observers of a subject probe it once a period T, spread over T by their rank, so that somebody's probe falls into
+every T/K after a crash. The spread is aligned by wall clock; clocks that disagree cost speed, never truth.
+A probe that stays unanswered for the time-out is repeated once, with two peers asked to try as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from ringfence.core.gossip.rings import K
+
+PERIOD = 1.0
+"""T in seconds for rosters of more than K members."""
+SHORTEST_PERIOD = 0.25
+FLOOR = 0.05
+"""Shortest time-out of a probe in seconds: below it the scheduler's delays look like loss."""
+
+
+def period(members: int, k: int = K) -> float:
+    """T in seconds. Fewer observers probe more often, so that the first miss comes as soon (DESIGN §3)."""
+    observers = members - 1
+    return PERIOD if observers >= k else max(SHORTEST_PERIOD, observers / k * PERIOD)
+
+
+def phase(uid: str, rank: int, observers: int, every: float) -> float:
+    """Where in its period (seconds from its start) the observer of this rank probes this subject."""
+    own = int.from_bytes(hashlib.sha256(uid.encode()).digest()[:4], "big") / 2**32
+    return (own + rank / max(1, observers)) % 1.0 * every
+
+
+def next_slot(after: float, offset: float, at: float, every: float) -> float:
+    """The first instant later than ``after`` that lies at this phase; ``offset`` turns the clock into wall time."""
+    wall = after + offset - at
+    return after + every - wall % every
+
+
+class RoundTrip:
+    """Mean and deviation of a path's round-trip time, in seconds (Jacobson's estimator)."""
+
+    __slots__ = ("deviation", "mean")
+
+    def __init__(self) -> None:
+        self.mean: float | None = None
+        self.deviation = 0.0
+
+    def observe(self, sample: float) -> None:
+        """Learn from one answered probe."""
+        if self.mean is None:
+            self.mean, self.deviation = sample, sample / 2
+            return
+        error = sample - self.mean
+        self.mean += error / 8
+        self.deviation += (abs(error) - self.deviation) / 4
+
+    def timeout(self, every: float) -> float:
+        """How long to wait for an answer: mean + 8 deviations, from 50 ms up to half a period."""
+        wanted = FLOOR if self.mean is None else self.mean + 8 * self.deviation
+        return max(FLOOR, min(wanted, every / 2))

@@ -1,0 +1,55 @@
+"""A corroboration round and an examination: the bounded part of a doubt (GOSSIP §3.5).
+
+The first doubter opens a *round* by asking all observers. Each of them *examines* the subject for a fixed time and casts
+one signed vote to all observers, so each can count for itself. Figures, in seconds from the asker's start: an examination
+takes 0.25; a vote goes out at once and again 50 and 100 ms later; the round closes when all that can have answered, at
+the latest at 0.4 = examination + last copy + the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ringfence.core.model import Boot, SignedVote, Vote
+
+EXAMINATION = 0.25
+CLOSE = 0.4
+COPIES = (0.05, 0.1)
+"""When a request or a vote is said again."""
+PINGS = (0.06, 0.12)
+"""When an examination pings again, after its first at once."""
+KERNEL_AGAIN = 0.1
+BEFORE = 0.1
+"""A packet heard so long before an examination began still counts for life: a doubt begins at least 0.15 s after the
+first probe that was missed, so no such packet is older than the crash."""
+RENEW = 0.9
+"""A verdict's next round begins this long after the last one began (plus up to a tenth of jitter)."""
+LAPSE = 3.0
+"""An unreachable verdict that no round has confirmed for so long is withdrawn."""
+PARTIAL_FIRST, PARTIAL_LAST = 1.0, 8.0
+"""Back-off of rounds about a subject that others do reach."""
+KEEP = 5.0
+MAX_ROUNDS = 8
+
+
+@dataclass(slots=True)
+class Round:
+    """One round as one observer knows it."""
+
+    round_id: bytes
+    subject: Boot
+    started: float
+    votes: dict[str, SignedVote] = field(default_factory=dict)
+    cast: Vote | None = None
+    """This observer's own vote."""
+    closed: bool = False
+    refuted: bool = False
+    """Somebody has said ``alive`` in it."""
+
+
+@dataclass(slots=True)
+class Examination:
+    """An observer's own look at a subject, for all rounds that are open meanwhile."""
+
+    token: int
+    started: float

@@ -1,0 +1,96 @@
+"""What one agent knows of one other member: its boot, its path, its evidence and its rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ringfence.core.gossip.members import Member
+from ringfence.core.gossip.probe import RoundTrip
+from ringfence.core.gossip.report import SubjectView
+from ringfence.core.gossip.rounds import Examination, Round
+from ringfence.core.gossip.wire import ReplayWindow, boot_bytes
+from ringfence.core.model import Boot, RingState
+
+
+def raw_boot(boot_id: str) -> bytes:
+    """A boot id as on the wire; empty where the roster has none or one that no agent could send."""
+    try:
+        return boot_bytes(boot_id)
+    except ValueError:
+        return b""
+
+
+@dataclass(slots=True)
+class Subject:
+    """One member under observation. Instants are the machine's ``now``; None is never."""
+
+    member: Member
+    boot: Boot
+    boot_raw: bytes
+    state: RingState
+    since: float
+    observed: bool = False
+    """Whether this agent is one of its observers."""
+    phase: float = 0.0
+    past: set[bytes] = field(default_factory=set)
+    """Boots that are over: what they still seem to send is a replay."""
+    window: ReplayWindow = field(default_factory=ReplayWindow)
+    path: RoundTrip = field(default_factory=RoundTrip)
+    heard_at: float | None = None
+    two_way_at: float | None = None
+    kernel_at: float | None = None
+    relayed_at: float | None = None
+    cycle_at: float | None = None
+    """When the first probe of the present unanswered cycle left."""
+    misses: int = 0
+    """Probe cycles without an answer since the last two-way evidence."""
+    rounds: dict[bytes, Round] = field(default_factory=dict)
+    shown: Round | None = None
+    """The round whose votes are reported."""
+    confirmed_at: float = float("-inf")
+    """When the last round began that found it unreachable."""
+    examination: Examination | None = None
+    ask_at: float | None = None
+    back_off: float = 0.0
+
+    @property
+    def address(self) -> str | None:
+        """Where it is reached: its node's InternalIP."""
+        return self.member.addresses[0] if self.member.addresses else None
+
+    def reset(self, boot: Boot, now: float) -> None:
+        """Begin anew with another boot: nothing that was known of the old one holds."""
+        if self.boot_raw:
+            self.past.add(self.boot_raw)
+        self.boot, self.boot_raw = boot, raw_boot(boot.boot_id)
+        self.window = ReplayWindow()
+        self.state, self.since = RingState.UNKNOWN, now
+        self.heard_at = self.two_way_at = self.kernel_at = self.relayed_at = self.cycle_at = None
+        self.misses = 0
+        self.rounds = {}
+        self.shown = None
+        self.confirmed_at = float("-inf")
+        self.examination = None
+        self.ask_at = None
+        self.back_off = 0.0
+
+    def heard_since(self, instant: float) -> bool:
+        """Whether any authenticated packet came from this boot after then."""
+        return self.heard_at is not None and self.heard_at >= instant
+
+    def view(self, now: float) -> SubjectView:
+        """What the verdict stream says of it."""
+        return SubjectView(
+            subject=self.boot,
+            state=self.state,
+            state_age=now - self.since,
+            heard_age=_age(self.heard_at, now),
+            two_way_age=_age(self.two_way_at, now),
+            kernel_age=_age(self.kernel_at, now),
+            round_age=_age(self.shown.started if self.shown else None, now),
+            votes=tuple(self.shown.votes.values()) if self.shown else (),
+        )
+
+
+def _age(instant: float | None, now: float) -> float | None:
+    return None if instant is None else max(0.0, now - instant)

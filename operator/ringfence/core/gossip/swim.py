@@ -1,0 +1,805 @@
+"""The detector as a machine without input or output: datagrams, time and answers go in, datagrams and events come out.
+
+The outer loop does nothing but carry: it drains the socket into `receive`, calls `handle_timer` at `next_deadline`,
+sends what `datagrams_to_send` returns and acts on `next_event`. Everything that can wait stands in one heap of timers;
+each timer carries what it was armed for, so one that comes late or for a past matter is harmless.
+
+A subject's way: probes every T -> one miss, retry and relays -> doubted -> a round of votes -> unreachable, agent-down
+or partial -> rounds renewed while that lasts -> alive again with the first two-way answer. What each word may rest on:
+
+- alive: an answer that repeats a nonce of ours. A packet that merely arrives proves one direction; it withdraws
+  `unreachable` and vetoes the next such vote, but ends no doubt.
+- unreachable: `corroboration.tally` of signed votes says so, nobody has said otherwise, we have heard nothing since.
+- agent-down: the kernel answered somebody. partial: some peer reaches it, we don't.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, assert_never
+
+from ringfence.core.gossip import rounds
+from ringfence.core.gossip.awareness import LATE, Awareness
+from ringfence.core.gossip.corroboration import tally, vote_payload
+from ringfence.core.gossip.members import Member, Roster
+from ringfence.core.gossip.probe import next_slot, period, phase
+from ringfence.core.gossip.report import AgentView
+from ringfence.core.gossip.rings import Rings, is_small
+from ringfence.core.gossip.rounds import Examination, Round
+from ringfence.core.gossip.subject import Subject, raw_boot
+from ringfence.core.gossip.wire import (
+    MAX_BALLOTS,
+    Ack,
+    Ask,
+    Ballot,
+    Crypto,
+    Header,
+    Message,
+    Ping,
+    Relay,
+    Relayed,
+    Votes,
+    WireError,
+    boot_bytes,
+    boot_text,
+    decode,
+    encode,
+    split,
+    tag_of,
+)
+from ringfence.core.model import Boot, RingState, SignedVote, Vote
+
+ALIVE_WITHIN = 2.0
+"""Two-way evidence this young (seconds) puts a member among the reporter's ``alive``."""
+RELAYS = 2
+FANOUT = 4
+"""Members outside the observers that a new verdict is passed on to, by each who learns it, twice."""
+_NONCE_LIFE = 3.0
+_MAX_NONCES = 20_000
+_SILENT_CYCLES = 3
+"""Probe cycles that only relays answered before the path is called partial."""
+
+
+_T = TypeVar("_T")
+
+
+class Dice(Protocol):
+    """The randomness that the machine uses; ``random.Random`` fits."""
+
+    def random(self) -> float:
+        """In [0, 1)."""
+
+    def getrandbits(self, bits: int, /) -> int:
+        """That many random bits."""
+
+    def sample(self, population: Sequence[_T], k: int) -> list[_T]:
+        """That many different ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelProbe:
+    """Try this node's kernel now (TCP to an open and to a closed port); report by `Swim.kernel_answered`."""
+
+    uid: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """A subject's state has changed; the sentence says why."""
+
+    subject: Boot
+    old: RingState
+    new: RingState
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class AwarenessChanged:
+    """Our agent has begun or ceased to hold itself for cut off."""
+
+    isolated: bool
+
+
+Event = KernelProbe | StateChanged | AwarenessChanged
+
+
+@dataclass(frozen=True, slots=True)
+class _Nonce:
+    uid: str
+    sent_at: float
+    relay_for: tuple[str, int] | None
+
+
+_NO_ANSWER = frozenset({RingState.UNREACHABLE, RingState.AGENT_DOWN})
+"""A round need not wait for observers in these states."""
+
+
+class Swim:
+    """One agent's machine. All instants are seconds on one monotonic clock of the caller.
+
+    ``counter`` is where this process' datagram counter starts: higher than any that an earlier process of this boot
+    has used. ``wall_offset`` is wall clock minus ``now`` (it only spreads the phases). Until `install` has brought
+    a roster that names this node, the machine listens and says nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        boot_id: str,
+        crypto: Crypto,
+        dice: Dice,
+        uid: str | None = None,
+        counter: int = 0,
+        wall_offset: float = 0.0,
+    ) -> None:
+        self.node = node
+        self.uid = uid
+        """Our node's UID where it is known otherwise; else that of the roster's member of our name."""
+        self.boot_id = boot_id
+        self.roster: Roster | None = None
+        self.me: Member | None = None
+        self.awareness = Awareness()
+        self.stats: Counter[str] = Counter()
+        self.version = 0
+        """Changes with every change of what `view` says beyond ages."""
+        self._boot_raw = boot_bytes(boot_id)
+        self._crypto = crypto
+        self._dice = dice
+        self._counter = counter
+        self._tag = b""
+        self._wall_offset = wall_offset
+        self._rings: Rings | None = None
+        self._every = 1.0
+        self._subjects: dict[str, Subject] = {}
+        self._by_tag: dict[bytes, Subject] = {}
+        self._nonces: dict[int, _Nonce] = {}
+        self._nonce_order: deque[int] = deque()
+        self._timers: list[tuple[float, int, Callable[[float, float], None], Callable[[], bool] | None]] = []
+        self._sequence = 0
+        self._out: list[tuple[bytes, str]] = []
+        self._events: deque[Event] = deque()
+
+    # -- what the outer loop calls ------------------------------------------------------------------------------
+
+    def install(self, roster: Roster, now: float) -> bool:
+        """Take over a roster whose signature has been checked. Returns False for one that is not newer."""
+        if self.roster is not None and roster.epoch <= self.roster.epoch:
+            return False
+        before = self.roster
+        self.roster, self._rings = roster, Rings(roster)
+        self._every = period(len(roster.members))
+        me = roster.by_name.get(self.node)
+        self.me = me if me is not None and self.uid in {None, me.uid} else None
+        self._tag = tag_of(me.uid) if me is not None else b""
+        kept = self._subjects
+        self._subjects = {}
+        for member in roster.members:
+            if member.name == self.node:
+                continue
+            known = kept.get(member.uid)
+            if known is None:
+                known = Subject(member, member.boot, raw_boot(member.boot_id), RingState.UNKNOWN, now)
+            else:
+                self._follow_roster(known, member, before, now)
+                known.member = member
+                if known.boot.node != member.name:
+                    known.boot = Boot(member.name, member.uid, known.boot.boot_id)
+            self._subjects[member.uid] = known
+        self._by_tag = {tag_of(uid): subject for uid, subject in self._subjects.items()}
+        self._draw(now)
+        self.version += 1
+        return True
+
+    def receive(self, datagram: bytes, address: str, now: float) -> None:
+        """Take in one datagram from this IP address. Nothing that it may contain raises."""
+        self._check_lag(now)
+        try:
+            self._receive(datagram, address, now)
+        except WireError as error:
+            self.stats[f"drop {error.args[0]}"] += 1
+
+    def handle_timer(self, now: float) -> None:
+        """Do everything that is due."""
+        self._check_lag(now)
+        while self._timers and self._timers[0][0] <= now:
+            when, _, action, _ = heapq.heappop(self._timers)
+            action(now, now - when)
+
+    def kernel_answered(self, uid: str, now: float) -> None:
+        """A kernel probe of this node was answered (accepted or refused: both are its kernel)."""
+        subject = self._subjects.get(uid)
+        if subject is None:
+            return
+        subject.kernel_at = now
+        if subject.state is RingState.UNREACHABLE:
+            self._enter(subject, RingState.AGENT_DOWN, "its kernel answers again, its agent doesn't", now)
+
+    def impair(self, seconds: float, now: float) -> None:
+        """The host saw a clock jump or a stall of this length: treat it like a late timer."""
+        self.awareness.ran_late(seconds, now)
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, str]]:  # noqa: ARG002 (the contract of all machines)
+        """Datagrams and the IP addresses they go to, in order; hands each out once."""
+        out, self._out = self._out, []
+        return out
+
+    def next_deadline(self) -> float | None:
+        """When `handle_timer` wants to be called; None without a roster."""
+        while self._timers and (wanted := self._timers[0][3]) is not None and not wanted():
+            heapq.heappop(self._timers)  # answered: nothing to wake up for
+        return self._timers[0][0] if self._timers else None
+
+    def next_event(self) -> Event | None:
+        """The next event, or None."""
+        return self._events.popleft() if self._events else None
+
+    def view(self, now: float) -> AgentView:
+        """What this agent says of the ring."""
+        me = self.me
+        boot = Boot(self.node, me.uid if me else "", self.boot_id)
+        alive = {
+            subject.member.name
+            for subject in self._subjects.values()
+            if subject.two_way_at is not None and now - subject.two_way_at <= ALIVE_WITHIN
+        }
+        return AgentView(
+            reporter=boot,
+            roster_epoch=self.roster.epoch if self.roster else 0,
+            healthy=me is not None and self.awareness.healthy(now),
+            alive=frozenset(alive | {self.node}) if me else frozenset(),
+            subjects=tuple(subject.view(now) for subject in self._subjects.values()),
+        )
+
+    @property
+    def subjects(self) -> Iterable[Subject]:
+        """All other members (for metrics)."""
+        return self._subjects.values()
+
+    # -- the roster ---------------------------------------------------------------------------------------------
+
+    def _follow_roster(self, known: Subject, member: Member, before: Roster | None, now: float) -> None:
+        """Take over the roster's boot of a known member, unless we have met a later one ourselves."""
+        told = before.by_uid.get(member.uid) if before else None
+        raw = raw_boot(member.boot_id)
+        if told is not None and told.boot_id == member.boot_id:
+            return  # the roster has not moved; a boot that we have heard ourselves stands
+        if member.boot_id != known.boot.boot_id and raw not in known.past:
+            known.reset(member.boot, now)
+
+    def _draw(self, now: float) -> None:
+        """Appoint ourselves to our subjects, and begin to probe those that are new to us."""
+        assert self._rings is not None
+        mine = {member.uid for member in self._rings.subjects(self.me.uid)} if self.me else set()
+        for uid, subject in self._subjects.items():
+            observers = [member.uid for member in self._rings.observers(uid)]
+            rank = observers.index(self.me.uid) if self.me and self.me.uid in observers else 0
+            subject.phase = phase(uid, rank, len(observers), self._every)
+            if uid in mine and not subject.observed:
+                subject.observed = True
+                self._arm_probe(subject, now)
+            elif uid not in mine:
+                subject.observed = False
+
+    # -- datagrams ----------------------------------------------------------------------------------------------
+
+    def _receive(self, datagram: bytes, address: str, now: float) -> None:
+        header, head, sealed = split(datagram)
+        subject = self._by_tag.get(header.tag)
+        if subject is None:
+            raise WireError("unknown sender")
+        same_boot = header.boot == subject.boot_raw
+        if header.boot in subject.past:
+            raise WireError("old boot")
+        if same_boot and not subject.window.fresh(header.counter):
+            raise WireError("replayed")
+        body = self._crypto.open(subject.member.uid, header.boot, header.counter, head, sealed)
+        if body is None:
+            raise WireError("bad seal")
+        message, _ = decode(body)
+        if not same_boot:
+            self._meet_boot(subject, boot_text(header.boot), now)
+        subject.window.take(header.counter)
+        self.stats["received"] += 1
+        if isinstance(message, Ack):
+            self._on_ack(subject, message.nonce, now)
+        self._heard(subject, now)
+        match message:
+            case Ping(nonce):
+                self._send(Ack(nonce), address)
+            case Ack():
+                pass  # already counted, so that what follows from hearing finds it alive
+            case Relay(nonce, tag):
+                self._on_relay(subject, nonce, tag, address, now)
+            case Relayed(nonce):
+                self._on_relayed(nonce, now)
+            case Ask():
+                self._on_ask(message, now)
+            case Votes():
+                self._on_votes(subject, message, now)
+            case _:
+                assert_never(message)
+
+    def _meet_boot(self, subject: Subject, boot_id: str, now: float) -> None:
+        old = subject.state
+        subject.reset(Boot(subject.member.name, subject.member.uid, boot_id), now)
+        self._note(subject, old, f"it runs another boot now ({boot_id[:8]})")
+
+    def _heard(self, subject: Subject, now: float) -> None:
+        subject.heard_at = now
+        if subject.state is RingState.UNREACHABLE:
+            self._enter(subject, RingState.PARTIAL, "a packet of it came, though it answers no probe", now)
+            self._veto(subject, now)
+        if subject.examination is not None:
+            self._vote_all(subject, Vote.ALIVE, now)
+
+    def _on_ack(self, subject: Subject, nonce: int, now: float) -> None:
+        sent = self._nonces.pop(nonce, None)
+        if sent is None or sent.uid != subject.member.uid:
+            return
+        if sent.relay_for is not None:
+            address, asked = sent.relay_for
+            self._send(Relayed(asked), address)
+        subject.two_way_at = now
+        subject.path.observe(now - sent.sent_at)
+        subject.cycle_at = None
+        subject.misses = 0
+        self.stats["answered"] += 1
+        if self.awareness.isolated:
+            self._look_around(now)
+        if subject.state is not RingState.ALIVE:
+            subject.ask_at, subject.back_off = None, 0.0
+            self._enter(subject, RingState.ALIVE, "it answers", now)
+
+    def _on_relay(self, asker: Subject, nonce: int, tag: bytes, address: str, now: float) -> None:
+        subject = self._by_tag.get(tag)
+        if subject is not None and subject is not asker and subject.address is not None:
+            self._ping(subject, now, relay_for=(address, nonce))
+
+    def _on_relayed(self, nonce: int, now: float) -> None:
+        sent = self._nonces.get(nonce)
+        if sent is not None and (subject := self._subjects.get(sent.uid)) is not None:
+            subject.relayed_at = now
+
+    # -- probing ------------------------------------------------------------------------------------------------
+
+    def _arm_probe(self, subject: Subject, now: float) -> None:
+        when = next_slot(now, self._wall_offset, subject.phase, self._every)
+
+        def probe(now: float, _late: float) -> None:
+            if self._subjects.get(subject.member.uid) is subject and subject.observed:
+                self._probe(subject, now)
+                self._arm_probe(subject, now)
+
+        self._at(when, probe)
+
+    def _probe(self, subject: Subject, now: float) -> None:
+        self._ping(subject, now)
+        if self.awareness.isolated:
+            self._beacon(now)
+        if subject.cycle_at is None:
+            subject.cycle_at = now
+            self._await_answer(subject, now, now, self._miss)
+
+    def _beacon(self, now: float) -> None:
+        """Cut off, perhaps only deaf: let those who watch us hear that we live."""
+        assert self._rings is not None
+        assert self.me is not None
+        watchers = [
+            self._subjects[m.uid] for m in self._rings.observers(self.me.uid) if m.uid in self._subjects
+        ]
+        for watcher in self._dice.sample(watchers, min(1, len(watchers))):
+            self._ping(watcher, now)
+
+    def _await_answer(
+        self,
+        subject: Subject,
+        cycle: float,
+        now: float,
+        missed: Callable[[Subject, float], None],
+        factor: float = 1,
+    ) -> None:
+        """Call ``missed`` unless the cycle has been answered in time; once more time if we ourselves were late."""
+        wait = subject.path.timeout(self._every) * factor
+
+        def judge(now: float, late: float) -> None:
+            if subject.cycle_at != cycle:
+                return
+            if late > LATE / 2:
+                self._at(
+                    now + wait, lambda now, _late: missed(subject, now) if subject.cycle_at == cycle else None
+                )
+            else:
+                missed(subject, now)
+
+        self._at(now + wait, judge, wanted=lambda: subject.cycle_at == cycle)
+
+    def _miss(self, subject: Subject, now: float) -> None:
+        self.stats["missed"] += 1
+        cycle = subject.cycle_at
+        assert cycle is not None
+        nonce = self._ping(subject, now)
+        peers = [s for s in self._subjects.values() if s is not subject and s.state is RingState.ALIVE]
+        for peer in self._dice.sample(peers, min(RELAYS, len(peers))):
+            self._tell(Relay(nonce, tag_of(subject.member.uid)), peer)
+        self._await_answer(subject, cycle, now, self._miss_again, factor=2)
+
+    def _miss_again(self, subject: Subject, now: float) -> None:
+        cycle, subject.cycle_at = subject.cycle_at, None
+        assert cycle is not None
+        subject.misses += 1
+        if subject.relayed_at is not None and subject.relayed_at >= cycle:
+            if subject.misses >= _SILENT_CYCLES and subject.state in {RingState.ALIVE, RingState.UNKNOWN}:
+                self._enter(subject, RingState.PARTIAL, "only others reach it", now)
+            return
+        if subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL, RingState.LEFT}:
+            self._doubt(subject, now)
+
+    # -- doubt and rounds ---------------------------------------------------------------------------------------
+
+    def _may_accuse(self, now: float) -> bool:
+        return self.me is not None and self.me.votes and self.awareness.healthy(now)
+
+    def _look_around(self, now: float) -> None:
+        watched = (s.two_way_at for s in self._subjects.values() if s.observed and s.member.votes)
+        if self.awareness.look_around(watched, now, self._every):
+            self.version += 1
+            self._events.append(AwarenessChanged(self.awareness.isolated))
+
+    def _doubt(self, subject: Subject, now: float) -> None:
+        self._look_around(now)
+        if not self._may_accuse(now):
+            return
+        if subject.state is RingState.PARTIAL:
+            if subject.ask_at is None:
+                self._ask_after(subject, now)
+            return
+        self.stats["doubted"] += 1
+        self._enter(subject, RingState.DOUBTED, "a probe, its retry and the relays went unanswered", now)
+        self._ask(subject, now)
+
+    def _ask(self, subject: Subject, now: float) -> None:
+        """Open a round, unless one has just been opened by somebody else."""
+        current = max((r.started for r in subject.rounds.values()), default=float("-inf"))
+        if now - current >= rounds.CLOSE and self._may_accuse(now):
+            opened = self._join(subject, self._dice.getrandbits(64).to_bytes(8, "big"), now)
+            if opened is not None:
+                self.stats["rounds"] += 1
+                self._repeat(Ask(opened.round_id, subject.boot.node_uid, subject.boot.boot_id), subject, now)
+        self._ask_after(subject, now)
+
+    def _ask_after(self, subject: Subject, now: float) -> None:
+        """Ask again as long as the doubt lasts: at a steady pace, or backing off where others do reach it."""
+        last = max((r.started for r in subject.rounds.values()), default=now)
+        pause = subject.back_off or rounds.RENEW
+        when = max(last, now - pause + rounds.CLOSE) + pause * (1 + self._dice.random() / 9)
+        subject.ask_at = when
+
+        def ask(now: float, _late: float) -> None:
+            if subject.ask_at != when or self._subjects.get(subject.member.uid) is not subject:
+                return
+            self._look_around(now)
+            if subject.state is RingState.UNREACHABLE and now - subject.confirmed_at > rounds.LAPSE:
+                self._enter(subject, RingState.DOUBTED, "nobody has confirmed the verdict for 3 s", now)
+            recent = max((r.started for r in subject.rounds.values()), default=float("-inf"))
+            if now - recent < pause * 0.8:
+                self._ask_after(subject, now)  # somebody else has asked meanwhile
+            else:
+                self._ask(subject, now)
+
+        self._at(when, ask)
+
+    def _join(self, subject: Subject, round_id: bytes, now: float) -> Round | None:
+        """Take part in a round about the subject's present boot."""
+        for old in [r for r in subject.rounds.values() if now - r.started > rounds.KEEP]:
+            del subject.rounds[old.round_id]
+        if len(subject.rounds) >= rounds.MAX_ROUNDS or not subject.observed:
+            self.stats["drop too many rounds"] += 1
+            return None
+        joined = subject.rounds[round_id] = Round(round_id, subject.boot, now)
+        self._at(now + rounds.CLOSE, lambda now, _late: self._close(subject, joined, now))
+        if subject.examination is None:
+            self._examine(subject, now)
+        return joined
+
+    def _examine(self, subject: Subject, now: float) -> None:
+        self._sequence += 1
+        examination = subject.examination = Examination(self._sequence, now)
+        self._ping(subject, now)
+        self._probe_kernel(subject)
+
+        def unless_over(action: Callable[[float], None]) -> Callable[[float, float], None]:
+            return lambda now, _late: action(now) if subject.examination is examination else None
+
+        for after in rounds.PINGS:
+            self._at(now + after, unless_over(lambda now: self._ping_again(subject, now)))
+        self._at(now + rounds.KERNEL_AGAIN, unless_over(lambda _now: self._probe_kernel(subject)))
+        self._at(now + rounds.EXAMINATION, unless_over(lambda now: self._conclude(subject, examination, now)))
+        if subject.heard_since(now - rounds.BEFORE):
+            self._vote_all(subject, Vote.ALIVE, now)
+
+    def _probe_kernel(self, subject: Subject) -> None:
+        if subject.address is not None:
+            self.stats["kernel probes"] += 1
+            self._events.append(KernelProbe(subject.member.uid, subject.address))
+
+    def _conclude(self, subject: Subject, examination: Examination, now: float) -> None:
+        self._look_around(now)
+        if subject.kernel_at is not None and subject.kernel_at >= examination.started:
+            vote = Vote.AGENT_DOWN
+        elif self.awareness.healthy(now):
+            vote = Vote.NONE
+        else:
+            vote = Vote.ABSTAIN
+        self._vote_all(subject, vote, now)
+
+    def _vote_all(self, subject: Subject, vote: Vote, now: float) -> None:
+        """End the examination with this vote, in all rounds that wait for it."""
+        subject.examination = None
+        for waiting in list(subject.rounds.values()):
+            if waiting.cast is None:
+                self._cast(subject, waiting, vote, now)
+
+    def _cast(self, subject: Subject, about: Round, vote: Vote, now: float) -> None:
+        if self.me is None or not self.me.votes or self.roster is None:
+            return
+        unsigned = SignedVote(self.node, about.subject, vote, self.roster.epoch, about.round_id, b"")
+        signature = self._crypto.sign(vote_payload(self.roster.cluster, unsigned))
+        signed = SignedVote(self.node, about.subject, vote, self.roster.epoch, about.round_id, signature)
+        about.cast = vote
+        about.votes[self.node] = signed
+        self.stats[f"vote {vote}"] += 1
+        self._repeat(self._pack(about, [signed]), subject, now)
+        self._count(subject, about, now)
+
+    def _veto(self, subject: Subject, now: float) -> None:
+        """We said ``none`` in the round that made the verdict, and have heard the subject since: say so there."""
+        shown = subject.shown
+        if shown is not None and shown.subject == subject.boot and shown.cast not in {None, Vote.ALIVE}:
+            self._cast(subject, shown, Vote.ALIVE, now)
+            self._spread(subject, shown, now)
+
+    def _on_ask(self, message: Ask, now: float) -> None:
+        subject = self._subjects.get(message.uid)
+        if subject is None or not subject.observed:
+            return
+        if message.boot_id != subject.boot.boot_id:
+            self.stats["drop ask about another boot"] += 1
+            return
+        if message.round_id not in subject.rounds:
+            self._join(subject, message.round_id, now)
+
+    def _on_votes(self, sender: Subject, message: Votes, now: float) -> None:
+        subject = self._subjects.get(message.uid)
+        if subject is None or subject.boot.boot_id != message.boot_id:
+            return
+        if not subject.observed:
+            self._learn(subject, message, now)
+            return
+        about = subject.rounds.get(message.round_id)
+        if about is None and sender is not subject:
+            about = self._join(subject, message.round_id, now)  # the vote has overtaken the question
+        if about is None:
+            return
+        for vote in self._unpack(message, subject):
+            known = about.votes.get(vote.voter)
+            if vote.voter != self.node and (known is None or vote.vote is Vote.ALIVE is not known.vote):
+                about.votes[vote.voter] = vote
+                self._count(subject, about, now)
+
+    def _count(self, subject: Subject, about: Round, now: float) -> None:
+        """Close a round early when nothing more can change it; reopen the verdict when a veto comes."""
+        if any(vote.vote is Vote.ALIVE for vote in about.votes.values()):
+            if not about.refuted and about.subject == subject.boot:
+                about.closed = about.refuted = True
+                self._judge(subject, about, now)
+            return
+        if about.closed or self._rings is None:
+            return
+        expected = {
+            member.name
+            for member in self._rings.observers(subject.member.uid)
+            if member.uid not in self._subjects or self._subjects[member.uid].state not in _NO_ANSWER
+        }
+        if expected <= about.votes.keys():
+            self._close(subject, about, now)
+
+    def _close(self, subject: Subject, about: Round, now: float) -> None:
+        if not about.closed:
+            about.closed = True
+            if about.subject == subject.boot:
+                self._judge(subject, about, now)
+
+    def _judge(self, subject: Subject, about: Round, now: float) -> None:
+        """Draw the conclusion from a round's votes."""
+        assert self.roster is not None
+        count = tally(
+            about.votes.values(), self.roster, about.subject, self._crypto.verify, rings=self._rings
+        )
+        votes = {vote.vote for vote in about.votes.values()}
+        if subject.two_way_at is not None and subject.two_way_at >= about.started:
+            return  # it has answered us since
+        if Vote.ALIVE in votes:
+            # Even one that the tally refuses (a peer whose new key the roster has not yet) is reason to wait.
+            self._show(subject, about)
+            if subject.state is not RingState.ALIVE:
+                subject.back_off = min(max(2 * subject.back_off, rounds.PARTIAL_FIRST), rounds.PARTIAL_LAST)
+                self._enter(
+                    subject, RingState.PARTIAL, count.sentence if count.alive else "a peer reached it", now
+                )
+        elif Vote.AGENT_DOWN in votes:
+            self._show(subject, about)
+            subject.back_off = 0.0
+            self._enter(subject, RingState.AGENT_DOWN, count.sentence, now)
+        elif count.unreachable and not subject.heard_since(about.started):
+            self._show(subject, about)
+            subject.back_off = 0.0
+            fresh = subject.confirmed_at < about.started
+            subject.confirmed_at = max(subject.confirmed_at, about.started)
+            self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
+            if fresh:
+                self._spread(subject, about, now)
+        elif subject.state is not RingState.UNREACHABLE:
+            self._show(subject, about)
+            if count.voters and subject.state in {RingState.AGENT_DOWN, RingState.PARTIAL}:
+                subject.back_off = 0.0
+                self._enter(subject, RingState.DOUBTED, f"nobody reaches it any more ({count.sentence})", now)
+        if subject.ask_at is None and subject.state not in {RingState.ALIVE, RingState.UNKNOWN}:
+            self._ask_after(subject, now)
+
+    def _show(self, subject: Subject, about: Round) -> None:
+        if subject.shown is None or subject.shown.started <= about.started:
+            subject.shown = about
+            self.version += 1
+
+    # -- passing a verdict on to those who don't observe the subject -----------------------------------------------
+
+    def _spread(self, subject: Subject, about: Round, now: float) -> None:
+        assert self.roster is not None
+        assert self._rings is not None
+        if is_small(self.roster):
+            return  # everybody votes and counts
+        observers = {member.uid for member in self._rings.observers(subject.member.uid)}
+        others = [s for uid, s in self._subjects.items() if uid not in observers and s is not subject]
+        message = self._pack(about, list(about.votes.values())[:MAX_BALLOTS])
+        for after in (0.0, rounds.COPIES[0]):
+            for peer in self._dice.sample(others, min(FANOUT, len(others))):
+                self._at(now + after, self._teller(message, peer))
+
+    def _learn(self, subject: Subject, message: Votes, now: float) -> None:
+        """A round's votes about a member that others observe: check them as anyone can."""
+        if self.roster is None:
+            return
+        votes = self._unpack(message, subject)
+        count = tally(votes, self.roster, subject.boot, self._crypto.verify, rings=self._rings)
+        shown = subject.shown
+        known = shown is not None and shown.round_id == message.round_id
+        if count.alive and known and subject.state is RingState.UNREACHABLE:
+            self._enter(subject, RingState.UNKNOWN, count.sentence, now)
+        elif count.unreachable and not known and not subject.heard_since(now - rounds.CLOSE):
+            subject.shown = Round(
+                message.round_id, subject.boot, now, {v.voter: v for v in votes}, closed=True
+            )
+            subject.confirmed_at = now
+            self.version += 1
+            self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
+            self._at(now + rounds.LAPSE, lambda now, _late: self._lapse(subject, now))
+        else:
+            return
+        assert subject.shown is not None
+        subject.shown.votes.update({vote.voter: vote for vote in votes})
+        self._spread(subject, subject.shown, now)
+
+    def _lapse(self, subject: Subject, now: float) -> None:
+        lapsed = now - subject.confirmed_at >= rounds.LAPSE
+        if lapsed and not subject.observed and subject.state is RingState.UNREACHABLE:
+            self._enter(subject, RingState.UNKNOWN, "nobody has confirmed the verdict for 3 s", now)
+
+    # -- small parts --------------------------------------------------------------------------------------------
+
+    def _pack(self, about: Round, votes: list[SignedVote]) -> Votes:
+        assert self.roster is not None
+        by_name = self.roster.by_name
+        ballots = tuple(
+            Ballot(tag_of(by_name[vote.voter].uid), vote.vote, vote.signature)
+            for vote in votes
+            if vote.voter in by_name
+        )
+        return Votes(
+            about.round_id,
+            about.subject.node_uid,
+            about.subject.boot_id,
+            votes[0].roster_epoch if votes else 0,
+            ballots,
+        )
+
+    def _unpack(self, message: Votes, subject: Subject) -> list[SignedVote]:
+        votes = []
+        for ballot in message.ballots:
+            voter = self._by_tag.get(ballot.tag)
+            if voter is not None:
+                name = voter.member.name
+                votes.append(
+                    SignedVote(
+                        name, subject.boot, ballot.vote, message.epoch, message.round_id, ballot.signature
+                    )
+                )
+        return votes
+
+    def _ping_again(self, subject: Subject, now: float) -> None:
+        self._ping(subject, now)
+
+    def _ping(self, subject: Subject, now: float, relay_for: tuple[str, int] | None = None) -> int:
+        nonce = self._dice.getrandbits(64)
+        self._nonces[nonce] = _Nonce(subject.member.uid, now, relay_for)
+        self._nonce_order.append(nonce)
+        while self._nonce_order:
+            oldest = self._nonces.get(self._nonce_order[0])
+            if (
+                oldest is not None
+                and now - oldest.sent_at < _NONCE_LIFE
+                and len(self._nonce_order) < _MAX_NONCES
+            ):
+                break
+            self._nonces.pop(self._nonce_order.popleft(), None)
+        self.stats["probes"] += 1
+        self._tell(Ping(nonce), subject)
+        return nonce
+
+    def _repeat(self, message: Message, subject: Subject, now: float) -> None:
+        """Tell all observers of the subject, three times."""
+        assert self._rings is not None
+        for member in self._rings.observers(subject.member.uid):
+            peer = self._subjects.get(member.uid)
+            if peer is not None:
+                self._tell(message, peer)
+                for after in rounds.COPIES:
+                    self._at(now + after, self._teller(message, peer))
+
+    def _teller(self, message: Message, peer: Subject) -> Callable[[float, float], None]:
+        return lambda _now, _late: self._tell(message, peer)
+
+    def _tell(self, message: Message, peer: Subject) -> None:
+        if peer.address is not None:
+            self._send(message, peer.address)
+
+    def _send(self, message: Message, address: str) -> None:
+        if self.me is None or self.roster is None:
+            return
+        self._counter += 1
+        header = Header(self._tag, self._boot_raw, self._counter).encode()
+        body = encode(message, self.roster.epoch & 0xFFFF_FFFF)
+        sealed = self._crypto.seal(self.me.uid, self._boot_raw, self._counter, header, body)
+        self.stats["sent"] += 1
+        self._out.append((header + sealed, address))
+
+    def _enter(self, subject: Subject, state: RingState, why: str, now: float) -> None:
+        old = subject.state
+        if state is old:
+            return
+        subject.state, subject.since = state, now
+        self._note(subject, old, why)
+        if state is RingState.ALIVE and old is RingState.UNREACHABLE:
+            self._veto(subject, now)
+
+    def _note(self, subject: Subject, old: RingState, why: str) -> None:
+        self.version += 1
+        self._events.append(StateChanged(subject.boot, old, subject.state, why))
+
+    def _check_lag(self, now: float) -> None:
+        if self._timers:
+            late = now - self._timers[0][0]
+            if late > LATE:
+                self.stats["late"] += 1
+            self.awareness.ran_late(max(0.0, late), now)
+
+    def _at(
+        self, when: float, action: Callable[[float, float], None], wanted: Callable[[], bool] | None = None
+    ) -> None:
+        """Arm a timer; while ``wanted`` says no, nobody is woken for it."""
+        self._sequence += 1
+        heapq.heappush(self._timers, (when, self._sequence, action, wanted))

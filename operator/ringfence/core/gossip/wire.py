@@ -1,0 +1,284 @@
+"""Datagrams: a header in the clear, a sealed body, and a replay window for each sender.
+
+Header (32 bytes): version, key id, the sender's tag (6 bytes of a hash of its node UID), its boot id, its counter. The
+counter is the nonce of the seal and the place in the replay window at once. The body begins with its kind and the
+sender's roster epoch. Nothing is longer than 1200 bytes; every length is checked; what doesn't decode raises WireError
+and nothing else, and the machine counts it by its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ringfence.core.model import Vote
+
+VERSION = 1
+MAX_DATAGRAM = 1200
+TAG_BYTES = 6
+BOOT_BYTES = 16
+SIGNATURE_BYTES = 64
+ROUND_BYTES = 8
+MAX_BODY = MAX_DATAGRAM - 32 - 16
+_HEADER = struct.Struct("!BB6s16sQ")
+_HEAD = struct.Struct("!BI")
+_NUMBER = struct.Struct("!Q")
+
+
+class WireError(ValueError):
+    """These bytes are no message of ours. ``args[0]`` is a short reason, fit for a metric's label."""
+
+
+class Crypto(Protocol):
+    """Seals and signatures, brought in from `net`. ``boot`` is the sender's boot id as 16 bytes."""
+
+    def seal(self, uid: str, boot: bytes, counter: int, header: bytes, body: bytes) -> bytes:
+        """Encrypt the body and authenticate both."""
+
+    def open(self, uid: str, boot: bytes, counter: int, header: bytes, sealed: bytes) -> bytes | None:
+        """The body, or None where the seal is not this sender's."""
+
+    def sign(self, payload: bytes) -> bytes:
+        """Sign by this node's own key."""
+
+    def verify(self, payload: bytes, signature: bytes, public_key: bytes) -> bool:
+        """Whether the signature is that key's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Who sent it, and under which nonce."""
+
+    tag: bytes
+    boot: bytes
+    counter: int
+
+    def encode(self) -> bytes:
+        """The 32 bytes that stand before the sealed body and are authenticated with it."""
+        return _HEADER.pack(VERSION, 0, self.tag, self.boot, self.counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Answer with an Ack that repeats my nonce."""
+
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Two-way evidence for whoever sent this nonce."""
+
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Ping this member for me; tell me by Relayed if it answers."""
+
+    nonce: int
+    tag: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """The member you asked me to ping has answered me."""
+
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """I doubt this boot: look yourself and vote in this round."""
+
+    round_id: bytes
+    uid: str
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """A vote on its way; the voter stands beside it."""
+
+    tag: bytes
+    vote: Vote
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """Votes of one round. From the voter itself one, spread by others as many as prove the verdict."""
+
+    round_id: bytes
+    uid: str
+    boot_id: str
+    epoch: int
+    ballots: tuple[Ballot, ...]
+
+
+Message = Ping | Ack | Relay | Relayed | Ask | Votes
+
+_VOTES = (Vote.ALIVE, Vote.AGENT_DOWN, Vote.NONE, Vote.ABSTAIN)
+MAX_BALLOTS = 12
+
+
+def tag_of(uid: str) -> bytes:
+    """The short name of a node on the wire."""
+    return hashlib.sha256(uid.encode()).digest()[:TAG_BYTES]
+
+
+def boot_bytes(boot_id: str) -> bytes:
+    """The 16 bytes of a boot id (a UUID as the kernel prints it). Raises ValueError for anything else."""
+    data = bytes.fromhex(boot_id.strip().replace("-", ""))
+    if len(data) != BOOT_BYTES:
+        raise ValueError(f"the boot id {boot_id!r} is not a UUID")
+    return data
+
+
+def boot_text(boot: bytes) -> str:
+    """The boot id as the kernel prints it."""
+    text = boot.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def split(datagram: bytes) -> tuple[Header, bytes, bytes]:
+    """The header, its bytes, and the sealed rest. Raises WireError."""
+    if len(datagram) > MAX_DATAGRAM:
+        raise WireError("oversized")
+    if len(datagram) < _HEADER.size:
+        raise WireError("truncated")
+    version, key_id, tag, boot, counter = _HEADER.unpack_from(datagram)
+    if version != VERSION:
+        raise WireError("wrong version")
+    if key_id != 0:
+        raise WireError("unknown key")
+    return Header(tag, boot, counter), datagram[: _HEADER.size], datagram[_HEADER.size :]
+
+
+def encode(message: Message, epoch: int) -> bytes:
+    """A body."""
+    match message:
+        case Ping(nonce):
+            return _HEAD.pack(1, epoch) + _NUMBER.pack(nonce)
+        case Ack(nonce):
+            return _HEAD.pack(2, epoch) + _NUMBER.pack(nonce)
+        case Relay(nonce, tag):
+            return _HEAD.pack(3, epoch) + _NUMBER.pack(nonce) + tag
+        case Relayed(nonce):
+            return _HEAD.pack(4, epoch) + _NUMBER.pack(nonce)
+        case Ask(round_id, uid, boot_id):
+            return _HEAD.pack(5, epoch) + round_id + _text(uid) + _text(boot_id)
+        case Votes():
+            parts = [_HEAD.pack(6, epoch), message.round_id, _text(message.uid), _text(message.boot_id)]
+            parts += [_NUMBER.pack(message.epoch), bytes([len(message.ballots)])]
+            parts += [b.tag + bytes([_VOTES.index(b.vote)]) + b.signature for b in message.ballots]
+            return b"".join(parts)
+
+
+def decode(body: bytes) -> tuple[Message, int]:
+    """The message and its sender's roster epoch. Raises WireError."""
+    reader = _Reader(body)
+    kind, epoch = _HEAD.unpack(reader.take(_HEAD.size))
+    read = _READERS.get(kind)
+    if read is None:
+        raise WireError("unknown kind")
+    message = read(reader)
+    if reader.left:
+        raise WireError("too long")
+    return message, epoch
+
+
+class ReplayWindow:
+    """Which counters of one sender's boot have been seen: the highest, and a bit for each of the 64 below it."""
+
+    __slots__ = ("_highest", "_seen")
+    SIZE = 64
+
+    def __init__(self) -> None:
+        self._highest = -1
+        self._seen = 0
+
+    def fresh(self, counter: int) -> bool:
+        """Whether this counter has neither been seen nor fallen out of the window."""
+        behind = self._highest - counter
+        if behind < 0:
+            return True
+        return behind < self.SIZE and not self._seen >> behind & 1
+
+    def take(self, counter: int) -> None:
+        """Mark it as seen. Call only after the seal has opened."""
+        ahead = counter - self._highest
+        if ahead > 0:
+            self._seen = ((self._seen << ahead) | 1) & ((1 << self.SIZE) - 1) if ahead < self.SIZE else 1
+            self._highest = counter
+        else:
+            self._seen |= 1 << -ahead
+
+
+class _Reader:
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    @property
+    def left(self) -> int:
+        return len(self._data) - self._at
+
+    def take(self, count: int) -> bytes:
+        if count > len(self._data) - self._at:
+            raise WireError("cut short")
+        piece = self._data[self._at : self._at + count]
+        self._at += count
+        return piece
+
+    def number(self) -> int:
+        return int.from_bytes(self.take(8), "big")
+
+    def text(self) -> str:
+        size = self.take(1)[0]
+        if size > _MAX_TEXT:
+            raise WireError("long name")
+        try:
+            return self.take(size).decode()
+        except UnicodeDecodeError as error:
+            raise WireError("not UTF-8") from error
+
+
+_MAX_TEXT = 64
+
+
+def _text(value: str) -> bytes:
+    data = value.encode()
+    if len(data) > _MAX_TEXT:
+        raise WireError("long name")
+    return bytes([len(data)]) + data
+
+
+def _ballot(reader: _Reader) -> Ballot:
+    tag, code = reader.take(TAG_BYTES), reader.take(1)[0]
+    if code >= len(_VOTES):
+        raise WireError("unknown vote")
+    return Ballot(tag, _VOTES[code], reader.take(SIGNATURE_BYTES))
+
+
+def _votes(reader: _Reader) -> Votes:
+    round_id, uid, boot_id, epoch = reader.take(ROUND_BYTES), reader.text(), reader.text(), reader.number()
+    count = reader.take(1)[0]
+    if count > MAX_BALLOTS:
+        raise WireError("too many votes")
+    return Votes(round_id, uid, boot_id, epoch, tuple(_ballot(reader) for _ in range(count)))
+
+
+_READERS: dict[int, Callable[[_Reader], Message]] = {
+    1: lambda reader: Ping(reader.number()),
+    2: lambda reader: Ack(reader.number()),
+    3: lambda reader: Relay(reader.number(), reader.take(TAG_BYTES)),
+    4: lambda reader: Relayed(reader.number()),
+    5: lambda reader: Ask(reader.take(ROUND_BYTES), reader.text(), reader.text()),
+    6: _votes,
+}

@@ -1,0 +1,166 @@
+"""The one page of metrics.
+
+The agent counts in its machine; here its counts get names and units when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSample:
+    """One peer that the agent observes."""
+
+    name: str
+    state: str
+    round_trip: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSample:
+    """The agent at one moment."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    peers: tuple[PeerSample, ...] = ()
+    healthy: bool = False
+    isolated: bool = False
+    lag: float = 0.0
+    epoch: int = 0
+    lease_held: bool = False
+
+
+_COUNTED = {
+    "probes": "Pings sent.",
+    "answered": "Pings answered.",
+    "missed": "Pings not answered in time.",
+    "doubted": "Peers doubted after a probe, its retry and the relays.",
+    "rounds": "Corroboration rounds opened.",
+    "kernel probes": "Kernel probes sent.",
+    "sent": "Datagrams sent.",
+    "received": "Datagrams accepted.",
+    "late": "Timers that fired more than 0.1 s late.",
+    "verdicts": "Peers found unreachable.",
+}
+
+
+class AgentMetrics(Collector):
+    """Turns samples of an agent into Prometheus' text."""
+
+    def __init__(self, sample: Callable[[], AgentSample]) -> None:
+        self._sample = sample
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def render(self) -> bytes:
+        """The text exposition."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """Prometheus' side of it."""
+        sample = self._sample()
+        for key, text in _COUNTED.items():
+            name = f"ringfence_agent_{key.replace(' ', '_')}"
+            yield CounterMetricFamily(name, text, value=sample.counts.get(key, 0))
+        votes = CounterMetricFamily("ringfence_agent_votes", "Votes cast.", labels=["vote"])
+        drops = CounterMetricFamily("ringfence_agent_drops", "Datagrams refused.", labels=["reason"])
+        for key, count in sample.counts.items():
+            if key.startswith("vote "):
+                votes.add_metric([key.removeprefix("vote ")], count)
+            elif key.startswith("drop "):
+                drops.add_metric([key.removeprefix("drop ")], count)
+        yield votes
+        yield drops
+        yield GaugeMetricFamily(
+            "ringfence_agent_healthy", "1: it may accuse, 0: it abstains.", value=sample.healthy
+        )
+        yield GaugeMetricFamily(
+            "ringfence_agent_isolated", "1: it holds itself for cut off.", value=sample.isolated
+        )
+        yield GaugeMetricFamily(
+            "ringfence_agent_lag_seconds", "How late its last timer was.", value=sample.lag
+        )
+        yield GaugeMetricFamily("ringfence_agent_roster_epoch", "Its roster's epoch.", value=sample.epoch)
+        yield GaugeMetricFamily(
+            "ringfence_agent_lease_held", "1: its Lease was renewed.", value=sample.lease_held
+        )
+        trips = GaugeMetricFamily(
+            "ringfence_agent_rtt_seconds", "Mean round trip to a peer.", labels=["peer"]
+        )
+        states = GaugeMetricFamily(
+            "ringfence_agent_peer_state", "1: the peer's state.", labels=["peer", "state"]
+        )
+        for peer in sample.peers:
+            states.add_metric([peer.name, peer.state], 1)
+            if peer.round_trip is not None:
+                trips.add_metric([peer.name], peer.round_trip)
+        yield states
+        yield trips
+
+
+class ControllerMetrics:
+    """The controller's metrics; one object a process."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self._leader = Gauge("ringfence_leader", "1: this replica leads.", registry=registry)
+        self._streams = Gauge(
+            "ringfence_agent_streams", "Open verdict streams from agents.", registry=registry
+        )
+        self._verdicts = Gauge(
+            "ringfence_node_verdict", "1: the node's verdict.", ["node", "verdict"], registry=registry
+        )
+        self._changes = Counter(
+            "ringfence_verdict_changes", "Changes to this verdict.", ["verdict"], registry=registry
+        )
+        self._failovers = Counter(
+            "ringfence_failovers", "Failovers that entered this phase.", ["phase"], registry=registry
+        )
+        self._durations = Histogram(
+            "ringfence_failover_step_seconds",
+            "Seconds from the first doubt to this step.",
+            ["step"],
+            buckets=(0.25, 0.5, 1, 2, 3, 4, 5, 7.5, 10, 15, 30, 60, 300),
+            registry=registry,
+        )
+        self._protected = Gauge("ringfence_protected_vms", "VMs that are protected now.", registry=registry)
+        self._declared = Gauge("ringfence_declared_vms", "VMs that shall be protected.", registry=registry)
+
+    def leader(self, leads: bool) -> None:
+        self._leader.set(leads)
+
+    def streams(self, number: int) -> None:
+        self._streams.set(number)
+
+    def verdict(self, node: str, before: str | None, after: str) -> None:
+        """A node's verdict has changed; ``before`` is None for the first."""
+        if before is not None:
+            self._verdicts.remove(node, before)
+        self._verdicts.labels(node, after).set(1)
+        self._changes.labels(after).inc()
+
+    def node_gone(self, node: str, verdict: str) -> None:
+        self._verdicts.remove(node, verdict)
+
+    def phase(self, phase: str) -> None:
+        """A failover has entered a phase."""
+        self._failovers.labels(phase).inc()
+
+    def step(self, step: str, seconds: float) -> None:
+        """A step of a failover was reached, so long after the first doubt."""
+        self._durations.labels(step).observe(seconds)
+
+    def vms(self, protected: int, declared: int) -> None:
+        self._protected.set(protected)
+        self._declared.set(declared)
+
+    def render(self) -> bytes:
+        """The text exposition."""
+        return generate_latest(self._registry)

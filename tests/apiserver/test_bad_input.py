@@ -1,0 +1,250 @@
+"""Bad input is refused by the API server, with a sentence that names the field and the mend."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from apiserver.server import Json, Server
+
+pytestmark = pytest.mark.apiserver
+
+API = "/apis/ringfence.io/v1alpha1"
+
+
+def _object(kind: str, spec: Json, name: str = "bad") -> Json:
+    return {"apiVersion": "ringfence.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def cluster(name: str = "default", **spec: Any) -> Json:
+    return _object("HACluster", spec, name)
+
+
+def zone(nodes: Json | None = None, **fencing: Any) -> Json:
+    return _object("HAZone", {"nodes": {"names": ["n1"]} if nodes is None else nodes, "fencing": fencing})
+
+
+def device(**changes: Any) -> Json:
+    spec = {"driver": "redfish", "nodes": ["n1"], "redfish": bmc()} | changes
+    return _object("FenceDevice", {key: value for key, value in spec.items() if value is not None})
+
+
+def bmc(**changes: Any) -> Json:
+    block = {"address": "https://10.0.0.9", "secretRef": {"name": "bmc"}} | changes
+    return {key: value for key, value in block.items() if value is not None}
+
+
+def protected(**changes: Any) -> Json:
+    return _object("ProtectedVM", {"vm": {"name": "db"}} | changes)
+
+
+def failover(**changes: Any) -> Json:
+    return _object("Failover", {"node": "n1", "nodeUID": "u", "bootID": "b"} | changes)
+
+
+REFUSED: dict[str, tuple[Json, str]] = {
+    "cluster of another name": (
+        cluster("main"),
+        "metadata.name must be 'default': a cluster has one HACluster, rename this one",
+    ),
+    "hold below 0": (cluster(holdSeconds=-1), "spec.holdSeconds must be from 0 to 30: remove it for 2 s"),
+    "hold above 30": (cluster(holdSeconds=31), "spec.holdSeconds must be from 0 to 30"),
+    "hold as text": (cluster(holdSeconds="2s"), "spec.holdSeconds: Invalid value"),
+    "mode unknown": (cluster(mode="On"), 'spec.mode: Unsupported value: "On": supported values: "Active"'),
+    "storm of all": (cluster(stormFraction=1), "spec.stormFraction must be from 0 to 0.5"),
+    "storm window too short": (cluster(stormWindowSeconds=1), "spec.stormWindowSeconds must be from 60"),
+    "grace below 0": (cluster(shutdownGraceSeconds=-1), "spec.shutdownGraceSeconds must be from 0"),
+    "zone without nodes": (
+        zone({}),
+        "spec.nodes must name or select the zone's nodes: fill spec.nodes.names or spec.nodes.selector",
+    ),
+    "zone with empty nodes": (zone({"names": []}), "fill spec.nodes.names or spec.nodes.selector"),
+    "zone with empty selector": (zone({"selector": {}}), "fill spec.nodes.names or spec.nodes.selector"),
+    "zone without spec.nodes": (_object("HAZone", {}), "fill spec.nodes.names or spec.nodes.selector"),
+    "zone's node twice": (zone({"names": ["n1", "n1"]}), 'spec.nodes.names[1]: Duplicate value: "n1"'),
+    "selector operator without values": (
+        zone({"selector": {"matchExpressions": [{"key": "rack", "operator": "In"}]}}),
+        "values must be given for the operators In and NotIn",
+    ),
+    "level without devices": (
+        zone(levels=[{"devices": []}]),
+        "devices must name at least one FenceDevice: name one, or remove the level",
+    ),
+    "level's device twice": (
+        zone(levels=[{"devices": ["a", "a"]}]),
+        'spec.fencing.levels[0].devices[1]: Duplicate value: "a"',
+    ),
+    "device on two levels": (
+        zone(levels=[{"devices": ["a"]}, {"devices": ["b", "a"]}]),
+        "a FenceDevice may stand on one level only: remove it from the others",
+    ),
+    "device name empty": (zone(levels=[{"devices": [""]}]), "spec.fencing.levels[0].devices[0]"),
+    "three proofs": (zone(proofs=3), "spec.fencing.proofs: Unsupported value: 3: supported values"),
+    "self-fence as slow as the assumption": (
+        zone(watchdog={"isolationSeconds": 10, "timeoutSeconds": 60, "assumeSeconds": 75}),
+        "assumeSeconds must be greater than (isolationSeconds + timeoutSeconds) * 1.001 + 5",
+    ),
+    "self-fence within the clocks' drift": (
+        zone(watchdog={"isolationSeconds": 10, "timeoutSeconds": 60, "assumeSeconds": 75.07}),
+        "raise assumeSeconds or lower the other two",
+    ),
+    "self-fence by defaults, assumed too soon": (
+        zone(watchdog={"assumeSeconds": 60}),
+        "raise assumeSeconds or lower the other two",
+    ),
+    "watchdog without assumed time": (zone(watchdog={}), "assumeSeconds must be given: say how long"),
+    "watchdog of 0 s": (
+        zone(watchdog={"timeoutSeconds": 0, "assumeSeconds": 90}),
+        "timeoutSeconds must be from 5 to 600",
+    ),
+    "redfish without its block": (
+        device(redfish=None),
+        "spec.redfish must be given for the driver redfish: say at least its address and secretRef",
+    ),
+    "redfish without address": (
+        device(redfish=bmc(address=None)),
+        "spec.redfish.address must be given: say the BMC's URL, such as https://10.0.0.9",
+    ),
+    "redfish in the clear": (
+        device(redfish=bmc(address="http://10.0.0.9")),
+        "spec.redfish.address must be an https:// URL",
+    ),
+    "redfish with a password in its address": (
+        device(redfish=bmc(address="https://root:calvin@10.0.0.9")),
+        "without user, query or fragment",
+    ),
+    "redfish without Secret": (
+        device(redfish=bmc(secretRef=None)),
+        "spec.redfish.secretRef must be given: name a Secret",
+    ),
+    "redfish with and without checking": (
+        device(redfish=bmc(caBundle="pem", insecureSkipVerify=True)),
+        "keep caBundle and remove insecureSkipVerify",
+    ),
+    "redfish for ever": (
+        device(redfish=bmc(timeoutSeconds=600)),
+        "spec.redfish.timeoutSeconds must be from 1 to 60: remove it for 5 s",
+    ),
+    "manual with a BMC": (
+        device(driver="manual"),
+        "spec.redfish belongs to the driver redfish only: remove it",
+    ),
+    "driver unknown": (device(driver="apc"), 'spec.driver: Unsupported value: "apc": supported values'),
+    "device without nodes": (
+        device(nodes=[]),
+        "spec.nodes must name at least one node that this device cuts",
+    ),
+    "device without spec.nodes": (device(nodes=None), "spec.nodes must name at least one node"),
+    "device's node twice": (device(nodes=["n1", "n1"]), 'spec.nodes[1]: Duplicate value: "n1"'),
+    "priority below 0": (protected(priority=-1), "spec.priority must be from 0 to 1000: remove it for 100"),
+    "priority above 1000": (protected(priority=1001), "spec.priority must be from 0 to 1000"),
+    "protected without VM": (_object("ProtectedVM", {}), "spec.vm: Required value"),
+    "protected with an empty VM name": (protected(vm={"name": ""}), "spec.vm.name"),
+    "on failure unknown": (protected(onNodeFailure="Pray"), 'supported values: "Restart", "Ignore"'),
+    "confirmed without a word": (
+        failover(confirm={"confirmedBy": "admin"}),
+        "spec.confirm.statement must be given: say how you know that the node is off",
+    ),
+    "confirmed with blanks": (
+        failover(confirm={"confirmedBy": "admin", "statement": "  "}),
+        "spec.confirm.statement must be given",
+    ),
+    "confirmed by nobody": (
+        failover(confirm={"statement": "unplugged"}),
+        "spec.confirm.confirmedBy must be given: say your own user name",
+    ),
+    "released without reason": (failover(release={"by": "admin"}), "spec.release.reason must be given"),
+    "failover without boot": (
+        _object("Failover", {"node": "n1", "nodeUID": "u"}),
+        "spec.bootID: Required value",
+    ),
+}
+
+
+def _path(obj: Json) -> str:
+    namespace = "/namespaces/default" if obj["kind"] == "ProtectedVM" else ""
+    return f"{API}{namespace}/{obj['kind'].lower()}s"
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_is_refused_with_the_mend(server: Server, case: str) -> None:
+    obj, sentence = REFUSED[case]
+    answer = server.call("POST", _path(obj) + "?dryRun=All", obj)
+    assert answer.status == 422, answer
+    assert sentence in answer.message
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        cluster(),
+        cluster(holdSeconds=0),
+        cluster(holdSeconds=30),
+        zone(),
+        zone({"selector": {"matchLabels": {"rack": "a"}}}),
+        zone({"selector": {"matchExpressions": [{"key": "rack", "operator": "Exists"}]}}),
+        zone(watchdog={"assumeSeconds": 75.08}),
+        device(),
+        device(redfish=bmc(address="https://bmc.example:8443/base", systemId="437XR1138R2")),
+        device(redfish=bmc(address="https://[fd00::9]")),
+        device(driver="manual", redfish=None),
+        protected(priority=0),
+        failover(confirm={"statement": "unplugged", "confirmedBy": "admin"}),
+    ],
+)
+def test_the_edge_is_accepted(server: Server, obj: Json) -> None:
+    server.must("POST", _path(obj) + "?dryRun=All", obj)
+
+
+def test_empty_cluster_is_filled_with_defaults(server: Server) -> None:
+    made = server.must("POST", f"{API}/haclusters?dryRun=All", {**cluster(), "spec": None})
+    assert made["spec"] == {
+        "mode": "Active",
+        "holdSeconds": 2,
+        "shutdownGraceSeconds": 180,
+        "stormWindowSeconds": 600,
+        "stormFraction": 0.4,
+    }
+
+
+@pytest.mark.parametrize("field", ["node", "nodeUID", "bootID"])
+def test_a_failover_stays_about_its_boot(server: Server, field: str) -> None:
+    name = f"immutable-{field.lower()}"
+    server.must("POST", f"{API}/failovers", {**failover(), "metadata": {"name": name}})
+    answer = server.call("PATCH", f"{API}/failovers/{name}", {"spec": {field: "other"}})
+    assert f"spec.{field} can't be changed: a Failover is about one boot" in answer.message
+    server.must("DELETE", f"{API}/failovers/{name}")
+
+
+def test_a_confirmation_is_given_once(server: Server) -> None:
+    path = f"{API}/failovers/confirmed"
+    server.must("POST", f"{API}/failovers", {**failover(), "metadata": {"name": "confirmed"}})
+    word = {"statement": "unplugged", "confirmedBy": "admin"}
+    server.must("PATCH", path, {"spec": {"confirm": word}})
+    server.must("PATCH", path, {"spec": {"confirm": word}})
+    server.must("PATCH", path, {"spec": {"release": {"by": "admin", "reason": "known power work"}}})
+    for change in ({**word, "statement": "not sure"}, None):
+        answer = server.call("PATCH", path, {"spec": {"confirm": copy.deepcopy(change)}})
+        assert "spec.confirm can be set once only" in answer.message
+    server.must("DELETE", path)
+
+
+def test_a_misspelt_field_is_refused_by_kubectl(server: Server) -> None:
+    said = server.kubectl(
+        "create", "--dry-run=server", "-f", "-", stdin=json.dumps(cluster(holdSecond=1)), ok=False
+    )
+    assert 'unknown field "spec.holdSecond"' in said
+
+
+def test_all_mistakes_of_an_object_are_told_once_each(server: Server) -> None:
+    bad = device(nodes=[], redfish=bmc(address="http://10.0.0.9", secretRef=None, timeoutSeconds=0))
+    causes = server.call("POST", _path(bad), bad).body["details"]["causes"]
+    assert sorted(cause["field"] for cause in causes) == [
+        "spec.nodes",
+        "spec.redfish.address",
+        "spec.redfish.secretRef",
+        "spec.redfish.timeoutSeconds",
+    ]

@@ -1,0 +1,120 @@
+"""The chart, as the API server sees it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from apiserver.chart import NAMESPACE, render, rendered, the
+from apiserver.server import Server
+
+pytestmark = pytest.mark.apiserver
+
+VALUES: dict[str, list[str]] = {
+    "as it stands": [],
+    "as the lab has it": [
+        "image.tag=lab",
+        "image.pullPolicy=Never",
+        "apiServer.host=10.77.0.1",
+        "apiServer.port=6443",
+        "agent.bootIdPath=/etc/boot_id",
+        "cluster.create=true",
+        "cluster.spec.mode=DryRun",
+    ],
+    "with all capabilities": ['agent.capabilities=["NET_RAW","IPC_LOCK","SYS_NICE"]'],
+    "three controllers on the nodes' network": ["controller.replicas=3", "controller.hostNetwork=true"],
+    "placed and pulled": [
+        'image.pullSecrets=[{"name":"registry"}]',
+        'controller.nodeSelector={"pool":"infra"}',
+        'controller.tolerations=[{"key":"infra","operator":"Exists"}]',
+        'agent.nodeSelector={"kubevirt.io/schedulable":"true"}',
+        "agent.maxUnavailable=10%",
+    ],
+    "without policies": ["admissionPolicies.create=false"],
+}
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_server_accepts_what_helm_renders(governed: Server, values: str) -> None:
+    said = governed.kubectl(
+        "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-",
+        stdin=rendered(*VALUES[values]),
+    )  # fmt: skip
+    assert "arning" not in said
+    assert "daemonset.apps/ringfence-agent" in said
+    assert "deployment.apps/ringfence-controller" in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("controller.replicas=many", "at '/controller/replicas': got string, want integer"),
+        ("controller.replicas=0", "at '/controller/replicas'"),
+        ("agent.bootIdPath=boot_id", "at '/agent/bootIdPath'"),
+        ('agent.capabilities=["SYS_ADMIN"]', "at '/agent/capabilities/0'"),
+        ("agent.prot=7947", "additional properties 'prot' not allowed"),
+        ("image.pullPolicy=Sometimes", "at '/image/pullPolicy'"),
+    ],
+)
+def test_wrong_values_are_refused(setting: str, sentence: str) -> None:
+    done = render(setting)
+    assert done.returncode != 0
+    assert sentence in done.stderr
+
+
+def test_api_server_address_reaches_both() -> None:
+    for kind in ("Deployment", "DaemonSet"):
+        (container,) = the(kind, "apiServer.host=10.77.0.1", "apiServer.port=6443")["spec"]["template"][
+            "spec"
+        ]["containers"]
+        values = {each["name"]: each.get("value") for each in container["env"]}
+        assert values["KUBERNETES_SERVICE_HOST"] == "10.77.0.1"
+        assert values["KUBERNETES_SERVICE_PORT"] == "6443"
+
+
+def test_agents_never_see_the_roster_key() -> None:
+    volumes = the("DaemonSet")["spec"]["template"]["spec"]["volumes"]
+    (keys,) = (each["secret"] for each in volumes if each["name"] == "keys")
+    assert [each["key"] for each in keys["items"]] == ["group.key", "roster.pub"]
+    assert "optional" not in keys
+
+
+def test_controller_never_tolerates_out_of_service() -> None:
+    tolerations = the("Deployment")["spec"]["template"]["spec"]["tolerations"]
+    assert {each["key"]: each["tolerationSeconds"] for each in tolerations} == {
+        "node.kubernetes.io/not-ready": 30,
+        "node.kubernetes.io/unreachable": 30,
+    }
+
+
+def test_pod_security(governed: Server) -> None:
+    """The controller runs under `restricted`; the agent's exceptions are these and no others."""
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    name = "restricted"
+    governed.must("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": label}})
+    for account in ("ringfence-controller", "ringfence-agent"):
+        governed.must("POST", f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": account}})
+
+    def admit(kind: str) -> str:
+        pod = {"metadata": {"name": "pod"}, "spec": the(kind)["spec"]["template"]["spec"]}
+        answer = governed.call(
+            "POST", f"/api/v1/namespaces/{name}/pods?dryRun=All", json.loads(json.dumps(pod))
+        )
+        return "" if answer.ok else answer.message
+
+    assert admit("Deployment") == ""
+    refused = admit("DaemonSet")
+    for exception in ("host namespaces (hostNetwork=true)", "hostPort", "hostPath", "runAsUser=0"):
+        assert exception in refused
+    for kept in (
+        "allowPrivilegeEscalation",
+        "unrestricted capabilities",
+        "seccompProfile",
+        "privileged (container",
+    ):
+        assert kept not in refused
+
+
+def test_rendered_into_its_own_namespace() -> None:
+    assert f"namespace: {NAMESPACE}" in rendered()

@@ -1,0 +1,36 @@
+"""The chart starts the processes by options that they know."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from apiserver.chart import the
+
+OPERATOR = Path(__file__).parents[2] / "operator"
+pytestmark = pytest.mark.apiserver
+
+
+@pytest.mark.parametrize(("kind", "module"), [("Deployment", "controller"), ("DaemonSet", "agent")])
+def test_the_process_knows_every_option_of_the_chart(kind: str, module: str) -> None:
+    for needed in (f"ringfence.{module}.__main__", "ringfence.metrics"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not there yet")
+    (container,) = the(kind)["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["python3", "-m", f"ringfence.{module}"]
+    told = subprocess.run(
+        [sys.executable, "-m", f"ringfence.{module}", "--help"],
+        env={**os.environ, "PYTHONPATH": str(OPERATOR)},
+        text=True,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    for argument in container["args"]:
+        option = argument.partition("=")[0]
+        assert option in told, f"{module} has no option {option}"

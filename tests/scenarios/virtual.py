@@ -1,0 +1,555 @@
+"""A virtual world for stories: nodes, BMCs and a KubeVirt that behaves as measured, driven by the real core.
+
+Time is a number that this module advances; nothing sleeps, nothing is random. The controller here is the real verdict
+table, limits, ladder and machine; only its shell is replaced by a dozen lines that *store first and act after*.
+Invariants (DESIGN §6) are checked on every tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from ringfence.core import timing
+from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence
+from ringfence.core.detection.verdict import judge
+from ringfence.core.failover import limits, machine
+from ringfence.core.failover.machine import Confirmation, Look
+from ringfence.core.failover.phase import ENDED, PROVED
+from ringfence.core.failover.record import PodRef, Record, VmRecord
+from ringfence.core.failover.recovery import (
+    DeletePod,
+    DeleteVmi,
+    PodLook,
+    PodRole,
+    RequestStart,
+    VmiLook,
+    VmLook,
+)
+from ringfence.core.fencing.ladder import DeviceLook, OrderOff, ReadPower
+from ringfence.core.fencing.proof import Reading
+from ringfence.core.model import Boot, Mode, PowerState, RingState, Verdict
+
+TICK = 0.05
+HOLD = 2.0
+VERDICT_AFTER = 0.7
+"""What the ring needs from a crash to its votes."""
+KUBEVIRT_NEEDS = 3.5
+"""From a launcher that is gone to the new instance Running (KUBEVIRT §7)."""
+BOOT_NEEDS = 8.0
+LEASE_TAKES = timing.LEASE_DURATION
+
+
+@dataclass
+class Node:
+    name: str
+    boot: int = 1
+    powered: bool = True
+    linked: bool = True
+    agent: bool = True
+    kubelet: bool = True
+    api: bool = True
+    suspect: bool = False
+    out_of_service: bool = False
+    silent_since: float | None = None
+    booted_at: float = NEVER
+
+    @property
+    def identity(self) -> Boot:
+        return Boot(self.name, f"uid-{self.name}", f"boot-{self.boot}-{self.name}")
+
+    @property
+    def kernel_answers(self) -> bool:
+        return self.powered and self.linked
+
+
+@dataclass
+class Bmc:
+    mode: str = "ok"
+    readings: list[Reading] = field(default_factory=list)
+    error: str | None = None
+    next_try_at: float = NEVER
+    called_off_at: float | None = None
+    ordered: bool = False
+    lied: bool = False
+    orders: int = 0
+
+
+@dataclass
+class Vm:
+    name: str
+    node: str
+    strategy: str = "Always"
+    stopped: bool = False
+    vmi: int = 1
+    phase: str = "Running"
+    pod: str = ""
+    launcher_on: str = ""
+    released_at: float | None = None
+    lock_refused_at: float | None = None
+    qemu: set[str] = field(default_factory=set)
+    """Nodes on which a QEMU of this VM runs."""
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+class World:
+    """One cluster in virtual time. ``log`` is the story as it was told."""
+
+    def __init__(self, nodes: list[str], vms: dict[str, str], bmcs: dict[str, str | None], mode: str) -> None:
+        self.now = 0.0
+        self.nodes = {n: Node(n) for n in nodes}
+        self.bmcs = {n: Bmc(m) for n in nodes if (m := bmcs.get(n, "ok")) is not None}
+        self.vms = {
+            v: Vm(v, node, pod=f"pod-{v}-1", launcher_on=node, qemu={node}) for v, node in vms.items()
+        }
+        self.last_run = {v: vm.node for v, vm in self.vms.items()}
+        self.mode = Mode(mode)
+        self.log: list[str] = []
+        self.stored: dict[str, Record] = {}
+        self.confirmed: dict[str, tuple[Confirmation, float]] = {}
+        self.leaderless_until = NEVER
+        self.die_after: str | None = None
+        self.forced: list[tuple[str, str]] = []
+        self.seen: dict[str, float] = {}
+        self._down_since: dict[str, float] = {}
+        self._life: dict[str, Life] = {n: Life() for n in nodes}
+        self._later: list[tuple[float, Callable[[], None]]] = []
+        self._working: set[object] = set()
+        self._phase_since: dict[str, float] = {}
+        self._powered_on: dict[str, float] = {}
+        self._apart: set[str] = set()
+
+    # --- faults ----------------------------------------------------------------------------------------
+
+    def do(self, words: list[str]) -> None:
+        """One line of a script."""
+        self.say("fault: " + " ".join(words))
+        what, *rest = words
+        match what:
+            case "power-cut":
+                self._power(rest[0], on=False)
+            case "power-on":
+                self._power(rest[0], on=True)
+            case "cut":
+                self.nodes[rest[0]].linked = False
+            case "heal":
+                self.nodes[rest[0]].linked = True
+                self.nodes[rest[0]].silent_since = None
+            case "kill-agent":
+                self.nodes[rest[0]].agent = False
+            case "kill-kubelet":
+                self.nodes[rest[0]].kubelet = False
+            case "cut-api":
+                self.nodes[rest[0]].api = False
+            case "bmc":
+                self.bmcs[rest[0]].mode = rest[1]
+            case "stop-vm":
+                self.vms[rest[0]].stopped = True
+            case "force-delete-launcher":
+                self._launcher_gone(self.vms[rest[0]])
+            case "strategy":
+                self.vms[rest[0]].strategy = rest[1]
+            case "kill-leader-when":
+                self.die_after = rest[0]
+            case "kill-leader":
+                self._new_leader()
+            case "minority":
+                self._apart = set(rest)
+            case "mode":
+                self.mode = Mode(rest[0])
+            case "confirm":
+                name = next(
+                    n for n, r in self.stored.items() if r.boot.node == rest[0] and r.phase not in ENDED
+                )
+                self.confirmed[name] = (Confirmation("I pulled the plug", "kim", self.now), self.now)
+            case _:
+                raise ValueError(f"no such fault: {what}")
+
+    def _power(self, name: str, *, on: bool) -> None:
+        node = self.nodes[name]
+        if on and not node.powered:
+            node.powered, node.linked, node.boot, node.booted_at = (
+                True,
+                True,
+                node.boot + 1,
+                self.now + BOOT_NEEDS,
+            )
+            node.silent_since = None
+        elif not on:
+            node.powered = False
+            for vm in self.vms.values():
+                vm.qemu.discard(name)
+
+    def say(self, line: str) -> None:
+        self.log.append(f"{self.now:7.2f} {line}")
+
+    # --- time ------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """One tick: the world moves, then the controller looks."""
+        self.now = round(self.now + TICK, 3)
+        due = [f for at, f in self._later if at <= self.now]
+        self._later = [(at, f) for at, f in self._later if at > self.now]
+        for act in due:
+            act()
+        for node in self.nodes.values():
+            self._live(node)
+        for vm in self.vms.values():
+            self._kubevirt(vm)
+        if self.now >= self.leaderless_until:
+            self._controller()
+        self.check()
+
+    def after(self, delay: float, act: Callable[[], None]) -> None:
+        self._later.append((self.now + delay, act))
+
+    def _up(self, node: Node) -> bool:
+        return node.kernel_answers and self.now >= node.booted_at
+
+    def _live(self, node: Node) -> None:
+        life = self._life[node.name]
+        up = self._up(node)
+        if up and node.agent:
+            node.silent_since = None
+            life = replace(life, packet=self.now)
+        elif node.silent_since is None:
+            node.silent_since = self.now
+        if up and node.agent and node.api and round(self.now / TICK) % round(5 / TICK) == 0:
+            life = replace(life, agent_lease=self.now)
+        if up and node.kubelet and node.api and round(self.now / TICK) % round(10 / TICK) == 0:
+            life = replace(life, kubelet_lease=self.now)
+        if node.kernel_answers and node.silent_since is not None:
+            life = replace(life, kernel=self.now)
+        self._life[node.name] = life
+
+    def _launcher_gone(self, vm: Vm) -> None:
+        vm.pod, vm.launcher_on, vm.released_at, vm.phase = "", "", self.now, "Failed"
+        vm.lock_refused_at = None
+
+    def _kubevirt(self, vm: Vm) -> None:
+        """KubeVirt's part, as measured (KUBEVIRT §1, §7)."""
+        if vm.released_at is None or self.now - vm.released_at < 0.5:
+            return
+        if vm.phase == "Failed":
+            if vm.stopped:
+                return
+            ready = [n for n in self.nodes.values() if self._up(n) and not n.suspect and not n.out_of_service]
+            free = [n for n in ready if n.name != vm.node] or ready
+            if not free:
+                return
+            vm.vmi, vm.phase, vm.node = vm.vmi + 1, "Scheduled", free[0].name
+            vm.pod, vm.launcher_on = f"pod-{vm.name}-{vm.vmi}", vm.node
+            vm.lock_refused_at = None
+        elif (
+            vm.phase == "Scheduled"
+            and vm.lock_refused_at is None
+            and self.now - vm.released_at >= KUBEVIRT_NEEDS
+        ):
+            if vm.qemu:
+                vm.lock_refused_at = self.now  # QEMU's image lock: refused, and nobody tries again
+            else:
+                vm.phase, vm.released_at = "Running", None
+                vm.qemu = {vm.node}
+                self.last_run[vm.name] = vm.node
+                self.say(f"world: {vm.name} runs on {vm.node}")
+
+    # --- the controller's shell --------------------------------------------------------------------------
+
+    def _new_leader(self) -> None:
+        """The leader dies; the next one has only what is stored, and its own instants."""
+        self.leaderless_until = self.now + LEASE_TAKES
+        self._working.clear()
+        for bmc in self.bmcs.values():
+            bmc.readings, bmc.error, bmc.next_try_at = [], None, NEVER
+        takeover = self.leaderless_until
+        for name, record in self.stored.items():
+            orders = tuple(
+                replace(o, sent_at=takeover, effective_until=takeover + timing.ORDER_EFFECT)
+                for o in record.orders
+            )
+            proofs = tuple(replace(p, seen_at=self.seen.get(name, self.now) - 1.0) for p in record.proofs)
+            self.stored[name] = replace(record, orders=orders, proofs=proofs)
+        self.say("controller: the leader is dead")
+
+    def _evidence(self, node: Node) -> Evidence:
+        ring = RingEvidence(state=RingState.ALIVE)
+        if node.silent_since is not None:
+            silent = self.now - node.silent_since
+            peers = [n.name for n in self.nodes.values() if n is not node and self._up(n) and n.agent]
+            if node.kernel_answers:
+                ring = RingEvidence(
+                    state=RingState.AGENT_DOWN if silent > VERDICT_AFTER else RingState.DOUBTED
+                )
+            elif silent < VERDICT_AFTER or not peers:
+                ring = RingEvidence(state=RingState.DOUBTED, doubted_at=node.silent_since + 0.2)
+            else:
+                ring = RingEvidence(
+                    state=RingState.UNREACHABLE,
+                    sentence=f"{len(peers)} of {len(peers)} peers: {', '.join(peers)}",
+                    voters=tuple(peers),
+                    single=len(peers) == 1,
+                    doubted_at=node.silent_since + 0.2,
+                    round_at=max(node.silent_since + 0.4, self.now - 1.0),
+                )
+        ready = Ready.TRUE if node.kubelet and node.api and self._up(node) else Ready.UNKNOWN
+        return Evidence(node.identity, ring, self._life[node.name], ready, has_agent=True)
+
+    def _controller(self) -> None:
+        verdicts = {n: judge(self._evidence(node), self.now) for n, node in self.nodes.items()}
+        for name, judgement in verdicts.items():
+            if judgement.verdict is Verdict.DOWN:
+                self._down_since.setdefault(name, self.now)
+            else:
+                self._down_since.pop(name, None)
+        open_ = {r.boot.node: n for n, r in self.stored.items() if r.phase not in ENDED}
+        for name, judgement in verdicts.items():
+            node = self.nodes[name]
+            if judgement.verdict is Verdict.DOWN and name not in open_ and self._affected(name):
+                look = self._look(node.identity, None)
+                evidence = self._evidence(node)
+                record = machine.open_failover(
+                    f"{name}-{len(self.stored) + 1}",
+                    node.identity,
+                    evidence.ring.doubted_at,
+                    look,
+                    evidence.ring.voters,
+                )
+                self._store(record, None)
+        for name in [n for n, r in self.stored.items() if r.phase not in ENDED]:
+            for _ in range(8):
+                before = self.stored[name]
+                step = machine.step(before, self._look(before.boot, before))
+                if step.record.power_on_tries > before.power_on_tries:
+                    self._powered_on[name] = self.now
+                if step.record != before and self._store(step.record, before):
+                    return  # the leader died after the store and before the act
+                for command in step.commands:
+                    self._run(step.record, command)
+                if step.record == before:
+                    break
+
+    def _store(self, record: Record, before: Record | None) -> bool:
+        self.stored[record.name] = record
+        if record.proofs:
+            self.seen.setdefault(record.name, self.now)
+        if before is None or (before.phase, before.sentence) != (record.phase, record.sentence):
+            self.say(f"{record.phase}: {record.sentence}")
+        if before is None or before.phase != record.phase:
+            self._phase_since[record.name] = self.now
+            if self.die_after == record.phase:
+                self.die_after = None
+                self._new_leader()
+                return True
+        return False
+
+    def _affected(self, node: str) -> tuple[VmRecord, ...]:
+        found = []
+        for vm in self.vms.values():
+            here = vm.node == node and vm.phase in ("Running", "Scheduled")
+            stuck = vm.phase != "Running" and vm.node != node and self.last_run[vm.name] == node
+            if not vm.stopped and (here or stuck):
+                found.append(
+                    VmRecord("default", vm.name, f"vm-{vm.name}", f"vmi-{vm.name}-{vm.vmi}" if here else "")
+                )
+        return tuple(found)
+
+    def _look(self, boot: Boot, record: Record | None) -> Look:
+        node = self.nodes[boot.node]
+        judgement = judge(self._evidence(node), self.now)
+        open_records = [r for r in self.stored.values() if r.phase not in ENDED]
+        proved = frozenset(r.boot.node for r in open_records if r.phase in PROVED)
+        down = frozenset(self._down_since) - proved | {r.boot.node for r in open_records}
+        alive = frozenset(
+            n.name for n in self.nodes.values() if self._up(n) and n.agent and n.name not in self._apart
+        )
+        situation = limits.Situation(
+            node=boot.node,
+            mode=self.mode,
+            zone="a",
+            zone_trouble=None,
+            protected_vms=len(self._affected(boot.node)),
+            alive=alive,
+            electorate=frozenset(self.nodes) - (proved - {boot.node}),
+            zone_size=len(self.nodes),
+            storm_fraction=0.4,
+            storm_released=False,
+            down_in_zone=down,
+            in_flight_elsewhere=frozenset(r.boot.node for r in open_records if r.phase not in PROVED)
+            - {boot.node},
+            leader_node="-",
+            power_devices=boot.node in self.bmcs,
+            settled_for=1e9,
+            cache_age=0.0,
+            writable=True,
+        )
+        life = self._life[boot.node] if node.identity == boot else Life()
+        since = self._down_since.get(boot.node)
+        confirm = self.confirmed.get(record.name) if record else None
+        name = record.name if record else ""
+        phase_since = self._phase_since.get(name, self.now)
+        wait = timing.POWER_ON_SPACING if record and record.power_on_tries else 1.0
+        passes = record.ladder_pass if record else 0
+        affected = self._affected(boot.node)
+        return Look(
+            now=self.now,
+            wall=self.now,
+            leader="leader",
+            epoch=1,
+            judgement=judgement,
+            limit=limits.limitation(situation),
+            limit_when_found_off=limits.limitation_when_found_off(situation),
+            hold_over=since is not None and self.now - since >= HOLD,
+            life_at=life.latest,
+            life_sign=life.latest_sign(),
+            node_exists=True,
+            current_boot_id=node.identity.boot_id if self.now >= node.booted_at else boot.boot_id,
+            node_ready=self._up(node) and node.kubelet,
+            suspect_taint=node.suspect,
+            out_of_service_taint=node.out_of_service,
+            levels=((self._device(boot.node),),) if boot.node in self.bmcs else (),
+            proofs_required=1,
+            pods=self._pods(boot.node),
+            vms=tuple(self._vm(v) for v in (record.vms if record and record.vms else affected)),
+            affected=affected,
+            confirmation=confirm[0] if confirm else None,
+            power_on=True,
+            power_on_due=self.now - max(self._powered_on.get(name, NEVER), phase_since) >= wait,
+            retry_due=self.now - phase_since
+            >= timing.LADDER_BACKOFF[min(passes, len(timing.LADDER_BACKOFF) - 1)],
+        )
+
+    def _device(self, node: str) -> DeviceLook:
+        bmc = self.bmcs[node]
+        return DeviceLook(
+            f"bmc-{node}",
+            readings=tuple(bmc.readings[-8:]),
+            error=bmc.error,
+            busy=("bmc", node) in self._working,
+            next_try_at=bmc.next_try_at,
+            called_off_at=bmc.called_off_at,
+        )
+
+    def _pods(self, node: str) -> tuple[PodLook, ...]:
+        return tuple(
+            PodLook(
+                PodRef("default", vm.pod, vm.pod), PodRole.LAUNCHER, f"vmi-{vm.name}-{vm.vmi}", protected=True
+            )
+            for vm in self.vms.values()
+            if vm.launcher_on == node and vm.pod
+        )
+
+    def _vm(self, record: VmRecord) -> VmLook:
+        vm = self.vms[record.name]
+        refused = None if vm.lock_refused_at is None else self.now - vm.lock_refused_at
+        return VmLook(
+            "default",
+            vm.name,
+            record.vm_uid,
+            exists=True,
+            run_strategy=vm.strategy,
+            stopped_by_user=vm.stopped,
+            vmi=VmiLook(f"vmi-{vm.name}-{vm.vmi}", vm.phase, vm.node, refused),
+        )
+
+    # --- commands ---------------------------------------------------------------------------------------
+
+    def _run(self, record: Record, command: machine.Command) -> None:
+        node = record.boot.node
+        match command:
+            case ReadPower():
+                self._bmc(node, 0.05, lambda: self._read(node))
+            case OrderOff(device=device, attempt=attempt):
+                self.bmcs[node].ordered = True
+                self.bmcs[node].orders += 1
+                self.say(f"order: {device} off, attempt {attempt}")
+                self._bmc(node, 0.1, lambda: self._off(node))
+            case machine.OrderOn():
+                self.say(f"order: {command.device} on")
+                self.after(0.2, lambda: self._power(node, on=True))
+            case machine.AddSuspectTaint():
+                self.after(0.03, lambda: setattr(self.nodes[node], "suspect", True))
+            case machine.AddOutOfServiceTaint(recover=recover):
+                self._proved(recover.boot, "the out-of-service taint")
+                self.after(0.03, lambda: setattr(self.nodes[node], "out_of_service", True))
+            case machine.RemoveTaints(out_of_service=both):
+                self.nodes[node].suspect = False
+                self.nodes[node].out_of_service = self.nodes[node].out_of_service and not both
+            case machine.RecoverPods(recover=recover, commands=asks):
+                for ask in asks:
+                    self._recover(recover.boot, ask)
+
+    def _bmc(self, node: str, takes: float, act: Callable[[], None]) -> None:
+        key = ("bmc", node)
+        if key in self._working:
+            return
+        self._working.add(key)
+        bmc = self.bmcs[node]
+
+        def end() -> None:
+            self._working.discard(key)
+            if bmc.mode in ("hang", "unauthorized"):
+                bmc.error = {"hang": "no answer within 5 s", "unauthorized": "wrong password"}[bmc.mode]
+                bmc.next_try_at = self.now + 2.0
+                return
+            bmc.error = None
+            act()
+
+        self.after(5.0 if bmc.mode == "hang" else takes, end)
+
+    def _read(self, node: str) -> None:
+        bmc = self.bmcs[node]
+        state = PowerState.ON if self.nodes[node].powered and not bmc.lied else PowerState.OFF
+        bmc.readings.append(Reading(state, self.now - 0.05, self.now))
+        if state is PowerState.OFF and not bmc.ordered:
+            bmc.called_off_at = self.now
+
+    def _off(self, node: str) -> None:
+        match self.bmcs[node].mode:
+            case "ok":
+                self._power(node, on=False)
+            case "lie":
+                self.bmcs[node].lied = True
+
+    def _recover(self, boot: Boot, ask: DeletePod | DeleteVmi | RequestStart) -> None:
+        if ask in self._working:
+            return
+        self._working.add(ask)
+
+        def act() -> None:
+            self._working.discard(ask)
+            match ask:
+                case DeletePod(ref=ref, force=force):
+                    vm = next((v for v in self.vms.values() if v.pod == ref.uid), None)
+                    if vm is None:
+                        return
+                    if force:
+                        self._proved(boot, f"the force-delete of {ref.name}")
+                        self.forced.append((ref.name, boot.node))
+                        self._launcher_gone(vm)
+                    elif self._up(self.nodes[boot.node]):
+                        vm.qemu.discard(boot.node)
+                        self._launcher_gone(vm)
+                case DeleteVmi():
+                    vm = self.vms[ask.name]
+                    if ask.uid == f"vmi-{vm.name}-{vm.vmi}":
+                        self.say(f"delete: the stuck instance of {vm.name}")
+                        self._launcher_gone(vm)
+                case RequestStart():
+                    pass
+
+        self.after(0.03, act)
+
+    # --- invariants -------------------------------------------------------------------------------------
+
+    def _proved(self, boot: Boot, act: str) -> None:
+        if not any(r.boot == boot and r.proofs for r in self.stored.values()):
+            raise Broken(f"{self.now:.2f}: {act} without a stored proof for {boot}")
+
+    def check(self) -> None:
+        """Invariants 1 and 2 of DESIGN §6, and that no order ever went to a healthy node's boot."""
+        for vm in self.vms.values():
+            if len(vm.qemu) > 1:
+                raise Broken(f"{self.now:.2f}: {vm.name} runs on {', '.join(sorted(vm.qemu))} at once")

@@ -1,0 +1,57 @@
+"""Objects with every field set, for tests that nothing gets lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ringfence.api.v1alpha1.meta import Resource
+
+_BY_NAME: dict[str, Any] = {
+    "address": "https://10.0.0.9",
+    "operator": "In",
+    "driver": "redfish",
+    "assumeSeconds": 9000.5,
+    "insecureSkipVerify": False,
+    "signature": "c2lnbmF0dXJl",
+}
+
+
+def filled(kind: type[Resource], name: str = "full") -> dict[str, Any]:
+    """Make an object of ``kind`` from its model's own schema, with every field that the model has."""
+    schema = kind.model_json_schema(by_alias=True)
+    parts = {part: each for part, each in schema["properties"].items() if part in ("spec", "status")}
+    made = {part: _value(part, each, schema["$defs"]) for part, each in parts.items()}
+    return {
+        "apiVersion": "ringfence.io/v1alpha1",
+        "kind": kind.names.kind,
+        "metadata": {"name": "default" if kind.names.kind == "HACluster" else name},
+        **made,
+    }
+
+
+def _value(name: str, schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Any:
+    if "$ref" in schema:
+        return _value(name, defs[schema["$ref"].removeprefix("#/$defs/")], defs)
+    if "anyOf" in schema:
+        return _value(name, next(each for each in schema["anyOf"] if each != {"type": "null"}), defs)
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    if "enum" in schema:
+        return schema["enum"][-1]
+    match schema["type"]:
+        case "object" if "properties" in schema:
+            return {part: _value(part, each, defs) for part, each in schema["properties"].items()}
+        case "object":
+            return {"key": _value("", schema["additionalProperties"], defs)}
+        case "array":
+            return [_value("", schema["items"], defs)]
+        case "boolean":
+            return True
+        case "integer":
+            return int(schema.get("minimum", 0)) + 1
+        case "number":
+            return schema.get("maximum", 60.25) / 2
+        case "string" if schema.get("format") == "date-time":
+            return "2026-11-23T14:20:21.123456Z"
+    return name.lower() or "item"

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ringfence.api.v1alpha1 import KINDS, Failover, FenceDevice, HACluster, HAZone, Resource
+from ringfence.api.v1alpha1.failover import FailoverStatus
+from ringfence.api.v1alpha1.hazone import self_fence_seconds
+from ringfence.core.model import Mode
+from unit.api.filled import filled
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.names.kind)
+def test_what_is_read_is_what_was_written(kind: type[Resource]) -> None:
+    written = kind.model_validate(filled(kind)).to_json()
+    assert kind.model_validate(written).to_json() == written
+    assert written["status"] == filled(kind)["status"]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.names.kind)
+def test_fields_of_a_newer_release_are_ignored(kind: type[Resource]) -> None:
+    obj = filled(kind)
+    newer = obj | {"status": obj["status"] | {"fromTheFuture": 1}, "fromTheFuture": {}}
+    assert kind.model_validate(newer) == kind.model_validate(obj)
+
+
+def test_an_empty_cluster_has_the_defaults() -> None:
+    spec = HACluster.model_validate({"metadata": {"name": "default"}}).spec
+    assert (spec.mode, spec.hold_seconds, spec.storm_fraction) == (Mode.ACTIVE, 2.0, 0.4)
+
+
+def test_a_sentence_too_long_is_cut_and_not_refused() -> None:
+    status = FailoverStatus.model_validate({"sentence": "x" * 5000})
+    assert status.sentence is not None
+    assert len(status.sentence) == 1024
+    assert status.sentence.endswith("…")
+
+
+def _zone(**watchdog: float) -> dict[str, Any]:
+    return {"spec": {"nodes": {"names": ["n1"]}, "fencing": {"watchdog": watchdog}}}
+
+
+def test_self_fence_must_end_before_it_is_assumed() -> None:
+    least = self_fence_seconds(10, 60)
+    assert least == pytest.approx(75.07)
+    for refused in (60.0, least):
+        with pytest.raises(ValidationError, match="raise it above that"):
+            HAZone.model_validate(_zone(assumeSeconds=refused))
+    HAZone.model_validate(_zone(assumeSeconds=least + 0.01))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"driver": "redfish", "nodes": ["n1"]},
+        {"driver": "manual", "nodes": []},
+        {
+            "driver": "redfish",
+            "nodes": ["n1"],
+            "redfish": {"address": "http://bmc", "secretRef": {"name": "s"}},
+        },
+        {
+            "driver": "manual",
+            "nodes": ["n1"],
+            "redfish": {"address": "https://bmc", "secretRef": {"name": "s"}},
+        },
+    ],
+)
+def test_bad_devices_are_refused_here_too(spec: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        FenceDevice.model_validate({"spec": spec})
+
+
+def test_names_in_the_api() -> None:
+    spec = Failover.model_validate(filled(Failover)).to_json()["spec"]
+    assert {"nodeUID", "bootID"} <= set(spec)
+    redfish = FenceDevice.model_validate(filled(FenceDevice)).to_json()["spec"]["redfish"]
+    assert {"systemId", "secretRef", "caBundle", "insecureSkipVerify"} <= set(redfish)

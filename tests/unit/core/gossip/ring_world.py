@@ -1,0 +1,261 @@
+"""A world of agents in virtual time: the real machine, a network that delays, loses and cuts, kernels that answer.
+
+Seeded; an event heap; nothing sleeps. Crypto is a fake that keeps what the real one promises to the core: what one
+sender sealed opens only as that sender's, and a signature is only its key's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from ringfence.core.gossip.corroboration import Tally, tally
+from ringfence.core.gossip.members import Member, Roster
+from ringfence.core.gossip.report import SubjectView
+from ringfence.core.gossip.swim import KernelProbe, StateChanged, Swim
+from ringfence.core.model import RingState
+
+
+class FakeCrypto:
+    def __init__(self, key: bytes) -> None:
+        self.public = hashlib.sha256(key).digest()
+
+    def seal(self, uid: str, boot: bytes, counter: int, header: bytes, body: bytes) -> bytes:
+        return self._mac(uid, boot, counter, header, body) + body
+
+    def open(self, uid: str, boot: bytes, counter: int, header: bytes, sealed: bytes) -> bytes | None:
+        body = sealed[16:]
+        return body if sealed[:16] == self._mac(uid, boot, counter, header, body) else None
+
+    def sign(self, payload: bytes) -> bytes:
+        return hashlib.sha512(self.public + payload).digest()
+
+    def verify(self, payload: bytes, signature: bytes, public_key: bytes) -> bool:
+        return hashlib.sha512(public_key + payload).digest() == signature
+
+    @staticmethod
+    def _mac(uid: str, boot: bytes, counter: int, header: bytes, body: bytes) -> bytes:
+        return hashlib.blake2b(
+            b"|".join((uid.encode(), boot, b"%d" % counter, header, body)), digest_size=16
+        ).digest()
+
+
+def boot_id(name: str, number: int = 0) -> str:
+    digest = hashlib.sha256(f"{name} {number}".encode()).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
+
+
+def member(number: int, *, zone: str = "", boot: int = 0) -> Member:
+    name = f"n{number}"
+    key = hashlib.sha256(f"{name} {boot}".encode()).digest()
+    return Member(
+        name, f"uid-{name}", boot_id(name, boot), (f"10.0.0.{number}",), zone, FakeCrypto(key).public
+    )
+
+
+def roster_of(count: int, *, zones: int = 1, epoch: int = 1) -> Roster:
+    members = tuple(member(number, zone=f"z{number % zones}") for number in range(1, count + 1))
+    return Roster(epoch, "test", b"salt", members)
+
+
+@dataclass(order=True)
+class _Happening:
+    at: float
+    sequence: int
+    action: Callable[[], None] = field(compare=False)
+
+
+@dataclass
+class _Node:
+    name: str
+    address: str
+    swim: Swim
+    crypto: FakeCrypto
+    agent: bool = True
+    kernel: bool = True
+    paused: bool = False
+    woken_at: float | None = None
+    queue: list[tuple[bytes, str]] = field(default_factory=list)
+
+
+class World:
+    """Agents on nodes n1, n2, ... and what happens to them."""
+
+    def __init__(self, count: int, *, seed: int = 1, loss: float = 0.0, zones: int = 1) -> None:
+        self.dice = random.Random(seed)
+        self.now = 1000.0
+        self.loss = loss
+        self.roster = roster_of(count, zones=zones)
+        self.log: list[tuple[float, str, StateChanged]] = []
+        self.cuts: set[tuple[str, str]] = set()
+        self.nodes: dict[str, _Node] = {}
+        self._heap: list[_Happening] = []
+        self._sequence = 0
+        self._versions: list[int] = []
+        self._watched: dict[str, int] = {}
+        self._verdict_seen: set[tuple[str, bytes]] = set()
+        self.verdicts: list[tuple[float, str, Tally]] = []
+        for one in self.roster.members:
+            self._place(one, 0)
+
+    def _place(self, one: Member, boot: int) -> None:
+        crypto = FakeCrypto(hashlib.sha256(f"{one.name} {boot}".encode()).digest())
+        swim = Swim(
+            node=one.name,
+            boot_id=boot_id(one.name, boot),
+            crypto=crypto,
+            dice=random.Random(self.dice.random()),
+        )
+        self.nodes[one.name] = _Node(one.name, one.addresses[0], swim, crypto)
+        swim.install(self.roster, self.now)
+        self._settle(self.nodes[one.name])
+
+    # -- faults
+
+    def crash(self, name: str) -> None:
+        self.nodes[name].agent = self.nodes[name].kernel = False
+
+    def stop_agent(self, name: str) -> None:
+        self.nodes[name].agent = False
+
+    def reboot(self, name: str) -> None:
+        self._place(self.roster.by_name[name], 1)
+
+    def pause(self, name: str) -> None:
+        self.nodes[name].paused = True
+
+    def resume(self, name: str) -> None:
+        node = self.nodes[name]
+        node.paused = False
+        self._wake(node)
+
+    def cut(self, sources: Iterable[str], targets: Iterable[str]) -> None:
+        targets = list(targets)
+        self.cuts |= {(source, target) for source in sources for target in targets if source != target}
+
+    def isolate(self, name: str) -> None:
+        others = [other for other in self.nodes if other != name]
+        self.cut([name], others)
+        self.cut(others, [name])
+
+    def heal(self) -> None:
+        self.cuts.clear()
+
+    # -- time
+
+    def run(self, seconds: float, until: Callable[[], bool] | None = None) -> bool:
+        end = self.now + seconds
+        while self._heap and self._heap[0].at <= end:
+            happening = heapq.heappop(self._heap)
+            self.now = max(self.now, happening.at)
+            happening.action()
+            if until is not None and self._moved() and until():
+                return True
+        self.now = end
+        return until is not None and until()
+
+    def view(self, reporter: str, subject: str) -> SubjectView:
+        view = self.nodes[reporter].swim.view(self.now)
+        return next(one for one in view.subjects if one.subject.node == subject)
+
+    def state(self, reporter: str, subject: str) -> RingState:
+        return self.view(reporter, subject).state
+
+    def tally(self, reporter: str, subject: str) -> Tally:
+        view = self.view(reporter, subject)
+        return tally(view.votes, self.roster, view.subject, FakeCrypto(b"").verify)
+
+    def all_see(self, subject: str, state: RingState) -> bool:
+        return all(
+            self.state(name, subject) is state
+            for name, node in self.nodes.items()
+            if name != subject and node.agent
+        )
+
+    def everybody_alive(self) -> bool:
+        names = list(self.nodes)
+        return all(self.state(a, b) is RingState.ALIVE for a in names for b in names if a != b)
+
+    # -- machinery
+
+    def _moved(self) -> bool:
+        """Whether any machine's view has changed since this was last asked (asking it in full is slow)."""
+        versions = [node.swim.version for node in self.nodes.values()]
+        changed = versions != self._versions
+        self._versions = versions
+        return changed
+
+    def _later(self, delay: float, action: Callable[[], None]) -> None:
+        self._sequence += 1
+        heapq.heappush(self._heap, _Happening(self.now + delay, self._sequence, action))
+
+    def _gets_through(self, source: str, target: str) -> bool:
+        return (source, target) not in self.cuts and self.dice.random() >= self.loss
+
+    def _settle(self, node: _Node) -> None:
+        """Send what the machine wants to send, act on its events, and wake it in time."""
+        for datagram, address in node.swim.datagrams_to_send(self.now):
+            self._send(node, datagram, address)
+        while (event := node.swim.next_event()) is not None:
+            match event:
+                case KernelProbe(uid, address):
+                    self._probe_kernel(node, uid, address)
+                case StateChanged():
+                    self.log.append((self.now, node.name, event))
+        self._watch(node)
+        deadline = node.swim.next_deadline()
+        if deadline is not None and (
+            node.woken_at is None or deadline < node.woken_at or node.woken_at <= self.now
+        ):
+            node.woken_at = deadline
+            self._later(max(0.0, deadline - self.now), lambda: self._wake(node))
+
+    def _watch(self, node: _Node) -> None:
+        if self._watched.get(node.name) == node.swim.version:
+            return
+        self._watched[node.name] = node.swim.version
+        for one in node.swim.view(self.now).subjects:
+            if not one.votes or (node.name, one.votes[0].round_id) in self._verdict_seen:
+                continue
+            count = tally(one.votes, self.roster, one.subject, node.crypto.verify)
+            if count.unreachable:
+                self._verdict_seen.add((node.name, one.votes[0].round_id))
+                self.verdicts.append((self.now, one.subject.node, count))
+
+    def _wake(self, node: _Node) -> None:
+        if self.nodes[node.name] is not node or not node.agent or node.paused:
+            return
+        for datagram, address in node.queue:
+            node.swim.receive(datagram, address, self.now)
+        node.queue.clear()
+        deadline = node.swim.next_deadline()
+        if deadline is not None and deadline <= self.now:
+            node.swim.handle_timer(self.now)
+        self._settle(node)
+
+    def _send(self, source: _Node, datagram: bytes, address: str) -> None:
+        target = next(node for node in self.nodes.values() if node.address == address)
+        if self._gets_through(source.name, target.name):
+            self._later(
+                self.dice.uniform(0.0002, 0.001), lambda: self._arrive(target.name, datagram, source.address)
+            )
+
+    def _arrive(self, name: str, datagram: bytes, address: str) -> None:
+        node = self.nodes[name]
+        if node.kernel and node.agent:
+            node.queue.append((datagram, address))
+            self._wake(node)
+
+    def _probe_kernel(self, source: _Node, uid: str, address: str) -> None:
+        target = next(node for node in self.nodes.values() if node.address == address)
+        for _port in range(2):
+            if self._gets_through(source.name, target.name) and self._gets_through(target.name, source.name):
+                self._later(0.001, lambda: self._kernel_answer(source, target, uid))
+
+    def _kernel_answer(self, source: _Node, target: _Node, uid: str) -> None:
+        if target.kernel and source.agent and not source.paused:
+            source.swim.kernel_answered(uid, self.now)
+            self._settle(source)

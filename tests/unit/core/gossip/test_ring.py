@@ -1,0 +1,186 @@
+"""Stories of the ring, told in virtual time with the real machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringfence.core.model import RingState
+from unit.core.gossip.ring_world import World
+
+
+def settled(count: int, **options: float) -> World:
+    world = World(count, seed=int(options.get("seed", 1)), zones=int(options.get("zones", 1)))
+    assert world.run(5, until=world.everybody_alive) or count > 8
+    world.run(3)
+    world.loss = options.get("loss", 0.0)
+    return world
+
+
+@pytest.mark.parametrize("count", [3, 5, 12])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_crash_is_known_to_all_within_a_second_or_so(count: int, seed: int) -> None:
+    world = settled(count, seed=seed, zones=2)
+    world.run(world.dice.random())
+    crashed_at = world.now
+    world.crash("n2")
+    assert world.run(1.3, until=lambda: world.all_see("n2", RingState.UNREACHABLE)), world.log[-20:]
+    assert world.now - crashed_at < 1.2
+    assert {subject for _, subject, _ in world.verdicts} == {"n2"}
+    assert world.tally("n1", "n2").unreachable
+
+
+def test_an_unreachable_verdict_is_renewed_while_it_lasts_and_withdrawn_at_the_first_answer() -> None:
+    world = settled(3)
+    world.isolate("n3")
+    assert world.run(
+        1.3, until=lambda: world.all_see("n3", RingState.UNREACHABLE) or world.tally("n1", "n3").unreachable
+    )
+    rounds = set()
+    for _ in range(100):
+        world.run(0.1)
+        view = world.view("n1", "n3")
+        assert view.state is RingState.UNREACHABLE
+        assert view.round_age is not None
+        assert view.round_age < 1.6
+        rounds.add(view.votes[0].round_id)
+    assert len(rounds) >= 8
+    world.heal()
+    assert world.run(0.5, until=lambda: world.state("n1", "n3") is world.state("n2", "n3") is RingState.ALIVE)
+    assert world.run(2, until=world.everybody_alive)
+    assert not world.tally("n1", "n3").unreachable
+
+
+def test_who_is_cut_off_accuses_nobody() -> None:
+    world = settled(5)
+    world.isolate("n3")
+    world.run(10)
+    assert {subject for _, subject, _ in world.verdicts} == {"n3"}
+    view = world.nodes["n3"].swim.view(world.now)
+    assert not view.healthy
+    assert view.alive == {"n3"}
+
+
+@pytest.mark.parametrize("count", [3, 5])
+@pytest.mark.parametrize("seed", range(4))
+def test_one_path_lost_in_one_direction_is_no_death(count: int, seed: int) -> None:
+    world = settled(count, seed=seed)
+    world.cut(["n1"], ["n2"])
+    world.run(30)
+    assert world.verdicts == []
+
+
+@pytest.mark.parametrize("count", [3, 5, 12])
+def test_a_deaf_node_that_still_speaks_is_partial_and_never_unreachable(count: int) -> None:
+    world = settled(count)
+    world.cut([name for name in world.nodes if name != "n2"], ["n2"])
+    world.run(30)
+    if count <= 8:
+        assert world.verdicts == []
+        assert world.state("n1", "n2") is RingState.PARTIAL
+
+
+@pytest.mark.parametrize("count", [3, 12])
+def test_a_stopped_agent_on_a_living_kernel_is_agent_down(count: int) -> None:
+    world = settled(count)
+    world.stop_agent("n2")
+    observers = [
+        name for name in world.nodes if name != "n2" and world.view(name, "n2").two_way_age is not None
+    ]
+    world.run(1.5)
+    assert {world.state(name, "n2") for name in observers} == {RingState.AGENT_DOWN}
+    world.run(20)
+    assert world.verdicts == []
+    world.crash("n2")
+    assert world.run(2.5, until=lambda: all(world.state(n, "n2") is RingState.UNREACHABLE for n in observers))
+
+
+def test_a_rolled_out_agent_comes_back_without_a_verdict() -> None:
+    world = settled(3)
+    for name in ("n1", "n2", "n3"):
+        world.stop_agent(name)
+        world.run(3)
+        world.nodes[name].agent = True
+        world._wake(world.nodes[name])
+        assert world.run(2, until=world.everybody_alive), world.log[-10:]
+    assert world.verdicts == []
+
+
+@pytest.mark.parametrize("count", [3, 5, 12])
+def test_a_fifth_of_all_packets_lost_makes_no_false_verdict(count: int) -> None:
+    world = settled(count, loss=0.2, seed=count)
+    world.run(60)
+    assert world.verdicts == []
+    world.crash("n2")
+    assert world.run(4, until=lambda: world.state("n1", "n2") is RingState.UNREACHABLE or count > 8)
+
+
+def test_a_paused_agent_neither_dies_nor_accuses() -> None:
+    world = settled(5)
+    for _ in range(3):
+        world.pause("n4")
+        world.run(10)
+        assert world.state("n1", "n4") is RingState.AGENT_DOWN
+        world.resume("n4")
+        world.run(3)
+    assert world.verdicts == []
+    assert world.everybody_alive()
+
+
+def test_a_reboot_is_another_subject() -> None:
+    world = settled(3)
+    world.crash("n2")
+    assert world.run(1.3, until=lambda: world.all_see("n2", RingState.UNREACHABLE))
+    old = world.view("n1", "n2").subject
+    world.reboot("n2")
+    assert world.run(2, until=world.everybody_alive)
+    new = world.view("n1", "n2")
+    assert new.subject.boot_id != old.boot_id
+    assert new.votes == ()
+
+
+def test_two_nodes_left_give_a_single_vote_and_no_verdict() -> None:
+    world = settled(2)
+    world.crash("n2")
+    world.run(5)
+    count = world.tally("n1", "n2")
+    assert count.single
+    assert not count.unreachable
+    assert world.state("n1", "n2") is RingState.DOUBTED
+    assert world.nodes["n1"].swim.view(world.now).healthy
+
+
+def test_half_of_four_may_accuse_the_other_half() -> None:
+    world = settled(4)
+    world.crash("n3")
+    world.crash("n4")
+    assert world.run(
+        2, until=lambda: all(world.state("n1", dead) is RingState.UNREACHABLE for dead in ("n3", "n4"))
+    )
+
+
+def test_a_healed_partition_forgets_its_verdicts() -> None:
+    world = settled(5)
+    world.cut(["n1", "n2"], ["n3", "n4", "n5"])
+    world.cut(["n3", "n4", "n5"], ["n1", "n2"])
+    world.run(10)
+    assert {subject for _, subject, _ in world.verdicts} == {"n1", "n2"}
+    world.heal()
+    assert world.run(2, until=world.everybody_alive), world.log[-10:]
+
+
+def test_the_same_seed_tells_the_same_story() -> None:
+    def story() -> list[tuple[float, str, object]]:
+        world = settled(5, seed=7, loss=0.1)
+        world.crash("n5")
+        world.run(5)
+        return [(at, who, event) for at, who, event in world.log]
+
+    assert story() == story()
+
+
+def test_load_does_not_grow_with_the_ring() -> None:
+    world = settled(12)
+    before = sum(node.swim.stats["sent"] for node in world.nodes.values())
+    world.run(10)
+    sent = sum(node.swim.stats["sent"] for node in world.nodes.values()) - before
+    assert sent / 12 / 10 < 17
