@@ -91,10 +91,13 @@ def _phase(body: dict[str, Any]) -> str:
     if isinstance(status, dict):
         return str(status.get("phase") or "")
     for step in body.get("patch") or ():
-        if step.get("path") == "/status/phase" and step.get("op") != "test":
-            return str(step["value"])
-        if step.get("path") == "/status" and isinstance(step.get("value"), dict) and step.get("op") != "test":
-            return str(step["value"].get("phase") or "")
+        path, value = step.get("path"), step.get("value")
+        if step.get("op") not in ("add", "replace"):
+            continue
+        if path == "/status/phase":
+            return str(value)
+        if path == "/status" and isinstance(value, dict):
+            return str(value.get("phase") or "")
     return ""
 
 

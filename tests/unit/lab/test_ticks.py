@@ -1,0 +1,39 @@
+"""A guest's history must show who wrote when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab.ticks import SECTOR, Tick, history, last, overlaps, parse
+
+
+def disk(path: Path, *ticks: str) -> Path:
+    """An image as guests leave it: the last tick first, then each in its own sector."""
+    with path.open("wb") as image:
+        for sector, tick in enumerate((ticks[-1] if ticks else "", *ticks)):
+            image.seek((SECTOR + sector) * 512)
+            image.write(f"{tick:<511}\n".encode() if tick else bytes(512))
+    return path
+
+
+def test_half_a_tick_is_none() -> None:
+    assert parse(b"7 abc 100      \n") == Tick(7, "abc", 100)
+    assert parse(bytes(512)) is None
+    assert parse(b"7 abc") is None
+
+
+def test_a_disk_that_never_ticked(tmp_path: Path) -> None:
+    assert history(disk(tmp_path / "disk")) == []
+
+
+def test_one_guest_after_the_other(tmp_path: Path) -> None:
+    image = disk(tmp_path / "disk", "1 a 100", "2 a 101", "3 a 103", "4 b 120")
+    first, second = history(image)
+    assert (first.instance, first.count, first.longest_gap) == ("a", 3, 2)
+    assert (second.first.sequence, last(image)) == (4, Tick(4, "b", 120))
+    assert overlaps([first, second]) == []
+
+
+def test_two_guests_at_once_are_seen(tmp_path: Path) -> None:
+    found = history(disk(tmp_path / "disk", "1 a 100", "2 b 101", "3 a 102"))
+    assert len(overlaps(found)) == 1
