@@ -10,7 +10,6 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringfence.core.gossip.members import Roster
@@ -54,7 +53,7 @@ class Agent:
         port: int,
         closed_port: int = CLOSED_PORT,
         dice: random.Random | None = None,
-        on_roster: Callable[[Roster], None] = lambda _roster: None,
+        ask_kernels: bool = True,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._address = identity.address
@@ -71,7 +70,7 @@ class Agent:
             wall_offset=wall_offset(),
         )
         self._stream = StreamServer(group_key, lambda: self.swim.view(self._loop.time()))
-        self._on_roster = on_roster
+        self._ask_kernels = ask_kernels
         self._timer: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._version = -1
@@ -104,7 +103,6 @@ class Agent:
             logger.info(
                 "roster epoch %d: %d members, this node is %s", roster.epoch, len(roster.members), place
             )
-            self._on_roster(roster)
         self._settle()
 
     @property
@@ -140,7 +138,8 @@ class Agent:
         while (event := self.swim.next_event()) is not None:
             match event:
                 case KernelProbe(uid, address):
-                    self._probe_kernel(uid, address)
+                    if self._ask_kernels:
+                        self._probe_kernel(uid, address)
                 case StateChanged(subject, old, new, sentence):
                     self._verdicts += new is RingState.UNREACHABLE
                     logger.info("%s: %s -> %s (%s)", subject, old, new, sentence)

@@ -24,7 +24,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 ROSTER = "ringfence-roster"
 LEASE_SECONDS = 15
 RENEW_EVERY = 5.0
-_WATCH_SECONDS = 300
+_WATCH_SECONDS = 60
 _INACTIVITY = _WATCH_SECONDS + 10.0
 _TIMEOUT = urllib3.Timeout(connect=2.0, read=4.0)
 _CONFLICT, _NOT_FOUND, _GONE, _EXISTS = 409, 404, 410, 409

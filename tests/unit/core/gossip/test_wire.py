@@ -1,0 +1,133 @@
+"""What comes off the wire is either a message or a counted refusal, never an exception."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringfence.core.gossip.swim import Swim
+from ringfence.core.gossip.wire import (
+    MAX_BALLOTS,
+    MAX_BODY,
+    Ack,
+    Ask,
+    Ballot,
+    Header,
+    Message,
+    Ping,
+    Relay,
+    Relayed,
+    ReplayWindow,
+    Votes,
+    WireError,
+    boot_bytes,
+    boot_text,
+    decode,
+    encode,
+    split,
+    tag_of,
+)
+from ringfence.core.model import Vote
+from unit.core.gossip.ring_world import FakeCrypto, boot_id, roster_of
+
+NUMBERS = st.integers(0, 2**64 - 1)
+TAGS = st.binary(min_size=6, max_size=6)
+ROUNDS = st.binary(min_size=8, max_size=8)
+TEXTS = st.text(max_size=16)
+BALLOTS = st.builds(Ballot, TAGS, st.sampled_from(Vote), st.binary(min_size=64, max_size=64))
+MESSAGES: st.SearchStrategy[Message] = st.one_of(
+    st.builds(Ping, NUMBERS),
+    st.builds(Ack, NUMBERS),
+    st.builds(Relay, NUMBERS, TAGS),
+    st.builds(Relayed, NUMBERS),
+    st.builds(Ask, ROUNDS, TEXTS, TEXTS),
+    st.builds(Votes, ROUNDS, TEXTS, TEXTS, NUMBERS, st.lists(BALLOTS, max_size=MAX_BALLOTS).map(tuple)),
+)
+
+
+@given(MESSAGES, st.integers(0, 2**32 - 1))
+def test_a_message_comes_back_as_it_was_and_fits_into_a_datagram(message: Message, epoch: int) -> None:
+    body = encode(message, epoch)
+    assert len(body) <= MAX_BODY
+    assert decode(body) == (message, epoch)
+
+
+@given(MESSAGES, st.data())
+def test_a_cut_or_lengthened_message_is_refused(message: Message, data: st.DataObject) -> None:
+    body = encode(message, 1)
+    with pytest.raises(WireError):
+        decode(body[: data.draw(st.integers(0, len(body) - 1))])
+    with pytest.raises(WireError):
+        decode(body + b"\x00")
+
+
+@given(st.binary(max_size=1300))
+def test_garbage_is_refused_by_a_wire_error_alone(data: bytes) -> None:
+    for take in (split, decode):
+        with suppress(WireError):
+            take(data)
+
+
+def machine() -> Swim:
+    swim = Swim(node="n1", boot_id=boot_id("n1"), crypto=FakeCrypto(b""), dice=random.Random(1))
+    swim.install(roster_of(3), 0.0)
+    return swim
+
+
+@given(st.lists(st.tuples(st.binary(max_size=200), st.booleans()), max_size=20))
+def test_no_input_raises_out_of_the_machine(bodies: list[tuple[bytes, bool]]) -> None:
+    swim = machine()
+    for number, (body, sealed) in enumerate(bodies):
+        boot = boot_bytes(boot_id("n2"))
+        header = Header(tag_of("uid-n2"), boot, number).encode()
+        datagram = header + FakeCrypto(b"").seal("uid-n2", boot, number, header, body) if sealed else body
+        swim.receive(datagram, "10.0.0.2", 0.01 * number)
+    swim.handle_timer(1.0)
+    assert all(len(datagram) <= 1200 for datagram, _ in swim.datagrams_to_send(1.0))
+
+
+@given(st.lists(st.tuples(MESSAGES, st.sampled_from(["n2", "n3"])), max_size=20))
+def test_no_sealed_message_raises_out_of_the_machine(messages: list[tuple[Message, str]]) -> None:
+    swim = machine()
+    for number, (message, sender) in enumerate(messages):
+        boot = boot_bytes(boot_id(sender))
+        header = Header(tag_of(f"uid-{sender}"), boot, number).encode()
+        swim.receive(
+            header + FakeCrypto(b"").seal(f"uid-{sender}", boot, number, header, encode(message, 1)),
+            "10.0.0.2",
+            0.01 * number,
+        )
+    swim.handle_timer(1.0)
+
+
+def test_a_replayed_datagram_is_dropped_and_counted() -> None:
+    swim = machine()
+    boot = boot_bytes(boot_id("n2"))
+    header = Header(tag_of("uid-n2"), boot, 7).encode()
+    datagram = header + FakeCrypto(b"").seal("uid-n2", boot, 7, header, encode(Ping(1), 1))
+    swim.receive(datagram, "10.0.0.2", 0.1)
+    swim.receive(datagram, "10.0.0.2", 0.2)
+    assert swim.stats["drop replayed"] == 1
+    assert swim.view(0.2).subjects[0].heard_age == pytest.approx(0.1)
+
+
+@given(st.lists(st.integers(0, 200)))
+def test_the_window_takes_each_counter_at_most_once(counters: list[int]) -> None:
+    window, taken, highest = ReplayWindow(), set[int](), -1
+    for counter in counters:
+        fresh = window.fresh(counter)
+        assert fresh == (counter not in taken and counter > highest - ReplayWindow.SIZE)
+        if fresh:
+            window.take(counter)
+            taken.add(counter)
+            highest = max(highest, counter)
+
+
+def test_a_boot_id_keeps_its_text() -> None:
+    assert boot_text(boot_bytes(boot_id("x"))) == boot_id("x")
+    with pytest.raises(ValueError, match="not a UUID"):
+        boot_bytes("abcd")
