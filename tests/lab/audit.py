@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,6 +46,8 @@ class Write:
     name: str
     code: int
     body: dict[str, Any]
+    """What was sent; a JSON patch stands under ``patch``."""
+    uri: str = ""
 
     @property
     def succeeded(self) -> bool:
@@ -54,12 +56,12 @@ class Write:
     @property
     def dry(self) -> bool:
         """Whether the server was asked not to store it."""
-        return bool(self.body.get("dryRun"))
+        return bool(self.body.get("dryRun")) or "dryRun=" in self.uri
 
 
 def epoch(timestamp: str) -> float:
     """Seconds since 1970 of a timestamp as the API writes it."""
-    return datetime.datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+    return dt.datetime.fromisoformat(timestamp).timestamp()
 
 
 def writes(log: Path, since: float = 0.0) -> Iterator[Write]:
@@ -97,4 +99,5 @@ def _write(event: dict[str, Any]) -> Write | None:
         name=target.get("name", ""),
         code=int(event.get("responseStatus", {}).get("code", 0)),
         body=body if isinstance(body, dict) else {"patch": body} if body else {},
+        uri=event.get("requestURI", ""),
     )

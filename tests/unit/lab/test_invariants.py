@@ -1,0 +1,125 @@
+"""The judge must see every kind of wrong, and nothing wrong in a good failover."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.audit import Write
+from lab.invariants import AGENT, CONTROLLER, Evidence, adds_taint, judge
+
+TAINT = {"spec": {"taints": [{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]}}
+
+
+def write(at: float, verb: str, resource: str, name: str, **more: Any) -> Write:
+    fields = {
+        "user": CONTROLLER,
+        "pod": "c-1",
+        "group": "",
+        "subresource": "",
+        "namespace": "default",
+        "code": 200,
+        "body": {},
+    }
+    return Write(at=at, verb=verb, resource=resource, name=name, **{**fields, **more})
+
+
+def bind(at: float, pod: str, node: str) -> Write:
+    body = {"target": {"name": node}}
+    scheduler = "system:kube-scheduler"
+    return write(
+        at, "create", "pods", pod, subresource="binding", body=body, user=scheduler, pod="", code=201
+    )
+
+
+def lease(at: float, pod: str) -> Write:
+    return write(at, "update", "leases", "ringfence-controller", pod=pod, namespace="ringfence-system")
+
+
+GOOD = (
+    bind(1, "virt-launcher-demo-a", "n1"),
+    lease(2, "c-1"),
+    write(11, "patch", "nodes", "n1", body=TAINT),
+    write(11.1, "delete", "pods", "virt-launcher-demo-a", body={"gracePeriodSeconds": 0}),
+)
+
+
+def test_a_good_failover_breaks_nothing() -> None:
+    assert judge(Evidence(GOOD, off=((10.9, "n1"),))) == []
+
+
+def test_no_power_log_no_act() -> None:
+    taint, pod = judge(Evidence(GOOD, off=()))
+    assert "tainted node n1 out of service" in taint
+    assert "deleted pod default/virt-launcher-demo-a with grace 0" in pod
+
+
+def test_another_nodes_death_is_no_proof() -> None:
+    assert len(judge(Evidence(GOOD, off=((10.9, "n2"),)))) == 2
+
+
+def test_off_after_the_act_is_too_late() -> None:
+    assert len(judge(Evidence(GOOD, off=((11.05, "n1"),)))) == 1
+    assert len(judge(Evidence(GOOD, off=((11.5, "n1"),)))) == 2
+
+
+def test_an_old_death_does_not_cover_a_pod_bound_since() -> None:
+    young = (
+        lease(0, "c-1"),
+        bind(5, "p", "n1"),
+        write(6, "delete", "pods", "p", uri="/api?gracePeriodSeconds=0"),
+    )
+    assert len(judge(Evidence(young, off=((4, "n1"),)))) == 1
+    assert judge(Evidence(young, off=((5.5, "n1"),))) == []
+
+
+def test_a_normal_delete_needs_no_proof() -> None:
+    assert judge(Evidence((lease(0, "c-1"), write(1, "delete", "pods", "p")), off=())) == []
+
+
+def test_refused_and_dry_writes_did_nothing() -> None:
+    refused = write(1, "patch", "nodes", "n1", body=TAINT, code=409)
+    dry = write(1, "patch", "nodes", "n1", body=TAINT, uri="/api/v1/nodes/n1?dryRun=All")
+    assert judge(Evidence((lease(0, "c-1"), refused, dry), off=())) == []
+
+
+def test_other_peoples_acts_are_not_ours() -> None:
+    assert (
+        judge(Evidence((write(1, "patch", "nodes", "n1", body=TAINT, user="admin", pod=""),), off=())) == []
+    )
+
+
+def test_an_agent_may_not_delete_either() -> None:
+    acts = (write(1, "delete", "virtualmachineinstances", "demo", user=AGENT, pod="a-1"),)
+    assert len(judge(Evidence(acts, off=()))) == 1
+
+
+def test_only_the_leader_writes() -> None:
+    story = (
+        lease(1, "c-1"),
+        lease(5, "c-2"),
+        write(6, "patch", "failovers", "f", group="ringfence.io", pod="c-1"),
+        write(7, "patch", "failovers", "f", group="ringfence.io", pod="c-2"),
+    )
+    (sentence,) = judge(Evidence(story, off=()))
+    assert sentence.startswith("c-1 wrote")
+    assert sentence.endswith("while c-2 led")
+
+
+def test_writes_before_the_test_are_not_judged() -> None:
+    assert judge(Evidence(GOOD, off=(), since=12)) == []
+
+
+def test_what_other_witnesses_saw_is_passed_on() -> None:
+    assert judge(Evidence((), (), overlaps=("o",), doubles=("d",), foreign=("f",))) == ["d", "o", "f"]
+
+
+def test_taints_in_every_kind_of_patch() -> None:
+    key = "node.kubernetes.io/out-of-service"
+    added = {"patch": [{"op": "add", "path": "/spec/taints/-", "value": {"key": key}}]}
+    tested = {"patch": [{"op": "test", "path": "/spec/taints/0/key", "value": key}]}
+    removed = {"spec": {"taints": [{"key": key, "$patch": "delete"}]}}
+    assert adds_taint(TAINT, key)
+    assert adds_taint(added, key)
+    assert not adds_taint(tested, key)
+    assert not adds_taint(removed, key)
+    assert not adds_taint({"spec": {"taints": None}}, key)
