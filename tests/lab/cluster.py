@@ -427,6 +427,10 @@ class Lab:
             self.delete_vm(vm["metadata"]["name"], vm["metadata"]["namespace"])
         self.kubectl("delete", "failovers", "--all", "--wait=false", check=False)
         self.kubectl("-n", NAMESPACE, "delete", "secret", "bmc-credentials", "--ignore-not-found")
+        self.kubectl(
+            "-n", NAMESPACE, "scale", "deployment", "ringfence-controller", "--replicas=2", check=False
+        )
+        self.kubectl("uncordon", *self.nodes, check=False)
         until("virt-api to answer", self.kubevirt.answers, seconds, every=0.5)
         until(
             "every node to take VMs",

@@ -324,15 +324,15 @@ class Node:
         """Processes of that name on the node, as the host numbers them."""
         return processes.named(self.group, program)
 
-    def agent_pids(self) -> list[int]:
-        """The processes of ringfence's agent on this node."""
+    def pids_with(self, *words: bytes) -> list[int]:
+        """Processes of the node whose command line has all these words."""
         found = []
         for pid in processes.members(self.group):
             try:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"ringfence.agent" in words:
+            if all(word in line for word in words):
                 found.append(pid)
         return found
 

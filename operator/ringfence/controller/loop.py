@@ -196,10 +196,8 @@ class Loop:
                 adopted.confirmed_seen = now
             if phase in ENDED:
                 self._ended_at.setdefault(failover.spec.node, now)
-        for name in [
-            n for n in self._adopted if ("", n) not in failovers and self._adopted[n].record is None
-        ]:
-            del self._adopted[name]
+        for name in [n for n in self._adopted if ("", n) not in failovers]:
+            del self._adopted[name]  # somebody has deleted the object: the incident is over for us
 
     def _record(self, name: str, failover: Failover) -> Adopted:
         adopted = self._adopted[name]

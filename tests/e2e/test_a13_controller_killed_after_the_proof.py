@@ -1,0 +1,45 @@
+"""A13: the controller is killed as soon as the proof is stored. The next leader recovers; there is no second fence."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from e2e.stories import came_back, guarded_vm, kill_controller, leader_away_from, orders
+from lab.cluster import Lab
+from lab.wait import until
+
+pytestmark = pytest.mark.lab
+
+
+def test_the_next_leader_recovers_without_a_second_fence(lab: Lab) -> None:
+    leader = leader_away_from(lab, "n1")
+    instance = guarded_vm(lab, "db", "n1")
+    since = time.time()
+    lab.node("n1").cut()
+    until(
+        "the proof to be stored",
+        lambda: any(f.get("status", {}).get("proofs") for f in lab.failovers("n1")),
+        60,
+        every=0.02,
+    )
+    kill_controller(lab, leader)
+    came_back(lab, "db", "n1", instance, seconds=120)
+    lab.wait_phase("n1", "Closed", seconds=120)
+    assert len(orders(lab, "n1", since)) == 1
+
+
+def test_killed_while_the_order_works(lab: Lab) -> None:
+    """The BMC takes its time; the leader dies meanwhile. The next one finds the order on record and reads."""
+    leader = leader_away_from(lab, "n1")
+    instance = guarded_vm(lab, "db", "n1")
+    since = time.time()
+    lab.bmc("n1").mode("slow", delay=3.0)
+    lab.node("n1").cut()
+    until("the order to reach the BMC", lambda: orders(lab, "n1", since), 60, every=0.02)
+    kill_controller(lab, leader)
+    came_back(lab, "db", "n1", instance, seconds=120)
+    lab.bmc("n1").mode("ok")
+    lab.wait_phase("n1", "Closed", seconds=120)
+    assert len(orders(lab, "n1", since)) == 1

@@ -1,0 +1,38 @@
+"""B5: no fence device at all. Said before; in the incident nothing is restarted until a person confirms by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from e2e.stories import came_back, launcher_uids, ringfence, wait_verdict
+from lab.cluster import Lab
+
+pytestmark = pytest.mark.lab
+
+
+def test_a_person_releases_it(bare: Lab) -> None:
+    lab = bare
+    lab.declare(devices=False)
+    lab.create_vm("db", node="n1")
+    lab.protect("db")
+    assert lab.wait_vm_running("db") == "n1"
+    lab.wait_condition("protectedvm", "db", "Protected", "False", namespace="default", reason="NoFenceDevice")
+    wait_verdict(lab, "n1", "Healthy")
+    instance = lab.wait_tick("db").instance
+    before = launcher_uids(lab, "db")
+
+    lab.node("n1").cut()
+    failover = lab.wait_phase("n1", "AwaitingConfirmation", seconds=60)
+    assert "ringfence fence confirm" in failover["status"]["sentence"]
+    assert launcher_uids(lab, "db") == before
+
+    lab.node("n1").power_off()
+    said = ringfence(
+        lab, "fence", "confirm", failover["metadata"]["name"], "--yes", "--statement", "the rack is dark"
+    )
+    assert said.returncode == 0, said.stderr
+    came_back(lab, "db", "n1", instance)
+    failover = lab.wait_phase("n1", "Recovered", "Closed", seconds=60)
+    (proof,) = failover["status"]["proofs"]
+    assert (proof["kind"], proof["statement"]) == ("AdminConfirmed", "the rack is dark")
+    assert proof["seenBy"] == failover["spec"]["confirm"]["confirmedBy"] != ""

@@ -1,0 +1,37 @@
+"""B7: the BMC refuses the password. Said days before; in the incident bounded, told, and taken up when it is mended."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from e2e.stories import came_back, launcher_uids
+from lab.cluster import NAMESPACE, PASSWORD, Lab
+
+pytestmark = pytest.mark.lab
+
+
+def set_password(lab: Lab, password: str) -> None:
+    patch = json.dumps({"stringData": {"password": password}})
+    lab.kubectl("-n", NAMESPACE, "patch", "secret", "bmc-credentials", "--type=merge", "-p", patch)
+
+
+def test_it_is_known_before_and_mended_after(lab: Lab) -> None:
+    set_password(lab, "wrong")
+    lab.wait_condition("fencedevice", "bmc-n1", "Ready", "False", reason="Unauthorized", seconds=120)
+    lab.create_vm("db", node="n1")
+    lab.protect("db")
+    assert lab.wait_vm_running("db") == "n1"
+    lab.wait_condition(
+        "protectedvm", "db", "Protected", "False", namespace="default", reason="FenceDeviceUnproved"
+    )
+    instance = lab.wait_tick("db").instance
+    before = launcher_uids(lab, "db")
+
+    lab.node("n1").cut()
+    lab.wait_phase("n1", "AwaitingConfirmation", seconds=60)
+    assert launcher_uids(lab, "db") == before
+    set_password(lab, PASSWORD)
+    came_back(lab, "db", "n1", instance, seconds=150)
+    lab.wait_phase("n1", "Closed", seconds=120)
