@@ -289,9 +289,7 @@ class Lab:
             NAMESPACE,
             *sets,
         )
-        self.kubectl(
-            "apply", "--server-side", "--force-conflicts", "-n", NAMESPACE, "-f", "-", stdin=manifests
-        )
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifests)
 
     def declare(self, *, devices: bool = True, mode: str = "Active") -> None:
         """HACluster, a zone of all nodes, and a fence device for each."""

@@ -15,9 +15,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lab import ticks
 from lab.audit import Write, writes
+
+if TYPE_CHECKING:
+    from lab.cluster import Lab
 
 NAMESPACE = "ringfence-system"
 CONTROLLER = f"system:serviceaccount:{NAMESPACE}:ringfence-controller"
@@ -210,3 +214,14 @@ def evidence(
         foreign=foreign_writes(root / "nodes", since),
         since=since,
     )
+
+
+def check(lab: Lab, since: float, doubles: Iterable[object] = ()) -> list[str]:
+    """Judge the time since *since* (wall) in a running lab, before its VMs are deleted: every violation as a
+    sentence. *doubles* is what a :class:`lab.witness.Watch` over the same time has found."""
+    overlaps = [
+        f"VM {vm['metadata']['name']}: {overlap}"
+        for vm in lab.get("vms")
+        for overlap in ticks.overlaps(lab.ticks(vm["metadata"]["name"]))
+    ]
+    return judge(evidence(lab.layout.root, since=since, overlaps=overlaps, doubles=doubles))

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import yaml
 
-from lab import processes
+from lab import loops, processes
 from lab.layout import API_PORT, Layout
 from lab.pki import Pki
 from lab.wait import until
@@ -166,6 +166,10 @@ class Node:
 
     def destroy(self) -> None:
         """Remove the node without a trace, whatever state it is in."""
+        if (init := self.init_pid()) is not None:
+            held = loops.of_node(init)
+            processes.end(self.group)
+            loops.detach(held)
         processes.end(self.group)
         processes.run("ip", "netns", "del", self._netns, check=False)
         processes.run("ip", "link", "del", self._link, check=False)
@@ -234,9 +238,17 @@ class Node:
         pid = self.init_pid()
         if pid is None:
             return
+        held = loops.of_node(pid)
+        # A frozen process dies only once it thaws: all of them get their SIGKILL before, or a guest would run, and
+        # write, for another moment.
+        for member in (pid, *processes.members(self.group)):
+            try:
+                os.kill(member, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
         self._freezer("THAWED")
-        os.kill(pid, signal.SIGKILL)
         until(f"{self.name} to be off", lambda: processes.start_time(pid) is None, 10, every=0.01)
+        loops.detach(held)
         self.log.note(self.name, "off")
 
     # --- faults ---------------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 SECTOR = 65536
@@ -66,11 +66,19 @@ def history(disk: Path) -> list[Run]:
     newest = last(disk)
     if newest is None:
         return []
+    found = []
     with disk.open("rb") as image:
         image.seek((SECTOR + 1) * _SIZE)
-        region = image.read(newest.sequence * _SIZE)
-    found = (parse(region[i : i + _SIZE]) for i in range(0, len(region), _SIZE))
-    return runs([tick for tick in found if tick is not None])
+        # The newest tick may be the slower one's of two writers: go on as long as sectors hold ticks.
+        number = 0
+        while sector := image.read(_SIZE):
+            number += 1
+            tick = parse(sector)
+            if tick is not None:
+                found.append(tick)
+            elif number > newest.sequence:
+                break
+    return runs(found)
 
 
 def runs(ticks: list[Tick]) -> list[Run]:
@@ -84,7 +92,7 @@ def runs(ticks: list[Tick]) -> list[Run]:
             first=own[0],
             last=own[-1],
             count=len(own),
-            longest_gap=max((b.epoch - a.epoch for a, b in itertools.pairwise(own)), default=0),
+            longest_gap=max((b.epoch - a.epoch for a, b in pairwise(own)), default=0),
         )
         for instance, own in gathered.items()
     ]

@@ -90,7 +90,7 @@ async def run(chosen: argparse.Namespace) -> None:
         world = World(api, clock, chosen.namespace, witness, random.random, poke)
         devices = DeviceBook(cluster, clock, open_device, poke)
         narrator = Narrator(cluster)
-        leadership = Leadership(cluster, clock, chosen.identity, metrics.leader)
+        leadership = Leadership(cluster, clock, chosen.identity, chosen.namespace, metrics.leader)
         registrar = bootstrap.Registrar(cluster, world, witness, keys, lambda: leadership.deadline)
         probes: set[asyncio.Task[None]] = set()
 
@@ -163,12 +163,11 @@ async def run(chosen: argparse.Namespace) -> None:
             while True:
                 statuses.declare()
                 try:
+                    await registrar.read()
                     if leadership.leads:
                         await registrar.publish()
                         await statuses.write()
                         await launchers.lift()
-                    else:
-                        await registrar.read()
                 except ClusterError as error:
                     logger.warning("housekeeping: %s", error)
                 await asyncio.sleep(HOUSEKEEPING_EVERY)
@@ -202,7 +201,7 @@ async def run(chosen: argparse.Namespace) -> None:
             "housekeeping": housekeeping,
             "prove": prove,
             "loop": loop.run,
-            **{f"watch {r.kind.plural}": r.run for r in world.reflectors},
+            **{f"watch {number}, {r.kind.plural}": r.run for number, r in enumerate(world.reflectors)},
         }
         tasks = [asyncio.create_task(start(), name=name) for name, start in work.items()]
         tasks.append(asyncio.create_task(operator(), name="kopf"))

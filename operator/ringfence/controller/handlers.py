@@ -5,6 +5,8 @@ Only event-level handlers: kopf then puts no finalizer and no annotation on any 
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -34,6 +36,26 @@ def _watch(plural: str) -> None:
 
 for _plural in OWN:
     _watch(_plural)
+
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+@kopf.on.login(id="login", registry=registry)
+async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """The pod's service account at the address that the pod was given; outside a cluster whatever KUBECONFIG says.
+
+    kopf's own login goes to ``kubernetes.default.svc``: a cluster whose DNS has just died with a node needs us most.
+    """
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host or not (SERVICE_ACCOUNT / "token").exists():
+        return kopf.login_with_kubeconfig(**kwargs)
+    return kopf.ConnectionInfo(
+        server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
+        ca_path=str(SERVICE_ACCOUNT / "ca.crt"),
+        scheme="Bearer",
+        token=(SERVICE_ACCOUNT / "token").read_text().strip(),
+    )
 
 
 def settings() -> kopf.OperatorSettings:

@@ -24,11 +24,17 @@ class Leadership:
     """
 
     def __init__(
-        self, cluster: Cluster, clock: Clock, identity: str, on_change: Callable[[bool], None]
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        identity: str,
+        namespace: str,
+        on_change: Callable[[bool], None],
     ) -> None:
         self._cluster = cluster
         self._clock = clock
         self._on_change = on_change
+        self._namespace = namespace
         self._led = False
         self._lease: LeaseRecord | None = None
         self._ready = asyncio.Event()
@@ -64,7 +70,7 @@ class Leadership:
             async with asyncio.timeout(timing.LEASE_RENEW):
                 holds = self.election.view is not None and self.election.holder == self.election.identity
                 if self._lease is None or not holds:
-                    self._take_in(await self._cluster.get_lease(LEASE))
+                    self._take_in(await self._cluster.get_lease(LEASE, self._namespace))
                 now = self._clock.monotonic()
                 action = self.election.action(now)
                 if action is LeaseAction.NOTHING:
@@ -87,7 +93,7 @@ class Leadership:
         if action is LeaseAction.CREATE:
             lease = await self._cluster.create_lease(
                 LeaseRecord(
-                    namespace="",
+                    namespace=self._namespace,
                     name=LEASE,
                     holder=self.election.identity,
                     duration_seconds=int(timing.LEASE_DURATION),

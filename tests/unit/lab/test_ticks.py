@@ -7,10 +7,10 @@ from pathlib import Path
 from lab.ticks import SECTOR, Tick, history, last, overlaps, parse
 
 
-def disk(path: Path, *ticks: str) -> Path:
+def disk(path: Path, *ticks: str, newest: str = "") -> Path:
     """An image as guests leave it: the last tick first, then each in its own sector."""
     with path.open("wb") as image:
-        for sector, tick in enumerate((ticks[-1] if ticks else "", *ticks)):
+        for sector, tick in enumerate((newest or (ticks[-1] if ticks else ""), *ticks)):
             image.seek((SECTOR + sector) * 512)
             image.write(f"{tick:<511}\n".encode() if tick else bytes(512))
     return path
@@ -52,3 +52,12 @@ def test_a_torn_sector_hides_nothing(tmp_path: Path) -> None:
         torn.write(bytes(512))
     assert last(image) == Tick(4, "b", 121)
     assert [(run.instance, run.count) for run in history(image)] == [("a", 1), ("b", 2)]
+
+
+def test_a_writer_ahead_of_the_newest_tick_is_seen(tmp_path: Path) -> None:
+    """Seen in the lab: the new guest goes on from 2 and overwrites the old one's 3, whose 4 and 5 stay."""
+    found = history(
+        disk(tmp_path / "disk", "1 a 100", "2 a 101", "3 b 102", "4 a 103", "5 a 104", newest="3 b 102")
+    )
+    assert [run.instance for run in found] == ["a", "b"]
+    assert len(overlaps(found)) == 1
