@@ -14,7 +14,7 @@ apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
-- level: Metadata
+- level: Request
   namespaces: [ringfence-system]
   verbs: [create, update, patch, delete, deletecollection]
   resources: [{group: coordination.k8s.io, resources: [leases]}]

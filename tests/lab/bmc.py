@@ -10,6 +10,7 @@ lie        answers 204 and does nothing; from then on reads ``Off`` while the no
 refuse     answers 400 to power requests
 hang       gives no answer for ``delay`` seconds, to anything
 slow       answers at once, acts ``delay`` seconds later
+flap       acts as ok; every second read says the opposite of what is
 =========  ===================================================================================
 """
 
@@ -30,6 +31,18 @@ from typing import Any
 import bcrypt
 
 HANG = 60.0
+MODES = ("ok", "ignore", "lie", "refuse", "hang", "slow", "flap")
+_OFF, _ON = ("off",), ("on",)
+_HOOKS = {
+    "ForceOff": _OFF,
+    "GracefulShutdown": _OFF,
+    "On": _ON,
+    "ForceOn": _ON,
+    "ForceRestart": _OFF + _ON,
+    "GracefulRestart": _OFF + _ON,
+    "PowerCycle": _OFF + _ON,
+}
+"""What each power request of Redfish does to the node, in that order."""
 
 
 class Bmc:
@@ -40,7 +53,9 @@ class Bmc:
         self._log = log
 
     def mode(self, mode: str, delay: float = 0.0) -> None:
-        """Behave like this from the next request on."""
+        """Behave like this from the next request on. ValueError: no such mode, which would pass for ``ok``."""
+        if mode not in MODES:
+            raise ValueError(f"a BMC has no mode {mode!r}: {', '.join(MODES)}")
         fresh = self._control.with_suffix(".new")
         fresh.write_text(json.dumps({"mode": mode, "delay": delay}))
         fresh.rename(self._control)
@@ -81,6 +96,7 @@ class Power:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._lied = False
+        self._flapped = False
         self._lock = threading.Lock()
 
     def _control(self) -> tuple[str, float]:
@@ -88,7 +104,7 @@ class Power:
             control = json.loads(Path(self._options.control).read_text())
         except OSError:
             return "ok", 0.0
-        return control["mode"], float(control.get("delay", 0.0))
+        return control.get("mode", "ok"), float(control.get("delay", 0.0))
 
     def _note(self, what: str, **more: object) -> None:
         line = json.dumps({"t": time.time(), "node": self._options.node, "what": what, **more})
@@ -109,16 +125,20 @@ class Power:
         if mode == "hang":
             time.sleep(delay or HANG)  # that is the fault: no answer for so long
         self._lied = self._lied and mode == "lie"
-        state = "On" if self.really_on() and not self._lied else "Off"
+        on = self.really_on() and not self._lied
+        self._flapped = mode == "flap" and not self._flapped
+        state = "On" if on != self._flapped else "Off"
         self._note("read", state=state, mode=mode)
         return state
 
     def request(self, state: str) -> None:
         mode, delay = self._control()
         self._note("request", state=state, mode=mode)
-        if mode == "refuse":
-            from sushy_tools import error  # noqa: PLC0415
+        from sushy_tools import error  # noqa: PLC0415 - flask and all: only where a BMC runs
 
+        if state not in _HOOKS:
+            raise error.NotSupportedError(f"power request {state}")  # an NMI must not count as "on"
+        if mode == "refuse":
             raise error.BadRequest("refused")
         if mode == "hang":
             time.sleep(delay or HANG)
@@ -132,20 +152,12 @@ class Power:
         self._act(state)
 
     def _act(self, state: str) -> None:
-        hooks = [self._options.off] if "Off" in state or "Shutdown" in state else [self._options.on]
-        if "Restart" in state or state == "PowerCycle":
-            hooks = [self._options.off, self._options.on]
-        for hook in hooks:
+        for name in _HOOKS[state]:
             began = time.time()
-            done = subprocess.run(json.loads(hook), check=False, capture_output=True, text=True)
-            name = "off" if hook == self._options.off else "on"
-            self._note(
-                "hook",
-                key=name,
-                rc=done.returncode,
-                took=round(time.time() - began, 3),
-                said=done.stderr[-300:],
-            )
+            command = json.loads(getattr(self._options, name))
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            took = round(time.time() - began, 3)
+            self._note("hook", key=name, rc=done.returncode, took=took, said=done.stderr[-300:])
 
 
 def main() -> None:

@@ -28,6 +28,8 @@ CONTROLLER = f"system:serviceaccount:{NAMESPACE}:ringfence-controller"
 AGENT = f"system:serviceaccount:{NAMESPACE}:ringfence-agent"
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _LEASE = "ringfence-controller"
+RETURNING = 60.0
+"""Seconds after power-on in which a node's last death still covers a taint: its new boot may not be known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Evidence:
     overlaps: tuple[str, ...] = ()
     doubles: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    on: tuple[tuple[float, str], ...] = ()
+    """When which node's power came on."""
     since: float = 0.0
     """Wall time at which the test began: earlier writes tell where pods are, and are not judged."""
     bound: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
@@ -72,32 +76,47 @@ def _before_the_proof(evidence: Evidence) -> list[str]:
             or write.user not in (CONTROLLER, AGENT)
         ):
             continue
-        act, node, after = _danger(write, bound)
-        if act and not _was_off(evidence.off, node, after, write.at):
-            found.append(f"{_who(write)} {act} at {write.at:.3f}, and {node or 'no node'} had not been off")
+        act, places = _danger(write, bound, evidence)
+        if act and not any(_was_off(evidence.off, node, after, write.at) for node, after in places):
+            nodes = " or ".join(node for node, _ in places)
+            found.append(
+                f"{_who(write)} {act} at {write.at:.3f}, "
+                + (f"and {nodes} had not been off" if nodes else "and no witness knows its node")
+            )
     return found
 
 
-def _danger(write: Write, bound: dict[tuple[str, str], tuple[float, str]]) -> tuple[str, str, float]:
-    """What is dangerous about a write, for which node, and after when that node must have been off."""
+def _danger(
+    write: Write, bound: dict[tuple[str, str], tuple[float, str]], evidence: Evidence
+) -> tuple[str, list[tuple[str, float]]]:
+    """What is dangerous about a write, and the nodes of which one must have been off, each since when."""
+    what = f"{write.namespace}/{write.name or '*'}"
     if write.verb in ("delete", "deletecollection"):
         if write.resource == "pods" and not write.subresource and _grace(write) == 0:
-            since, node = bound.get((write.namespace, write.name), (0.0, ""))
-            return f"deleted pod {write.namespace}/{write.name} with grace 0", node, since
+            place = bound.get((write.namespace, write.name))
+            return f"deleted pod {what} with grace 0", [(place[1], place[0])] if place else []
         if write.resource == "virtualmachineinstances":
-            return f"deleted VMI {write.namespace}/{write.name}", "", 0.0
+            # A VMI stuck on a healthy node may go when the node of any earlier launcher of its VM has died.
+            launcher = re.compile(rf"virt-launcher-{re.escape(write.name)}-[a-z0-9]+")
+            return f"deleted VMI {what}", [
+                (node, at)
+                for (namespace, pod), (at, node) in bound.items()
+                if namespace == write.namespace and launcher.fullmatch(pod)
+            ]
     if (
         write.resource == "nodes"
         and write.verb in ("patch", "update")
         and adds_taint(write.body, OUT_OF_SERVICE)
     ):
-        return f"tainted node {write.name} out of service", write.name, 0.0
-    return "", "", 0.0
+        back = [
+            at for at, node in evidence.on if node == write.name and at < write.at - RETURNING
+        ]  # a death before that was an earlier boot's: what runs there now lives
+        return f"tainted node {write.name} out of service", [(write.name, max(back, default=0.0))]
+    return "", []
 
 
 def _was_off(off: Sequence[tuple[float, str]], node: str, after: float, before: float) -> bool:
-    # A deleted VMI names no node (it may be stuck on a healthy one): then any node's death must precede it.
-    return any(after <= at <= before and (name == node or not node) for at, name in off)
+    return any(after <= at <= before and name == node for at, name in off)
 
 
 def _grace(write: Write) -> int | None:
@@ -124,7 +143,7 @@ def adds_taint(body: dict[str, Any], key: str) -> bool:
 
 def _not_the_leader(evidence: Evidence) -> list[str]:
     terms = [
-        (write.at, write.pod)
+        (write.at, _holder(write))
         for write in evidence.writes
         if write.resource == "leases"
         and write.name in (_LEASE, "")
@@ -134,28 +153,36 @@ def _not_the_leader(evidence: Evidence) -> list[str]:
     starts = [at for at, _ in terms]
     found = []
     for write in evidence.writes:
-        ours = write.user == CONTROLLER and write.pod and write.succeeded and not write.dry
+        ours = write.user == CONTROLLER and write.succeeded and not write.dry
         judged = write.group in ("ringfence.io", "kubevirt.io") or write.resource in ("pods", "nodes")
         if not (ours and judged) or write.at < evidence.since:
             continue
         index = bisect.bisect_right(starts, write.at) - 1
         leader = terms[index][1] if index >= 0 else "nobody"
-        if leader != write.pod:
+        if not write.pod or leader != write.pod:
             what = f"{write.verb} {write.resource} {write.name}"
             found.append(f"{_who(write)} wrote ({what}) at {write.at:.3f} while {leader} led")
     return found
+
+
+def _holder(write: Write) -> str:
+    """Whom the Lease names after that write; "nobody" where its holder gave it back."""
+    spec = write.body.get("spec")
+    if isinstance(spec, dict) and "holderIdentity" in spec:
+        return str(spec["holderIdentity"] or "nobody")
+    return write.pod
 
 
 def _who(write: Write) -> str:
     return write.pod or write.user.rpartition(":")[2]
 
 
-def power_off_times(log: Path) -> tuple[tuple[float, str], ...]:
-    """When which node's process 1 was dead and its cable out, by the lab's own power log."""
+def power_times(log: Path, what: str) -> tuple[tuple[float, str], ...]:
+    """When which node's power went ``off`` (process 1 dead, cable out) or ``on``, by the lab's own power log."""
     if not log.exists():
         return ()
     rows = [json.loads(line) for line in log.read_text().splitlines()]
-    return tuple((row["t"], row["node"]) for row in rows if row["what"] == "off")
+    return tuple((row["t"], row["node"]) for row in rows if row["what"] == what)
 
 
 def foreign_writes(nodes: Path, since: float) -> tuple[str, ...]:
@@ -180,7 +207,8 @@ def evidence(
     logs = root / "logs"
     return Evidence(
         writes=tuple(sorted(writes(logs / "audit.log"), key=lambda write: write.at)),
-        off=power_off_times(logs / "power.jsonl"),
+        off=power_times(logs / "power.jsonl", "off"),
+        on=power_times(logs / "power.jsonl", "on"),
         overlaps=tuple(overlaps),
         doubles=tuple(str(double) for double in doubles),
         foreign=foreign_writes(root / "nodes", since),

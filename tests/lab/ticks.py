@@ -43,12 +43,22 @@ def parse(sector: bytes) -> Tick | None:
 
 
 def last(disk: Path) -> Tick | None:
-    """The newest tick, from the disk itself."""
+    """The newest tick, from the disk itself; from the history where its own sector is torn."""
     descriptor = os.open(disk, os.O_RDONLY)
     try:
-        return parse(os.pread(descriptor, _SIZE, SECTOR * _SIZE))
+        sector = os.pread(descriptor, _SIZE, SECTOR * _SIZE)
     finally:
         os.close(descriptor)
+    # A power cut may tear the sector. To call that disk empty would blind the witness just when it matters.
+    return parse(sector) or (_newest_in_history(disk) if sector.strip(b" \n\0") else None)
+
+
+def _newest_in_history(disk: Path) -> Tick | None:
+    with disk.open("rb") as image:
+        image.seek((SECTOR + 1) * _SIZE)
+        region = image.read()
+    ticks = (parse(region[i : i + _SIZE]) for i in range(0, len(region), _SIZE))
+    return max((tick for tick in ticks if tick), key=lambda tick: tick.sequence, default=None)
 
 
 def history(disk: Path) -> list[Run]:
@@ -89,10 +99,13 @@ def runs(ticks: list[Tick]) -> list[Run]:
 
 
 def overlaps(found: list[Run]) -> list[str]:
-    """Runs that ticked when a later one had begun: two guests on one disk."""
+    """Runs that ticked when a later one had begun: two guests on one disk.
+
+    The same second is an overlap too: a guest boots for seconds before its first tick.
+    """
     return [
         f"{older.instance} still ticked at {older.last.epoch}, {newer.instance} had begun at {newer.first.epoch}"
         for number, older in enumerate(found)
         for newer in found[number + 1 :]
-        if older.last.epoch > newer.first.epoch
+        if older.last.epoch >= newer.first.epoch
     ]

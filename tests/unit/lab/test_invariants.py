@@ -123,3 +123,49 @@ def test_taints_in_every_kind_of_patch() -> None:
     assert not adds_taint(tested, key)
     assert not adds_taint(removed, key)
     assert not adds_taint({"spec": {"taints": None}}, key)
+
+
+def test_a_pod_that_no_witness_placed_may_not_go() -> None:
+    acts = (lease(0, "c-1"), write(6, "delete", "pods", "stranger", body={"gracePeriodSeconds": 0}))
+    (sentence,) = judge(Evidence(acts, off=((5, "n1"), (5, "n2"))))
+    assert sentence.endswith("and no witness knows its node")
+
+
+def test_a_vmi_goes_only_when_a_node_of_its_launchers_died() -> None:
+    acts = (
+        lease(0, "c-1"),
+        bind(1, "virt-launcher-demo-aaaaa", "n1"),
+        bind(4, "virt-launcher-demo-bbbbb", "n2"),
+        bind(4, "virt-launcher-demo-two-ccccc", "n3"),
+        write(6, "delete", "virtualmachineinstances", "demo"),
+    )
+    assert judge(Evidence(acts, off=((5, "n1"),))) == []
+    assert len(judge(Evidence(acts, off=((5, "n3"),)))) == 1
+    assert len(judge(Evidence(acts, off=((3, "n2"),)))) == 1
+
+
+def test_a_death_of_long_ago_does_not_cover_a_taint() -> None:
+    acts = (lease(0, "c-1"), write(100, "patch", "nodes", "n1", body=TAINT))
+    assert len(judge(Evidence(acts, off=((5, "n1"),), on=((10, "n1"),)))) == 1
+    assert judge(Evidence(acts, off=((5, "n1"), (95, "n1")), on=((10, "n1"),))) == []
+    assert judge(Evidence(acts, off=((5, "n1"),))) == []
+
+
+def test_a_node_that_has_just_come_back_may_still_be_tainted() -> None:
+    acts = (lease(0, "c-1"), write(9, "patch", "nodes", "n1", body=TAINT))
+    assert judge(Evidence(acts, off=((5, "n1"),), on=((0, "n1"), (7, "n1")))) == []
+
+
+def test_who_gave_the_lease_back_leads_no_more() -> None:
+    back = write(
+        5, "update", "leases", "ringfence-controller",
+        namespace="ringfence-system", body={"spec": {"holderIdentity": None}},
+    )  # fmt: skip
+    late = write(6, "patch", "failovers", "f", group="ringfence.io")
+    (sentence,) = judge(Evidence((lease(1, "c-1"), back, late), off=()))
+    assert sentence.endswith("while nobody led")
+
+
+def test_a_write_of_no_pod_is_nobodys() -> None:
+    acts = (lease(1, "c-1"), write(6, "patch", "failovers", "f", group="ringfence.io", pod=""))
+    assert len(judge(Evidence(acts, off=()))) == 1

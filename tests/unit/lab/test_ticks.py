@@ -39,6 +39,21 @@ def test_two_guests_at_once_are_seen(tmp_path: Path) -> None:
     assert len(overlaps(found)) == 1
 
 
+def test_the_same_second_is_an_overlap(tmp_path: Path) -> None:
+    assert len(overlaps(history(disk(tmp_path / "disk", "1 a 100", "2 b 100")))) == 1
+
+
+def test_a_torn_sector_hides_nothing(tmp_path: Path) -> None:
+    image = disk(tmp_path / "disk", "1 a 100", "2 a 101", "3 b 120", "4 b 121")
+    with image.open("r+b") as torn:
+        torn.seek(SECTOR * 512)
+        torn.write(b"4 b".ljust(512, b"\0"))
+        torn.seek((SECTOR + 2) * 512)
+        torn.write(bytes(512))
+    assert last(image) == Tick(4, "b", 121)
+    assert [(run.instance, run.count) for run in history(image)] == [("a", 1), ("b", 2)]
+
+
 def test_a_writer_ahead_of_the_newest_tick_is_seen(tmp_path: Path) -> None:
     """Seen in the lab: the new guest goes on from 2 and overwrites the old one's 3, whose 4 and 5 stay."""
     found = history(
