@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from lab import cluster, demo, prepare
+from lab.bmc import MODES
 from lab.build import binaries
 from lab.cluster import Lab
 from lab.console import say
@@ -45,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     api.add_argument("action", choices=["freeze", "thaw", "stop", "start"])
     bmc = commands.add_parser("bmc", help="make a node's BMC misbehave")
     bmc.add_argument("node")
-    bmc.add_argument("mode", choices=["ok", "ignore", "lie", "refuse", "hang", "slow"])
+    bmc.add_argument("mode", choices=MODES)
     bmc.add_argument("--delay", type=float, default=0.0)
     vm = commands.add_parser("vm", help="make a ticking VM")
     vm.add_argument("vm")

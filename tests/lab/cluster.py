@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import bmc, guest, processes, ticks, vms
+from lab import bmc, guest, processes, vms
+from lab import ticks as tick_history
 from lab.bmc import Bmc
 from lab.controlplane import ControlPlane, Kubectl
 from lab.kubevirt import KubeVirt
@@ -247,14 +248,14 @@ class Lab:
 
         return until(f"VM {name} to run", where, seconds, every=0.3)
 
-    def ticks(self, name: str) -> list[ticks.Run]:
+    def ticks(self, name: str) -> list[tick_history.Run]:
         """The history of ticks that is on the VM's disk, one run an instance."""
-        return ticks.history(self.disks.path(name))
+        return tick_history.history(self.disks.path(name))
 
-    def wait_tick(self, name: str, seconds: float = 60, *, other_than: str = "") -> ticks.Run:
+    def wait_tick(self, name: str, seconds: float = 60, *, other_than: str = "") -> tick_history.Run:
         """Until an instance of the guest (another than that one) has ticked; its run."""
 
-        def newest() -> ticks.Run | None:
+        def newest() -> tick_history.Run | None:
             runs = self.ticks(name)
             return runs[-1] if runs and runs[-1].instance != other_than else None
 
@@ -355,7 +356,9 @@ class Lab:
             if not all(sets):
                 return False
             agents, controllers = (s["status"] for s in sets)
-            return agents.get("numberReady") == len(self.nodes) and controllers.get("readyReplicas") == 2
+            return bool(
+                agents.get("numberReady") == len(self.nodes) and controllers.get("readyReplicas") == 2
+            )
 
         until("ringfence's pods to be ready", rolled_out, seconds, every=0.5)
         for device in self.get("fencedevices"):

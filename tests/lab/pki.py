@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import ipaddress
 import json
 from pathlib import Path
@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_FROM = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-_TO = datetime.datetime(2060, 1, 1, tzinfo=datetime.UTC)
+_FROM = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+_TO = dt.datetime(2060, 1, 1, tzinfo=dt.UTC)
 
 
 class Pki:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.wait import until
+from lab.wait import NeverHappenedError, until
 
 # Field 22 of /proc/PID/stat, counted behind the command's name, which may hold blanks and brackets.
 _STATE, _STARTED = 0, 19
@@ -40,7 +40,7 @@ class Process:
         self.signal(signal.SIGTERM)
         try:
             until(f"process {self.pid} ends", lambda: not self.alive(), grace, every=0.02)
-        except Exception:  # whatever kept it: the next signal can't be refused
+        except NeverHappenedError:  # whatever kept it: the next signal can't be refused
             self.kill()
 
     def kill(self) -> None:
