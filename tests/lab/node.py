@@ -222,11 +222,14 @@ class Node:
             "SHARED": str(self._layout.shared),
             "LABELS": f"topology.kubernetes.io/zone={'abc'[(self.number - 1) % 3]}",
         }
-        shell = processes.spawn(self.group, command, self.folder / "init.log", env=env, everywhere=True)
+        processes.spawn(self.group, command, self.folder / "init.log", env=env, everywhere=True)
 
         def child() -> int | None:
-            text = Path(f"/proc/{shell.pid}/task/{shell.pid}/children").read_text().split()
-            return int(text[0]) if text else None
+            for shell in processes.named(self.group, "unshare"):
+                text = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
+                if text:
+                    return int(text[0])
+            return None
 
         pid = until(f"process 1 of {self.name}", child, 10, every=0.02, log=self.folder / "init.log")
         (self.folder / "init.pid").write_text(f"{pid} {processes.start_time(pid)}")

@@ -98,8 +98,8 @@ def spawn(
     *,
     env: Mapping[str, str] | None = None,
     everywhere: bool = False,
-) -> subprocess.Popen[bytes]:
-    """Start a program in the group, in a session of its own, its output in ``log``.
+) -> None:
+    """Start a program in the group, as nobody's child and in a session of its own, its output in ``log``.
 
     ``everywhere``: in the group of every hierarchy, so that it can be frozen and measured; else only where it is marked.
     """
@@ -113,12 +113,12 @@ def spawn(
 
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
-        return subprocess.Popen(
-            list(command),
+        subprocess.run(
+            ["setsid", "--fork", *command],
+            check=True,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
             preexec_fn=join,  # noqa: PLW1509 - the lab starts programs from one thread at a time
             env=None if env is None else {**os.environ, **env},
         )
