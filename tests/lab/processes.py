@@ -119,7 +119,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            preexec_fn=join,  # noqa: PLW1509 - the lab starts programs from one thread at a time
+            preexec_fn=join,
             env=None if env is None else {**os.environ, **env},
         )
 
