@@ -40,7 +40,7 @@ def run(name: str) -> int:
     try:
         lab.install_ringfence()
         lab.declare()
-        victim, crowded = quiet_node(lab)
+        victim = lab.quiet_node()
         lab.create_vm(VM, node=victim)
         lab.protect(VM)
         lab.wait_armed()
@@ -48,8 +48,7 @@ def run(name: str) -> int:
         if lab.wait_vm_running(VM) != victim:
             raise AssertionError(f"the VM did not start on {victim}")
         lab.wait_condition("protectedvm", VM, "Protected", "True", namespace="default")
-        where = "which also carries a virt-api" if crowded else "which carries none of KubeVirt's controllers"
-        say(f"VM {VM} ticks on {victim}, {where}")
+        say(f"VM {VM} ticks on {victim}")
         since = time.time()
         with Watch(lab.layout.prefix, lab.layout.logs / "qemu.jsonl") as watch:
             say("")
@@ -75,18 +74,6 @@ def run(name: str) -> int:
         flush=True,
     )
     return 1 if broken else 0
-
-
-def quiet_node(lab: Lab) -> tuple[str, bool]:
-    """A node without KubeVirt's controllers and without our leader, if there is one: what their loss costs is told apart."""
-    crowd = {pod["spec"].get("nodeName") for pod in lab.get("pods") if _counts(pod)}
-    quiet = sorted(set(lab.nodes) - crowd)
-    return (quiet[0], False) if quiet else (min(lab.nodes), True)
-
-
-def _counts(pod: dict[str, Any]) -> bool:
-    labels = pod["metadata"].get("labels", {})
-    return labels.get("kubevirt.io") in ("virt-api", "virt-controller")
 
 
 def first_act(lab: Lab, victim: str) -> Act:

@@ -272,6 +272,19 @@ class Node:
         self._nft(rules)
         self.log.note(self.name, "cut-api")
 
+    def cut_peers(self) -> None:
+        """Drop this node's traffic with all other nodes; the API server and the BMCs stay in reach."""
+        layout = self._layout
+        mine = f"{{ {layout.host}, {self.ip}, {layout.pod_net(self.number)} }}"
+        chains = (("out", "output", "daddr"), ("in", "input", "saddr"), ("fwd", "forward", "saddr"))
+        rules = "; ".join(
+            f"add chain inet lab {chain} {{ type filter hook {hook} priority 0; }}; "
+            f"add rule inet lab {chain} ip {side} {layout.net}.0.0/16 ip {side} != {mine} drop"
+            for chain, hook, side in chains
+        )
+        self._nft(f"add table inet lab; {rules}")
+        self.log.note(self.name, "cut-peers")
+
     def heal_api(self) -> None:
         if self._drop_api_cut():
             self.log.note(self.name, "heal-api")
