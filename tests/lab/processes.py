@@ -37,9 +37,9 @@ def make(group: str) -> None:
 def members(group: str) -> list[int]:
     """Every process in the group and below it."""
     found: set[int] = set()
-    for procs in (CGROUPS / MARK / group).glob("**/cgroup.procs"):
+    for folder, _, _ in os.walk(CGROUPS / MARK / group):  # walks on when a group goes away meanwhile
         try:
-            found.update(int(line) for line in procs.read_text().split())
+            found.update(int(line) for line in Path(folder, "cgroup.procs").read_text().split())
         except OSError:
             continue  # the group went away while we looked
     return sorted(found)
@@ -75,11 +75,8 @@ def _removed(group: str) -> bool:
         top = hierarchy / group
         if not top.exists():
             continue
-        for folder in sorted(
-            (p for p in top.glob("**/*") if p.is_dir()), key=lambda p: len(p.parts), reverse=True
-        ):
-            _rmdir(folder)
-        _rmdir(top)
+        for folder, _, _ in os.walk(top, topdown=False):
+            _rmdir(Path(folder))
         left = left or top.exists()
     return not left
 
