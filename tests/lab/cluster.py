@@ -78,7 +78,9 @@ class Lab:
         prepared = prepare()
         layout = Layout.claim(name)
         about = layout.root / "lab.json"
-        if json.loads(about.read_text()).get("up"):
+        if json.loads(about.read_text()).get("up") and processes.named(
+            f"{layout.prefix}-cp", "kube-apiserver"
+        ):
             return cls(layout, prepared)
         remove(layout)
         layout = Layout.claim(name)
