@@ -456,7 +456,14 @@ class Lab:
             seconds,
             every=0.5,
         )
+        until("no node to be tainted or cordoned", self._untainted, seconds, every=0.5)
         until("virt-handler to be ready everywhere", self._handlers_ready, seconds, every=0.5)
+
+    def _untainted(self) -> bool:
+        """Kubernetes takes its own taints off some seconds after a node is Ready again."""
+        return all(
+            not n["spec"].get("taints") and not n["spec"].get("unschedulable") for n in self.get("nodes")
+        )
 
     def _handlers_ready(self) -> bool:
         status = self.get("daemonset", "virt-handler", "kubevirt")["status"]
