@@ -4,7 +4,7 @@ import json
 
 import yaml
 
-from ringfence.api.v1alpha1.failover import Phase
+from ringfence.core.failover.phase import Phase
 from ringfence.cli.picture import AWAITING_CONFIRMATION, CLOSED
 
 from .cluster import FakeReader, failover, incident
