@@ -23,7 +23,7 @@ def guarded_vm(lab: Lab, name: str, node: str, *, storage: str = "file", run_str
     return lab.wait_tick(name).instance
 
 
-def came_back(lab: Lab, name: str, dead: str, instance: str, seconds: float = 90) -> str:
+def came_back(lab: Lab, name: str, dead: str, instance: str, seconds: float = 150) -> str:
     """Until the VM runs on another node and a new instance of its guest ticks on the same disk; the node."""
     node = lab.wait_vm_running(name, seconds, elsewhere_than=dead)
     new = lab.wait_tick(name, other_than=instance)

@@ -14,32 +14,34 @@ pytestmark = pytest.mark.lab
 
 
 def test_the_next_leader_recovers_without_a_second_fence(lab: Lab) -> None:
-    leader = leader_away_from(lab, "n1")
-    instance = guarded_vm(lab, "db", "n1")
+    victim = lab.quiet_node()
+    leader = leader_away_from(lab, victim)
+    instance = guarded_vm(lab, "db", victim)
     since = time.time()
-    lab.node("n1").cut()
+    lab.node(victim).cut()
     until(
         "the proof to be stored",
-        lambda: any(f.get("status", {}).get("proofs") for f in lab.failovers("n1")),
+        lambda: any(f.get("status", {}).get("proofs") for f in lab.failovers(victim)),
         60,
         every=0.02,
     )
     kill_controller(lab, leader)
-    came_back(lab, "db", "n1", instance, seconds=120)
-    lab.wait_phase("n1", "Closed", seconds=120)
-    assert len(orders(lab, "n1", since)) == 1
+    came_back(lab, "db", victim, instance)
+    lab.wait_phase(victim, "Closed", seconds=120)
+    assert len(orders(lab, victim, since)) == 1
 
 
 def test_killed_while_the_order_works(lab: Lab) -> None:
     """The BMC takes its time; the leader dies meanwhile. The next one finds the order on record and reads."""
-    leader = leader_away_from(lab, "n1")
-    instance = guarded_vm(lab, "db", "n1")
+    victim = lab.quiet_node()
+    leader = leader_away_from(lab, victim)
+    instance = guarded_vm(lab, "db", victim)
     since = time.time()
-    lab.bmc("n1").mode("slow", delay=3.0)
-    lab.node("n1").cut()
-    until("the order to reach the BMC", lambda: orders(lab, "n1", since), 60, every=0.02)
+    lab.bmc(victim).mode("slow", delay=3.0)
+    lab.node(victim).cut()
+    until("the order to reach the BMC", lambda: orders(lab, victim, since), 60, every=0.02)
     kill_controller(lab, leader)
-    came_back(lab, "db", "n1", instance, seconds=120)
-    lab.bmc("n1").mode("ok")
-    lab.wait_phase("n1", "Closed", seconds=120)
-    assert len(orders(lab, "n1", since)) == 1
+    came_back(lab, "db", victim, instance)
+    lab.bmc(victim).mode("ok")
+    lab.wait_phase(victim, "Closed", seconds=120)
+    assert len(orders(lab, victim, since)) == 1

@@ -16,22 +16,23 @@ pytestmark = pytest.mark.lab
 
 
 def test_read_back_refuses(lab: Lab) -> None:
-    instance = guarded_vm(lab, "db", "n1")
+    victim = lab.quiet_node()
+    instance = guarded_vm(lab, "db", victim)
     before = launcher_uids(lab, "db")
     since = time.time()
-    lab.bmc("n1").mode("ignore")
-    lab.node("n1").cut()
-    failover = lab.wait_phase("n1", "AwaitingConfirmation", seconds=90)
+    lab.bmc(victim).mode("ignore")
+    lab.node(victim).cut()
+    failover = lab.wait_phase(victim, "AwaitingConfirmation", seconds=90)
     assert "still reads on" in failover["status"]["sentence"]
-    assert orders(lab, "n1", since)
+    assert orders(lab, victim, since)
     assert launcher_uids(lab, "db") == before, "the VM was started twice on a BMC's word"
     assert failover["status"].get("proofs", []) == []
 
-    lab.node("n1").power_off()
+    lab.node(victim).power_off()
     name = failover["metadata"]["name"]
-    said = ringfence(lab, "fence", "confirm", name, "--yes", "--statement", "I pulled both cords of n1")
-    came_back(lab, "db", "n1", instance)
-    failover = lab.wait_phase("n1", "Recovered", "Closed", seconds=60)
+    said = ringfence(lab, "fence", "confirm", name, "--yes", "--statement", "I pulled both cords")
+    came_back(lab, "db", victim, instance)
+    failover = lab.wait_phase(victim, "Recovered", "Closed", seconds=60)
     kinds = {proof["kind"] for proof in failover["status"]["proofs"]}
     # The BMC tells the truth when it is read, so the ladder may find the node off before the person has spoken.
     assert "PoweredOff" in kinds or (said.returncode == 0 and "AdminConfirmed" in kinds), said.stderr

@@ -12,14 +12,15 @@ pytestmark = pytest.mark.lab
 
 
 def test_a_node_that_died_unseen_is_fenced(lab: Lab) -> None:
-    instance = guarded_vm(lab, "db", "n3")
+    victim = lab.quiet_node()
+    instance = guarded_vm(lab, "db", victim)
     scale = ("-n", NAMESPACE, "scale", "deployment", "ringfence-controller")
     lab.kubectl(*scale, "--replicas=0")
     try:
         select = ("-n", NAMESPACE, "get", "pod", "-l", "app.kubernetes.io/component=controller", "-o", "name")
         until("the controllers to be gone", lambda: not lab.kubectl(*select).strip(), 60, every=0.5)
-        lab.node("n3").power_off()
+        lab.node(victim).power_off()
     finally:
         lab.kubectl(*scale, "--replicas=2")
-    came_back(lab, "db", "n3", instance, seconds=150)
-    lab.wait_phase("n3", "Closed", seconds=120)
+    came_back(lab, "db", victim, instance)
+    lab.wait_phase(victim, "Closed", seconds=120)

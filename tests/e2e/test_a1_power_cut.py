@@ -14,11 +14,12 @@ pytestmark = pytest.mark.lab
 
 @pytest.mark.parametrize("storage", ["file", "block"])
 def test_the_vm_comes_back_without_an_order(lab: Lab, storage: str) -> None:
-    instance = guarded_vm(lab, "db", "n2", storage=storage)
+    victim = lab.quiet_node()
+    instance = guarded_vm(lab, "db", victim, storage=storage)
     since = time.time()
-    lab.node("n2").power_off()
-    came_back(lab, "db", "n2", instance)
-    failover = lab.wait_phase("n2", "Closed", seconds=120)
-    assert orders(lab, "n2", since) == []
+    lab.node(victim).power_off()
+    came_back(lab, "db", victim, instance)
+    failover = lab.wait_phase(victim, "Closed", seconds=120)
+    assert orders(lab, victim, since) == []
     assert failover["status"]["proofs"][0]["variant"] == "found"
-    assert failover["status"]["newBootID"] == lab.node("n2").boot_id
+    assert failover["status"]["newBootID"] == lab.node(victim).boot_id

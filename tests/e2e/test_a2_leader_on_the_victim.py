@@ -18,7 +18,7 @@ def test_the_next_leader_fences(lab: Lab) -> None:
     instance = guarded_vm(lab, "db", victim)
     since = time.time()
     lab.node(victim).cut()
-    came_back(lab, "db", victim, instance, seconds=120)
+    came_back(lab, "db", victim, instance)
     failover = lab.wait_phase(victim, "Recovered", "Closed", seconds=60)
     assert failover["status"]["leader"] != leader
     assert len(orders(lab, victim, since)) == 1

@@ -17,10 +17,11 @@ pytestmark = pytest.mark.lab
 
 @pytest.mark.parametrize("run_strategy", ["Always", "RerunOnFailure"])
 def test_the_stuck_instance_is_cleared(lab: Lab, run_strategy: str) -> None:
-    instance = guarded_vm(lab, "db", "n1", run_strategy=run_strategy)
+    victim = lab.quiet_node()
+    instance = guarded_vm(lab, "db", victim, run_strategy=run_strategy)
     uid = lab.get("vmi", "db", "default")["metadata"]["uid"]
-    lab.kubectl("cordon", "n1")
-    lab.node("n1").cut_api()
+    lab.kubectl("cordon", victim)
+    lab.node(victim).cut_api()
     (launcher,) = lab.launchers("db")
     lab.kubectl("delete", "pod", launcher["metadata"]["name"], "--force", "--grace-period=0")
 
@@ -34,8 +35,8 @@ def test_the_stuck_instance_is_cleared(lab: Lab, run_strategy: str) -> None:
         )
 
     until("the new instance to fail on the image lock", refused, 90, every=0.5)
-    lab.node("n1").cut()
-    came_back(lab, "db", "n1", instance, seconds=90)
-    lab.node("n1").heal_api()
-    lab.wait_phase("n1", "Closed", seconds=120)
-    lab.kubectl("uncordon", "n1")
+    lab.node(victim).cut()
+    came_back(lab, "db", victim, instance)
+    lab.node(victim).heal_api()
+    lab.wait_phase(victim, "Closed", seconds=120)
+    lab.kubectl("uncordon", victim)

@@ -12,27 +12,28 @@ pytestmark = pytest.mark.lab
 
 def test_a_person_releases_it(bare: Lab) -> None:
     lab = bare
+    victim = lab.quiet_node()
     lab.declare(devices=False)
-    lab.create_vm("db", node="n1")
+    lab.create_vm("db", node=victim)
     lab.protect("db")
-    assert lab.wait_vm_running("db") == "n1"
+    assert lab.wait_vm_running("db") == victim
     lab.wait_condition("protectedvm", "db", "Protected", "False", namespace="default", reason="NoFenceDevice")
-    wait_verdict(lab, "n1", "Healthy")
+    wait_verdict(lab, victim, "Healthy")
     instance = lab.wait_tick("db").instance
     before = launcher_uids(lab, "db")
 
-    lab.node("n1").cut()
-    failover = lab.wait_phase("n1", "AwaitingConfirmation", seconds=60)
+    lab.node(victim).cut()
+    failover = lab.wait_phase(victim, "AwaitingConfirmation", seconds=60)
     assert "ringfence fence confirm" in failover["status"]["sentence"]
     assert launcher_uids(lab, "db") == before
 
-    lab.node("n1").power_off()
+    lab.node(victim).power_off()
     said = ringfence(
         lab, "fence", "confirm", failover["metadata"]["name"], "--yes", "--statement", "the rack is dark"
     )
     assert said.returncode == 0, said.stderr
-    came_back(lab, "db", "n1", instance)
-    failover = lab.wait_phase("n1", "Recovered", "Closed", seconds=60)
+    came_back(lab, "db", victim, instance)
+    failover = lab.wait_phase(victim, "Recovered", "Closed", seconds=60)
     (proof,) = failover["status"]["proofs"]
     assert (proof["kind"], proof["statement"]) == ("AdminConfirmed", "the rack is dark")
     assert proof["seenBy"] == failover["spec"]["confirm"]["confirmedBy"] != ""

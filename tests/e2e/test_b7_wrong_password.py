@@ -18,20 +18,21 @@ def set_password(lab: Lab, password: str) -> None:
 
 
 def test_it_is_known_before_and_mended_after(lab: Lab) -> None:
+    victim = lab.quiet_node()
     set_password(lab, "wrong")
-    lab.wait_condition("fencedevice", "bmc-n1", "Ready", "False", reason="Unauthorized", seconds=120)
-    lab.create_vm("db", node="n1")
+    lab.wait_condition("fencedevice", f"bmc-{victim}", "Ready", "False", reason="Unauthorized", seconds=120)
+    lab.create_vm("db", node=victim)
     lab.protect("db")
-    assert lab.wait_vm_running("db") == "n1"
+    assert lab.wait_vm_running("db") == victim
     lab.wait_condition(
         "protectedvm", "db", "Protected", "False", namespace="default", reason="FenceDeviceUnproved"
     )
     instance = lab.wait_tick("db").instance
     before = launcher_uids(lab, "db")
 
-    lab.node("n1").cut()
-    lab.wait_phase("n1", "AwaitingConfirmation", seconds=60)
+    lab.node(victim).cut()
+    lab.wait_phase(victim, "AwaitingConfirmation", seconds=60)
     assert launcher_uids(lab, "db") == before
     set_password(lab, PASSWORD)
-    came_back(lab, "db", "n1", instance, seconds=150)
-    lab.wait_phase("n1", "Closed", seconds=120)
+    came_back(lab, "db", victim, instance)
+    lab.wait_phase(victim, "Closed", seconds=120)

@@ -23,6 +23,7 @@ FAULTS: dict[str, Callable[[Node], None]] = {
     "freeze": Node.freeze,
     "thaw": Node.thaw,
     "cut-api": Node.cut_api,
+    "cut-peers": Node.cut_peers,
     "heal-api": Node.heal_api,
     "kill-kubelet": Node.kill_kubelet,
     "start-kubelet": Node.start_kubelet,

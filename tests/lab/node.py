@@ -222,11 +222,14 @@ class Node:
             "SHARED": str(self._layout.shared),
             "LABELS": f"topology.kubernetes.io/zone={'abc'[(self.number - 1) % 3]}",
         }
-        shell = processes.spawn(self.group, command, self.folder / "init.log", env=env, everywhere=True)
+        processes.spawn(self.group, command, self.folder / "init.log", env=env, everywhere=True)
 
         def child() -> int | None:
-            text = Path(f"/proc/{shell.pid}/task/{shell.pid}/children").read_text().split()
-            return int(text[0]) if text else None
+            for shell in processes.named(self.group, "unshare"):
+                text = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
+                if text:
+                    return int(text[0])
+            return None
 
         pid = until(f"process 1 of {self.name}", child, 10, every=0.02, log=self.folder / "init.log")
         (self.folder / "init.pid").write_text(f"{pid} {processes.start_time(pid)}")
@@ -268,6 +271,19 @@ class Node:
         rules = f"add table inet lab; add chain inet lab out {{ type filter hook output priority 0; }}; add chain inet lab fwd {{ type filter hook forward priority 0; }}; add rule inet lab out ip daddr {self._layout.host} tcp dport {API_PORT} drop; add rule inet lab fwd ip daddr {self._layout.host} tcp dport {API_PORT} drop"
         self._nft(rules)
         self.log.note(self.name, "cut-api")
+
+    def cut_peers(self) -> None:
+        """Drop this node's traffic with all other nodes; the API server and the BMCs stay in reach."""
+        layout = self._layout
+        mine = f"{{ {layout.host}, {self.ip}, {layout.pod_net(self.number)} }}"
+        chains = (("out", "output", "daddr"), ("in", "input", "saddr"), ("fwd", "forward", "saddr"))
+        rules = "; ".join(
+            f"add chain inet lab {chain} {{ type filter hook {hook} priority 0; }}; "
+            f"add rule inet lab {chain} ip {side} {layout.net}.0.0/16 ip {side} != {mine} drop"
+            for chain, hook, side in chains
+        )
+        self._nft(f"add table inet lab; {rules}")
+        self.log.note(self.name, "cut-peers")
 
     def heal_api(self) -> None:
         if self._drop_api_cut():

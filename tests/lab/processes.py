@@ -37,9 +37,9 @@ def make(group: str) -> None:
 def members(group: str) -> list[int]:
     """Every process in the group and below it."""
     found: set[int] = set()
-    for procs in (CGROUPS / MARK / group).glob("**/cgroup.procs"):
+    for folder, _, _ in os.walk(CGROUPS / MARK / group):  # walks on when a group goes away meanwhile
         try:
-            found.update(int(line) for line in procs.read_text().split())
+            found.update(int(line) for line in Path(folder, "cgroup.procs").read_text().split())
         except OSError:
             continue  # the group went away while we looked
     return sorted(found)
@@ -75,11 +75,8 @@ def _removed(group: str) -> bool:
         top = hierarchy / group
         if not top.exists():
             continue
-        for folder in sorted(
-            (p for p in top.glob("**/*") if p.is_dir()), key=lambda p: len(p.parts), reverse=True
-        ):
-            _rmdir(folder)
-        _rmdir(top)
+        for folder, _, _ in os.walk(top, topdown=False):
+            _rmdir(Path(folder))
         left = left or top.exists()
     return not left
 
@@ -98,8 +95,8 @@ def spawn(
     *,
     env: Mapping[str, str] | None = None,
     everywhere: bool = False,
-) -> subprocess.Popen[bytes]:
-    """Start a program in the group, in a session of its own, its output in ``log``.
+) -> None:
+    """Start a program in the group, as nobody's child and in a session of its own, its output in ``log``.
 
     ``everywhere``: in the group of every hierarchy, so that it can be frozen and measured; else only where it is marked.
     """
@@ -113,13 +110,13 @@ def spawn(
 
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
-        return subprocess.Popen(
-            list(command),
+        subprocess.run(
+            ["setsid", "--fork", *command],
+            check=True,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=join,  # noqa: PLW1509 - the lab starts programs from one thread at a time
+            preexec_fn=join,
             env=None if env is None else {**os.environ, **env},
         )
 

@@ -140,6 +140,7 @@ class _Process:
             on_roster=lambda text: _hand_over(loop, lambda: self._take_roster(agent, text, keep=True)),
             on_lease=set_lease,
         )
+        agent.on_loneliness = link.hurry
         link.start()
         return link
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringfence.core.gossip.members import Roster
@@ -78,6 +79,8 @@ class Agent:
         self._ticked_at = self._loop.time()
         self._verdicts = 0
         self.lease_held = False
+        self.on_loneliness: Callable[[bool], None] = lambda _lonely: None
+        """Called when most peers have become silent, and when they are heard again."""
         self.sample = AgentSample()
 
     async def start(self) -> None:
@@ -143,6 +146,7 @@ class Agent:
                 case StateChanged(subject, old, new, sentence):
                     self._verdicts += new is RingState.UNREACHABLE
                     logger.info("%s: %s -> %s (%s)", subject, old, new, sentence)
+                    self.on_loneliness(self._lonely())
                 case AwarenessChanged(isolated):
                     logger.warning(
                         "cut off from the others, accusing nobody" if isolated else "among the others again"
@@ -160,6 +164,11 @@ class Agent:
             self._timer = None
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._due)
+
+    def _lonely(self) -> bool:
+        observed = [s for s in self.swim.subjects if s.observed]
+        silent = sum(s.state in (RingState.DOUBTED, RingState.UNREACHABLE) for s in observed)
+        return 2 * silent > len(observed)
 
     def _probe_kernel(self, uid: str, address: str) -> None:
         def answered() -> None:

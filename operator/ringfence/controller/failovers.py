@@ -76,7 +76,7 @@ class Executor:
         obj: Json = {
             "apiVersion": kinds.FAILOVER.api_version,
             "kind": kinds.FAILOVER.kind,
-            "metadata": {"name": record.name, "labels": {"ringfence.io/node": record.boot.node}},
+            "metadata": {"name": record.name, "labels": {"ringfence.io/node": _value(record.boot.node)}},
             "spec": records.spec_of(record),
         }
         stored = await self._cluster.create(kinds.FAILOVER, obj, deadline=self._deadline())
@@ -129,7 +129,7 @@ class Executor:
                     once=True,
                 )
             case AddSuspectTaint():
-                taint = Taint(SUSPECT, "NoSchedule", record.name)
+                taint = Taint(SUSPECT, "NoSchedule", _value(record.name))
                 self._run(("suspect", record.boot.node), self._taint(record, taint))
             case AddOutOfServiceTaint():
                 taint = Taint(OUT_OF_SERVICE, "NoExecute", OUT_OF_SERVICE_VALUE)
@@ -221,3 +221,8 @@ class Executor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _value(text: str) -> str:
+    """As a label's or taint's value: at most 63 characters, a letter or digit first. The end of a name tells more."""
+    return text[-63:].lstrip("-._")

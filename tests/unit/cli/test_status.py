@@ -4,8 +4,8 @@ import json
 
 import yaml
 
-from ringfence.core.failover.phase import Phase
 from ringfence.cli.picture import AWAITING_CONFIRMATION, CLOSED
+from ringfence.core.failover.phase import Phase
 
 from .cluster import FakeReader, failover, incident
 from .conftest import Run
