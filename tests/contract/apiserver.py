@@ -1,12 +1,12 @@
 """A real kube-apiserver on a real etcd, alone on loopback: started, frozen, restarted and compacted by a test.
 
-The binaries are the lab's; ``RINGFENCE_BIN`` names their folder.
+The programs are the lab's, built if the cache has none; ``RINGFENCE_BIN`` names another folder. Unlike
+:mod:`apiserver.server`, which hands out a server to talk to, this one is there to be mistreated.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import ssl
@@ -22,7 +22,8 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-BIN = Path(os.environ.get("RINGFENCE_BIN", "/work/build/bin"))
+from apiserver.programs import binaries, program
+
 TOKEN = "contract-admin"
 
 
@@ -47,6 +48,7 @@ class ApiServerProcess:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._programs = binaries()
         self.port = free_port()
         self._etcd_port = free_port()
         self._etcd: subprocess.Popen[bytes] | None = None
@@ -60,10 +62,6 @@ class ApiServerProcess:
             )
         )
         (folder / "tokens.csv").write_text(f'{TOKEN},admin,1,"system:masters"\nnobody,nobody,2,""\n')
-
-    @staticmethod
-    def available() -> bool:
-        return (BIN / "kubernetes").exists() and (BIN / "etcd").exists()
 
     def kubeconfig(self, *, port: int | None = None, token: str = TOKEN) -> Path:
         path = self.folder / f"kubeconfig-{port or self.port}-{token}"
@@ -93,7 +91,7 @@ class ApiServerProcess:
             self._etcd = self._spawn(
                 "etcd",
                 [
-                    str(BIN / "etcd"),
+                    *program(self._programs, "etcd"),
                     f"--data-dir={self.folder / 'etcd'}",
                     f"--listen-client-urls={url}",
                     f"--advertise-client-urls={url}",
@@ -106,8 +104,7 @@ class ApiServerProcess:
         self._server = self._spawn(
             "kube-apiserver",
             [
-                str(BIN / "kubernetes"),
-                "kube-apiserver",
+                *program(self._programs, "kube-apiserver"),
                 f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
                 "--bind-address=127.0.0.1",
                 f"--secure-port={self.port}",

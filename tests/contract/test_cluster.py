@@ -33,12 +33,7 @@ from ringfence.ports import (
     Unavailable,
 )
 
-pytestmark = [
-    pytest.mark.apiserver,
-    pytest.mark.skipif(
-        not ApiServerProcess.available(), reason="no kube-apiserver and etcd (make lab-build)"
-    ),
-]
+pytestmark = pytest.mark.apiserver
 
 RELEASE = "ringfence-system"
 TENANT = "vms"

@@ -121,6 +121,7 @@ class World:
         self._phase_since: dict[str, float] = {}
         self._powered_on: dict[str, float] = {}
         self._apart: set[str] = set()
+        self._effective_until: dict[str, float] = {}
 
     # --- faults ----------------------------------------------------------------------------------------
 
@@ -462,11 +463,14 @@ class World:
             case ReadPower():
                 self._bmc(node, 0.05, lambda: self._read(node))
             case OrderOff(device=device, attempt=attempt):
+                self._order_due(node, record)
                 self.bmcs[node].ordered = True
                 self.bmcs[node].orders += 1
                 self.say(f"order: {device} off, attempt {attempt}")
                 self._bmc(node, 0.1, lambda: self._off(node))
             case machine.OrderOn():
+                if self.now < self._effective_until.get(node, NEVER):
+                    raise Broken(f"{self.now:.2f}: {node} is powered on while an order off may take effect")
                 self.say(f"order: {command.device} on")
                 self.after(0.2, lambda: self._power(node, on=True))
             case machine.AddSuspectTaint():
@@ -480,6 +484,17 @@ class World:
             case machine.RecoverPods(recover=recover, commands=asks):
                 for ask in asks:
                     self._recover(recover.boot, ask)
+
+    def _order_due(self, node: str, record: Record) -> None:
+        """No order to a node that lives, to a later boot, or beside one that may still take effect."""
+        verdict = judge(self._evidence(self.nodes[node]), self.now)
+        if verdict.verdict is not Verdict.DOWN:
+            raise Broken(f"{self.now:.2f}: {node} is ordered off: {verdict.sentence}")
+        if self.nodes[node].identity != record.boot and self.now >= self.nodes[node].booted_at:
+            raise Broken(f"{self.now:.2f}: {node} is ordered off for an earlier boot")
+        if self.now < self._effective_until.get(node, NEVER):
+            raise Broken(f"{self.now:.2f}: {node} is ordered off twice within {timing.ORDER_EFFECT} s")
+        self._effective_until[node] = self.now + timing.ORDER_EFFECT
 
     def _bmc(self, node: str, takes: float, act: Callable[[], None]) -> None:
         key = ("bmc", node)
@@ -517,6 +532,8 @@ class World:
         if ask in self._working:
             return
         self._working.add(ask)
+        if isinstance(ask, DeletePod) and ask.force:
+            self._proved(boot, f"the force-delete of {ask.ref.name}")
 
         def act() -> None:
             self._working.discard(ask)
@@ -526,7 +543,6 @@ class World:
                     if vm is None:
                         return
                     if force:
-                        self._proved(boot, f"the force-delete of {ref.name}")
                         self.forced.append((ref.name, boot.node))
                         self._launcher_gone(vm)
                     elif self._up(self.nodes[boot.node]):
@@ -549,7 +565,11 @@ class World:
             raise Broken(f"{self.now:.2f}: {act} without a stored proof for {boot}")
 
     def check(self) -> None:
-        """Invariants 1 and 2 of DESIGN §6, and that no order ever went to a healthy node's boot."""
+        """Invariants 1 and 2 of DESIGN §6; those of orders are checked where an order is sent."""
         for vm in self.vms.values():
             if len(vm.qemu) > 1:
                 raise Broken(f"{self.now:.2f}: {vm.name} runs on {', '.join(sorted(vm.qemu))} at once")
+        incidents = {r.boot.node for r in self.stored.values() if r.phase not in ENDED}
+        for name, node in self.nodes.items():
+            if node.out_of_service and name not in incidents:
+                raise Broken(f"{self.now:.2f}: {name} is out of service without an open incident")

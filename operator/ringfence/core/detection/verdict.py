@@ -31,7 +31,9 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                 return Judgement(
                     Verdict.SUSPECT, f"{node} is silent for its peers ({ring.sentence}), but {veto}"
                 )
-            if ring.single and (missing := _single_voter_lacks(evidence, now)) is not None:
+            if not ring.voters or ring.round_at == NEVER:
+                return Judgement(Verdict.SUSPECT, f"{node} is silent for its peers, but no vote stands behind it")
+            if (ring.single or len(ring.voters) < 2) and (missing := _single_voter_lacks(evidence, now)) is not None:
                 return Judgement(
                     Verdict.SUSPECT, f"{node} is silent for its only voter ({ring.sentence}); {missing}"
                 )

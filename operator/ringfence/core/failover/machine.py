@@ -180,14 +180,23 @@ def _rebooted(record: Record, look: Look) -> Rebooted | None:
 
 
 def _withdraw(record: Record, look: Look) -> Step | None:
-    """End without a deed if the node lives, unless an order may still take effect."""
+    """End without a deed if the node lives, unless an order may still take effect.
+
+    Like the way back after a recovery it ends only when the taints are seen to be gone: an ended record tries nothing again.
+    """
     if look.judgement.verdict is Verdict.DOWN or _order_working(record, look):
         return None
-    sentence = f"withdrawn: {look.judgement.sentence}"
-    return Step(
-        _enter(record, Phase.WITHDRAWN, sentence, look),
-        (RemoveTaints(record.boot.node, out_of_service=False),),
-    )
+    # Out-of-service is ours only if a proof has ever stood, and was void later.
+    ours = any(name == "proof" for name, _ in record.timings)
+    if look.suspect_taint or (ours and look.out_of_service_taint):
+        return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours),))
+    return Step(_enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}", look))
+
+
+def _new_pass(record: Record, look: Look) -> Record:
+    """The ladder from its foot. Orders that may still take effect stay on record: nothing is ordered beside them."""
+    working = tuple(o for o in record.orders if look.now < o.effective_until)
+    return replace(record, orders=working, ladder_pass=record.ladder_pass + 1)
 
 
 def _proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -> Step | None:
@@ -296,14 +305,17 @@ def _fencing(record: Record, look: Look) -> Step:
     if look.limit is not None and not ordered:
         held = replace(record, held_reason=look.limit)
         return Step(_enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look))
-    if look.limit is not None:
-        # A fence that runs is finished first (DESIGN §2): read on, but order no more while the limit holds.
+    down = look.judgement.verdict is Verdict.DOWN
+    if look.limit is not None or not down:
+        # A fence that runs is finished first (DESIGN §2): read on, but order no more while the limit holds, nor from
+        # any further device if the node turns out to live while an order is on its way.
         rung = _ladder(record, look).climb(look.now, look.proofs_required)
         if (done := _proof_in_hand(record, look, rung.proofs)) is not None:
             return done
         reads = tuple(c for c in rung.commands if not isinstance(c, OrderOff))
-        if rung.exhausted or (not reads and any(isinstance(c, OrderOff) for c in rung.commands)):
-            held = replace(record, held_reason=look.limit, orders=())
+        stuck = rung.exhausted or (not reads and any(isinstance(c, OrderOff) for c in rung.commands))
+        if down and look.limit is not None and stuck:
+            held = replace(_new_pass(record, look), held_reason=look.limit)
             return Step(
                 _enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look)
             )
@@ -334,19 +346,21 @@ def _recovering(record: Record, look: Look) -> Step:
     if recover is not None and not later_boot:
         for proof in record.proofs:
             if (why := void_because(proof, look.life_at, look.life_sign)) is not None:
-                void = replace(record, proofs=(), orders=())
+                void = replace(_new_pass(record, look), proofs=())
                 return Step(_enter(void, Phase.FENCING, f"the proof is void: {why}; reading again", look))
     if recover is None:
         return Step(
             _enter(
-                replace(record, proofs=(), orders=()),
+                replace(_new_pass(record, look), proofs=()),
                 Phase.FENCING,
                 "the proof does not reach; reading again",
                 look,
             )
         )
     commands: list[Command] = []
-    if look.out_of_service_taint and not record.tainted:
+    # A taint that was not on record before the later boot showed may have come too late for the kubelet of that boot:
+    # then deletions are gentle, and that kubelet carries them out.
+    if look.out_of_service_taint and not record.tainted and not later_boot:
         record = _timed(replace(record, tainted=True), "taint", look.wall)
     if not record.tainted and not later_boot:
         # Taint first: else the scheduler puts the new launcher on the dead node (KUBEVIRT §1).
@@ -416,7 +430,13 @@ def _recovered(record: Record, look: Look) -> Step:
             return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
         return Step(_enter(_timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
     powered = [p.device for p in record.proofs if isinstance(p, PoweredOff)]
-    if look.power_on and powered and look.power_on_due and record.power_on_tries < timing.POWER_ON_TRIES:
+    if (
+        look.power_on
+        and powered
+        and look.power_on_due
+        and record.power_on_tries < timing.POWER_ON_TRIES
+        and not _order_working(record, look)
+    ):
         record = replace(record, power_on_tries=record.power_on_tries + 1)
         return Step(
             _enter(record, Phase.RECOVERED, f"{_outcome(record)}; powering {record.boot.node} on", look),

@@ -120,11 +120,12 @@ class Ladder:
                 continue  # all devices of a level must succeed: one that can't be used spoils the level
             usable_seen = True
             commands: list[LadderCommand] = []
+            proved: list[FencingProof] = []
             failed: list[str] = []
             pending: list[str] = []
             for device in level:
                 if (proof := self._proof(device)) is not None:
-                    proofs.append(proof)
+                    proved.append(proof)
                     continue
                 command, say, over = self._next(device, now)
                 if over:
@@ -138,8 +139,10 @@ class Ladder:
                 continue
             if pending:
                 return Rung(tuple(commands), tuple(proofs), f"fencing, level {number}: " + "; ".join(pending))
+            # Only a whole level counts: a node with two supplies is not off while one of them feeds it.
+            proofs.extend(proved)
             done = {p.device for p in proofs if isinstance(p, PoweredOff)}
-            if len(done) >= required or ({d.name for d in level} == done and required <= 1):
+            if len(done) >= required:
                 return Rung((), tuple(proofs), "proved off by " + ", ".join(sorted(done)))
         if not usable_seen and not says:
             return Rung((), tuple(proofs), "no fence device reaches this node", exhausted=True)

@@ -1,0 +1,189 @@
+"""The rule table: each ring state against every veto."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringfence.core import timing
+from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence
+from ringfence.core.detection.verdict import judge, life_veto
+from ringfence.core.model import Boot, RingState, Verdict
+
+NOW = 1000.0
+BOOT = Boot("n1", "uid-1", "boot-1")
+DOUBTED_AT = NOW - 3.0
+ROUND_AT = NOW - 1.0
+GONE = RingEvidence(
+    RingState.UNREACHABLE,
+    "2 of 2 peers: n2, n3",
+    voters=("n2", "n3"),
+    doubted_at=DOUBTED_AT,
+    round_at=ROUND_AT,
+)
+OLD = Life(*(NOW - 100.0,) * 5)
+DOWN = Evidence(BOOT, GONE, OLD, Ready.UNKNOWN, has_agent=True, device_proved=True)
+
+instants = st.one_of(st.just(NEVER), st.floats(NOW - 300.0, NOW))
+lives = st.builds(Life, instants, instants, instants, instants, instants)
+rings = st.builds(
+    RingEvidence,
+    state=st.sampled_from(RingState),
+    sentence=st.just("votes"),
+    voters=st.sampled_from([(), ("n2",), ("n2", "n3")]),
+    single=st.booleans(),
+    doubted_at=instants,
+    round_at=instants,
+)
+evidences = st.builds(
+    Evidence,
+    st.just(BOOT),
+    rings,
+    lives,
+    st.sampled_from(Ready),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+def verdict(evidence: Evidence) -> Verdict:
+    return judge(evidence, NOW).verdict
+
+
+def test_votes_and_silence_make_down() -> None:
+    assert judge(DOWN, NOW).verdict is Verdict.DOWN
+    assert judge(DOWN, NOW).sentence == "n1 is down: 2 of 2 peers: n2, n3"
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (RingState.ALIVE, Verdict.CONTROL_PATH_LOST),
+        (RingState.DOUBTED, Verdict.SUSPECT),
+        (RingState.PARTIAL, Verdict.SUSPECT),
+        (RingState.AGENT_DOWN, Verdict.AGENT_DOWN),
+        (RingState.UNREACHABLE, Verdict.DOWN),
+        (RingState.LEFT, Verdict.LEFT),
+        (RingState.UNKNOWN, Verdict.SUSPECT),
+    ],
+)
+def test_only_unreachable_is_down_however_silent_all_else_is(state: RingState, expected: Verdict) -> None:
+    assert verdict(replace(DOWN, ring=replace(GONE, state=state))) is expected
+
+
+@pytest.mark.parametrize(
+    ("life", "word"),
+    [
+        (replace(OLD, packet=ROUND_AT), "gossip packet"),
+        (replace(OLD, kernel=ROUND_AT), "kernel answered"),
+        (replace(OLD, kubelet_lease=DOUBTED_AT + 0.01), "kubelet renewed"),
+        (replace(OLD, agent_lease=DOUBTED_AT + 0.01), "agent renewed"),
+        (replace(OLD, heartbeat=DOUBTED_AT + 0.01), "heartbeat"),
+    ],
+)
+def test_each_newer_sign_of_life_vetoes(life: Life, word: str) -> None:
+    judgement = judge(replace(DOWN, life=life), NOW)
+    assert judgement.verdict is Verdict.SUSPECT
+    assert word in judgement.sentence
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        replace(OLD, packet=ROUND_AT - 0.01),
+        replace(OLD, kernel=ROUND_AT - 0.01),
+        replace(OLD, kubelet_lease=DOUBTED_AT),
+        replace(OLD, agent_lease=DOUBTED_AT),
+        replace(OLD, heartbeat=DOUBTED_AT),
+    ],
+)
+def test_a_sign_from_before_does_not(life: Life) -> None:
+    assert verdict(replace(DOWN, life=life)) is Verdict.DOWN
+
+
+@pytest.mark.parametrize(
+    ("sign", "valid"),
+    [
+        ("kubelet_lease", timing.KUBELET_LEASE_VALID),
+        ("agent_lease", timing.AGENT_LEASE_VALID),
+        ("heartbeat", timing.HEARTBEAT_VALID),
+    ],
+)
+def test_a_periodic_sign_vetoes_for_two_periods(sign: str, valid: float) -> None:
+    long_ago = replace(GONE, doubted_at=NOW - 500.0)
+    fresh = replace(OLD, kubelet_lease=NEVER, agent_lease=NEVER, heartbeat=NEVER)
+    still = replace(fresh, **{sign: NOW - valid + 0.01})
+    over = replace(fresh, **{sign: NOW - valid})
+    assert verdict(replace(DOWN, ring=long_ago, life=still)) is Verdict.SUSPECT
+    assert verdict(replace(DOWN, ring=long_ago, life=over)) is Verdict.DOWN
+
+
+def test_silence_without_votes_is_not_down() -> None:
+    assert verdict(replace(DOWN, ring=replace(GONE, voters=()))) is Verdict.SUSPECT
+    assert verdict(replace(DOWN, ring=replace(GONE, round_at=NEVER))) is Verdict.SUSPECT
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+def test_one_voter_needs_the_probe_an_old_lease_and_a_proved_device(flagged: bool) -> None:
+    ring = replace(GONE, voters=("n2",), single=flagged)
+    full = replace(DOWN, ring=ring, own_probe_silent=True)
+    assert verdict(full) is Verdict.DOWN
+    assert verdict(replace(full, own_probe_silent=False)) is Verdict.SUSPECT
+    assert verdict(replace(full, device_proved=False)) is Verdict.SUSPECT
+    young = replace(OLD, kubelet_lease=NOW - timing.SINGLE_VOTER_LEASE_AGE + 0.1)
+    assert verdict(replace(full, life=young)) is Verdict.SUSPECT
+
+
+@pytest.mark.parametrize(
+    ("ready", "lease", "expected"),
+    [
+        (Ready.TRUE, NOW - 1.0, Verdict.HEALTHY),
+        (Ready.MISSING, NEVER, Verdict.HEALTHY),
+        (Ready.STALE, NEVER, Verdict.HEALTHY),
+        (Ready.FALSE, NOW - 1.0, Verdict.CONTROL_PATH_LOST),
+        (Ready.UNKNOWN, NOW - 1.0, Verdict.CONTROL_PATH_LOST),
+        (Ready.TRUE, NOW - timing.CONTROL_PATH_LOST_AFTER - 0.1, Verdict.CONTROL_PATH_LOST),
+    ],
+)
+def test_a_node_that_the_ring_hears_is_never_worse_than_cut_from_the_api(
+    ready: Ready, lease: float, expected: Verdict
+) -> None:
+    evidence = Evidence(BOOT, RingEvidence(RingState.ALIVE), Life(kubelet_lease=lease), ready)
+    assert verdict(evidence) is expected
+
+
+def test_a_node_without_an_agent_yet_is_no_suspect_while_its_kubelet_renews() -> None:
+    unknown = Evidence(BOOT, life=Life(kubelet_lease=NOW - 1.0))
+    assert verdict(unknown) is Verdict.AGENT_DOWN
+    assert verdict(replace(unknown, life=Life())) is Verdict.SUSPECT
+
+
+@given(evidences)
+def test_down_always_has_its_three_conditions(evidence: Evidence) -> None:
+    judgement = judge(evidence, NOW)
+    assert judgement.sentence.startswith("n1")
+    if judgement.verdict is not Verdict.DOWN:
+        return
+    ring, life = evidence.ring, evidence.life
+    assert ring.state is RingState.UNREACHABLE
+    assert ring.voters
+    assert max(life.packet, life.kernel) < ring.round_at
+    assert life_veto(evidence, NOW) is None
+    if len(ring.voters) < 2:
+        assert evidence.own_probe_silent
+        assert evidence.device_proved
+
+
+@given(evidences, st.sampled_from(["packet", "kernel", "agent_lease", "kubelet_lease", "heartbeat"]))
+def test_a_sign_of_this_moment_always_vetoes(evidence: Evidence, sign: str) -> None:
+    ring = replace(evidence.ring, doubted_at=min(evidence.ring.doubted_at, NOW - 0.1))
+    assert verdict(replace(evidence, ring=ring, life=replace(evidence.life, **{sign: NOW}))) is not Verdict.DOWN
+
+
+def test_the_newest_sign_has_a_name() -> None:
+    assert Life().latest_sign() == "nothing"
+    assert Life(packet=1.0, kernel=2.0).latest_sign() == "an answer of its kernel"

@@ -1,0 +1,114 @@
+"""Each limit: its reason, and its silence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ringfence.core import timing
+from ringfence.core.failover.limits import (
+    Situation,
+    limitation,
+    limitation_when_found_off,
+    minority,
+    storm,
+)
+from ringfence.core.model import Mode
+
+NODES = frozenset(f"n{i}" for i in range(1, 6))
+FREE = Situation(
+    node="n1",
+    mode=Mode.ACTIVE,
+    zone="a",
+    zone_trouble=None,
+    protected_vms=1,
+    alive=NODES - {"n1"},
+    electorate=NODES,
+    zone_size=5,
+    storm_fraction=0.4,
+    storm_released=False,
+    down_in_zone=frozenset({"n1"}),
+    in_flight_elsewhere=frozenset(),
+    leader_node="n2",
+    power_devices=True,
+    settled_for=timing.SETTLE,
+    cache_age=0.0,
+    writable=True,
+)
+
+
+def names(count: int) -> frozenset[str]:
+    return frozenset(f"n{i}" for i in range(1, count + 1))
+
+
+def test_nothing_in_the_way() -> None:
+    assert limitation(FREE) is None
+    assert limitation_when_found_off(FREE) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"mode": Mode.PAUSED}, "HACluster mode is Paused: nothing is fenced"),
+        ({"mode": Mode.DISARMED}, "HACluster mode is Disarmed: nothing is fenced"),
+        ({"mode": Mode.DRY_RUN}, "HACluster mode is DryRun: nothing is fenced"),
+        ({"writable": False}, "the API server does not take our writes"),
+        ({"settled_for": 1.0}, "this controller has been watching for 1.0 s only"),
+        ({"cache_age": 91.0}, "the view of the cluster is 91 s old"),
+        ({"zone": None}, "n1 is in no enabled HAZone"),
+        ({"zone_trouble": "n1 is in two zones"}, "n1 is in two zones"),
+        ({"protected_vms": 0}, "no protected VM runs on n1: it is not fenced"),
+        ({"leader_node": "n1"}, "the acting controller runs on n1 itself: another must judge it"),
+        ({"alive": names(2)}, "our side is the minority: it sees 2 of 5 nodes alive"),
+    ],
+)
+def test_each_limit_has_its_reason_and_binds_a_node_found_off_too(change: dict[str, Any], reason: str) -> None:
+    held = replace(FREE, **change)
+    assert limitation(held) == reason
+    assert limitation_when_found_off(held) == reason
+
+
+def test_a_storm_does_not_bind_a_node_found_off() -> None:
+    held = replace(FREE, down_in_zone=names(3))
+    assert limitation(held) == "too many nodes of zone a are down at once: n1, n2, n3 (at most 2 of 5)"
+    assert limitation_when_found_off(held) is None
+    assert limitation(replace(held, storm_released=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "most"), [(3, 1), (4, 1), (5, 2), (7, 2), (8, 3), (10, 4), (100, 40)]
+)
+def test_how_many_make_a_storm(size: int, most: int) -> None:
+    assert storm(replace(FREE, zone_size=size, down_in_zone=names(most))) is None
+    assert storm(replace(FREE, zone_size=size, down_in_zone=names(most + 1))) is not None
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_zone_of_two_knows_no_storm(size: int) -> None:
+    assert storm(replace(FREE, zone_size=size, down_in_zone=names(size))) is None
+
+
+def test_exactly_half() -> None:
+    half = replace(FREE, electorate=names(4), alive=frozenset({"n3", "n4"}), zone_size=2)
+    assert minority(half) is None
+    assert minority(replace(half, power_devices=False)) == (
+        "our side sees exactly half of the nodes (2 of 4) and no device cuts power"
+    )
+    assert minority(replace(half, in_flight_elsewhere=frozenset({"n2"}))) == (
+        "our side sees exactly half of the nodes: one at a time, after n2"
+    )
+
+
+@pytest.mark.parametrize("alive", [0, 1])
+def test_less_than_half_never(alive: int) -> None:
+    assert minority(replace(FREE, electorate=names(3), alive=names(alive))) is not None
+
+
+def test_an_empty_electorate_is_a_minority() -> None:
+    assert minority(replace(FREE, electorate=frozenset(), alive=NODES)) is not None
+
+
+def test_who_is_no_member_does_not_count_as_alive() -> None:
+    assert minority(replace(FREE, electorate=names(3), alive=frozenset({"n1", "x", "y", "z"}))) is not None

@@ -1,0 +1,158 @@
+"""Deletions in their order, and each VM followed to its end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ringfence.core import timing
+from ringfence.core.failover.record import PodRef, VmRecord, VmState
+from ringfence.core.failover.recovery import (
+    DeletePod,
+    DeleteVmi,
+    PodLook,
+    PodRole,
+    RecoveryCommand,
+    RequestStart,
+    VmiLook,
+    VmLook,
+    covered,
+    deletions,
+    follow,
+)
+
+WAS = VmRecord("vms", "db", "vm-1", "vmi-1", "pod-1")
+RELEASED = replace(WAS, state=VmState.RELEASED, released_wall=50.0)
+STUCK = replace(RELEASED, state=VmState.STUCK)
+SEEN = VmLook("vms", "db", "vm-1", True, "Always", False, None)
+START = RequestStart("vms", "db", "vm-1")
+
+
+def vmi(uid: str = "vmi-2", phase: str = "Scheduled", node: str = "n2", **more: object) -> VmiLook:
+    return replace(VmiLook(uid, phase, node), **more)  # type: ignore[arg-type]
+
+
+def go(
+    record: VmRecord, look: VmLook | None, *, gone: bool = True
+) -> tuple[VmState, tuple[RecoveryCommand, ...]]:
+    after, asks = follow(record, look, "n1", gone, 60.0)
+    return after.state, asks
+
+
+def pod(name: str, role: PodRole, *, protected: bool = False) -> PodLook:
+    return PodLook(PodRef("ns", name, f"uid-{name}"), role, protected=protected)
+
+
+PODS = (
+    pod("launcher", PodRole.LAUNCHER, protected=True),
+    pod("other-launcher", PodRole.LAUNCHER),
+    pod("hotplug", PodRole.HOTPLUG, protected=True),
+    pod("handler", PodRole.INFRASTRUCTURE),
+    pod("web", PodRole.OTHER),
+    pod("api", PodRole.VIRT_API),
+)
+
+
+def test_a_proof_covers_infrastructure_and_the_incidents_vms_only() -> None:
+    assert [ref.name for ref in covered(PODS)] == ["api", "handler", "hotplug", "launcher"]
+
+
+def test_one_class_of_pods_after_the_other() -> None:
+    cover, left, order = covered(PODS), list(PODS), []
+    while due := deletions(tuple(left), cover, force=True):
+        assert all(d.force for d in due)
+        order.append([d.ref.name for d in due])
+        left = [p for p in left if p.ref not in {d.ref for d in due}]
+    assert order == [["api"], ["handler"], ["hotplug"], ["launcher"]]
+    assert [p.ref.name for p in left] == ["other-launcher", "web"]
+
+
+def test_a_pod_of_the_same_name_but_another_uid_is_not_covered() -> None:
+    again = replace(PODS[0], ref=PodRef("ns", "launcher", "uid-new"))
+    assert deletions((again,), covered(PODS), force=True) == ()
+    assert deletions(PODS[:1], covered(PODS), force=False) == (DeletePod(PODS[0].ref, force=False),)
+
+
+def test_nothing_is_asked_while_the_old_launcher_stands() -> None:
+    assert go(WAS, SEEN, gone=False) == (VmState.PENDING, ())
+    assert go(WAS, replace(SEEN, vmi=vmi("vmi-1", "Failed", "n1")), gone=False) == (VmState.PENDING, ())
+
+
+@pytest.mark.parametrize("record", [WAS, RELEASED, STUCK])
+@pytest.mark.parametrize(
+    "look", [None, replace(SEEN, exists=False), replace(SEEN, stopped_by_user=True)], ids=["none", "gone", "stop"]
+)
+def test_a_vm_that_its_user_stopped_or_deleted_is_left_alone(record: VmRecord, look: VmLook | None) -> None:
+    assert go(record, look) == (VmState.LEFT, ())
+    assert go(record, look, gone=False) == (VmState.LEFT, ())
+
+
+@pytest.mark.parametrize(
+    ("instance", "state"),
+    [
+        (None, VmState.RELEASED),
+        (vmi("vmi-1", "Running", "n1"), VmState.RELEASED),
+        (vmi("vmi-1", "Failed", "n1"), VmState.RELEASED),
+        (vmi(phase="Pending", node=""), VmState.STARTING),
+        (vmi(phase="Scheduled"), VmState.STARTING),
+        (vmi(phase="Running", node=""), VmState.STARTING),
+        (vmi(phase="Running", node="n1"), VmState.STARTING),
+        (vmi(phase="Running"), VmState.RUNNING),
+        (vmi("vmi-1", "Running", "n2"), VmState.RUNNING),
+    ],
+)
+def test_success_is_an_instance_running_on_another_node(instance: VmiLook | None, state: VmState) -> None:
+    assert go(WAS, replace(SEEN, vmi=instance)) == (state, ())
+
+
+def test_what_happens_after_success_is_not_this_incidents_business() -> None:
+    ran, _ = follow(WAS, replace(SEEN, vmi=vmi(phase="Running")), "n1", True, 60.0)
+    assert (ran.new_node, ran.running_wall, ran.released_wall) == ("n2", 60.0, 60.0)
+    again, asks = follow(ran, replace(SEEN, vmi=vmi("vmi-3", "Failed")), "n1", True, 70.0)
+    assert (again, asks) == (ran, ())
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+@pytest.mark.parametrize(
+    ("strategy", "asks"),
+    [
+        ("Always", ()),
+        ("RerunOnFailure", ()),
+        ("Manual", (replace(START, stop_uid="vmi-1"),)),
+        ("Once", (DeleteVmi("vms", "db", "vmi-1"),)),
+    ],
+)
+def test_the_old_instance_by_run_strategy(
+    phase: str, strategy: str, asks: tuple[RecoveryCommand, ...]
+) -> None:
+    look = replace(SEEN, run_strategy=strategy, vmi=vmi("vmi-1", phase, "n1"))
+    assert go(RELEASED, look) == (VmState.RELEASED, asks)
+
+
+def test_nothing_is_asked_twice() -> None:
+    manual = replace(SEEN, run_strategy="Manual", start_requested=True, vmi=vmi("vmi-1", "Failed", "n1"))
+    assert go(RELEASED, manual) == (VmState.RELEASED, ())
+    once = replace(SEEN, run_strategy="Once", vmi=vmi("vmi-1", "Failed", "n1", deleting=True))
+    assert go(RELEASED, once) == (VmState.RELEASED, ())
+
+
+def test_an_instance_that_failed_on_the_old_ones_lock_is_deleted_by_uid_once() -> None:
+    refused = vmi(lock_refused_for=timing.STUCK_AFTER)
+    assert go(RELEASED, replace(SEEN, vmi=refused)) == (VmState.STUCK, (DeleteVmi("vms", "db", "vmi-2"),))
+    assert go(RELEASED, replace(SEEN, vmi=replace(refused, deleting=True))) == (VmState.STUCK, ())
+    young = vmi(lock_refused_for=timing.STUCK_AFTER - 0.1)
+    assert go(RELEASED, replace(SEEN, vmi=young)) == (VmState.STARTING, ())
+
+
+@pytest.mark.parametrize(
+    ("strategy", "asks"),
+    [("Always", ()), ("Once", ()), ("RerunOnFailure", (START,)), ("Manual", (START,))],
+)
+def test_who_needs_a_start_after_a_stuck_instance_is_gone(
+    strategy: str, asks: tuple[RecoveryCommand, ...]
+) -> None:
+    look = replace(SEEN, run_strategy=strategy)
+    assert go(STUCK, look) == (VmState.STUCK, asks)
+    assert go(STUCK, replace(look, start_requested=True)) == (VmState.STUCK, ())
+    assert go(STUCK, replace(look, stopped_by_user=True)) == (VmState.LEFT, ())

@@ -1,0 +1,206 @@
+"""The ladder: reads before orders, orders apart, whole levels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringfence.core import timing
+from ringfence.core.fencing.ladder import DeviceLook, Ladder, Order, OrderOff, ReadPower
+from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, Reading
+from ringfence.core.model import Boot, PowerState
+
+NOW = 100.0
+BOOT = Boot("n1", "uid-1", "boot-1")
+ON, OFF = PowerState.ON, PowerState.OFF
+
+
+def look(name: str = "bmc", *readings: tuple[PowerState, float]) -> DeviceLook:
+    return DeviceLook(name, readings=tuple(Reading(s, at, at + 0.05) for s, at in readings))
+
+
+def ladder(*levels: tuple[DeviceLook, ...], orders: tuple[Order, ...] = ()) -> Ladder:
+    return Ladder(BOOT, levels, orders)
+
+
+def order(at: float, attempt: int = 1, device: str = "bmc") -> Order:
+    return Order(device, attempt, at, at + timing.ORDER_EFFECT)
+
+
+READ_ON = look("bmc", (ON, NOW - 0.1))
+FOUND = ((OFF, NOW - 0.5), (OFF, NOW - 0.1))
+
+
+def test_a_device_is_read_before_it_is_ordered() -> None:
+    assert ladder((look(),)).climb(NOW, 1).commands == (ReadPower("bmc"),)
+    assert ladder((READ_ON,)).climb(NOW, 1).commands == (OrderOff("bmc", 1),)
+
+
+def test_an_old_on_is_read_again_first() -> None:
+    old = look("bmc", (ON, NOW - timing.READ_FRESH - 0.1))
+    assert ladder((old,)).climb(NOW, 1).commands == (ReadPower("bmc"),)
+
+
+@pytest.mark.parametrize("state", [OFF, PowerState.TRANSITION])
+def test_one_that_may_be_off_already_is_not_ordered(state: PowerState) -> None:
+    rung = ladder((look("bmc", (state, NOW - 0.4)),)).climb(NOW, 1)
+    assert rung.commands == (ReadPower("bmc"),)
+
+
+def test_looking_gives_no_orders() -> None:
+    assert ladder((READ_ON,)).look(NOW).commands == ()
+    assert ladder((look(),)).look(NOW).commands == (ReadPower("bmc"),)
+    assert ladder((look("bmc", *FOUND),)).look(NOW).proofs != ()
+
+
+def test_no_second_order_while_one_may_take_effect() -> None:
+    sent = order(NOW - timing.ORDER_EFFECT + 0.1)
+    rung = ladder((READ_ON,), orders=(sent,)).climb(NOW, 1)
+    assert not any(isinstance(c, OrderOff) for c in rung.commands)
+    assert not rung.exhausted
+    later = ladder((READ_ON,), orders=(order(NOW - timing.ORDER_EFFECT),)).climb(NOW, 1)
+    assert later.commands == (OrderOff("bmc", 2),)
+
+
+def test_exhausted_after_all_tries() -> None:
+    sent = tuple(order(NOW - 20.0 - 10.0 * n, n) for n in range(timing.ORDER_TRIES))
+    rung = ladder((READ_ON,), orders=sent).climb(NOW, 1)
+    assert rung.exhausted
+    assert rung.commands == ()
+    assert rung.sentence == "bmc: 2 orders to power off, still reads on"
+
+
+def test_the_next_level_follows_a_level_tried_in_vain() -> None:
+    sent = tuple(order(NOW - 20.0 - 10.0 * n, n) for n in range(timing.ORDER_TRIES))
+    rung = ladder((READ_ON,), (look("pdu", (ON, NOW - 0.1)),), orders=sent).climb(NOW, 1)
+    assert rung.commands == (OrderOff("pdu", 1),)
+
+
+def test_nothing_to_climb() -> None:
+    assert ladder().climb(NOW, 1).exhausted
+    assert ladder(()).climb(NOW, 1).sentence == "no fence device reaches this node"
+
+
+def test_called_off_is_a_blackout_for_orders() -> None:
+    called = replace(READ_ON, called_off_at=NOW - timing.FOUND_OFF_BLACKOUT + 0.1)
+    rung = ladder((called,)).climb(NOW, 1)
+    assert not any(isinstance(c, OrderOff) for c in rung.commands)
+    over = replace(READ_ON, called_off_at=NOW - timing.FOUND_OFF_BLACKOUT)
+    assert ladder((over,)).climb(NOW, 1).commands == (OrderOff("bmc", 1),)
+
+
+def test_an_unusable_device_is_never_used_and_spoils_its_level() -> None:
+    bad = replace(look("bmc", *FOUND), unusable="identity mismatch")
+    assert ladder((bad,)).look(NOW).commands == ()
+    assert ladder((bad,)).look(NOW).proofs == ()
+    rung = ladder((bad, look("pdu", (ON, NOW - 0.1)))).climb(NOW, 1)
+    assert rung.commands == ()
+    assert rung.exhausted
+    assert rung.sentence == "bmc: identity mismatch"
+
+
+def test_life_newer_than_the_readings_voids_them() -> None:
+    dead = ladder((look("bmc", *FOUND),))
+    assert dead.climb(NOW, 1).proofs != ()
+    assert replace(dead, life_at=NOW - 0.3).climb(NOW, 1).proofs == ()
+    assert replace(dead, life_at=NOW - 0.3).look(NOW).proofs == ()
+
+
+def test_how_it_was_found() -> None:
+    def how(*orders: Order) -> PowerOffHow:
+        (proof,) = ladder((look("bmc", *FOUND),), orders=orders).climb(NOW, 1).proofs
+        assert isinstance(proof, PoweredOff)
+        return proof.how
+
+    assert how() is PowerOffHow.FOUND
+    assert how(order(NOW - 1.0)) is PowerOffHow.ORDERED
+    assert how(order(NOW - 0.3)) is PowerOffHow.FOUND
+
+
+def test_half_a_level_is_no_proof() -> None:
+    """A node with two supplies is not off while one of them feeds it."""
+    first, second = look("pdu-a", *FOUND), look("pdu-b", (ON, NOW - 0.1))
+    rung = ladder((first, second)).climb(NOW, 1)
+    assert rung.proofs == ()
+    assert rung.commands == (OrderOff("pdu-b", 1),)
+    sent = tuple(order(NOW - 20.0 - 10.0 * n, n, "pdu-b") for n in range(timing.ORDER_TRIES))
+    failed = ladder((first, second), orders=sent).climb(NOW, 1)
+    assert failed.exhausted
+    assert failed.proofs == ()
+    whole = ladder((first, look("pdu-b", *FOUND))).climb(NOW, 1)
+    assert len(whole.proofs) == 2
+    assert ladder((first, second)).look(NOW).proofs == ()
+
+
+def test_two_methods_climb_on_to_the_next_level() -> None:
+    done, next_ = look("bmc", *FOUND), look("pdu", (ON, NOW - 0.1))
+    assert ladder((done,), (next_,)).climb(NOW, 2).commands == (OrderOff("pdu", 1),)
+    assert ladder((done,), (look("pdu", *FOUND),)).climb(NOW, 2).sentence == "proved off by bmc, pdu"
+    assert ladder((done,)).climb(NOW, 2).exhausted
+
+
+def test_a_busy_device_gets_no_command() -> None:
+    assert ladder((replace(READ_ON, busy=True),)).climb(NOW, 1).commands == ()
+    assert ladder((replace(look(), busy=True),)).look(NOW).commands == ()
+
+
+def test_a_device_that_fails_holds_nothing_up() -> None:
+    failing = replace(look(), error="wrong password", next_try_at=NOW + 1.0)
+    rung = ladder((failing,)).climb(NOW, 1)
+    assert rung.exhausted
+    assert rung.sentence == "bmc: wrong password"
+    working = ladder((failing,), orders=(order(NOW - 1.0),)).climb(NOW, 1)
+    assert not working.exhausted
+
+
+devices = st.builds(
+    DeviceLook,
+    st.sampled_from(["a", "b", "c"]),
+    unusable=st.sampled_from([None, None, None, "mismatch"]),
+    readings=st.lists(
+        st.tuples(st.sampled_from(PowerState), st.floats(NOW - 12.0, NOW)), max_size=5
+    ).map(lambda rows: tuple(Reading(s, at, at) for s, at in sorted(rows, key=lambda row: row[1]))),
+    error=st.sampled_from([None, None, "no answer"]),
+    busy=st.booleans(),
+    next_try_at=st.floats(NOW - 1.0, NOW + 1.0),
+    called_off_at=st.none() | st.floats(NOW - 200.0, NOW),
+)
+levels = st.lists(
+    st.lists(devices, max_size=2, unique_by=lambda d: d.name).map(tuple), max_size=2
+).map(tuple)
+orders = st.lists(
+    st.builds(order, st.floats(NOW - 30.0, NOW), st.just(1), st.sampled_from(["a", "b", "c"])), max_size=3
+).map(lambda found: tuple(sorted(found, key=lambda o: o.sent_at)))
+
+
+@given(levels, orders, st.floats(NOW - 12.0, NOW), st.sampled_from([1, 2]))
+def test_what_holds_on_every_rung(
+    levels: tuple[tuple[DeviceLook, ...], ...], orders: tuple[Order, ...], life_at: float, required: int
+) -> None:
+    every = Ladder(BOOT, levels, orders, life_at)
+    assert not any(isinstance(c, OrderOff) for c in every.look(NOW).commands)
+    rung = every.climb(NOW, required)
+    assert not (rung.exhausted and rung.commands)
+    for command in rung.commands:
+        candidates = [d for level in levels for d in level if d.name == command.device]
+        assert any(d.unusable is None and not d.busy for d in candidates)
+        if isinstance(command, OrderOff):
+            assert all(o.effective_until <= NOW for o in every.ordered(command.device))
+            assert len(every.ordered(command.device)) < timing.ORDER_TRIES
+            assert any(
+                d.readings
+                and d.readings[-1].state in (ON, PowerState.UNKNOWN)
+                and NOW - d.readings[-1].seen_at <= timing.READ_FRESH
+                and (d.called_off_at is None or NOW - d.called_off_at >= timing.FOUND_OFF_BLACKOUT)
+                for d in candidates
+            )
+    for proof in rung.proofs:
+        assert isinstance(proof, PoweredOff)
+        assert proof.boot == BOOT
+        assert proof.seen_at > life_at
+        whole = [level for level in levels if proof.device in {d.name for d in level}]
+        proved = {p.device for p in rung.proofs if isinstance(p, PoweredOff)}
+        assert any({d.name for d in level} <= proved for level in whole)
