@@ -37,7 +37,7 @@ from ringfence.metrics import CONTENT_TYPE, ControllerMetrics
 from ringfence.net.crypto import verify
 from ringfence.net.kernel_probe import CLOSED_PORT, TIMEOUT, probe_kernel
 from ringfence.net.stream import StreamClient
-from ringfence.ports import ClusterError, Kind, SystemClock
+from ringfence.ports import ClusterError, Kind, PortError, SystemClock
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +168,8 @@ async def run(chosen: argparse.Namespace) -> None:
                         await registrar.publish()
                         await statuses.write()
                         await launchers.lift()
-                except ClusterError as error:
+                        await loop.sweep_taints()
+                except PortError as error:
                     logger.warning("housekeeping: %s", error)
                 await asyncio.sleep(HOUSEKEEPING_EVERY)
 

@@ -501,6 +501,19 @@ class Loop:
         confirm = failover.spec.confirm
         return Confirmation(confirm.statement, confirm.confirmed_by, adopted.confirmed_seen)
 
+    async def sweep_taints(self) -> None:
+        """Take our suspect taint off nodes that no open failover is about.
+
+        A taint may land after its failover was withdrawn (the command was on its way) or deleted; the failover is always
+        stored before its taint, so a taint without one is a stray.
+        """
+        for (_, name), node in list(self._world.nodes.store.items()):
+            if name not in self.busy_nodes() and any(t.key == SUSPECT for t in node.taints):
+                logger.info("node %s: its suspect taint belongs to no open failover, it goes", name)
+                await self._cluster.remove_taint(
+                    name, node.uid, SUSPECT, "NoSchedule", deadline=self._leadership.deadline
+                )
+
     def busy_nodes(self) -> frozenset[str]:
         """Nodes whose devices an incident uses."""
         return frozenset(f.spec.node for f in self._open_failovers().values())

@@ -32,8 +32,12 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                     Verdict.SUSPECT, f"{node} is silent for its peers ({ring.sentence}), but {veto}"
                 )
             if not ring.voters or ring.round_at == NEVER:
-                return Judgement(Verdict.SUSPECT, f"{node} is silent for its peers, but no vote stands behind it")
-            if (ring.single or len(ring.voters) < 2) and (missing := _single_voter_lacks(evidence, now)) is not None:
+                return Judgement(
+                    Verdict.SUSPECT, f"{node} is silent for its peers, but no vote stands behind it"
+                )
+            if (ring.single or len(ring.voters) < 2) and (
+                missing := _single_voter_lacks(evidence, now)
+            ) is not None:
                 return Judgement(
                     Verdict.SUSPECT, f"{node} is silent for its only voter ({ring.sentence}); {missing}"
                 )
