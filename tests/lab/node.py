@@ -268,19 +268,27 @@ class Node:
 
     def cut_api(self) -> None:
         """Drop this node's traffic with the API server, and nothing else."""
-        rules = f"add table inet lab; add chain inet lab out {{ type filter hook output priority 0; }}; add chain inet lab fwd {{ type filter hook forward priority 0; }}; add rule inet lab out ip daddr {self._layout.host} tcp dport {API_PORT} drop; add rule inet lab fwd ip daddr {self._layout.host} tcp dport {API_PORT} drop"
-        self._nft(rules)
+        drop = f"ip daddr {self._layout.host} tcp dport {API_PORT} drop"
+        rules = "; ".join(
+            f"add chain inet lab {hook}_cut {{ type filter hook {hook} priority 0; }}; add rule inet lab {hook}_cut {drop}"
+            for hook in ("output", "forward")
+        )
+        self._nft(f"add table inet lab; {rules}")
         self.log.note(self.name, "cut-api")
 
     def cut_peers(self) -> None:
         """Drop this node's traffic with all other nodes; the API server and the BMCs stay in reach."""
         layout = self._layout
         mine = f"{{ {layout.host}, {self.ip}, {layout.pod_net(self.number)} }}"
-        chains = (("out", "output", "daddr"), ("in", "input", "saddr"), ("fwd", "forward", "saddr"))
         rules = "; ".join(
-            f"add chain inet lab {chain} {{ type filter hook {hook} priority 0; }}; "
-            f"add rule inet lab {chain} ip {side} {layout.net}.0.0/16 ip {side} != {mine} drop"
-            for chain, hook, side in chains
+            f"add chain inet lab {hook}_cut {{ type filter hook {hook} priority 0; }}; "
+            f"add rule inet lab {hook}_cut ip {side} {layout.net}.0.0/16 ip {side} != {mine} drop"
+            for hook, side in (
+                ("output", "daddr"),
+                ("input", "saddr"),
+                ("forward", "daddr"),
+                ("forward", "saddr"),
+            )
         )
         self._nft(f"add table inet lab; {rules}")
         self.log.note(self.name, "cut-peers")
