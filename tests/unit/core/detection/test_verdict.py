@@ -181,7 +181,9 @@ def test_down_always_has_its_three_conditions(evidence: Evidence) -> None:
 @given(evidences, st.sampled_from(["packet", "kernel", "agent_lease", "kubelet_lease", "heartbeat"]))
 def test_a_sign_of_this_moment_always_vetoes(evidence: Evidence, sign: str) -> None:
     ring = replace(evidence.ring, doubted_at=min(evidence.ring.doubted_at, NOW - 0.1))
-    assert verdict(replace(evidence, ring=ring, life=replace(evidence.life, **{sign: NOW}))) is not Verdict.DOWN
+    assert (
+        verdict(replace(evidence, ring=ring, life=replace(evidence.life, **{sign: NOW}))) is not Verdict.DOWN
+    )
 
 
 def test_the_newest_sign_has_a_name() -> None:

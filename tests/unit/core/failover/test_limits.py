@@ -64,7 +64,9 @@ def test_nothing_in_the_way() -> None:
         ({"alive": names(2)}, "our side is the minority: it sees 2 of 5 nodes alive"),
     ],
 )
-def test_each_limit_has_its_reason_and_binds_a_node_found_off_too(change: dict[str, Any], reason: str) -> None:
+def test_each_limit_has_its_reason_and_binds_a_node_found_off_too(
+    change: dict[str, Any], reason: str
+) -> None:
     held = replace(FREE, **change)
     assert limitation(held) == reason
     assert limitation_when_found_off(held) == reason
@@ -77,9 +79,7 @@ def test_a_storm_does_not_bind_a_node_found_off() -> None:
     assert limitation(replace(held, storm_released=True)) is None
 
 
-@pytest.mark.parametrize(
-    ("size", "most"), [(3, 1), (4, 1), (5, 2), (7, 2), (8, 3), (10, 4), (100, 40)]
-)
+@pytest.mark.parametrize(("size", "most"), [(3, 1), (4, 1), (5, 2), (7, 2), (8, 3), (10, 4), (100, 40)])
 def test_how_many_make_a_storm(size: int, most: int) -> None:
     assert storm(replace(FREE, zone_size=size, down_in_zone=names(most))) is None
     assert storm(replace(FREE, zone_size=size, down_in_zone=names(most + 1))) is not None

@@ -81,7 +81,9 @@ def test_nothing_is_asked_while_the_old_launcher_stands() -> None:
 
 @pytest.mark.parametrize("record", [WAS, RELEASED, STUCK])
 @pytest.mark.parametrize(
-    "look", [None, replace(SEEN, exists=False), replace(SEEN, stopped_by_user=True)], ids=["none", "gone", "stop"]
+    "look",
+    [None, replace(SEEN, exists=False), replace(SEEN, stopped_by_user=True)],
+    ids=["none", "gone", "stop"],
 )
 def test_a_vm_that_its_user_stopped_or_deleted_is_left_alone(record: VmRecord, look: VmLook | None) -> None:
     assert go(record, look) == (VmState.LEFT, ())

@@ -160,17 +160,15 @@ devices = st.builds(
     DeviceLook,
     st.sampled_from(["a", "b", "c"]),
     unusable=st.sampled_from([None, None, None, "mismatch"]),
-    readings=st.lists(
-        st.tuples(st.sampled_from(PowerState), st.floats(NOW - 12.0, NOW)), max_size=5
-    ).map(lambda rows: tuple(Reading(s, at, at) for s, at in sorted(rows, key=lambda row: row[1]))),
+    readings=st.lists(st.tuples(st.sampled_from(PowerState), st.floats(NOW - 12.0, NOW)), max_size=5).map(
+        lambda rows: tuple(Reading(s, at, at) for s, at in sorted(rows, key=lambda row: row[1]))
+    ),
     error=st.sampled_from([None, None, "no answer"]),
     busy=st.booleans(),
     next_try_at=st.floats(NOW - 1.0, NOW + 1.0),
     called_off_at=st.none() | st.floats(NOW - 200.0, NOW),
 )
-levels = st.lists(
-    st.lists(devices, max_size=2, unique_by=lambda d: d.name).map(tuple), max_size=2
-).map(tuple)
+levels = st.lists(st.lists(devices, max_size=2, unique_by=lambda d: d.name).map(tuple), max_size=2).map(tuple)
 orders = st.lists(
     st.builds(order, st.floats(NOW - 30.0, NOW), st.just(1), st.sampled_from(["a", "b", "c"])), max_size=3
 ).map(lambda found: tuple(sorted(found, key=lambda o: o.sent_at)))

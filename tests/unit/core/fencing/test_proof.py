@@ -62,12 +62,14 @@ def test_two_readings_apart(
 
 
 @given(
-    st.lists(
-        st.tuples(st.sampled_from(PowerState), st.floats(0.0, 20.0)), max_size=8
-    ).map(lambda rows: read(*sorted(rows, key=lambda row: row[1]))),
+    st.lists(st.tuples(st.sampled_from(PowerState), st.floats(0.0, 20.0)), max_size=8).map(
+        lambda rows: read(*sorted(rows, key=lambda row: row[1]))
+    ),
     st.none() | st.floats(0.0, 20.0),
 )
-def test_a_proof_always_rests_on_two_readings(readings: tuple[Reading, ...], ordered_at: float | None) -> None:
+def test_a_proof_always_rests_on_two_readings(
+    readings: tuple[Reading, ...], ordered_at: float | None
+) -> None:
     proof = powered_off(BOOT, "bmc", readings, ordered_at)
     if proof is None:
         return

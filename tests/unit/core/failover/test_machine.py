@@ -1,0 +1,305 @@
+"""The machine in random worlds, and single steps that no story tells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ringfence.core import timing
+from ringfence.core.detection.verdict import Judgement
+from ringfence.core.failover.machine import (
+    AddOutOfServiceTaint,
+    Confirmation,
+    Look,
+    OrderOn,
+    RecoverPods,
+    RemoveTaints,
+    open_failover,
+    step,
+)
+from ringfence.core.failover.phase import ENDED, FOLLOWS, PROVED, Phase, may_follow
+from ringfence.core.failover.record import PodRef, Record, VmRecord
+from ringfence.core.failover.recovery import DeletePod, PodLook, PodRole, VmLook
+from ringfence.core.fencing.ladder import DeviceLook, Order, OrderOff
+from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, Reading
+from ringfence.core.model import Boot, PowerState, Verdict
+from scenarios.virtual import World
+
+NODES = ["n1", "n2", "n3", "n4", "n5"]
+VMS = {"db": "n1", "web": "n2"}
+SETTLED = settings(
+    max_examples=40, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+
+node = st.sampled_from(["n1", "n1", "n1", "n2", "n3"])
+fault = st.one_of(
+    st.tuples(
+        st.sampled_from(["power-cut", "power-on", "cut", "heal", "kill-agent", "kill-kubelet", "cut-api"]),
+        node,
+    ).map(list),
+    st.tuples(st.just("bmc"), node, st.sampled_from(["ok", "lie", "ignore", "hang", "unauthorized"])).map(
+        list
+    ),
+    st.tuples(st.sampled_from(["stop-vm", "force-delete-launcher"]), st.sampled_from(list(VMS))).map(list),
+    st.tuples(
+        st.just("kill-leader-when"), st.sampled_from(["Holding", "Fencing", "Recovering", "Recovered"])
+    ).map(list),
+    st.just(["kill-leader"]),
+    st.just(["minority", "n3", "n4", "n5"]),
+    st.tuples(st.just("mode"), st.sampled_from(["Active", "Paused", "Disarmed"])).map(list),
+)
+pause = st.sampled_from([0.0, 0.05, 0.1, 0.3, 0.5, 1.0, 2.0, 5.0, 11.0])
+
+
+def run_for(world: World, seconds: float) -> None:
+    """Let time pass; on every tick the invariants hold, and phases follow each other as the table says."""
+    end = world.now + seconds
+    while world.now < end:
+        before = {name: record.phase for name, record in world.stored.items()}
+        world.tick()
+        for name, record in world.stored.items():
+            was = before.get(name, Phase.HOLDING)
+            assert was not in ENDED or record.phase is was
+            assert record.phase not in PROVED or record.proofs
+            assert len(record.story) <= 64
+
+
+@SETTLED
+@given(st.lists(st.tuples(pause, fault), min_size=1, max_size=7))
+def test_invariants_hold_whatever_happens_when(script: list[tuple[float, list[str]]]) -> None:
+    world = World(NODES, VMS, {}, "Active")
+    for delay, words in script:
+        run_for(world, delay)
+        world.do(words)
+    run_for(world, 16.0)
+
+
+@SETTLED
+@given(
+    st.sampled_from(["cut", "power-cut"]),
+    st.floats(0.0, 6.0),
+    st.sampled_from([None, None, "Holding", "Fencing", "Recovering"]),
+    st.floats(0.0, 8.0),
+)
+def test_a_dead_nodes_vm_runs_elsewhere_whenever_the_leader_dies(
+    what: str, at: float, dies_when: str | None, dies_at: float
+) -> None:
+    world = World(NODES, VMS, {}, "Active")
+    run_for(world, at)
+    world.do([what, "n1"])
+    if dies_when is not None:
+        world.do(["kill-leader-when", dies_when])
+    else:
+        run_for(world, dies_at)
+        world.do(["kill-leader"])
+    run_for(world, 32.0)
+    assert world.last_run["db"] not in ("", "n1")
+    assert world.vms["db"].phase == "Running"
+    assert world.vms["web"].qemu == {"n2"}, "a bystander was touched"
+    assert world.bmcs["n1"].orders <= 2
+    assert len(world.stored) == 1
+
+
+@SETTLED
+@given(
+    st.lists(st.tuples(pause, st.sampled_from(["kill-agent", "kill-kubelet", "cut-api"]), node), max_size=5)
+)
+def test_what_leaves_the_kernel_alive_is_nobodys_death(script: list[tuple[float, str, str]]) -> None:
+    world = World(NODES, VMS, {}, "Active")
+    for delay, what, where in script:
+        run_for(world, delay)
+        world.do([what, where])
+    run_for(world, 10.0)
+    assert world.stored == {}
+    assert all(bmc.orders == 0 for bmc in world.bmcs.values())
+
+
+# --- single steps -----------------------------------------------------------------------------------------
+
+NOW = 100.0
+BOOT = Boot("n1", "uid-1", "boot-1")
+DOWN = Judgement(Verdict.DOWN, "n1 is down: votes")
+ALIVE = Judgement(Verdict.HEALTHY, "n1 is alive")
+ON, OFF = PowerState.ON, PowerState.OFF
+DB = VmRecord("vms", "db", "vm-1", "vmi-1", "pod-1")
+LAUNCHER = PodLook(PodRef("vms", "launcher", "pod-1"), PodRole.LAUNCHER, "vmi-1", protected=True)
+LOOK = Look(
+    now=NOW,
+    wall=NOW,
+    leader="c-1",
+    epoch=3,
+    judgement=DOWN,
+    limit=None,
+    limit_when_found_off=None,
+    hold_over=True,
+    life_at=NOW - 60.0,
+    life_sign="a gossip packet",
+    node_exists=True,
+    current_boot_id="boot-1",
+    node_ready=False,
+    suspect_taint=True,
+    out_of_service_taint=False,
+    levels=(),
+    proofs_required=1,
+    pods=(LAUNCHER,),
+    vms=(VmLook("vms", "db", "vm-1", True, "Always", False, None),),
+    affected=(DB,),
+    confirmation=None,
+    power_on=True,
+    power_on_due=True,
+)
+HOLDING = open_failover("f-1", BOOT, NOW - 3.0, LOOK, ("n2", "n3"))
+FENCING = replace(HOLDING, phase=Phase.FENCING)
+PROOF = PoweredOff(BOOT, "bmc", PowerOffHow.ORDERED, NOW - 1.0)
+ORDER = Order("bmc", 1, NOW - 2.0, NOW - 2.0 + timing.ORDER_EFFECT)
+RECOVERING = replace(
+    FENCING,
+    phase=Phase.RECOVERING,
+    proofs=(PROOF,),
+    orders=(ORDER,),
+    pods=(LAUNCHER.ref,),
+    timings=(("proof", 3.0),),
+)
+
+
+def device(name: str, *readings: tuple[PowerState, float]) -> DeviceLook:
+    return DeviceLook(name, readings=tuple(Reading(s, at, at) for s, at in readings))
+
+
+def orders(record: Record, look: Look) -> list[OrderOff]:
+    return [c for c in step(record, look).commands if isinstance(c, OrderOff)]
+
+
+READS_ON = replace(LOOK, levels=((device("bmc", (ON, NOW - 0.1)),),))
+
+
+def test_an_order_is_on_record_when_it_is_given() -> None:
+    after = step(HOLDING, READS_ON)
+    assert after.record.orders == (Order("bmc", 1, NOW, NOW + timing.ORDER_EFFECT),)
+    assert orders(HOLDING, READS_ON) == [OrderOff("bmc", 1)]
+
+
+def test_no_order_before_the_hold_is_over_or_under_a_limit() -> None:
+    assert orders(HOLDING, replace(READS_ON, hold_over=False)) == []
+    assert orders(HOLDING, replace(READS_ON, limit="a storm")) == []
+    assert step(HOLDING, replace(READS_ON, limit="a storm")).record.held_reason == "a storm"
+    assert orders(HOLDING, replace(READS_ON, judgement=ALIVE)) == []
+
+
+def test_a_proof_is_stored_before_anything_is_done_on_it() -> None:
+    found = replace(LOOK, levels=((device("bmc", (OFF, NOW - 0.5), (OFF, NOW - 0.1)),),))
+    after = step(HOLDING, found)
+    assert after.record.phase is Phase.RECOVERING
+    assert after.record.pods == (LAUNCHER.ref,)
+    assert after.commands == ()
+
+
+def test_one_of_two_supplies_off_is_no_proof() -> None:
+    look = replace(
+        LOOK,
+        levels=((device("pdu-a", (OFF, NOW - 0.5), (OFF, NOW - 0.1)), device("pdu-b", (ON, NOW - 0.1))),),
+    )
+    after = step(FENCING, look)
+    assert after.record.phase is Phase.FENCING
+    assert after.commands == (OrderOff("pdu-b", 1),)
+
+
+def test_no_further_device_is_ordered_once_the_node_lives() -> None:
+    ordered = replace(FENCING, orders=(replace(ORDER, device="pdu-a"),))
+    look = replace(
+        LOOK,
+        judgement=ALIVE,
+        levels=((device("pdu-a", (ON, NOW - 0.1)), device("pdu-b", (ON, NOW - 0.1))),),
+    )
+    assert orders(ordered, look) == []
+    assert step(ordered, look).record.phase is Phase.FENCING, "an order is on its way: not withdrawn yet"
+    assert orders(ordered, replace(look, judgement=DOWN)) == [OrderOff("pdu-b", 1)]
+
+
+def test_the_taint_comes_first_then_the_pods() -> None:
+    first = step(RECOVERING, LOOK)
+    assert [type(c) for c in first.commands] == [AddOutOfServiceTaint]
+    (command,) = step(RECOVERING, replace(LOOK, out_of_service_taint=True)).commands
+    assert isinstance(command, RecoverPods)
+    assert command.commands == (DeletePod(LAUNCHER.ref, force=True),)
+
+
+def test_after_a_later_boot_deletions_are_gentle_unless_the_taint_was_on_record() -> None:
+    later = replace(LOOK, current_boot_id="boot-2", out_of_service_taint=True)
+    (gentle,) = step(RECOVERING, later).commands
+    assert isinstance(gentle, RecoverPods)
+    assert gentle.commands == (DeletePod(LAUNCHER.ref, force=False),)
+    (forced,) = step(replace(RECOVERING, tainted=True), later).commands
+    assert isinstance(forced, RecoverPods)
+    assert forced.commands == (DeletePod(LAUNCHER.ref, force=True),)
+
+
+def test_a_void_proof_leads_back_to_the_ladder_with_the_order_still_in_its_window() -> None:
+    void = step(RECOVERING, replace(LOOK, life_at=NOW - 0.2))
+    assert void.record.phase is Phase.FENCING
+    assert void.record.proofs == ()
+    assert void.commands == ()
+    assert void.record.orders == (ORDER,)
+    assert void.record.ladder_pass == 1, "a new pass: its orders are other orders than those of the last"
+    assert orders(void.record, READS_ON) == []
+    assert orders(void.record, replace(READS_ON, now=NOW + 9.0)) == []
+
+
+def test_withdrawn_only_when_the_taints_are_gone() -> None:
+    living = replace(LOOK, judgement=ALIVE)
+    wait = step(FENCING, living)
+    assert wait.record.phase is Phase.FENCING
+    assert wait.commands == (RemoveTaints("n1", out_of_service=False),)
+    assert step(FENCING, replace(living, suspect_taint=False)).record.phase is Phase.WITHDRAWN
+    void = replace(FENCING, timings=(("proof", 3.0),))
+    tainted = replace(living, suspect_taint=False, out_of_service_taint=True)
+    assert step(void, tainted).commands == (RemoveTaints("n1", out_of_service=True),)
+    assert step(FENCING, tainted).record.phase is Phase.WITHDRAWN, "an administrator's own taint stays"
+
+
+def test_nobody_powers_a_node_on_while_an_order_may_take_effect() -> None:
+    recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True)
+    look = replace(LOOK, out_of_service_taint=True, pods=())
+    assert step(recovered, look).commands == ()
+    assert step(recovered, replace(look, now=ORDER.effective_until)).commands == (OrderOn("bmc"),)
+    assert step(recovered, replace(look, now=NOW + 60.0, power_on=False)).commands == ()
+    tired = replace(recovered, power_on_tries=timing.POWER_ON_TRIES)
+    assert step(tired, replace(look, now=NOW + 60.0)).commands == ()
+
+
+def test_a_persons_word_is_void_by_newer_life() -> None:
+    awaiting = replace(FENCING, phase=Phase.AWAITING_CONFIRMATION)
+    said = replace(LOOK, confirmation=Confirmation("I pulled the plug", "kim", NOW - 5.0))
+    assert step(awaiting, said).record.phase is Phase.RECOVERING
+    assert step(awaiting, replace(said, life_at=NOW - 4.0)).record.phase is Phase.AWAITING_CONFIRMATION
+
+
+def test_another_pass_begins_after_the_back_off() -> None:
+    awaiting = replace(FENCING, phase=Phase.AWAITING_CONFIRMATION, orders=(ORDER,))
+    later = replace(READS_ON, now=NOW, retry_due=True)
+    assert orders(awaiting, later) == [], "an order may still take effect"
+    over = replace(awaiting, orders=(replace(ORDER, effective_until=NOW),))
+    assert orders(over, later) == [OrderOff("bmc", 1)]
+    assert step(over, later).record.ladder_pass == 1
+
+
+@pytest.mark.parametrize("phase", sorted(ENDED))
+def test_what_has_ended_stays_as_it_is(phase: Phase) -> None:
+    ended = replace(RECOVERING, phase=phase)
+    assert step(ended, LOOK).record is ended
+    assert step(ended, LOOK).commands == ()
+
+
+def test_no_way_to_recovery_but_with_a_proof() -> None:
+    assert {p for p in Phase if may_follow(p, Phase.RECOVERED)} == {Phase.RECOVERING, Phase.RECOVERED}
+    assert all(FOLLOWS[p] == frozenset() for p in ENDED)
+    assert Phase.WITHDRAWN not in FOLLOWS[Phase.RECOVERING], "a void proof goes through the ladder first"
+
+
+def test_a_recovery_without_a_proof_goes_back() -> None:
+    assert step(replace(RECOVERING, proofs=()), LOOK).record.phase is Phase.FENCING
+    other = replace(PROOF, boot=Boot("n1", "uid-1", "boot-0"))
+    assert step(replace(RECOVERING, proofs=(other,)), LOOK).record.phase is Phase.FENCING
