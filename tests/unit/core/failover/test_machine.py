@@ -31,7 +31,7 @@ from scenarios.virtual import World
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 VMS = {"db": "n1", "web": "n2"}
 SETTLED = settings(
-    max_examples=40, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=25, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 
 node = st.sampled_from(["n1", "n1", "n1", "n2", "n3"])
