@@ -49,6 +49,9 @@ class Adopted:
     """What this replica remembers of a failover beside its record: instants on its own clock."""
 
     first_seen: float
+    orders: tuple[int, int] = (0, 0)
+    """Number of orders on record, and of the ladder's passes: a change is a new order."""
+    orders_seen: float = NEVER
     proofs_seen: float = NEVER
     confirmed_seen: float = NEVER
     phase_since: float = NEVER
@@ -190,6 +193,9 @@ class Loop:
             phase = status.phase or ""
             if phase != adopted.phase:
                 adopted.phase, adopted.phase_since = phase, now
+            orders = (len(status.orders), status.ladder_pass)
+            if orders != adopted.orders:
+                adopted.orders, adopted.orders_seen = orders, now
             if status.proofs and adopted.proofs_seen == NEVER:
                 adopted.proofs_seen = now
             if failover.spec.confirm is not None and adopted.confirmed_seen == NEVER:
@@ -202,7 +208,7 @@ class Loop:
     def _record(self, name: str, failover: Failover) -> Adopted:
         adopted = self._adopted[name]
         if adopted.record is None:
-            adopted.record = records.record_of(failover, adopted.first_seen, adopted.proofs_seen)
+            adopted.record = records.record_of(failover, adopted.orders_seen, adopted.proofs_seen)
             adopted.raw = self._world.own.raw("failovers", ("", name)) or {}
         return adopted
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 
-from ringfence.api.v1alpha1.failover import Failover, FailoverProof
+from ringfence.api.v1alpha1.failover import Failover, FailoverProof, FenceOrder
 from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.core import timing
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
@@ -144,11 +144,12 @@ def _vm(vm: VmRecord) -> Json:
     return row
 
 
-def record_of(failover: Failover, first_seen: float, proofs_seen: float) -> Record | None:
+def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Record | None:
     """Take over what is stored; ``None`` if nothing is stored yet but the object itself.
 
     Args:
-        first_seen: when this replica first saw the object (monotonic).
+        orders_seen: when it first saw the newest of the orders (monotonic): each may take effect for its whole time
+            from then.
         proofs_seen: when it first saw the object with proofs; less a second for the write's own way.
     """
     status = failover.status
@@ -168,7 +169,7 @@ def record_of(failover: Failover, first_seen: float, proofs_seen: float) -> Reco
         held_reason=status.held_reason or "",
         ladder_pass=status.ladder_pass or 0,
         orders=tuple(
-            Order(o.device, o.attempt, first_seen, first_seen + timing.ORDER_EFFECT)
+            Order(o.device, o.attempt, orders_seen, orders_seen + _lasts(o))
             for o in status.orders or ()
             if o.action == "off"
         ),
@@ -201,6 +202,13 @@ def record_of(failover: Failover, first_seen: float, proofs_seen: float) -> Reco
         story=tuple(Moment(parse(m.at), Phase(m.phase), m.sentence) for m in status.history or ()),
         timings=tuple((status.timings or {}).items()),
     )
+
+
+def _lasts(order: FenceOrder) -> float:
+    """For how long the order may take effect, as its sender reckoned; never less than our own reckoning."""
+    if not order.sent_at or not order.effective_until:
+        return timing.ORDER_EFFECT
+    return max(timing.ORDER_EFFECT, parse(order.effective_until) - parse(order.sent_at))
 
 
 def _proof_of(proof: FailoverProof, boot: Boot, seen_at: float) -> FencingProof:

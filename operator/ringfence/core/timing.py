@@ -52,8 +52,6 @@ POWER_ON_SPACING = 30.0
 assert READ_SPACING < READ_FRESH
 
 # --- recovery -----------------------------------------------------------------------------------------------
-GENTLE_DELETE_PATIENCE = 60.0
-"""How long the new boot's kubelet has to carry out a normal delete."""
 STUCK_AFTER = 3.0
 """A VMI that fails on the old QEMU's image lock for so long is deleted, once the proof stands (KUBEVIRT §7)."""
 COMMAND_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)

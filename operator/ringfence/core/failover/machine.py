@@ -103,7 +103,6 @@ class Look:
     confirmation: Confirmation | None
     power_on: bool
     """The zone wants the node powered on after recovery."""
-    later_boot_seen_before_taint: bool = False
     power_on_due: bool = False
     retry_due: bool = False
     """The back-off after an exhausted ladder is over."""
