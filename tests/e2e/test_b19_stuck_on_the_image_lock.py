@@ -12,7 +12,7 @@ from e2e.stories import came_back, guarded_vm
 from lab.cluster import Lab
 from lab.wait import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.image_lock_refuses]
 
 
 @pytest.mark.parametrize("run_strategy", ["Always", "RerunOnFailure"])
