@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from e2e.stories import guarded_vm, orders, wait_verdict
+from e2e.stories import guarded_vm, leader_away_from, orders, wait_verdict
 from lab.cluster import Lab
 from lab.wait import until
 
@@ -12,6 +12,7 @@ pytestmark = pytest.mark.lab
 
 
 def test_the_agents_lease_vetoes(lab: Lab) -> None:
+    leader_away_from(lab, "n1")
     instance = guarded_vm(lab, "db", "n1")
     lab.node("n1").cut_peers()
     wait_verdict(lab, "n1", "Suspect", 30)
