@@ -247,7 +247,16 @@ class Loop:
             assert evidence is not None
             doubted = self._clock.wall() - (now - evidence.ring.doubted_at)
             name = f"{node}-{boot.boot_id[:8]}-{self._suffix()}"
-            record = machine.open_failover(name, boot, doubted, look, evidence.ring.voters)
+            down_since = self._witness.down(node, is_down=True, now=now)
+            record = machine.open_failover(
+                name,
+                boot,
+                doubted,
+                look,
+                evidence.ring.voters,
+                votes=evidence.ring.votes,
+                verdict_wall=self._clock.wall() - (now - down_since),
+            )
             record, raw = await self._executor.create(record)
             self._adopted[name] = Adopted(
                 first_seen=now, record=record, raw=raw, phase=record.phase, phase_since=now

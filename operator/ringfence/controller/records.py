@@ -16,7 +16,7 @@ from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
 from ringfence.core.fencing.ladder import Order
 from ringfence.core.fencing.proof import AdminConfirmed, FencingProof, PoweredOff, PowerOffHow, Rebooted
-from ringfence.core.model import Boot
+from ringfence.core.model import Boot, SignedVote
 from ringfence.ports import Json
 
 
@@ -166,6 +166,17 @@ def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Rec
         started_wall=started,
         verdict_sentence=(status.verdict.sentence if status.verdict else "") or "",
         voters=tuple(status.verdict.voters) if status.verdict else (),
+        votes=tuple(
+            SignedVote(
+                voter=v.voter,
+                subject=boot,
+                vote=v.vote,
+                roster_epoch=v.roster_epoch or 0,
+                round_id=base64.b64decode(v.round or ""),
+                signature=base64.b64decode(v.signature or ""),
+            )
+            for v in status.votes
+        ),
         held_reason=status.held_reason or "",
         ladder_pass=status.ladder_pass or 0,
         orders=tuple(

@@ -27,7 +27,7 @@ from ringfence.core.fencing.proof import (
     permit,
     void_because,
 )
-from ringfence.core.model import Boot, Verdict
+from ringfence.core.model import Boot, SignedVote, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,20 @@ class Step:
     commands: tuple[Command, ...] = ()
 
 
-def open_failover(name: str, boot: Boot, doubted_wall: float, look: Look, voters: tuple[str, ...]) -> Record:
-    """The record of a new incident."""
+def open_failover(
+    name: str,
+    boot: Boot,
+    doubted_wall: float,
+    look: Look,
+    voters: tuple[str, ...],
+    *,
+    votes: tuple[SignedVote, ...] = (),
+    verdict_wall: float | None = None,
+) -> Record:
+    """The record of a new incident.
+
+    ``verdict_wall`` is when this controller judged the node Down: a standby judges too, and opens when it leads.
+    """
     sentence = f"{look.judgement.sentence}; holding"
     record = Record(
         name=name,
@@ -126,12 +138,13 @@ def open_failover(name: str, boot: Boot, doubted_wall: float, look: Look, voters
         started_wall=look.wall,
         verdict_sentence=look.judgement.sentence,
         voters=voters,
+        votes=votes,
         vms=look.affected,
         leader=look.leader,
         epoch=look.epoch,
         story=(Moment(look.wall, Phase.HOLDING, sentence),),
     )
-    return _timed(record, "verdict", look.wall)
+    return _timed(record, "verdict", look.wall if verdict_wall is None else verdict_wall)
 
 
 def step(record: Record, look: Look) -> Step:
