@@ -226,8 +226,8 @@ def main() -> None:
         lab.declare()
         lab.wait_armed()
         idle = footprint(lab)
-        rows += series(lab, "script", ("power-cut",), max(1, chosen.runs // 3), script)
         rows += series(lab, "none", ("power-cut",), 1, nobody)
+        rows += series(lab, "script", ("power-cut",), max(1, chosen.runs // 3), script)
     finally:
         load = os.getloadavg()
         lab.down()

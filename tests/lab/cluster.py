@@ -446,7 +446,8 @@ class Lab:
             node.power_on()
         until("all nodes Ready", self._all_ready, seconds, every=0.5)
         for name in self.nodes:
-            self.kubectl("taint", "node", name, *OUR_TAINTS, check=False)
+            for taint in OUR_TAINTS:  # one by one: kubectl does nothing at all if one of several is not there
+                self.kubectl("taint", "node", name, taint, check=False)
         for vm in self.get("vms"):
             self.delete_vm(vm["metadata"]["name"], vm["metadata"]["namespace"])
         self.kubectl("delete", "failovers", "--all", "--wait=false", check=False)
