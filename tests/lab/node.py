@@ -268,10 +268,13 @@ class Node:
 
     def cut_api(self) -> None:
         """Drop this node's traffic with the API server, and nothing else."""
-        drop = f"ip daddr {self._layout.host} tcp dport {API_PORT} drop"
+        # Both ways: with the answers alone dropped, watch events would still come in for a window's length.
+        there = f"ip daddr {self._layout.host} tcp dport {API_PORT} drop"
+        back = f"ip saddr {self._layout.host} tcp sport {API_PORT} drop"
         rules = "; ".join(
-            f"add chain inet lab {hook}_cut {{ type filter hook {hook} priority 0; }}; add rule inet lab {hook}_cut {drop}"
-            for hook in ("output", "forward")
+            f"add chain inet lab {hook}_cut {{ type filter hook {hook} priority 0; }}; "
+            + "; ".join(f"add rule inet lab {hook}_cut {drop}" for drop in drops)
+            for hook, drops in (("output", [there]), ("input", [back]), ("forward", [there, back]))
         )
         self._nft(f"add table inet lab; {rules}")
         self.log.note(self.name, "cut-api")

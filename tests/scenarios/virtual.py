@@ -87,6 +87,11 @@ class Vm:
     launcher_on: str = ""
     released_at: float | None = None
     lock_refused_at: float | None = None
+    late_start: bool = False
+    """Its stuck instance tries again just when it is deleted, and is Running for its last half second."""
+    deleting: bool = False
+    gone: bool = False
+    """There is no instance, and KubeVirt makes none before it is asked to (RerunOnFailure, Manual)."""
     qemu: set[str] = field(default_factory=set)
     """Nodes on which a QEMU of this VM runs."""
 
@@ -151,6 +156,8 @@ class World:
                 self.vms[rest[0]].stopped = True
             case "force-delete-launcher":
                 self._launcher_gone(self.vms[rest[0]])
+            case "late-start":
+                self.vms[rest[0]].late_start = True
             case "strategy":
                 self.vms[rest[0]].strategy = rest[1]
             case "kill-leader-when":
@@ -228,14 +235,20 @@ class World:
 
     def _launcher_gone(self, vm: Vm) -> None:
         vm.pod, vm.launcher_on, vm.released_at, vm.phase = "", "", self.now, "Failed"
-        vm.lock_refused_at = None
+        vm.lock_refused_at, vm.deleting = None, False
+
+    def _instance_gone(self, vm: Vm) -> None:
+        """An instance that was deleted: the strategies that only watch for failures don't start another."""
+        vm.qemu.discard(vm.node)
+        self._launcher_gone(vm)
+        vm.gone = vm.strategy in ("RerunOnFailure", "Manual")
 
     def _kubevirt(self, vm: Vm) -> None:
         """KubeVirt's part, as measured (KUBEVIRT §1, §7)."""
         if vm.released_at is None or self.now - vm.released_at < 0.5:
             return
         if vm.phase == "Failed":
-            if vm.stopped:
+            if vm.stopped or vm.gone:
                 return
             ready = [n for n in self.nodes.values() if self._up(n) and not n.suspect and not n.out_of_service]
             free = [n for n in ready if n.name != vm.node] or ready
@@ -452,7 +465,9 @@ class World:
             exists=True,
             run_strategy=vm.strategy,
             stopped_by_user=vm.stopped,
-            vmi=VmiLook(f"vmi-{vm.name}-{vm.vmi}", vm.phase, vm.node, refused),
+            vmi=None
+            if vm.gone
+            else VmiLook(f"vmi-{vm.name}-{vm.vmi}", vm.phase, vm.node, refused, vm.deleting),
         )
 
     # --- commands ---------------------------------------------------------------------------------------
@@ -552,9 +567,20 @@ class World:
                     vm = self.vms[ask.name]
                     if ask.uid == f"vmi-{vm.name}-{vm.vmi}":
                         self.say(f"delete: the stuck instance of {vm.name}")
-                        self._launcher_gone(vm)
+                        if vm.late_start and not vm.qemu:
+                            vm.phase, vm.deleting, vm.lock_refused_at, vm.qemu = (
+                                "Running",
+                                True,
+                                None,
+                                {vm.node},
+                            )
+                            self.after(0.5, lambda: self._instance_gone(vm))
+                        else:
+                            self._instance_gone(vm)
                 case RequestStart():
-                    pass
+                    vm = self.vms[ask.name]
+                    self.say(f"start: {vm.name}")
+                    vm.gone = False
 
         self.after(0.03, act)
 

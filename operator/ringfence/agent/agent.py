@@ -151,6 +151,7 @@ class Agent:
                     logger.warning(
                         "cut off from the others, accusing nobody" if isolated else "among the others again"
                     )
+                    self.on_loneliness(self._lonely())
         for datagram, address in self.swim.datagrams_to_send(now):
             self._datagrams.send(datagram, address)
         if self.swim.version != self._version:
@@ -168,7 +169,8 @@ class Agent:
     def _lonely(self) -> bool:
         observed = [s for s in self.swim.subjects if s.observed]
         silent = sum(s.state in (RingState.DOUBTED, RingState.UNREACHABLE) for s in observed)
-        return 2 * silent > len(observed)
+        # Who holds itself for cut off doubts nobody any more, so the count alone would stop short.
+        return self.swim.awareness.isolated or 2 * silent > len(observed)
 
     def _probe_kernel(self, uid: str, address: str) -> None:
         def answered() -> None:

@@ -103,8 +103,6 @@ class Registrar:
         """Write the roster if the nodes, their boots, addresses or keys say something new."""
         before = self._witness.roster
         members = self.members(before)
-        if before is not None and before.members == members:
-            return
         if not members:
             return
         if before is None:
@@ -112,7 +110,10 @@ class Registrar:
                 epoch=1, cluster=self._world.namespace, salt=secrets.token_bytes(8), members=members
             )
         else:
-            roster = replace(before, epoch=before.epoch + 1, members=members)
+            roster = replace(before, members=members)
+            if roster == before:
+                return
+            roster = replace(roster, epoch=before.epoch + 1)
         text = seal_roster(roster, self._signer.sign)
         await self._cluster.apply_configmap(ROSTER, {"roster.json": text}, deadline=self._deadline())
         self._witness.roster = roster
@@ -122,7 +123,7 @@ class Registrar:
         pinned = {(m.uid, m.boot_id): m.public_key for m in before.members if m.public_key} if before else {}
         reports = self._world.own.all(NodeReport)
         members = []
-        for node in sorted(self._world.nodes.store.values(), key=lambda n: n.name):
+        for node in self._world.nodes.store.values():
             boot = self._witness.boot(node.name)
             if boot is None or not node.internal_ips:
                 continue

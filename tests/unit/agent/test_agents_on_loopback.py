@@ -136,3 +136,29 @@ async def test_garbage_on_the_stream_port_disturbs_nobody(three: Three) -> None:
         await reader.read()
     writer.close()
     await first_view(three, lambda view: view.alive == {"n1", "n2", "n3"})
+
+
+async def test_who_hears_nobody_says_so_until_somebody_is_heard(three_without_kernels: Three) -> None:
+    three = three_without_kernels
+    told: asyncio.Queue[bool] = asyncio.Queue()
+    three.agents[1].on_loneliness = told.put_nowait
+
+    async def until_told(wanted: bool) -> None:
+        async with asyncio.timeout(BOUND):
+            said = not wanted
+            while said is not wanted:
+                said = await told.get()
+                while not told.empty():
+                    said = told.get_nowait()
+
+    await first_view(three, lambda view: view.alive == {"n1", "n2", "n3"})
+    port = three.agents[2].port
+    for number in (2, 3):
+        await three.agents.pop(number).close()
+    await first_view(three, lambda view: not view.healthy)
+    await until_told(True)
+    again = Agent(Identity("n2", address(2), boot(2)), KEYS["group.key"], three.keys[2], port=port)
+    three.agents[2] = again
+    await again.start()
+    again.install(three.roster)
+    await until_told(False)

@@ -125,7 +125,13 @@ def follow(
             record, released_wall=wall, state=VmState.RELEASED, message="the old launcher is gone"
         )
     vmi = look.vmi
-    if vmi is not None and vmi.phase == "Running" and vmi.node and vmi.node != dead_node:
+    if (
+        vmi is not None
+        and vmi.phase == "Running"
+        and vmi.node
+        and vmi.node != dead_node
+        and not vmi.deleting  # an instance on its way out is no success: nobody may start the next one
+    ):
         return (
             replace(
                 record,

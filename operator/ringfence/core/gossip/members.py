@@ -65,12 +65,18 @@ class Member:
 
 @dataclass(frozen=True)
 class Roster:
-    """All members at one epoch. ``salt`` draws the rings; it changes only when the rings shall be drawn anew."""
+    """All members at one epoch, sorted by UID: two rosters that say the same are equal, however they came about.
+
+    ``salt`` draws the rings; it changes only when the rings shall be drawn anew.
+    """
 
     epoch: int
     cluster: str
     salt: bytes
     members: tuple[Member, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "members", tuple(sorted(self.members, key=lambda member: member.uid)))
 
     @cached_property
     def by_name(self) -> dict[str, Member]:
@@ -90,7 +96,7 @@ class Roster:
 
 def encode_roster(roster: Roster) -> bytes:
     """The canonical bytes of a roster. Raises RosterError where a field is too long or a name or UID comes twice."""
-    members = sorted(roster.members, key=lambda member: member.uid)
+    members = roster.members
     if len(members) > MAX_MEMBERS:
         raise RosterError(f"{len(members)} members, at most {MAX_MEMBERS}")
     if len(roster.by_name) != len(members) or len(roster.by_uid) != len(members):

@@ -101,6 +101,7 @@ def test_a_vm_that_its_user_stopped_or_deleted_is_left_alone(record: VmRecord, l
         (vmi(phase="Running", node=""), VmState.STARTING),
         (vmi(phase="Running", node="n1"), VmState.STARTING),
         (vmi(phase="Running"), VmState.RUNNING),
+        (vmi(phase="Running", deleting=True), VmState.STARTING),
         (vmi("vmi-1", "Running", "n2"), VmState.RUNNING),
     ],
 )
@@ -143,6 +144,8 @@ def test_an_instance_that_failed_on_the_old_ones_lock_is_deleted_by_uid_once() -
     refused = vmi(lock_refused_for=timing.STUCK_AFTER)
     assert go(RELEASED, replace(SEEN, vmi=refused)) == (VmState.STUCK, (DeleteVmi("vms", "db", "vmi-2"),))
     assert go(RELEASED, replace(SEEN, vmi=replace(refused, deleting=True))) == (VmState.STUCK, ())
+    late = replace(refused, phase="Running", lock_refused_for=None, deleting=True)
+    assert go(STUCK, replace(SEEN, vmi=late)) == (VmState.STUCK, ())
     young = vmi(lock_refused_for=timing.STUCK_AFTER - 0.1)
     assert go(RELEASED, replace(SEEN, vmi=young)) == (VmState.STARTING, ())
 
