@@ -564,7 +564,7 @@ class World:
                         vm.qemu.discard(boot.node)
                         self._launcher_gone(vm)
                 case DeleteVmi():
-                    vm = self.vms[ask.name]
+                    vm = stuck = self.vms[ask.name]
                     if ask.uid == f"vmi-{vm.name}-{vm.vmi}":
                         self.say(f"delete: the stuck instance of {vm.name}")
                         if vm.late_start and not vm.qemu:
@@ -574,7 +574,7 @@ class World:
                                 None,
                                 {vm.node},
                             )
-                            self.after(0.5, lambda: self._instance_gone(vm))
+                            self.after(0.5, lambda: self._instance_gone(stuck))
                         else:
                             self._instance_gone(vm)
                 case RequestStart():
