@@ -205,19 +205,46 @@ class Cluster(Protocol):
     ) -> tuple[Json, ...]:
         """All objects of the kind, of one namespace or of all."""
 
-    async def create(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
-        """Create it in the namespace of its metadata; AlreadyExists."""
+    async def create(
+        self,
+        kind: Kind,
+        obj: Json,
+        *,
+        deadline: float | None = None,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> Json:
+        """Create it in the namespace of its metadata; AlreadyExists.
+
+        ``dry_run`` goes through admission and stores nothing; ``timeout`` (seconds) overrides the usual one.
+        """
 
     async def replace_status(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
         """PUT the status of exactly the version in ``metadata.resourceVersion``; Conflict."""
 
     async def patch_status(
-        self, kind: Kind, name: str, namespace: str, status: Json, *, deadline: float | None = None
+        self,
+        kind: Kind,
+        name: str,
+        namespace: str,
+        status: Json,
+        *,
+        deadline: float | None = None,
+        dry_run: bool = False,
+        timeout: float | None = None,
     ) -> Json:
         """Merge-patch the status, whatever version stands there. Lists are replaced whole."""
 
     async def patch(
-        self, kind: Kind, name: str, namespace: str, changes: Json, *, deadline: float | None = None
+        self,
+        kind: Kind,
+        name: str,
+        namespace: str,
+        changes: Json,
+        *,
+        deadline: float | None = None,
+        dry_run: bool = False,
+        timeout: float | None = None,
     ) -> Json:
         """Merge-patch the object (labels, annotations, spec); Conflict if changes carry a resourceVersion."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from apiserver.chart import NAMESPACE, rendered
 from apiserver.programs import binaries
-from apiserver.server import Server, running_server, wait_for
+from apiserver.server import Json, Server, running_server, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +27,28 @@ def server(bare: Server) -> Server:
     return bare
 
 
+INSTANCES: Json = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "virtualmachineinstances.kubevirt.io"},
+    "spec": {
+        "group": "kubevirt.io",
+        "scope": "Namespaced",
+        "names": {"plural": "virtualmachineinstances", "kind": "VirtualMachineInstance"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+                },
+            }
+        ],
+    },
+}
+
+
 @pytest.fixture(scope="session")
 def governed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Another cluster's API, with the chart installed: our accounts, their rights and the admission policies."""
@@ -37,6 +59,11 @@ def governed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         wait_for(
             "the namespace of the nodes' Leases",
             lambda: server.call("GET", "/api/v1/namespaces/kube-node-lease").ok,
+        )
+        server.must("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", INSTANCES)
+        wait_for(
+            "KubeVirt's instances",
+            lambda: server.call("GET", "/apis/kubevirt.io/v1/virtualmachineinstances").ok,
         )
         server.kubectl("apply", "--server-side", "-f", "-", stdin=rendered())
         for node in ("n1", "n2"):

@@ -13,6 +13,7 @@ from apiserver.server import ADMIN, Answer, Json, Server, wait_for
 pytestmark = pytest.mark.apiserver
 
 API = "/apis/ringfence.io/v1alpha1"
+VMIS = "/apis/kubevirt.io/v1/namespaces/default/virtualmachineinstances"
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 CONTROLLER = f"system:serviceaccount:{NAMESPACE}:ringfence-controller"
 
@@ -41,9 +42,11 @@ def armed(governed: Server) -> Server:
     controller = governed.acting(token(governed, "ringfence-controller", "controller", "n1"))
     unbound = governed.acting(token(governed, "ringfence-agent"))
     failovers, reports = f"{API}/failovers?dryRun=All", f"{API}/nodereports?dryRun=All"
+    dry_run = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": {"name": "x"}}
     by_another = incident("x", confirm={"statement": "unplugged", "confirmedBy": "another"})
     for what, refused in {
         "agents": lambda: unbound.call("POST", reports, report("n1")),
+        "dry runs": lambda: controller.call("POST", VMIS, dry_run),
         "failovers": lambda: governed.call("POST", failovers, incident("x")),
         "confirmations": lambda: controller.call("POST", failovers, by_another),
     }.items():
@@ -118,6 +121,22 @@ def test_the_controller_alone_writes_the_record(armed: Server, controller: Serve
     assert_forbidden(n1.call("PATCH", f"{path}/status", proof), "cannot patch resource")
     assert "status" not in armed.must("GET", path)
     assert controller.must("PATCH", f"{path}/status", proof)["status"]["proofs"][0]["kind"] == "PoweredOff"
+
+
+def test_the_controller_makes_and_changes_instances_in_dry_runs_only(
+    armed: Server, controller: Server
+) -> None:
+    def instance(name: str) -> Json:
+        return {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": {"name": name}}
+
+    sentence, changed = "but in a dry run", {"spec": {"running": True}}
+    armed.must("POST", VMIS, instance("db"))
+    assert_forbidden(controller.call("POST", VMIS, instance("web")), sentence)
+    assert_forbidden(controller.call("PATCH", f"{VMIS}/db", changed), sentence)
+    controller.must("POST", f"{VMIS}?dryRun=All", instance("web"))
+    controller.must("PATCH", f"{VMIS}/db?dryRun=All", changed)
+    assert [each["metadata"]["name"] for each in armed.must("GET", VMIS)["items"]] == ["db"]
+    assert "spec" not in armed.must("GET", f"{VMIS}/db")
 
 
 def test_a_person_confirms_in_their_own_name(armed: Server, controller: Server) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from contract.apiserver import ApiServerProcess
 from contract.relay import Relay
+from ringfence.controller import rehearsal
 from ringfence.kube import kinds, objects
 from ringfence.kube.client import ApiServer
 from ringfence.kube.cluster import KubeCluster, micro_time
@@ -177,6 +178,19 @@ async def test_a_vmi_is_deleted_by_its_uid(cluster: Cluster) -> None:
     assert not await cluster.delete_vmi(TENANT, vmi.name, "00000000-0000-0000-0000-000000000000")
     assert await cluster.delete_vmi(TENANT, vmi.name, vmi.uid)
     assert not await cluster.delete_vmi(TENANT, vmi.name, vmi.uid)
+
+
+async def test_a_rehearsal_leaves_nothing_behind(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    name = fresh("vm")
+    for kind in (kinds.VM, kinds.VMI):
+        await cluster.create(kind, {"metadata": {"name": name, "namespace": TENANT}, "spec": {"cores": 1}})
+    before = [await cluster.list(kind, TENANT) for kind in (kinds.VM, kinds.VMI)]
+    with caplog.at_level("INFO", rehearsal.__name__):
+        await rehearsal.rehearse(cluster, TENANT, name, lambda: CLOCK.monotonic() + 30)
+    assert [await cluster.list(kind, TENANT) for kind in (kinds.VM, kinds.VMI)] == before
+    assert caplog.messages == ["dry runs, round 1: 0 of 9 without an answer"], (
+        "one was refused, or it went on"
+    )
 
 
 # --- deadlines ---------------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def _of_witnesses(logs: Path) -> Iterator[Event]:
 
 
 def _of_write(write: Write, phases: dict[tuple[str, str, str], str]) -> Iterator[Event]:
-    if not write.succeeded or write.resource in ("leases", "nodereports"):
+    if not write.succeeded or write.dry or write.resource in ("leases", "nodereports"):
         return
     who = write.pod or write.user.rpartition(":")[2]
     thing = "/".join(part for part in (write.resource, write.namespace, write.name) if part)

@@ -22,6 +22,7 @@ from ringfence.core.failover.recovery import (
     DeleteVmi,
     PodLook,
     PodRole,
+    RecoveryCommand,
     RequestStart,
     VmiLook,
     VmLook,
@@ -543,7 +544,7 @@ class World:
             case "lie":
                 self.bmcs[node].lied = True
 
-    def _recover(self, boot: Boot, ask: DeletePod | DeleteVmi | RequestStart) -> None:
+    def _recover(self, boot: Boot, ask: RecoveryCommand) -> None:
         if ask in self._working:
             return
         self._working.add(ask)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from dataclasses import replace
 from typing import Any
 
-from ringfence.controller import records
+from ringfence.controller import records, rehearsal
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.narrator import Narrator
 from ringfence.core import timing
@@ -23,12 +24,19 @@ from ringfence.core.failover.machine import (
     Command,
     OrderOn,
     RecoverPods,
+    RehearseAdmission,
     RemoveTaints,
     Step,
 )
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
-from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RecoveryCommand, RequestStart
+from ringfence.core.failover.recovery import (
+    DeletePod,
+    DeleteVmi,
+    FreeLeadership,
+    RecoveryCommand,
+    RequestStart,
+)
 from ringfence.core.fencing.ladder import OrderOff, ReadPower
 from ringfence.kube import kinds
 from ringfence.ports import (
@@ -48,6 +56,8 @@ SETTLES = 1.0
 SUSPECT = "ringfence.io/suspect"
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 OUT_OF_SERVICE_VALUE = "nodeshutdown"
+VIRT_CONTROLLER = "virt-controller"
+"""The Lease by which KubeVirt's controllers elect their leader; its holder is the pod's name."""
 
 
 class Executor:
@@ -136,6 +146,13 @@ class Executor:
                 self._run(("out-of-service", record.boot.node), self._taint(record, taint))
             case RemoveTaints(out_of_service=out_of_service):
                 self._run(("untaint", record.boot.node), self._untaint(record, out_of_service=out_of_service))
+            case RehearseAdmission(namespace=namespace, name=name):
+                # Once an incident: it repeats itself as long as that helps.
+                self._run(
+                    ("rehearse", record.name),
+                    rehearsal.rehearse(self._cluster, namespace, name, self._deadline),
+                    once=True,
+                )
             case RecoverPods(commands=commands):
                 for ask in commands:
                     self._run(ask, self._recover(ask))
@@ -203,6 +220,8 @@ class Executor:
                 await self._cluster.delete_pod(
                     ref.namespace, ref.name, ref.uid, 0 if force else None, deadline=deadline
                 )
+            case FreeLeadership(namespace=namespace, pod=pod):
+                await self._free(namespace, pod)
             case DeleteVmi():
                 await self._cluster.delete_vmi(ask.namespace, ask.name, ask.uid, deadline=deadline)
             case RequestStart():
@@ -214,6 +233,20 @@ class Executor:
                     logger.info(
                         "%s/%s: another request is pending, it is left alone", ask.namespace, ask.name
                     )
+
+    async def _free(self, namespace: str, pod: str) -> None:
+        """Give up KubeVirt's leadership in the dead holder's name, as it would have done itself at an orderly end."""
+        lease = await self._cluster.get_lease(VIRT_CONTROLLER, namespace)
+        if lease is None or lease.holder.partition("_")[0] != pod:
+            return
+        try:
+            await self._cluster.replace_lease(
+                replace(lease, holder="", duration_seconds=1), deadline=self._deadline()
+            )
+        except Conflict:
+            logger.info("the Lease %s/%s has a new holder already", namespace, VIRT_CONTROLLER)
+        else:
+            logger.info("%s led KubeVirt's controller and is dead: its Lease is free", pod)
 
     async def close(self) -> None:
         """End of the term: what is on its way is abandoned, it carries its own deadline."""

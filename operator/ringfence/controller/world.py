@@ -243,7 +243,6 @@ class World:
 
 
 _INFRASTRUCTURE = (
-    ("kubevirt.io", "virt-controller"),
     ("k8s-app", "kube-dns"),
     ("app.kubernetes.io/component", "controller"),
 )
@@ -255,7 +254,7 @@ def rank(pod: PodObject) -> Rank:
         case PodRole.VIRT_API:
             return Rank.VIRT_API
         case PodRole.VIRT_CONTROLLER:
-            return Rank.INFRASTRUCTURE
+            return Rank.VIRT_CONTROLLER
         case PodRole.HOTPLUG:
             return Rank.HOTPLUG
         case PodRole.LAUNCHER:

@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 TRIES: Final = 5
 """Reads of one read-modify-write; a kubelet writes its node every few seconds, not five times in a row."""
 PAGE: Final = 500
+DRY_RUN: Final = {"dryRun": "All"}
 LONGEST_NOTE: Final = 1024
 """Bytes that the API allows in an Event's note."""
 
@@ -91,10 +92,23 @@ class KubeCluster:
                 return tuple(found)
             query["continue"] = str(more)
 
-    async def create(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
-        body = {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
-        path = path_of(kind, str(obj["metadata"].get("namespace", "")))
-        return await self._api.request("POST", path, body=body, timeout=self._timeout, deadline=deadline)
+    async def create(
+        self,
+        kind: Kind,
+        obj: Json,
+        *,
+        deadline: float | None = None,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> Json:
+        return await self._api.request(
+            "POST",
+            path_of(kind, str(obj["metadata"].get("namespace", ""))),
+            query=DRY_RUN if dry_run else None,
+            body={"apiVersion": kind.api_version, "kind": kind.kind, **obj},
+            timeout=self._timeout if timeout is None else timeout,
+            deadline=deadline,
+        )
 
     async def replace_status(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
         meta = obj["metadata"]
@@ -108,16 +122,41 @@ class KubeCluster:
         return await self._api.request("PUT", path, body=body, timeout=self._timeout, deadline=deadline)
 
     async def patch_status(
-        self, kind: Kind, name: str, namespace: str, status: Json, *, deadline: float | None = None
+        self,
+        kind: Kind,
+        name: str,
+        namespace: str,
+        status: Json,
+        *,
+        deadline: float | None = None,
+        dry_run: bool = False,
+        timeout: float | None = None,
     ) -> Json:
         return await self._patch(
-            kind, namespace, name, {"status": status}, subresource="status", deadline=deadline
+            kind,
+            namespace,
+            name,
+            {"status": status},
+            subresource="status",
+            deadline=deadline,
+            dry_run=dry_run,
+            timeout=timeout,
         )
 
     async def patch(
-        self, kind: Kind, name: str, namespace: str, changes: Json, *, deadline: float | None = None
+        self,
+        kind: Kind,
+        name: str,
+        namespace: str,
+        changes: Json,
+        *,
+        deadline: float | None = None,
+        dry_run: bool = False,
+        timeout: float | None = None,
     ) -> Json:
-        return await self._patch(kind, namespace, name, changes, deadline=deadline)
+        return await self._patch(
+            kind, namespace, name, changes, deadline=deadline, dry_run=dry_run, timeout=timeout
+        )
 
     # --- deletions ---
 
@@ -268,13 +307,16 @@ class KubeCluster:
         *,
         subresource: str = "",
         deadline: float | None,
+        dry_run: bool = False,
+        timeout: float | None = None,
     ) -> Json:
         return await self._api.request(
             "PATCH",
             path_of(kind, namespace, name, subresource),
+            query=DRY_RUN if dry_run else None,
             body=changes,
             content_type=MERGE_PATCH,
-            timeout=self._timeout,
+            timeout=self._timeout if timeout is None else timeout,
             deadline=deadline,
         )
 

@@ -63,7 +63,27 @@ class OrderOn:
     device: str
 
 
-Command = LadderCommand | AddOutOfServiceTaint | AddSuspectTaint | RemoveTaints | RecoverPods | OrderOn
+@dataclass(frozen=True, slots=True)
+class RehearseAdmission:
+    """Find and end the API server's dead connections to a virt-api of the node, by dry runs about this VM.
+
+    Changes nothing, so it needs no proof. Without it each of KubeVirt's own writes that follow may meet one of those
+    connections and wait for its webhook's ten seconds.
+    """
+
+    namespace: str
+    name: str
+
+
+Command = (
+    LadderCommand
+    | AddOutOfServiceTaint
+    | AddSuspectTaint
+    | RemoveTaints
+    | RecoverPods
+    | OrderOn
+    | RehearseAdmission
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +195,16 @@ def _ladder(record: Record, look: Look) -> Ladder:
     return Ladder(record.boot, look.levels, record.orders, look.life_at)
 
 
-def _suspect(look: Look, record: Record) -> tuple[Command, ...]:
-    return () if look.suspect_taint or not look.node_exists else (AddSuspectTaint(record.boot.node),)
+def _early(record: Record, look: Look) -> tuple[Command, ...]:
+    """What needs no proof and is better done before it."""
+    taint = () if look.suspect_taint or not look.node_exists else (AddSuspectTaint(record.boot.node),)
+    return (*taint, *_rehearsal(record, look))
+
+
+def _rehearsal(record: Record, look: Look) -> tuple[Command, ...]:
+    vms = record.vms or look.affected
+    lost = any(p.role is recovery.PodRole.VIRT_API for p in look.pods)
+    return (RehearseAdmission(vms[0].namespace, vms[0].name),) if lost and vms else ()
 
 
 def _order_working(record: Record, look: Look) -> bool:
@@ -267,22 +295,22 @@ def _holding(record: Record, look: Look) -> Step:
         return done
     if (end := _withdraw(record, look)) is not None:
         return end
-    suspect = _suspect(look, record)
+    early = _early(record, look)
     if not look.hold_over:
         vms = _merged(record.vms, _with_pods(look.affected, look.pods))
-        return Step(replace(record, vms=vms), (*suspect, *rung.commands))
+        return Step(replace(record, vms=vms), (*early, *rung.commands))
     if look.limit is not None:
         held = replace(record, held_reason=look.limit)
         return Step(
             _enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look),
-            (*suspect, *rung.commands),
+            (*early, *rung.commands),
         )
-    return _climb(_timed(record, "hold", look.wall), look, suspect)
+    return _climb(_timed(record, "hold", look.wall), look, early)
 
 
 def _held(record: Record, look: Look) -> Step:
     if look.hold_over and look.limit is None and look.judgement.verdict is Verdict.DOWN:
-        return _climb(replace(record, held_reason=""), look, _suspect(look, record))
+        return _climb(replace(record, held_reason=""), look, _early(record, look))
     step_ = _holding(replace(record, held_reason=""), look)
     if step_.record.phase is Phase.HELD and not look.hold_over:
         return Step(record, step_.commands)
@@ -332,7 +360,7 @@ def _fencing(record: Record, look: Look) -> Step:
                 _enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look)
             )
         return Step(record, reads)
-    return _climb(record, look, _suspect(look, record))
+    return _climb(record, look, _early(record, look))
 
 
 def _awaiting(record: Record, look: Look) -> Step:
@@ -349,7 +377,7 @@ def _awaiting(record: Record, look: Look) -> Step:
                 _enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look)
             )
         return _climb(again, look)
-    return Step(record, _suspect(look, record))
+    return Step(record, _early(record, look))
 
 
 def _recovering(record: Record, look: Look) -> Step:
@@ -377,7 +405,7 @@ def _recovering(record: Record, look: Look) -> Step:
     if not record.tainted and not later_boot:
         # Taint first: else the scheduler puts the new launcher on the dead node (KUBEVIRT §1).
         if look.node_exists:
-            return Step(record, (AddOutOfServiceTaint(recover),))
+            return Step(record, (AddOutOfServiceTaint(recover), *_rehearsal(record, look)))
         record = replace(record, tainted=True)
     force = record.tainted
     due = recovery.deletions(look.pods, record.pods, force=force)

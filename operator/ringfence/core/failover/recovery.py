@@ -18,9 +18,10 @@ class PodRole(IntEnum):
     """In the order in which pods of a dead node are deleted (KUBEVIRT §1, "What blocks or slows recovery")."""
 
     VIRT_API = 0
-    INFRASTRUCTURE = 1
-    HOTPLUG = 2
-    LAUNCHER = 3
+    VIRT_CONTROLLER = 1
+    INFRASTRUCTURE = 2
+    HOTPLUG = 3
+    LAUNCHER = 4
     OTHER = 9
     """Left to Kubernetes' own eviction by the out-of-service taint."""
 
@@ -68,6 +69,17 @@ class DeletePod:
 
 
 @dataclass(frozen=True, slots=True)
+class FreeLeadership:
+    """Let another replica lead KubeVirt's controller at once, if it is this pod that leads.
+
+    The pod's node is proved off, so nobody renews the Lease any more; left alone it runs for 15 s (KUBEVIRT §1).
+    """
+
+    namespace: str
+    pod: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteVmi:
     namespace: str
     name: str
@@ -84,7 +96,7 @@ class RequestStart:
     stop_uid: str = ""
 
 
-RecoveryCommand = DeletePod | DeleteVmi | RequestStart
+RecoveryCommand = DeletePod | FreeLeadership | DeleteVmi | RequestStart
 
 
 def covered(pods: tuple[PodLook, ...]) -> tuple[PodRef, ...]:
@@ -92,19 +104,29 @@ def covered(pods: tuple[PodLook, ...]) -> tuple[PodRef, ...]:
     chosen = [
         p
         for p in pods
-        if p.role in (PodRole.VIRT_API, PodRole.INFRASTRUCTURE)
+        if p.role in (PodRole.VIRT_API, PodRole.VIRT_CONTROLLER, PodRole.INFRASTRUCTURE)
         or (p.role in (PodRole.HOTPLUG, PodRole.LAUNCHER) and p.protected)
     ]
     return tuple(p.ref for p in sorted(chosen, key=lambda p: (p.role, p.ref)))
 
 
-def deletions(pods: tuple[PodLook, ...], cover: tuple[PodRef, ...], *, force: bool) -> tuple[DeletePod, ...]:
-    """The deletions that are due now: one class of pods after the other, all of a class at once."""
+def deletions(
+    pods: tuple[PodLook, ...], cover: tuple[PodRef, ...], *, force: bool
+) -> tuple[DeletePod | FreeLeadership, ...]:
+    """The deletions that are due now: one class of pods after the other, all of a class at once.
+
+    A virt-controller that is force-deleted is dead, so its leadership goes with it.
+    """
     present = [p for p in pods if p.ref in cover]
     if not present:
         return ()
     first = min(p.role for p in present)
-    return tuple(DeletePod(p.ref, force=force) for p in present if p.role == first)
+    due = [p.ref for p in present if p.role == first]
+    freed = due if force and first is PodRole.VIRT_CONTROLLER else []
+    return (
+        *(DeletePod(ref, force=force) for ref in due),
+        *(FreeLeadership(ref.namespace, ref.name) for ref in freed),
+    )
 
 
 def follow(

@@ -16,6 +16,7 @@ from ringfence.core.failover.machine import (
     Look,
     OrderOn,
     RecoverPods,
+    RehearseAdmission,
     RemoveTaints,
     open_failover,
     step,
@@ -195,6 +196,25 @@ def test_a_proof_is_stored_before_anything_is_done_on_it() -> None:
     assert after.record.phase is Phase.RECOVERING
     assert after.record.pods == (LAUNCHER.ref,)
     assert after.commands == ()
+
+
+VIRT_API = PodLook(PodRef("kubevirt", "virt-api-1", "pod-2"), PodRole.VIRT_API)
+REHEARSAL = RehearseAdmission("vms", "db")
+
+
+@pytest.mark.parametrize(
+    ("record", "look"),
+    [
+        (HOLDING, replace(LOOK, hold_over=False)),
+        (HOLDING, READS_ON),
+        (FENCING, READS_ON),
+        (RECOVERING, replace(LOOK, levels=((device("bmc", (OFF, NOW - 0.5), (OFF, NOW - 0.1)),),))),
+    ],
+    ids=["in the hold", "the hold is over already", "fencing", "found off at once"],
+)
+def test_a_lost_virt_apis_connections_are_looked_for_as_early_as_can_be(record: Record, look: Look) -> None:
+    assert REHEARSAL in step(record, replace(look, pods=(LAUNCHER, VIRT_API))).commands
+    assert REHEARSAL not in step(record, look).commands
 
 
 def test_one_of_two_supplies_off_is_no_proof() -> None:

@@ -11,6 +11,7 @@ from ringfence.core.failover.record import PodRef, VmRecord, VmState
 from ringfence.core.failover.recovery import (
     DeletePod,
     DeleteVmi,
+    FreeLeadership,
     PodLook,
     PodRole,
     RecoveryCommand,
@@ -50,22 +51,31 @@ PODS = (
     pod("hotplug", PodRole.HOTPLUG, protected=True),
     pod("handler", PodRole.INFRASTRUCTURE),
     pod("web", PodRole.OTHER),
+    pod("vc", PodRole.VIRT_CONTROLLER),
     pod("api", PodRole.VIRT_API),
 )
 
 
 def test_a_proof_covers_infrastructure_and_the_incidents_vms_only() -> None:
-    assert [ref.name for ref in covered(PODS)] == ["api", "handler", "hotplug", "launcher"]
+    assert [ref.name for ref in covered(PODS)] == ["api", "vc", "handler", "hotplug", "launcher"]
 
 
 def test_one_class_of_pods_after_the_other() -> None:
     cover, left, order = covered(PODS), list(PODS), []
     while due := deletions(tuple(left), cover, force=True):
-        assert all(d.force for d in due)
-        order.append([d.ref.name for d in due])
-        left = [p for p in left if p.ref not in {d.ref for d in due}]
-    assert order == [["api"], ["handler"], ["hotplug"], ["launcher"]]
+        deleted = [d for d in due if isinstance(d, DeletePod)]
+        assert all(d.force for d in deleted)
+        order.append([d.ref.name for d in deleted])
+        left = [p for p in left if p.ref not in {d.ref for d in deleted}]
+    assert order == [["api"], ["vc"], ["handler"], ["hotplug"], ["launcher"]]
     assert [p.ref.name for p in left] == ["other-launcher", "web"]
+
+
+def test_a_dead_controllers_leadership_is_freed_but_not_that_of_one_that_may_run_again() -> None:
+    only = (pod("vc", PodRole.VIRT_CONTROLLER),)
+    delete = DeletePod(only[0].ref, force=True)
+    assert deletions(only, covered(only), force=True) == (delete, FreeLeadership("ns", "vc"))
+    assert deletions(only, covered(only), force=False) == (replace(delete, force=False),)
 
 
 def test_a_pod_of_the_same_name_but_another_uid_is_not_covered() -> None:
