@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 SWEEP_EVERY = 60.0
 HOUSEKEEPING_EVERY = 1.0
+ROSTER_EVERY = 2.0
 OWN_KINDS: dict[str, Kind] = {
     "haclusters": kinds.HA_CLUSTER,
     "hazones": kinds.HA_ZONE,
@@ -160,11 +161,15 @@ async def run(chosen: argparse.Namespace) -> None:
         async def housekeeping() -> None:
             """What may wait a second: roster, conditions, tolerations."""
             await asyncio.gather(*(r.synced.wait() for r in world.reflectors))
+            led = False
             while True:
                 statuses.declare()
+                leads = leadership.leads
                 try:
-                    await registrar.read()
-                    if leadership.leads:
+                    # What another leader wrote last must be known before this one writes.
+                    await registrar.read(clock.monotonic(), every=ROSTER_EVERY if led == leads else 0.0)
+                    led = leads
+                    if leads:
                         await registrar.publish()
                         await statuses.write()
                         await launchers.lift()

@@ -81,13 +81,21 @@ class Registrar:
         self._signer = SigningKey(keys_.roster_seed)
         self._public = keys_.roster_public
         self._deadline = deadline
+        self._stands = False
+        self._read_at = float("-inf")
 
-    async def read(self) -> None:
-        """Take over the published roster."""
+    async def read(self, now: float, *, every: float) -> None:
+        """Take over the published roster, if it was last read ``every`` seconds ago or longer."""
+        if now - self._read_at < every:
+            return
         try:
             raw = await self._cluster.get(kinds.CONFIG_MAP, ROSTER, self._world.namespace)
         except NotFound:
+            self._stands = False
             return
+        finally:
+            self._read_at = now
+        self._stands = True
         try:
             found = open_roster(
                 raw.get("data", {}).get("roster.json", ""),
@@ -95,12 +103,13 @@ class Registrar:
             )
         except RosterError as error:
             logger.error("ConfigMap %s: %s; it is written anew", ROSTER, error)
+            self._stands = False
             return
         if self._witness.roster is None or found.epoch >= self._witness.roster.epoch:
             self._witness.roster = found
 
     async def publish(self) -> None:
-        """Write the roster if the nodes, their boots, addresses or keys say something new."""
+        """Write the roster if the nodes, their boots, addresses or keys say something new, or if it is gone."""
         before = self._witness.roster
         members = self.members(before)
         if not members:
@@ -111,12 +120,12 @@ class Registrar:
             )
         else:
             roster = replace(before, members=members)
-            if roster == before:
+            if roster == before and self._stands:
                 return
             roster = replace(roster, epoch=before.epoch + 1)
         text = seal_roster(roster, self._signer.sign)
         await self._cluster.apply_configmap(ROSTER, {"roster.json": text}, deadline=self._deadline())
-        self._witness.roster = roster
+        self._witness.roster, self._stands = roster, True
         logger.info("roster %d: %s", roster.epoch, ", ".join(m.name for m in members))
 
     def members(self, before: Roster | None) -> tuple[Member, ...]:

@@ -112,8 +112,9 @@ class Witness:
         if before is not None and before != version:
             known.life = replace(known.life, **{source: now})
 
-    def view_seen(self, view: AgentView, now: float) -> None:
-        """An agent's view arrived."""
+    def view_seen(self, view: AgentView, now: float) -> bool:
+        """An agent's view arrived. True if it says something else than the one before; ages grow by themselves."""
+        before = self._views.get(view.reporter.node)
         self._views[view.reporter.node] = (view, now)
         for subject in view.subjects:
             known = self._nodes.get(subject.subject.node)
@@ -128,6 +129,7 @@ class Witness:
                 known.life = replace(known.life, kernel=seen.kernel_at)
         # A reporter is alive by its own stream: that is a packet of its boot, authenticated.
         self._own_word(view, now)
+        return before is None or before[0].content != view.content
 
     def _own_word(self, view: AgentView, now: float) -> None:
         known = self._nodes.get(view.reporter.node)

@@ -82,8 +82,8 @@ class Streams:
         try:
             async for view in self._client.views(member.addresses[0], self._port):
                 self._failed_at.pop(member.name, None)
-                self._witness.view_seen(view, self._clock.monotonic())
-                self._poke()
+                if self._witness.view_seen(view, self._clock.monotonic()):
+                    self._poke()
         except (StreamError, OSError, TimeoutError) as error:
             if member.name not in self._failed_at:
                 logger.info("no stream from the agent of %s: %s", member.name, error or "time-out")

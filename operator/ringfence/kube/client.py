@@ -146,6 +146,8 @@ class ApiServer:
     def __init__(self, configuration: Configuration, clock: Clock, *, connections: int = 64) -> None:
         self.clock = clock
         configuration.connection_pool_maxsize = connections
+        # No proxy stands between a controller and its API server, and looking for .netrc takes a thread each request.
+        configuration.client_session_kwargs = {"trust_env": False}
         configuration.retries = None  # who retries is decided where the consequence is known
         self._client: Any = ApiClient(configuration)
         self._client.rest_client = _GatedRest(configuration, self._gate)

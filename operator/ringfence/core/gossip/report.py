@@ -40,3 +40,14 @@ class AgentView:
     alive: frozenset[str]
     """Names of members with two-way evidence within the last 2 s, the reporter included."""
     subjects: tuple[SubjectView, ...]
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What it says beyond ages."""
+        return (
+            self.reporter,
+            self.roster_epoch,
+            self.healthy,
+            self.alive,
+            tuple((s.subject, s.state, s.votes) for s in self.subjects),
+        )
