@@ -18,6 +18,10 @@ rules:
   namespaces: [ringfence-system]
   verbs: [create, update, patch, delete, deletecollection]
   resources: [{group: coordination.k8s.io, resources: [leases]}]
+- level: Request
+  users: ["system:serviceaccount:ringfence-system:ringfence-controller"]
+  verbs: [create, update, patch, delete, deletecollection]
+  resources: [{group: coordination.k8s.io, resources: [leases]}]
 - level: None
   resources: [{group: coordination.k8s.io}, {group: "", resources: [events]}, {group: events.k8s.io}]
 - level: Request

@@ -103,6 +103,13 @@ def _danger(
                 for (namespace, pod), (at, node) in bound.items()
                 if namespace == write.namespace and launcher.fullmatch(pod)
             ]
+    if write.resource == "leases" and write.name == "virt-controller":
+        # Whose it was the Lease no longer says; one of the pods that may have held it must have died.
+        return f"freed Lease {what}", [
+            (node, at)
+            for (namespace, pod), (at, node) in bound.items()
+            if namespace == write.namespace and pod.startswith("virt-controller-")
+        ]
     if (
         write.resource == "nodes"
         and write.verb in ("patch", "update")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from lab.audit import Write
@@ -45,6 +46,14 @@ GOOD = (
 
 def test_a_good_failover_breaks_nothing() -> None:
     assert judge(Evidence(GOOD, off=((10.9, "n1"),))) == []
+
+
+def test_a_leadership_is_freed_only_after_its_node_died() -> None:
+    freed = write(11.2, "update", "leases", "virt-controller", namespace="kubevirt")
+    where = replace(bind(1, "virt-controller-x-1", "n1"), namespace="kubevirt")
+    story = (lease(0.5, "c-1"), where, freed)
+    assert judge(Evidence(story, off=((10.9, "n1"),))) == []
+    assert "freed Lease kubevirt/virt-controller" in judge(Evidence(story, off=((10.9, "n2"),)))[0]
 
 
 def test_no_power_log_no_act() -> None:
