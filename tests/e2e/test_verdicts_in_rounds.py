@@ -1,0 +1,34 @@
+"""The detector on the real cluster: each fault gets its name, every time, and the node its good name back.
+
+Nothing is fenced here (mode ``Paused``). ``RINGFENCE_ROUNDS=20`` for the long run.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from e2e.stories import guarded_vm, leader_away_from, wait_verdict
+from lab.cluster import Lab
+
+pytestmark = pytest.mark.lab
+
+ROUNDS = int(os.environ.get("RINGFENCE_ROUNDS", "2"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "mend", "verdict"),
+    [("cut", "heal", "Down"), ("freeze", "thaw", "AgentDown"), ("power_off", "power_on", "Down")],
+    ids=["cut", "frozen", "powered off"],
+)
+def test_a_fault_is_called_by_its_name(lab: Lab, fault: str, mend: str, verdict: str) -> None:
+    leader_away_from(lab, "n1")
+    lab.declare(mode="Paused")
+    guarded_vm(lab, "db", "n2")
+    for _ in range(ROUNDS):
+        getattr(lab.node("n1"), fault)()
+        wait_verdict(lab, "n1", verdict, 30)
+        getattr(lab.node("n1"), mend)()
+        wait_verdict(lab, "n1", "Healthy", 90)
+    assert lab.failovers("n1") == []
