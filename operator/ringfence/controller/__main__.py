@@ -91,7 +91,18 @@ async def run(chosen: argparse.Namespace) -> None:
         world = World(api, clock, chosen.namespace, witness, random.random, poke)
         devices = DeviceBook(cluster, clock, open_device, poke)
         narrator = Narrator(cluster)
-        leadership = Leadership(cluster, clock, chosen.identity, chosen.namespace, metrics.leader)
+
+        def able() -> bool:
+            return loop.sees_majority()
+
+        leadership = Leadership(
+            cluster,
+            clock,
+            chosen.identity,
+            chosen.namespace,
+            metrics.leader,
+            able,
+        )
         registrar = bootstrap.Registrar(cluster, world, witness, keys, lambda: leadership.deadline)
         probes: set[asyncio.Task[None]] = set()
 

@@ -30,11 +30,14 @@ class Leadership:
         identity: str,
         namespace: str,
         on_change: Callable[[bool], None],
+        able: Callable[[], bool],
     ) -> None:
+        """``able`` says whether this replica sees a majority of the nodes alive, or has no ring to ask yet."""
         self._cluster = cluster
         self._clock = clock
         self._on_change = on_change
         self._namespace = namespace
+        self._able = able
         self._led = False
         self._lease: LeaseRecord | None = None
         self._ready = asyncio.Event()
@@ -72,10 +75,16 @@ class Leadership:
                 if self._lease is None or not holds:
                     self._take_in(await self._cluster.get_lease(LEASE, self._namespace))
                 now = self._clock.monotonic()
+                self.election = self.election.able(self._able(), now)
                 action = self.election.action(now)
                 if action is LeaseAction.NOTHING:
                     return
                 self.election = self.election.tried(now)
+                if action is LeaseAction.GIVE_WAY:
+                    logger.warning("this replica sees no majority of the nodes: another may lead")
+                    await self._give_back()
+                    self.election = self.election.gives_way()
+                    return
                 await self._write(action, now)
         except Conflict:
             self._lease = None
@@ -118,6 +127,13 @@ class Leadership:
         view = LeaseView(lease.holder, lease.transitions, lease.resource_version)
         self.election = self.election.succeeded(view, sent_at, self._clock.monotonic())
 
+    async def _give_back(self) -> None:
+        """From here on this replica does not lead, whatever becomes of the request."""
+        assert self._lease is not None
+        lease, self._lease = self._lease, None
+        self.election = replace(self.election, view=None)
+        await self._cluster.replace_lease(replace(lease, holder=""))
+
     def _tell(self) -> None:
         leads = self.leads
         if leads != self._led:
@@ -134,10 +150,8 @@ class Leadership:
         """Give the Lease back at an orderly end, so that the next leader needn't wait for its age."""
         if self._lease is None or self.election.holder != self.election.identity:
             return
-        lease, self._lease = self._lease, None
-        self.election = replace(self.election, view=None)
         try:
             async with asyncio.timeout(timing.LEASE_RENEW):
-                await self._cluster.replace_lease(replace(lease, holder=""))
+                await self._give_back()
         except (ClusterError, TimeoutError) as error:
             logger.info("the Lease could not be given back: %s", error or "time-out")

@@ -96,7 +96,19 @@ class Loop:
         self._ended_at: dict[str, float] = {}
         self._settled_at: float | None = None
         self._executor: Executor | None = None
+        self._saw_majority = False
         self.judgements: dict[str, Judgement] = {}
+
+    def sees_majority(self) -> bool:
+        """Whether half of the nodes at least are alive on this replica's side; True while it can't know yet."""
+        if self._witness.roster is None:
+            return True
+        now = self._clock.monotonic()
+        proved = {a.record.boot.node for a in self._adopted.values() if a.record and a.record.phase in PROVED}
+        electorate = {m.name for m in self._witness.roster.members} - proved
+        majority = 2 * len(self._witness.alive(now) & electorate) >= len(electorate)
+        self._saw_majority |= majority
+        return majority or not (self._saw_majority or self._witness.fresh_views(now))
 
     def poke(self) -> None:
         """Something changed: take a turn soon."""

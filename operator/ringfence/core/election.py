@@ -5,6 +5,10 @@ the times *written* in the Lease: a standby counts ``LEASE_DURATION`` on its own
 *saw* the Lease change. The holder counts from the moment it *sent* the renewal that succeeded, so that its own end is
 never later than the end the standbys count (see :data:`ringfence.core.timing.CLOCK_RATE_BOUND`).
 
+A candidate that sees no majority of the nodes can fence nobody, so it should not lead while another sees more (scenario
+A15: the observer is the sick one). It gives the Lease back once, and takes a free one only when nobody else has
+wanted it for a while: some leader is better than none.
+
 ``epoch`` is the Lease's ``leaseTransitions``: it grows with each change of holder and goes into each record written.
 """
 
@@ -13,7 +17,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ringfence.core.timing import LEASE_DURATION, LEASE_RENEW, LEASE_RETRY, ORDER_MARGIN
+from ringfence.core.timing import (
+    LEASE_DURATION,
+    LEASE_GIVE_WAY,
+    LEASE_RENEW,
+    LEASE_RETRY,
+    LEASE_UNABLE,
+    ORDER_MARGIN,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,7 @@ class LeaseAction(StrEnum):
     CREATE = "create"
     ACQUIRE = "acquire"
     RENEW = "renew"
+    GIVE_WAY = "give way"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,20 @@ class Election:
     """When this candidate sent its last renewal that succeeded."""
     tried_at: float = float("-inf")
     synced: bool = False
+    unable_since: float | None = None
+    """Since when this candidate has seen no majority."""
+    gave_way: bool = False
+    """It has given the Lease back for that reason already."""
+
+    def able(self, able: bool, now: float) -> Election:
+        """Take in whether this candidate sees a majority of the nodes alive."""
+        if able:
+            return replace(self, unable_since=None, gave_way=False)
+        return self if self.unable_since is not None else replace(self, unable_since=now)
+
+    def gives_way(self) -> Election:
+        """The Lease was given back because no majority is seen."""
+        return replace(self, view=None, synced=False, gave_way=True)
 
     def observe(self, view: LeaseView | None, now: float) -> Election:
         """Take in what a read or a watch shows (``None``: there is no such Lease)."""
@@ -58,10 +84,20 @@ class Election:
         if self.view is None:
             return LeaseAction.CREATE
         if self.view.holder == self.identity:
+            if (
+                self.unable_since is not None
+                and not self.gave_way
+                and now - self.unable_since >= LEASE_UNABLE
+            ):
+                return LeaseAction.GIVE_WAY
             return LeaseAction.RENEW if now - self.renewed_at >= LEASE_RENEW else LeaseAction.NOTHING
-        if self.view.holder == "" or now - self.seen_at >= LEASE_DURATION:
-            return LeaseAction.ACQUIRE
-        return LeaseAction.NOTHING
+        return LeaseAction.ACQUIRE if now >= self._free_at(self.view) else LeaseAction.NOTHING
+
+    def _free_at(self, view: LeaseView) -> float:
+        """When this candidate may take a Lease that another holds, or nobody."""
+        if self.unable_since is not None:
+            return self.seen_at + LEASE_GIVE_WAY + (LEASE_DURATION if view.holder else 0.0)
+        return self.seen_at + LEASE_DURATION if view.holder else float("-inf")
 
     def tried(self, now: float) -> Election:
         return replace(self, tried_at=now)
@@ -74,9 +110,8 @@ class Election:
         """When :meth:`action` may say something else than now."""
         if self.view is not None and self.view.holder == self.identity:
             return max(self.renewed_at + LEASE_RENEW, self.tried_at + LEASE_RETRY, now)
-        if self.view is None or self.view.holder == "":
-            return max(self.tried_at + LEASE_RETRY, now)
-        return max(self.seen_at + LEASE_DURATION, self.tried_at + LEASE_RETRY, now)
+        free_at = self._free_at(self.view) if self.view is not None else now
+        return max(free_at, self.tried_at + LEASE_RETRY, now)
 
     @property
     def epoch(self) -> int:

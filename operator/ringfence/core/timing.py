@@ -9,6 +9,10 @@ from __future__ import annotations
 LEASE_DURATION = 4.0
 LEASE_RENEW = 1.0
 LEASE_RETRY = 0.5
+LEASE_GIVE_WAY = 10.0
+"""A candidate that sees no majority leaves a free Lease to others for so long."""
+LEASE_UNABLE = 5.0
+"""A leader that has seen no majority for so long gives the Lease back, once."""
 ORDER_MARGIN = 0.5
 """An order may be *sent* until ``ORDER_MARGIN`` before the Lease could pass to another (DESIGN §3)."""
 CLOCK_RATE_BOUND = 1e-3

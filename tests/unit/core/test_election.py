@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringfence.core.election import Election, LeaseAction, LeaseView
-from ringfence.core.timing import CLOCK_RATE_BOUND, LEASE_DURATION, LEASE_RENEW, LEASE_RETRY, ORDER_MARGIN
+from ringfence.core.timing import (
+    CLOCK_RATE_BOUND,
+    LEASE_DURATION,
+    LEASE_GIVE_WAY,
+    LEASE_RENEW,
+    LEASE_RETRY,
+    LEASE_UNABLE,
+    ORDER_MARGIN,
+)
 
 TICK = 0.05
 
@@ -176,3 +184,26 @@ def test_nothing_is_due_before_the_wake(holder: str | None, seen: float, sent: f
     if wake > now + 1e-6:
         assert election.action((now + wake) / 2) is LeaseAction.NOTHING
     assert election.action(wake + 1e-6) is not LeaseAction.NOTHING
+
+
+def test_who_sees_no_majority_gives_way_once_and_leads_again_when_nobody_else_does() -> None:
+    mine = Election("a").succeeded(held("a"), 0.0, 0.1).able(False, 1.0)
+    assert mine.action(1.0 + LEASE_UNABLE - 0.1) is LeaseAction.RENEW
+    assert mine.action(1.0 + LEASE_UNABLE) is LeaseAction.GIVE_WAY
+    assert mine.able(True, 2.0).action(1.0 + LEASE_UNABLE) is LeaseAction.RENEW, "it was a blink"
+    away = mine.gives_way()
+    assert not away.leads(6.1)
+    free = away.observe(held(""), 6.1).able(False, 6.1)
+    assert free.action(6.1 + LEASE_GIVE_WAY - 0.1) is LeaseAction.NOTHING
+    assert free.action(6.1 + LEASE_GIVE_WAY) is LeaseAction.ACQUIRE
+    assert free.able(True, 7.0).action(7.0) is LeaseAction.ACQUIRE
+    again = free.succeeded(held("a", 2), 16.1, 16.2).able(False, 16.2)
+    assert again.action(60.0) is LeaseAction.RENEW, "to and fro helps nobody"
+    assert again.able(True, 60.0).able(False, 61.0).action(61.0 + LEASE_UNABLE) is LeaseAction.GIVE_WAY
+
+
+def test_a_standby_without_a_majority_waits_longer_for_a_silent_holder() -> None:
+    standby = Election("b").observe(held("a"), 0.0).able(False, 0.0)
+    assert standby.action(LEASE_DURATION) is LeaseAction.NOTHING
+    assert standby.action(LEASE_DURATION + LEASE_GIVE_WAY) is LeaseAction.ACQUIRE
+    assert standby.able(True, 1.0).action(LEASE_DURATION) is LeaseAction.ACQUIRE
