@@ -9,7 +9,8 @@ RUNS ?= 10
 UV := uv==0.13.9
 VENV := .venv/.made
 RUN := PYTHONPATH=operator:tests .venv/bin
-PURE := $(wildcard tests/unit tests/scenarios tests/contract)
+FUZZ ?= 60
+PURE := $(wildcard tests/unit tests/scenarios tests/contract tests/fuzz)
 
 .PHONY: help
 help: ## this list
@@ -66,6 +67,11 @@ lab-status: $(VENV) ## what runs of it
 .PHONY: bench-failover
 bench-failover: prepare ## measure failovers, RUNS=10 of each fault, into bench/out/failover.json (root)
 	@$(RUN)/python bench/failover.py --runs $(RUNS)
+
+.PHONY: fuzz
+fuzz: $(VENV) ## fuzz everything that reads bytes from outside, FUZZ=60 seconds each, into tests/fuzz/corpus
+	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .venv/bin/uv sync --quiet --frozen --all-extras --group fuzz
+	@for target in message datagram machine view roster; do $(RUN)/python -m fuzz $$target --seconds $(FUZZ); done
 
 .PHONY: clean
 clean: ## remove .venv and what tools leave behind; the lab's cache stays

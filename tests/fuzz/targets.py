@@ -1,0 +1,160 @@
+"""What is fed with bytes from outside, each as a function of bytes that must raise nothing.
+
+The machine gets *plaintext* here: its seal is replaced by one that lets everything through, or no fuzzer would ever get
+past the AEAD. So this is what a holder of the group key could send, forged votes included.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+
+from ringfence.core.gossip.members import Member, Roster, RosterError, open_roster, seal_roster
+from ringfence.core.gossip.swim import Swim
+from ringfence.core.gossip.wire import (
+    Ack,
+    Ask,
+    Ballot,
+    Header,
+    Message,
+    Ping,
+    Relay,
+    Relayed,
+    Votes,
+    WireError,
+    boot_bytes,
+    decode,
+    encode,
+    split,
+    tag_of,
+)
+from ringfence.core.model import Vote
+from ringfence.net.views import ViewError, decode_view, encode_view
+
+MEMBERS = 5
+
+
+def _boot(number: int) -> str:
+    return f"00000000-0000-4000-8000-00000000000{number}"
+
+
+class OpenSeal:
+    """Opens everything. A signature holds if its first byte is 1, so that the fuzzer can find both ways."""
+
+    def seal(self, uid: str, boot: bytes, counter: int, header: bytes, body: bytes) -> bytes:  # noqa: ARG002
+        return body
+
+    def open(self, uid: str, boot: bytes, counter: int, header: bytes, sealed: bytes) -> bytes | None:  # noqa: ARG002
+        return sealed
+
+    def sign(self, payload: bytes) -> bytes:  # noqa: ARG002
+        return b"\1" * 64
+
+    def verify(self, payload: bytes, signature: bytes, public_key: bytes) -> bool:  # noqa: ARG002
+        return signature[:1] == b"\1"
+
+
+@cache
+def _roster() -> Roster:
+    members = tuple(
+        Member(f"n{n}", f"uid-{n}", _boot(n), (f"10.0.0.{n}",), "", bytes([n]) * 32)
+        for n in range(1, MEMBERS + 1)
+    )
+    return Roster(7, "fuzz", b"salt", members)
+
+
+def message(data: bytes) -> None:
+    """One message's plaintext."""
+    with suppress(WireError):
+        decode(data)
+
+
+def datagram(data: bytes) -> None:
+    """One datagram as it comes from the socket."""
+    with suppress(WireError):
+        split(data)
+
+
+def machine(data: bytes) -> None:
+    """A running agent's machine: up to eight messages of its peers, with pauses between them."""
+    swim = Swim(node="n1", boot_id=_boot(1), crypto=OpenSeal(), dice=random.Random(1))
+    swim.install(_roster(), 0.0)
+    now = 0.0
+    for number, piece in enumerate(data.split(b"\xff\xfe")[:8], start=1):
+        sender, pause, body = piece[:1] or b"\2", piece[1:2] or b"\0", piece[2:]
+        n = 2 + sender[0] % (MEMBERS - 1)
+        now += pause[0] / 64
+        swim.handle_timer(now)
+        header = Header(tag_of(f"uid-{n}"), boot_bytes(_boot(n)), number).encode()
+        swim.receive(header + body, f"10.0.0.{n}", now)
+        drain(swim, now)
+    for _ in range(40):
+        now += 0.1
+        swim.handle_timer(now)
+        drain(swim, now)
+
+
+def drain(swim: Swim, now: float) -> None:
+    """Take everything that the machine gives out, as its outer loop would."""
+    swim.datagrams_to_send(now)
+    while swim.next_event() is not None:
+        pass
+    swim.next_deadline()
+    swim.view(now)
+
+
+def view(data: bytes) -> None:
+    """A view as a controller reads it off an agent's stream."""
+    with suppress(ViewError):
+        decode_view(data)
+
+
+def roster(data: bytes) -> None:
+    """The text of the roster's ConfigMap, before and behind its signature."""
+    with suppress(RosterError):
+        open_roster(data.decode("utf-8", "replace"), lambda _data, _signature: True)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "message": message,
+    "datagram": datagram,
+    "machine": machine,
+    "view": view,
+    "roster": roster,
+}
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Genuine inputs to begin with: JSON, base64 and a round of votes are not found by chance."""
+    ids = (b"\5" * 8, "uid-2", _boot(2))
+    ballots = tuple(Ballot(tag_of(f"uid-{n}"), Vote.NONE, b"\1" * 64) for n in (1, 3, 4, 5))
+    kinds: list[Message] = [
+        Ping(1),
+        Ack(1),
+        Relay(1, tag_of("uid-2")),
+        Relayed(1),
+        Ask(*ids),
+        Votes(*ids, 7, ballots),
+        Votes(*ids, 7, (Ballot(tag_of("uid-3"), Vote.ALIVE, b"\1" * 64),)),
+        Votes(*ids, 6, (Ballot(tag_of("uid-3"), Vote.AGENT_DOWN, b"\0" * 64),)),
+    ]
+    bodies = [encode(kind, 7) for kind in kinds]
+    swim = Swim(node="n1", boot_id=_boot(1), crypto=OpenSeal(), dice=random.Random(1))
+    swim.install(_roster(), 0.0)
+    views = []
+    for number, body in enumerate(bodies, start=1):
+        swim.receive(Header(tag_of("uid-3"), boot_bytes(_boot(3)), number).encode() + body, "10.0.0.3", 1.0)
+        swim.handle_timer(1.0 + number)
+        drain(swim, 1.0 + number)
+        views.append(encode_view(swim.view(1.0 + number)))
+    whole = seal_roster(_roster(), lambda _payload: b"\1" * 64).encode()
+    return {
+        "message": bodies,
+        "datagram": [Header(tag_of("uid-3"), boot_bytes(_boot(3)), 9).encode() + body for body in bodies],
+        "machine": [b"\xff\xfe".join(b"\3\20" + body for body in bodies)]
+        + [b"\3\20" + body for body in bodies],
+        "view": [*views, b"{}", b"[]", b"null"],
+        "roster": [whole, *(whole[:length] for length in range(0, len(whole), 60)), b"{}", b"[]"],
+    }
