@@ -18,6 +18,7 @@ at once.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,12 +29,15 @@ import typer
 
 from ringfence import __version__
 from ringfence.cli import confirmation, incident
+from ringfence.cli.chronicle import EventRow, event_rows
 from ringfence.cli.picture import NotInstalledError, Reader, failover_rows, gather, objects
 from ringfence.ports import ClusterError, Forbidden, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from ringfence.cli.show import Format
 
+WATCH_EVERY = 2.0
+"""Seconds between two looks of a watch."""
 REFUSED, UNREACHABLE, NOT_THERE, FORBIDDEN = 1, 3, 4, 5
 
 
@@ -44,6 +48,8 @@ class World:
     connect: Callable[[str | None, str | None], Reader]
     """By kubeconfig and context, each None for the default. Raises ClusterError."""
     now: Callable[[], datetime]
+    again: Callable[[], bool]
+    """Waits until a watch should look again; False ends it."""
 
 
 app = typer.Typer(
@@ -129,6 +135,47 @@ def explain(
 
 
 @app.command()
+def events(
+    world: typer.Context,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on showing new ones, until Ctrl-C.")
+    ] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Output = "table",
+) -> None:
+    """What ringfence has told of late: verdicts, acts, refusals, oldest first (as long as the cluster keeps Events)."""
+    form = _format(output)
+    with _sentences():
+        reader = _reader(world, kubeconfig, context)
+        rows = event_rows(reader.list_events())
+        from ringfence.cli import show  # noqa: PLC0415
+
+        if watch:
+            _follow(world, reader, rows)
+        elif form in {show.Format.JSON, show.Format.YAML}:
+            typer.echo(show.as_text(rows, form))
+        elif not rows:
+            typer.echo("no event of ringfence is on record")
+        else:
+            show.console(sys.stdout).print(show.events(rows))
+
+
+def _follow(context: typer.Context, reader: Reader, rows: list[EventRow]) -> None:
+    from ringfence.cli import show  # noqa: PLC0415
+
+    told: set[str] = set()
+    while True:
+        for row in rows:
+            if row.uid not in told:
+                typer.echo(show.event_line(row))
+        told = {row.uid for row in rows}
+        if not _world(context).again():
+            return
+        rows = event_rows(reader.list_events())
+
+
+@app.command()
 def version() -> None:
     """The version of this command."""
     typer.echo(f"ringfence {__version__}")
@@ -165,7 +212,15 @@ def confirm(
 
 def main() -> Never:
     """The console script."""
-    sys.exit(app(obj=World(connect=_connect, now=lambda: datetime.now(UTC))))
+    sys.exit(app(obj=World(connect=_connect, now=lambda: datetime.now(UTC), again=_pause)))
+
+
+def _pause() -> bool:
+    try:
+        time.sleep(WATCH_EVERY)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 def _connect(kubeconfig: str | None, context: str | None) -> Reader:

@@ -17,6 +17,7 @@ import rich.console
 import rich.table
 import rich.text
 
+from ringfence.cli.chronicle import EventRow
 from ringfence.cli.document import instant
 from ringfence.cli.incident import Incident
 from ringfence.cli.picture import FailoverRow, NodeRow, Picture, ProtectedVMRow, ZoneRow
@@ -98,6 +99,18 @@ def failovers(rows: Sequence[FailoverRow], now: datetime, *, wide: bool) -> rich
             *(row.phase, str(row.vms), age(row.started_at, now), sentence),
         )
     return table
+
+
+def events(rows: Sequence[EventRow]) -> rich.table.Table:
+    table = _table("AT", "ABOUT", "REASON", "SENTENCE")
+    for row in rows:
+        _row(table, row.at, row.regarding, row.reason, row.sentence)
+    return table
+
+
+def event_line(row: EventRow) -> str:
+    """One event as one line, for a watch."""
+    return f"{row.at}  {row.regarding}  {row.reason}: {row.sentence}"
 
 
 def incident(out: rich.console.Console, shown: Incident) -> None:

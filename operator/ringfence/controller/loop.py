@@ -36,7 +36,7 @@ from ringfence.core.model import Boot, Mode, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
 from ringfence.metrics import ControllerMetrics
-from ringfence.ports import Clock, Cluster, ClusterError, Conflict, Json, TooLate
+from ringfence.ports import Clock, Cluster, ClusterError, Conflict, Json, ObjectRef, TooLate
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +97,8 @@ class Loop:
         self._settled_at: float | None = None
         self._executor: Executor | None = None
         self._saw_majority = False
+        self._told: set[str] = set()
+        """Nodes of which an Event has told something else than health."""
         self.judgements: dict[str, Judgement] = {}
 
     def sees_majority(self) -> bool:
@@ -184,8 +186,20 @@ class Loop:
             if before is None or before.verdict is not judgement.verdict:
                 logger.info("node %s: %s (%s)", node, judgement.verdict, judgement.sentence)
                 self._metrics.verdict(node, before.verdict if before else None, judgement.verdict)
+                self._tell(evidence.boot, judgement)
         for gone in self.judgements.keys() - set(self._witness.nodes()):
             self._metrics.node_gone(gone, self.judgements.pop(gone).verdict)
+
+    def _tell(self, boot: Boot, judgement: Judgement) -> None:
+        """An Event on the Node. A mere suspicion is none, or each lost packet would be news."""
+        verdict = judgement.verdict
+        if not self._leadership.leads or verdict is Verdict.SUSPECT:
+            return
+        if verdict is Verdict.HEALTHY and boot.node not in self._told:
+            return
+        (self._told.discard if verdict is Verdict.HEALTHY else self._told.add)(boot.node)
+        about = ObjectRef(kinds.NODE, boot.node, uid=boot.node_uid)
+        self._narrator.tell(about, verdict.value, judgement.sentence, warning=verdict is not Verdict.HEALTHY)
 
     def _device_proved(self, node: str) -> bool:
         return any(

@@ -69,6 +69,15 @@ class KubeconfigReader:
         """All Nodes. Raises ClusterError."""
         return _items(_asked(self._core.list_node))
 
+    def list_events(self) -> Sequence[Mapping[str, object]]:
+        """The Events that ringfence's controllers have recorded and the API server still keeps. Raises ClusterError."""
+        return _items(
+            _asked(
+                self._core.list_event_for_all_namespaces,
+                field_selector="reportingComponent=ringfence.io/ringfence-controller",
+            )
+        )
+
     def whoami(self) -> str:
         """The user name that the API server sees in our requests (SelfSubjectReview). Raises ClusterError."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}

@@ -57,6 +57,8 @@ class FakeReader:
 
     objects: dict[str, list[Object]] = field(default_factory=dict)
     nodes: list[Object] = field(default_factory=list)
+    events: list[list[Object]] = field(default_factory=lambda: [[]])
+    """What each look at the Events shows; a watch ends with the last."""
     user: str = "alice"
     forbidden: frozenset[str] = frozenset()
     confirmed: list[tuple[str, str, str, str]] = field(default_factory=list)
@@ -75,6 +77,13 @@ class FakeReader:
             if isinstance(metadata, dict) and metadata.get("namespace") == namespace:
                 wanted.append(item)
         return wanted
+
+    def list_events(self) -> Sequence[Mapping[str, object]]:
+        return self.events[0]
+
+    def again(self) -> bool:
+        self.events.pop(0)
+        return bool(self.events)
 
     def list_nodes(self) -> Sequence[Mapping[str, object]]:
         if "nodes" in self.forbidden:
