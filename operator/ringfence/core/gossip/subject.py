@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from ringfence.core.gossip.members import Member
@@ -10,6 +11,9 @@ from ringfence.core.gossip.report import SubjectView
 from ringfence.core.gossip.rounds import Examination, Round
 from ringfence.core.gossip.wire import ReplayWindow, boot_bytes
 from ringfence.core.model import Boot, RingState
+
+MAX_TOLD = 32
+"""Rounds that a member remembers having passed on: half a minute of renewals, where a message lives less than one."""
 
 
 def raw_boot(boot_id: str) -> bytes:
@@ -47,6 +51,8 @@ class Subject:
     rounds: dict[bytes, Round] = field(default_factory=dict)
     shown: Round | None = None
     """The round whose votes are reported."""
+    told: deque[bytes] = field(default_factory=lambda: deque(maxlen=MAX_TOLD))
+    """Ids of the last rounds that others have told us of and we have passed on."""
     confirmed_at: float = float("-inf")
     """When the last round began that found it unreachable."""
     examination: Examination | None = None

@@ -675,12 +675,18 @@ class Swim:
         if self.roster is None:
             return
         votes = self._unpack(message, subject)
-        count = tally(votes, self.roster, subject.boot, self._crypto.verify, rings=self._rings)
         shown = subject.shown
         known = shown is not None and shown.round_id == message.round_id
+        if not known and message.round_id in subject.told:
+            return  # another round has replaced it; passed on again, the two would chase each other for ever
+        heard = {(vote.voter, vote.vote) for vote in shown.votes.values()} if shown and known else set()
+        if known and heard.issuperset((vote.voter, vote.vote) for vote in votes):
+            return  # it says nothing new: not worth checking signatures
+        count = tally(votes, self.roster, subject.boot, self._crypto.verify, rings=self._rings)
         if count.alive and known and subject.state is RingState.UNREACHABLE:
             self._enter(subject, RingState.UNKNOWN, count.sentence, now)
         elif count.unreachable and not known and not subject.heard_since(now - rounds.CLOSE):
+            subject.told.append(message.round_id)
             subject.shown = Round(
                 message.round_id, subject.boot, now, {v.voter: v for v in votes}, closed=True
             )

@@ -184,3 +184,24 @@ def test_load_does_not_grow_with_the_ring() -> None:
     world.run(10)
     sent = sum(node.swim.stats["sent"] for node in world.nodes.values()) - before
     assert sent / 12 / 10 < 17
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_two_rounds_about_one_node_do_not_chase_each_other_through_the_ring(seed: int) -> None:
+    world = World(30, seed=seed, zones=3)
+
+    def sent() -> int:
+        return sum(node.swim.stats["sent"] for node in world.nodes.values())
+
+    world.run(5)
+    before = sent()
+    world.run(5)
+    idle = sent() - before
+    world.isolate("n5")
+    most = sent() + 4 * idle
+    assert not world.run(5, until=lambda: sent() > most)
+    world.heal()
+    world.run(3)
+    before = sent()
+    world.run(5)
+    assert sent() - before <= idle
