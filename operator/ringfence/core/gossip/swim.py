@@ -332,7 +332,9 @@ class Swim:
     def _heard(self, subject: Subject, now: float) -> None:
         subject.heard_at = now
         if subject.state is RingState.UNREACHABLE:
-            self._enter(subject, RingState.PARTIAL, "a packet of it came, though it answers no probe", now)
+            # Who doesn't probe it can't go on from `partial`: no answer would ever end that.
+            state = RingState.PARTIAL if subject.observed else RingState.UNKNOWN
+            self._enter(subject, state, "a packet of it came, though it answers no probe", now)
             self._veto(subject, now)
         if subject.examination is not None:
             self._vote_all(subject, Vote.ALIVE, now)

@@ -205,3 +205,14 @@ def test_two_rounds_about_one_node_do_not_chase_each_other_through_the_ring(seed
     before = sent()
     world.run(5)
     assert sent() - before <= idle
+
+
+def test_who_does_not_observe_a_node_that_is_back_holds_nothing_against_it() -> None:
+    world = World(30, seed=3, zones=3)
+    world.run(5)
+    world.isolate("n5")
+    world.run(12)
+    world.heal()
+    world.run(3)
+    others = [name for name in world.nodes if name != "n5"]
+    assert {world.state(name, "n5") for name in others} == {RingState.ALIVE, RingState.UNKNOWN}
