@@ -218,6 +218,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--lab", default="bench")
     chosen = parser.parse_args()
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True
+    ).stdout.strip()
     lab = Lab.up(chosen.lab, nodes=3, progress=say)
     try:
         lab.install_ringfence()
@@ -241,9 +244,7 @@ def main() -> None:
         "grace_s": 50,
         "etcd": "--unsafe-no-fsync",
         "load_average": load,
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True
-        ).stdout.strip(),
+        "commit": commit,
     }
     out = PROJECT / "bench/out"
     out.mkdir(parents=True, exist_ok=True)

@@ -5,11 +5,12 @@ Nothing is fenced here (mode ``Paused``). ``RINGFENCE_ROUNDS=20`` for the long r
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
-from e2e.stories import guarded_vm, leader_away_from, wait_verdict
+from e2e.stories import guarded_vm, leader_away_from, ringfence, wait_verdict
 from lab.cluster import Lab
 
 pytestmark = pytest.mark.lab
@@ -32,3 +33,9 @@ def test_a_fault_is_called_by_its_name(lab: Lab, fault: str, mend: str, verdict:
         getattr(lab.node("n1"), mend)()
         wait_verdict(lab, "n1", "Healthy", 90)
     assert lab.failovers("n1") == []
+    told = json.loads(ringfence(lab, "events", "-o", "json").stdout)
+    assert verdict in {row["reason"] for row in told if (row["kind"], row["name"]) == ("Node", "n1")}
+    ring = {row["name"]: row for row in json.loads(ringfence(lab, "members", "-o", "json").stdout)}
+    assert {name: row["verdict"] for name, row in ring.items()} == dict.fromkeys(lab.nodes, "Healthy")
+    assert ring["n1"]["observers"] == ["n2", "n3"]
+    assert float(ring["n1"]["rtt"]) > 0

@@ -31,6 +31,7 @@ from ringfence import __version__
 from ringfence.cli import confirmation, incident
 from ringfence.cli.chronicle import EventRow, event_rows
 from ringfence.cli.picture import NotInstalledError, Reader, failover_rows, gather, objects
+from ringfence.cli.ring import member_rows
 from ringfence.ports import ClusterError, Forbidden, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -132,6 +133,35 @@ def explain(
         typer.echo(show.as_text(told, form))
     else:
         show.incident(show.console(sys.stdout), told)
+
+
+@app.command()
+def members(
+    world: typer.Context,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it anew every 2 s, until Ctrl-C.")
+    ] = False,
+    release: Annotated[
+        str, typer.Option("--release-namespace", help="Where ringfence is installed.")
+    ] = "ringfence-system",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Output = "table",
+) -> None:
+    """The ring: each member's verdict, round-trip time, agent; with -o wide who observes it and who says what."""
+    form = _format(output)
+    with _sentences():
+        reader = _reader(world, kubeconfig, context)
+        from ringfence.cli import show  # noqa: PLC0415
+
+        while True:
+            rows = member_rows(reader.members(release))
+            if form in {show.Format.JSON, show.Format.YAML}:
+                typer.echo(show.as_text(rows, form))
+            else:
+                show.console(sys.stdout).print(show.members(rows, wide=form is show.Format.WIDE))
+            if not (watch and _world(world).again()):
+                return
 
 
 @app.command()

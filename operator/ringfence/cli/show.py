@@ -21,6 +21,7 @@ from ringfence.cli.chronicle import EventRow
 from ringfence.cli.document import instant
 from ringfence.cli.incident import Incident
 from ringfence.cli.picture import FailoverRow, NodeRow, Picture, ProtectedVMRow, ZoneRow
+from ringfence.cli.ring import MemberRow
 
 PIPE_WIDTH = 10_000
 """Columns of an output that is no terminal: nothing is folded there."""
@@ -105,6 +106,19 @@ def events(rows: Sequence[EventRow]) -> rich.table.Table:
     table = _table("AT", "ABOUT", "REASON", "SENTENCE")
     for row in rows:
         _row(table, row.at, row.regarding, row.reason, row.sentence)
+    return table
+
+
+def members(rows: Sequence[MemberRow], *, wide: bool) -> rich.table.Table:
+    more = ("EPOCH", "VERSION", "OBSERVERS", "SEEN BY") if wide else ()
+    table = _table("NAME", "ZONE", "VERDICT", "RTT MS", "HEARD S", "AGENT", *more, "SENTENCE")
+    for row in rows:
+        _row(
+            table,
+            *(row.name, row.zone, row.verdict, row.rtt, row.heard, row.agent),
+            *((row.epoch, row.version, ", ".join(row.observers), " ".join(row.states)) if wide else ()),
+            row.sentence,
+        )
     return table
 
 

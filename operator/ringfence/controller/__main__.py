@@ -19,12 +19,14 @@ from typing import Any
 import kopf
 from aiohttp import web
 
+from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller import bootstrap, handlers
 from ringfence.controller.devices import PROVE_EVERY, DeviceBook
 from ringfence.controller.evidence import Witness
 from ringfence.controller.launchers import Launchers
 from ringfence.controller.leadership import Leadership
 from ringfence.controller.loop import Loop
+from ringfence.controller.members import members
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.statuses import Statuses
 from ringfence.controller.streams import Streams
@@ -210,7 +212,14 @@ async def run(chosen: argparse.Namespace) -> None:
                 stop_flag=stop,
             )
 
-        health = await serve(chosen.metrics_port, metrics, lambda: world.own.swept)
+        def ring() -> dict[str, Any]:
+            versions = {
+                name: report.status.agent_version or ""
+                for (_, name), report in world.own.all(NodeReport).items()
+            }
+            return members(witness, loop.judgements, versions, clock.monotonic())
+
+        health = await serve(chosen.metrics_port, metrics, lambda: world.own.swept, ring)
         work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "leadership": leadership.run,
             "streams": streams.run,
@@ -241,11 +250,16 @@ async def run(chosen: argparse.Namespace) -> None:
             raise SystemExit(1)
 
 
-async def serve(port: int, metrics: ControllerMetrics, ready: Callable[[], bool]) -> web.AppRunner:
-    """``/metrics``, ``/healthz`` and ``/readyz`` on this port. A loop that does not turn answers none of them."""
+async def serve(
+    port: int, metrics: ControllerMetrics, ready: Callable[[], bool], ring: Callable[[], dict[str, Any]]
+) -> web.AppRunner:
+    """``/metrics``, ``/members``, ``/healthz``, ``/readyz`` on this port. A loop that does not turn answers none of them."""
 
     async def exposition(_: web.Request) -> web.Response:
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def table(_: web.Request) -> web.Response:
+        return web.json_response(ring())
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok")
@@ -259,7 +273,12 @@ async def serve(port: int, metrics: ControllerMetrics, ready: Callable[[], bool]
 
     app = web.Application()
     app.add_routes(
-        [web.get("/metrics", exposition), web.get("/healthz", healthz), web.get("/readyz", readyz)]
+        [
+            web.get("/metrics", exposition),
+            web.get("/members", table),
+            web.get("/healthz", healthz),
+            web.get("/readyz", readyz),
+        ]
     )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

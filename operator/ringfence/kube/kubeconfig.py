@@ -29,6 +29,9 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 15.0
 """Seconds; a person waits for the answer, and an API server that needs longer is the news."""
 
+LEASE = "ringfence-controller"
+CONTROLLER_PORT = 7949
+
 
 class KubeconfigError(ClusterError):
     """The kubeconfig, or the context in it, can't be used."""
@@ -55,6 +58,7 @@ class KubeconfigReader:
         api = client.ApiClient(configuration)
         self._objects = client.CustomObjectsApi(api)
         self._core = client.CoreV1Api(api)
+        self._coordination = client.CoordinationV1Api(api)
         self._authentication = client.AuthenticationV1Api(api)
 
     def list_objects(self, plural: str, namespace: str | None = None) -> Sequence[Mapping[str, object]]:
@@ -77,6 +81,23 @@ class KubeconfigReader:
                 field_selector="reportingComponent=ringfence.io/ringfence-controller",
             )
         )
+
+    def members(self, namespace: str) -> Mapping[str, object]:
+        """What the acting controller of that release says of the ring, by the API server's proxy to its pod.
+
+        Raises ClusterError; NotFound where nobody leads.
+        """
+        lease = _asked(self._coordination.read_namespaced_lease, LEASE, namespace)
+        leader = (lease.get("spec") or {}).get("holderIdentity")
+        if not leader:
+            raise NotFound(f"nobody leads: the Lease {namespace}/{LEASE} has no holder", status=404)
+        answer = _asked(
+            self._core.connect_get_namespaced_pod_proxy_with_path,
+            f"{leader}:{CONTROLLER_PORT}",
+            namespace,
+            "members",
+        )
+        return answer if isinstance(answer, dict) else {}
 
     def whoami(self) -> str:
         """The user name that the API server sees in our requests (SelfSubjectReview). Raises ClusterError."""

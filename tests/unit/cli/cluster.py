@@ -59,6 +59,8 @@ class FakeReader:
     nodes: list[Object] = field(default_factory=list)
     events: list[list[Object]] = field(default_factory=lambda: [[]])
     """What each look at the Events shows; a watch ends with the last."""
+    rings: dict[str, Object] = field(default_factory=dict)
+    """What the acting controller says of the ring, by the release's namespace."""
     user: str = "alice"
     forbidden: frozenset[str] = frozenset()
     confirmed: list[tuple[str, str, str, str]] = field(default_factory=list)
@@ -77,6 +79,11 @@ class FakeReader:
             if isinstance(metadata, dict) and metadata.get("namespace") == namespace:
                 wanted.append(item)
         return wanted
+
+    def members(self, namespace: str) -> Mapping[str, object]:
+        if namespace not in self.rings:
+            raise NotFound(f'leases "ringfence-controller" not found in {namespace}', status=404)
+        return self.rings[namespace]
 
     def list_events(self) -> Sequence[Mapping[str, object]]:
         return self.events[0]

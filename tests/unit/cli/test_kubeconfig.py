@@ -92,6 +92,21 @@ def test_lists(server: Server, reader: KubeconfigReader) -> None:
     assert reader.list_nodes() == ({"metadata": {"name": "n1"}},)
 
 
+def test_events_are_those_of_ringfence(server: Server, reader: KubeconfigReader) -> None:
+    server.answers["/api/v1/events"] = (200, {"items": [{"reason": "Down"}]})
+    assert reader.list_events() == ({"reason": "Down"},)
+
+
+def test_the_ring_is_asked_of_the_acting_controller(server: Server, reader: KubeconfigReader) -> None:
+    lease = "/apis/coordination.k8s.io/v1/namespaces/rf/leases/ringfence-controller"
+    server.answers[lease] = (200, {"spec": {"holderIdentity": "c-1"}})
+    server.answers["/api/v1/namespaces/rf/pods/c-1:7949/proxy/members"] = (200, {"members": []})
+    assert reader.members("rf") == {"members": []}
+    server.answers[lease] = (200, {"spec": {}})
+    with pytest.raises(NotFound, match="nobody leads"):
+        reader.members("rf")
+
+
 def test_the_api_server_says_who_asks(server: Server, reader: KubeconfigReader) -> None:
     path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
     server.answers[path] = (201, {"status": {"userInfo": {"username": "alice"}}})

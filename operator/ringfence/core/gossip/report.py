@@ -27,6 +27,8 @@ class SubjectView:
     """Since the corroboration round began whose votes follow."""
     votes: tuple[SignedVote, ...]
     """All of one round: the one that made the state, or the latest that ended."""
+    rtt: float | None = None
+    """Mean round-trip time of its path in seconds, where this agent probes it."""
 
 
 @dataclass(frozen=True, slots=True)

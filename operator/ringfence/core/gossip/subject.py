@@ -95,6 +95,7 @@ class Subject:
             kernel_age=_age(self.kernel_at, now),
             round_age=_age(self.shown.started if self.shown else None, now),
             votes=tuple(self.shown.votes.values()) if self.shown else (),
+            rtt=self.path.mean,
         )
 
 
