@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -31,7 +32,7 @@ def serving(server: Server) -> Iterator[str]:
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body: object = json.loads(self.rfile.read(length)) if length else None
-            path = self.path.partition("?")[0]
+            path = unquote(self.path.partition("?")[0])
             server.asked.append((self.command, path, self.headers.get("Content-Type") or "", body))
             status, content = server.answers.get(path, (404, {"message": f"no {path}"}))
             text = json.dumps(content).encode()
