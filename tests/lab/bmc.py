@@ -31,6 +31,8 @@ from typing import Any
 import bcrypt
 
 HANG = 60.0
+HANDSHAKE = 15.0
+"""Seconds that a connection may be silent."""
 MODES = ("ok", "ignore", "lie", "refuse", "hang", "slow", "flap")
 _OFF, _ON = ("off",), ("on",)
 _HOOKS = {
@@ -202,9 +204,20 @@ def main() -> None:
     )
     os.environ.pop("SUSHY_EMULATOR_CONFIG", None)
     emulator.app.configure(config_file=str(config))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    from werkzeug.serving import WSGIRequestHandler  # noqa: PLC0415
+
+    # A client that connects and falls silent (its node was cut just then) must hold up nobody else.
+    WSGIRequestHandler.timeout = HANDSHAKE
+    context = PatientContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(options.cert, options.key)
     emulator.app.run(host=options.listen, port=int(options.port), ssl_context=context, threaded=True)
+
+
+class PatientContext(ssl.SSLContext):
+    """Leaves the handshake to the thread that serves the connection; by itself accept() would wait for it."""
+
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        return super().wrap_socket(*arguments, **{**options, "do_handshake_on_connect": False})
 
 
 if __name__ == "__main__":

@@ -498,6 +498,10 @@ def remove(layout: Layout) -> None:
         for node in layout.root.glob("nodes/*"):
             for log in node.glob("*.log"):
                 shutil.copy(log, layout.logs / f"{node.name}-{log.name}")
+            for pod in node.glob("disk/var/log/pods/ringfence-system_*/*"):
+                for log in pod.glob("*.log"):
+                    name = pod.parent.name.removeprefix("ringfence-system_").rpartition("_")[0]
+                    shutil.copy(log, layout.logs / f"{node.name}-{name}-{log.name}")
         shutil.move(layout.logs, last)
     shutil.rmtree(layout.root, ignore_errors=True)
 

@@ -80,7 +80,8 @@ def _of_write(write: Write, phases: dict[tuple[str, str, str], str]) -> Iterator
         key = (write.resource, write.namespace, write.name)
         if phases.get(key) != phase:
             phases[key] = phase
-            yield Event(write.at, who, f"{thing} is {phase}")
+            sentence = str((write.body.get("status") or {}).get("sentence") or "")
+            yield Event(write.at, who, f"{thing} is {phase}" + (f": {sentence}" if sentence else ""))
     elif write.verb == "create" and not write.subresource:
         yield Event(write.at, who, f"creates {thing}")
 

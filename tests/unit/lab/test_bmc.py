@@ -5,6 +5,7 @@ The node is a ``sleep``: its power is on as long as that very process lives.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -209,6 +210,13 @@ async def test_slow_answers_now_and_acts_later(rig: Rig, node: Sleeper) -> None:
         assert rig.asked() == []
         until(lambda: not node.alive(), "the node to die", bound=10)
         until(lambda: any(row["what"] == "hook" for row in rig.bmc.log()), "the hook's line", bound=5)
+
+
+async def test_a_client_that_connects_and_falls_silent_holds_up_nobody(rig: Rig, node: Sleeper) -> None:
+    _, silent = await asyncio.open_connection("127.0.0.1", rig.port)
+    async with rig.opened() as device:
+        assert (await device.power()).state is PowerState.ON
+    silent.close()
 
 
 async def test_flap_contradicts_itself(rig: Rig, node: Sleeper) -> None:
