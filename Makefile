@@ -73,6 +73,10 @@ fuzz: $(VENV) ## fuzz everything that reads bytes from outside, FUZZ=60 seconds 
 	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .venv/bin/uv sync --quiet --frozen --all-extras --group fuzz
 	@for target in message datagram machine view roster; do $(RUN)/python -m fuzz $$target --seconds $(FUZZ); done
 
+.PHONY: bench-detector
+bench-detector: $(VENV) ## measure detection beside Serf into bench/out/detector.json: 40 min, FULL=1 a day (root)
+	@$(RUN)/python bench/detector.py
+
 .PHONY: clean
 clean: ## remove .venv and what tools leave behind; the lab's cache stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -30,14 +30,14 @@ def check() -> None:
         raise UnfitError("no `go` in PATH: install Go 1.26 or later (https://go.dev/dl)")
 
 
-def equip() -> None:
-    """Install the Debian packages that are missing."""
+def equip(packages: tuple[str, ...] = PACKAGES) -> None:
+    """Install those of these Debian packages that are missing."""
     installed = subprocess.run(
         ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Package}\n"],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     present = {line.split()[-1] for line in installed.splitlines() if line.startswith("ii")}
-    missing = [package for package in PACKAGES if package not in present]
+    missing = [package for package in packages if package not in present]
     if not missing:
         return
     say(f"machine: installing {len(missing)} Debian packages: {' '.join(missing)}")

@@ -1,0 +1,571 @@
+"""How soon a dead node is known, and how often a live one is called dead: ringfence beside Serf, in one run.
+
+``python bench/detector.py`` (root; 40 min at most on 2 cores) makes 30 network namespaces with an agent of each system
+in every one, prints tables and writes ``bench/out/detector.json``. A part only: ``--only crashes --crashes 20``.
+``FULL=1`` does 10, 30 and 50 nodes, 300 crashes a series and 10 min a fault, which takes most of a working day.
+
+- **Crash**: the bridge passes nothing from or to a node any more, at one instant for both systems, until both know;
+  then it is back until both see it well. Up to a tenth of the nodes are down at once, each at its own time (``down``
+  says how many others were). ``known_s`` is seconds from just before the bridge is told; null: not within 40 s.
+  For ringfence it ends when the controller has accepted the verdict: its own code reads three agents' streams in the
+  first node (which never crashes) and checks the votes. For Serf when the first living Serf reports ``failed``.
+- **Quiet fault**: no node dies, so every verdict is false. ``false_verdicts`` counts beginnings of a node being called
+  dead by ringfence's controller or by any Serf; ``by_any_agent`` the same by any single agent, whom ringfence doesn't
+  believe. Counting goes on until both are well again.
+- **Cost**: an agent's mean while nothing happens. ``cpu`` is per cent of one core, ``bytes_s`` IP bytes sent to other
+  nodes (as many come in); what streams of views to the controller cost stands apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import math
+import os
+import platform
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(PROJECT / "operator"), str(PROJECT / "tests")]
+
+from detector_net import Net, Node, alone, feed, starve  # noqa: E402 - the paths are set above
+from detector_systems import Program, Reports, Ring, Serf  # noqa: E402
+from lab import machine  # noqa: E402
+from lab.console import say  # noqa: E402
+from ringfence.core.model import RingState  # noqa: E402
+from ringfence.host.privileges import NICE  # noqa: E402
+
+PACKAGES = ("iproute2", "nftables", "serf")
+FULL = os.environ.get("FULL") == "1"
+LOSS = 20
+GIVE_UP = 40.0
+"""Seconds after which a crash counts as not found, and a node that isn't well again is left to itself."""
+STARTING_AT_ONCE = 4
+QUIET = ("paused", "starved", "quota", "loss", "one-way", "roll-out")
+PARTS = ("cost", "crashes", "quiet")
+Row = dict[str, Any]
+
+
+class Bench:
+    """Both systems at one size, up and well."""
+
+    def __init__(self, net: Net, ring: Ring, serf: Serf, dice: random.Random) -> None:
+        self.net, self.ring, self.serf, self.dice = net, ring, serf, dice
+        self.down: set[str] = set()
+        self.eye_lag: list[tuple[float, float]] = []
+        """When this process was late, and by how much (seconds): its own share in what it measures."""
+
+    @property
+    def nodes(self) -> list[Node]:
+        return list(self.net.nodes.values())
+
+    @property
+    def size(self) -> int:
+        return len(self.net.nodes)
+
+    @property
+    def tenth(self) -> int:
+        return max(1, self.size // 10)
+
+    @property
+    def counted(self) -> dict[str, Reports]:
+        """Whose word is each system's verdict."""
+        return {self.ring.impl: self.ring.verdicts, self.serf.impl: self.serf.reports}
+
+    def programs(self, node: Node) -> list[Program]:
+        return [self.ring.programs[node.name], self.serf.programs[node.name]]
+
+    def well(self, node: Node) -> bool:
+        """Whether both systems hold it for well, and it the others."""
+        systems = (self.ring.reports, self.serf.reports, self.ring.verdicts)
+        return all(one.well(node.name) for one in systems)
+
+    def mute(self, node: Node, on: bool) -> None:
+        for reports in (self.ring.reports, self.serf.reports):
+            reports.mute(node.name, on)
+
+    def signal(self, node: Node, number: signal.Signals) -> None:
+        for program in self.programs(node):
+            program.signal(number)
+
+    async def start(self) -> None:
+        say(f"n={self.size}: starting {self.size} agents of each")
+        few = asyncio.Semaphore(STARTING_AT_ONCE)
+
+        async def start(system: Ring | Serf, name: str) -> None:
+            async with few:
+                await system.start(name)
+                # Whoever knows somebody has started; the first has nobody to know yet.
+                await until(lambda: bool(system.reports.known(name)), 2.0)
+
+        for system in (self.serf, self.ring):
+            await asyncio.gather(*(start(system, name) for name in self.net.nodes))
+            if not await until(system.complete, 90.0):
+                raise RuntimeError(f"the {self.size} agents of {system.impl} have not found each other")
+        say(f"n={self.size}: all know all")
+
+    async def stop(self) -> None:
+        everything = [*self.ring.programs.values(), *self.serf.programs.values()]
+        await asyncio.gather(*(program.stop() for program in everything if program.started))
+
+    async def watch_lag(self) -> None:
+        """Note when this process runs late."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.02)
+            self.eye_lag.append((before, time.monotonic() - before - 0.02))
+
+
+async def until(true: Callable[[], bool], seconds: float) -> bool:
+    """Whether it came true within the time. What is measured is never measured by this."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() >= end:
+            return False
+        await asyncio.sleep(0.05)
+    return True
+
+
+# -- crashes ----------------------------------------------------------------------------------------------------------
+
+
+async def crashes(bench: Bench, loss: int, count: int) -> tuple[list[Row], list[Row]]:
+    """Rows of that many crashes, and what was called dead meanwhile that was not."""
+    say(f"n={bench.size}: {count} crashes at {loss} % loss")
+    await bench.net.lose(loss)
+    rows: list[Row] = []
+    began, died = time.monotonic(), []
+    numbers = iter(range(count))
+    deadline = began + 60 + 15 * count / bench.tenth
+
+    async def one_after_the_other() -> None:
+        for _ in numbers:
+            victim = await pick(bench, deadline)
+            if victim is None:
+                return
+            died.append((time.monotonic(), victim.name))
+            rows.extend(await crash(bench, victim, loss))
+            if len(rows) % 20 == 0:
+                say(f"n={bench.size}: {len(rows) // 2} crashes")
+
+    await asyncio.gather(*(one_after_the_other() for _ in range(bench.tenth)))
+    await bench.net.lose(0)
+    seconds = time.monotonic() - began
+    others = [
+        quiet_row(bench, impl, f"others crash, {loss} % loss", seconds, sum(
+            at >= began and not any(name == victim and at >= dead for dead, name in died)
+            for at, victim, _ in reports.episodes
+        )) for impl, reports in bench.counted.items()
+    ]  # fmt: skip
+    return rows, others
+
+
+async def pick(bench: Bench, deadline: float) -> Node | None:
+    """A node that may die now, at an instant that nothing else is in step with."""
+    while time.monotonic() < deadline:
+        await asyncio.sleep(bench.dice.uniform(0.5, 2.0))
+        fit = [node for node in bench.nodes[1:] if node.name not in bench.down and bench.well(node)]
+        if fit:
+            victim = bench.dice.choice(fit)
+            bench.down.add(victim.name)
+            return victim
+    return None
+
+
+async def crash(bench: Bench, victim: Node, loss: int) -> list[Row]:
+    name, down = victim.name, len(bench.down) - 1
+    bench.mute(victim, True)
+    at = time.monotonic()
+    await bench.net.silence(victim)
+
+    def known(reports: Reports) -> float | None:
+        since = reports.dead_since.get(name)
+        return None if since is None else round(since - at, 3)
+
+    await until(lambda: all(known(reports) is not None for reports in bench.counted.values()), GIVE_UP)
+    common = {"n": bench.size, "loss": loss, "victim": name, "down": down}
+    rows = [{"impl": impl, **common, "known_s": known(reports)} for impl, reports in bench.counted.items()]
+    for column, state in (("doubted_s", RingState.DOUBTED), ("first_agent_s", RingState.UNREACHABLE)):
+        first = bench.ring.reports.first(name, state, at)
+        rows[0][column] = None if first is None else round(first - at, 3)
+    lags = [lag for when, lag in bench.eye_lag if at <= when <= at + 1.5]
+    rows[0]["eye_lag_s"] = round(max(lags, default=0.0), 3)
+    await bench.net.restore(victim)
+    await until(lambda: bench.well(victim), GIVE_UP)
+    bench.mute(victim, False)
+    bench.down.discard(name)
+    return rows
+
+
+# -- quiet faults -----------------------------------------------------------------------------------------------------
+
+
+async def quiet(bench: Bench, fault: str, seconds: float) -> list[Row]:
+    """One fault for that long, and until both systems are well again."""
+    say(f"n={bench.size}: {fault} for {seconds:.0f} s")
+    began = time.monotonic()
+    everything = {**bench.counted, "agents": bench.ring.reports}
+    before = {impl: len(reports.episodes) for impl, reports in everything.items()}
+    async with FAULTS[fault](bench):
+        await asyncio.sleep(seconds)
+    if not await until(lambda: all(bench.well(node) for node in bench.nodes), GIVE_UP):
+        say(f"n={bench.size}: not all well {GIVE_UP:.0f} s after {fault}")
+    counts = {impl: len(reports.episodes) - before[impl] for impl, reports in everything.items()}
+    rows = [quiet_row(bench, impl, fault, time.monotonic() - began, counts[impl]) for impl in bench.counted]
+    rows[0]["by_any_agent"] = counts["agents"]
+    say(f"n={bench.size}: {fault}: " + ", ".join(f"{impl} {count}" for impl, count in counts.items()))
+    return rows
+
+
+def quiet_row(bench: Bench, impl: str, fault: str, seconds: float, count: int) -> Row:
+    return {"impl": impl, "n": bench.size, "fault": fault, "seconds": round(seconds), "false_verdicts": count}
+
+
+@contextlib.asynccontextmanager
+async def beside(*loops: Awaitable[None]) -> AsyncIterator[None]:
+    """Run these for as long as the fault lasts."""
+    tasks = [asyncio.ensure_future(loop) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+
+
+@contextlib.asynccontextmanager
+async def paused(bench: Bench) -> AsyncIterator[None]:
+    """A tenth of the nodes' agents are stopped, each for 1 to 60 s (as many short ones as long), then others."""
+    stopped: set[str] = set()
+
+    async def pause() -> None:
+        while True:
+            node = bench.dice.choice([node for node in bench.nodes if node.name not in stopped])
+            stopped.add(node.name)
+            try:
+                bench.signal(node, signal.SIGSTOP)
+                await asyncio.sleep(math.exp(bench.dice.uniform(0, math.log(60))))
+            finally:
+                bench.signal(node, signal.SIGCONT)
+            await asyncio.sleep(2)
+            stopped.discard(node.name)
+
+    async with beside(*(pause() for _ in range(bench.tenth))):
+        yield
+
+
+def third(bench: Bench) -> list[Node]:
+    return bench.dice.sample(bench.nodes, max(1, bench.size // 3))
+
+
+@contextlib.asynccontextmanager
+async def starved(bench: Bench) -> AsyncIterator[None]:
+    """The agents of a third of the nodes run 50 ms of every second."""
+
+    async def stutter(node: Node) -> None:
+        await asyncio.sleep(bench.dice.random())
+        try:
+            while True:
+                bench.signal(node, signal.SIGSTOP)
+                await asyncio.sleep(0.95)
+                bench.signal(node, signal.SIGCONT)
+                await asyncio.sleep(0.05)
+        finally:
+            bench.signal(node, signal.SIGCONT)
+
+    async with beside(*(stutter(node) for node in third(bench))):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def quota(bench: Bench) -> AsyncIterator[None]:
+    """The agents of a third of the nodes get 0.5 % of a core each."""
+    pids = [program.pid for node in third(bench) for program in bench.programs(node)]
+    with contextlib.ExitStack() as limits:
+        for pid in pids:
+            starve(pid, 0.5)
+            limits.callback(feed, pid)
+        yield
+
+
+@contextlib.asynccontextmanager
+async def loss(bench: Bench) -> AsyncIterator[None]:
+    """A fifth of all frames is lost, everywhere."""
+    await bench.net.lose(LOSS)
+    try:
+        yield
+    finally:
+        await bench.net.lose(0)
+
+
+@contextlib.asynccontextmanager
+async def one_way(bench: Bench) -> AsyncIterator[None]:
+    """20 s of every 30: nothing comes to a tenth of the nodes, nor on a tenth of all ways from one node to another."""
+
+    async def turn() -> None:
+        while True:
+            ways = [(a, b) for a in bench.nodes for b in bench.nodes if a is not b]
+            cut = bench.dice.sample(ways, len(ways) // 10)
+            await bench.net.one_way(bench.dice.sample(bench.nodes, bench.tenth), cut)
+            await asyncio.sleep(20)
+            await bench.net.one_way([], [])
+            await asyncio.sleep(10)
+
+    try:
+        async with beside(turn()):
+            yield
+    finally:
+        await bench.net.one_way([], [])
+
+
+@contextlib.asynccontextmanager
+async def roll_out(bench: Bench) -> AsyncIterator[None]:
+    """Every node's agents end (SIGTERM) and start again 5 s later, one node after the other, at least once round."""
+
+    async def replace(node: Node) -> None:
+        await asyncio.gather(*(program.stop() for program in bench.programs(node)))
+        await asyncio.sleep(5)
+        await bench.ring.start(node.name)
+        await bench.serf.start(node.name)
+
+    for node in bench.nodes:
+        await replace(node)
+        await asyncio.sleep(0.5)
+    yield
+
+
+FAULTS = {
+    "paused": paused, "starved": starved, "quota": quota, "loss": loss, "one-way": one_way, "roll-out": roll_out,
+}  # fmt: skip
+
+
+# -- cost -------------------------------------------------------------------------------------------------------------
+
+
+async def cost(bench: Bench, seconds: float) -> list[Row]:
+    """What an agent costs while nothing happens."""
+    say(f"n={bench.size}: cost for {seconds:.0f} s")
+    before, cpu_before = (
+        bench.net.counters(),
+        {s.impl: cpu(s.programs.values()) for s in (bench.ring, bench.serf)},
+    )
+    began = time.monotonic()
+    await asyncio.sleep(seconds)
+    took, after = time.monotonic() - began, bench.net.counters()
+    rows = []
+    for system, counter in ((bench.ring, "ring"), (bench.serf, "serf")):
+
+        def rate(what: str, name: str = counter) -> float:
+            return round((after[name][what] - before[name][what]) / took / bench.size, 1)
+
+        memory = [rss(program.pid) for program in system.programs.values()]
+        spent = cpu(system.programs.values()) - cpu_before[system.impl]
+        rows.append({
+            "impl": system.impl,
+            "n": bench.size,
+            "seconds": round(took),
+            "cpu": round(100 * spent / took / bench.size, 2),
+            "rss_mib": round(sum(memory) / len(memory), 1),
+            "rss_most_mib": round(max(memory), 1),
+            "bytes_s": rate("bytes"),
+            "packets_s": rate("packets"),
+        })  # fmt: skip
+    streamed = after["streams"]["bytes"] - before["streams"]["bytes"]
+    rows[0]["streams_bytes_s"] = round(streamed / took)
+    return rows
+
+
+def cpu(programs: Iterable[Program]) -> float:
+    """Seconds of a core that they have used."""
+    ticks = 0
+    for program in programs:
+        fields = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def rss(pid: int) -> float:
+    """MiB."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:")) / 1024
+
+
+# -- the run ----------------------------------------------------------------------------------------------------------
+
+
+class Load:
+    """How busy the machine was: a share of all cores in use, and the load average, by part."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, dict[str, float]] = {}
+
+    @contextlib.contextmanager
+    def during(self, part: str) -> Any:
+        began = self._jiffies()
+        yield
+        busy, total = (now - then for now, then in zip(self._jiffies(), began, strict=True))
+        self.parts[part] = {
+            "busy": round(busy / max(1, total), 2),
+            "load_average": round(os.getloadavg()[0], 2),
+        }
+
+    @staticmethod
+    def _jiffies() -> tuple[int, int]:
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return sum(fields) - fields[3] - fields[4], sum(fields)
+
+
+def late_timers(bench: Bench) -> int:
+    """Timers of our agents that fired more than 0.1 s late so far."""
+    count = 0.0
+    for node in bench.nodes:
+        with urllib.request.urlopen(f"http://{node.address}:7948/metrics", timeout=5) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith("ringfence_agent_late_total "):
+                    count += float(line.split()[1])
+    return int(count)
+
+
+async def measure(net: Net, place: Path, chosen: argparse.Namespace, load: Load) -> dict[str, list[Row]]:
+    """All that was asked for, at one size."""
+    result: dict[str, list[Row]] = {"crashes": [], "quiet": [], "cost": []}
+    bench = Bench(net, Ring(net, place / "ring"), Serf(net, place / "serf"), random.Random(chosen.seed))
+    me = asyncio.current_task()
+    assert me is not None
+    Program.died = staticmethod(lambda sentence: (say(sentence), me.cancel())[0])
+    net.enter(bench.nodes[0])
+    helpers = [asyncio.create_task(bench.ring.run_eye()), asyncio.create_task(bench.watch_lag())]
+    try:
+        with load.during(f"n={bench.size} start"):
+            await bench.start()
+        if "cost" in chosen.only:
+            await asyncio.sleep(5)  # what starting up has left to do
+            with load.during(f"n={bench.size} cost"):
+                result["cost"] += await cost(bench, min(60.0, chosen.seconds))
+        if "crashes" in chosen.only:
+            for percent in chosen.loss:
+                with load.during(f"n={bench.size} crashes {percent} %"):
+                    rows, others = await crashes(bench, percent, chosen.crashes)
+                result["crashes"] += rows
+                result["quiet"] += others
+                say(f"n={bench.size}: our agents' late timers so far: {late_timers(bench)}")
+        if "quiet" in chosen.only:
+            for fault in chosen.faults:
+                with load.during(f"n={bench.size} {fault}"):
+                    result["quiet"] += await quiet(bench, fault, chosen.seconds)
+    finally:
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
+        await bench.stop()
+        net.leave()
+    return result
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The nearest rank's value: one that was really measured."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def tables(result: dict[str, list[Row]]) -> str:
+    """What a person reads."""
+    lines = []
+    if result["crashes"]:
+        lines.append(f"{'seconds after a crash':36} {'nodes':>5} {'loss':>4} {'crashes':>7} {'never':>5}"
+                     f" {'p50':>7} {'p90':>7} {'p99':>7} {'most':>7}")  # fmt: skip
+    steps = {"doubted_s": "  first doubt", "first_agent_s": "  first agent's verdict", "known_s": "known"}
+    for impl, n, percent in dict.fromkeys((row["impl"], row["n"], row["loss"]) for row in result["crashes"]):
+        rows = [r for r in result["crashes"] if (r["impl"], r["n"], r["loss"]) == (impl, n, percent)]
+        for step, text in steps.items():
+            if step not in rows[0]:
+                continue
+            values = [row[step] for row in rows if row[step] is not None]
+            cells = [quantile(values, share) for share in (0.5, 0.9, 0.99, 1)] if values else []
+            lines.append(
+                f"{impl + ' ' + text:36} {n:5} {percent:3}% {len(rows):7} {len(rows) - len(values):5} "
+                + " ".join(f"{cell:7.2f}" for cell in cells)
+            )
+    for part in ("quiet", "cost"):
+        rows = result[part]
+        if rows:
+            columns = list(dict.fromkeys(column for row in rows for column in row))
+            width = {c: max(len(c), *(len(str(row.get(c, ""))) for row in rows)) + 1 for c in columns}
+            lines += ["", " ".join(f"{c:>{width[c]}}" for c in columns)]
+            lines += [" ".join(f"{row.get(c, '')!s:>{width[c]}}" for c in columns) for row in rows]
+    return "\n".join(lines)
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--n", type=int, nargs="+", default=[10, 30, 50] if FULL else [30], help="sizes")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--crashes", type=int, default=300 if FULL else 100, help="a series")
+    parser.add_argument("--loss", type=int, nargs="+", default=[0, LOSS], help="per cent, a series each")
+    parser.add_argument("--faults", nargs="+", choices=QUIET, default=list(QUIET))
+    parser.add_argument("--seconds", type=float, default=600.0 if FULL else 180.0, help="a quiet fault lasts")
+    parser.add_argument("--seed", type=int, default=1, help="who dies when")
+    parser.add_argument("--out", type=Path, default=PROJECT / "bench/out/detector.json")
+    return parser.parse_args()
+
+
+def command(*words: str) -> str:
+    return subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def main() -> int:
+    chosen = options()
+    if os.geteuid() != 0:
+        say("the bench makes network namespaces: run it as root")
+        return 1
+    try:
+        lock = alone()
+    except BlockingIOError:
+        say("another run of this bench is under way")
+        return 1
+    machine.equip(PACKAGES)
+    setup: Row = {
+        "command": " ".join(sys.argv),
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": command("git", "rev-parse", "HEAD"),
+        "python": platform.python_version(),
+        "serf": command("dpkg-query", "--show", "--showformat=${Version}", "serf"),
+        "kernel": platform.release(),
+        "cpus": os.cpu_count(),
+        "load_average_before": [round(one, 2) for one in os.getloadavg()],
+    }
+    # Who measures must be as punctual as who is measured.
+    os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    load = Load()
+    result: dict[str, list[Row]] = {"crashes": [], "quiet": [], "cost": []}
+    place = Path(tempfile.mkdtemp(prefix="rfb-"))
+    for size in chosen.n:
+        with Net(size) as net:
+            for part, rows in asyncio.run(measure(net, place / str(size), chosen, load)).items():
+                result[part] += rows
+    setup["load"] = load.parts
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    chosen.out.write_text(json.dumps({"setup": setup, **result}, indent=1) + "\n")
+    shutil.rmtree(place)  # a run that failed keeps its logs
+    print(tables(result))
+    print(json.dumps(setup, indent=1))
+    del lock
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
