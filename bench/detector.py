@@ -62,8 +62,9 @@ Row = dict[str, Any]
 class Bench:
     """Both systems at one size, up and well."""
 
-    def __init__(self, net: Net, ring: Ring, serf: Serf, dice: random.Random) -> None:
+    def __init__(self, net: Net, ring: Ring, serf: Serf, dice: random.Random, at_once: int | None) -> None:
         self.net, self.ring, self.serf, self.dice = net, ring, serf, dice
+        self.at_once = at_once or self.tenth
         self.down: set[str] = set()
         self.eye_lag: list[tuple[float, float]] = []
         """When this process was late, and by how much (seconds): its own share in what it measures."""
@@ -91,7 +92,7 @@ class Bench:
     def well(self, node: Node) -> bool:
         """Whether both systems hold it for well, and it the others."""
         systems = (self.ring.reports, self.serf.reports, self.ring.verdicts)
-        return all(one.well(node.name) for one in systems)
+        return not any(one.against(node.name) for one in systems)
 
     def mute(self, node: Node, on: bool) -> None:
         for reports in (self.ring.reports, self.serf.reports):
@@ -149,7 +150,7 @@ async def crashes(bench: Bench, loss: int, count: int) -> tuple[list[Row], list[
     rows: list[Row] = []
     began, died = time.monotonic(), []
     numbers = iter(range(count))
-    deadline = began + 60 + 15 * count / bench.tenth
+    deadline = began + 60 + 15 * count / bench.at_once
 
     async def one_after_the_other() -> None:
         for _ in numbers:
@@ -161,7 +162,7 @@ async def crashes(bench: Bench, loss: int, count: int) -> tuple[list[Row], list[
             if len(rows) % 20 == 0:
                 say(f"n={bench.size}: {len(rows) // 2} crashes")
 
-    await asyncio.gather(*(one_after_the_other() for _ in range(bench.tenth)))
+    await asyncio.gather(*(one_after_the_other() for _ in range(bench.at_once)))
     await bench.net.lose(0)
     seconds = time.monotonic() - began
     others = [
@@ -191,20 +192,25 @@ async def crash(bench: Bench, victim: Node, loss: int) -> list[Row]:
     at = time.monotonic()
     await bench.net.silence(victim)
 
-    def known(reports: Reports) -> float | None:
-        since = reports.dead_since.get(name)
-        return None if since is None else round(since - at, 3)
+    def begun(reports: Reports) -> list[float]:
+        return [round(when - at, 3) for when, node, _ in reports.episodes if node == name and when >= at]
 
-    await until(lambda: all(known(reports) is not None for reports in bench.counted.values()), GIVE_UP)
-    common = {"n": bench.size, "loss": loss, "victim": name, "down": down}
-    rows = [{"impl": impl, **common, "known_s": known(reports)} for impl, reports in bench.counted.items()]
+    await until(lambda: all(begun(reports) for reports in bench.counted.values()), GIVE_UP)
+    rows: list[Row] = []
+    for impl, reports in bench.counted.items():
+        known = begun(reports)
+        # A verdict that was withdrawn and came again has gaps, in each of which a hold begins anew.
+        row = {"impl": impl, "n": bench.size, "loss": loss, "victim": name, "down": down}
+        rows.append({**row, "known_s": known[0] if known else None, "gaps": max(0, len(known) - 1)})
     for column, state in (("doubted_s", RingState.DOUBTED), ("first_agent_s", RingState.UNREACHABLE)):
         first = bench.ring.reports.first(name, state, at)
         rows[0][column] = None if first is None else round(first - at, 3)
     lags = [lag for when, lag in bench.eye_lag if at <= when <= at + 1.5]
     rows[0]["eye_lag_s"] = round(max(lags, default=0.0), 3)
     await bench.net.restore(victim)
-    await until(lambda: bench.well(victim), GIVE_UP)
+    if not await until(lambda: bench.well(victim), GIVE_UP):
+        for system in (bench.ring, bench.serf):
+            say(f"{system.impl}, {GIVE_UP:.0f} s after {name} is back: " + ", ".join(system.reports.against(name)))
     bench.mute(victim, False)
     bench.down.discard(name)
     return rows
@@ -444,7 +450,7 @@ def late_timers(bench: Bench) -> int:
 async def measure(net: Net, place: Path, chosen: argparse.Namespace, load: Load) -> dict[str, list[Row]]:
     """All that was asked for, at one size."""
     result: dict[str, list[Row]] = {"crashes": [], "quiet": [], "cost": []}
-    bench = Bench(net, Ring(net, place / "ring"), Serf(net, place / "serf"), random.Random(chosen.seed))
+    bench = Bench(net, Ring(net, place / "ring"), Serf(net, place / "serf"), random.Random(chosen.seed), chosen.at_once)
     me = asyncio.current_task()
     assert me is not None
     Program.died = staticmethod(lambda sentence: (say(sentence), me.cancel())[0])
@@ -515,6 +521,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--n", type=int, nargs="+", default=[10, 30, 50] if FULL else [30], help="sizes")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--crashes", type=int, default=300 if FULL else 100, help="a series")
+    parser.add_argument("--at-once", type=int, help="nodes that may be down at once; else a tenth of them")
     parser.add_argument("--loss", type=int, nargs="+", default=[0, LOSS], help="per cent, a series each")
     parser.add_argument("--faults", nargs="+", choices=QUIET, default=list(QUIET))
     parser.add_argument("--seconds", type=float, default=600.0 if FULL else 180.0, help="a quiet fault lasts")
@@ -525,6 +532,11 @@ def options() -> argparse.Namespace:
 
 def command(*words: str) -> str:
     return subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def end(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    signal.raise_signal(signal.SIGINT)
 
 
 def main() -> int:
@@ -550,6 +562,9 @@ def main() -> int:
     }
     # Who measures must be as punctual as who is measured.
     os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    # An end from outside is one like Ctrl-C, once: everything is taken down.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, end)
     load = Load()
     result: dict[str, list[Row]] = {"crashes": [], "quiet": [], "cost": []}
     place = Path(tempfile.mkdtemp(prefix="rfb-"))

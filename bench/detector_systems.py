@@ -80,11 +80,11 @@ class Reports:
         """Whom this reporter has seen well."""
         return [node for node, state in self._said.get(reporter, {}).items() if state in self._well]
 
-    def well(self, node: str) -> bool:
-        """Whether all hold this node for well, and it all others (but those that are cut off)."""
-        of_it = (said[node] for who, said in self._said.items() if node in said and who not in self.muted)
-        by_it = (state for other, state in self._said.get(node, {}).items() if other not in self.muted)
-        return all(state in self._well for state in (*of_it, *by_it))
+    def against(self, node: str) -> list[str]:
+        """Who says what against this node, and it against others (but for those that are cut off); empty: all is well."""
+        of_it = [(who, node, said[node]) for who, said in self._said.items() if node in said and who not in self.muted]
+        by_it = [(node, other, state) for other, state in self._said.get(node, {}).items() if other not in self.muted]
+        return [f"{who} calls {of} {what}" for who, of, what in (*of_it, *by_it) if what not in self._well]
 
     def first(self, node: str, state: str, since: float) -> float | None:
         """When somebody first said this of the node after then."""
@@ -231,7 +231,7 @@ class Ring:
     def complete(self) -> bool:
         """Whether each node is known alive by an observer, and nobody is thought ill."""
         alive = {node for name in self._net.nodes for node in self.reports.known(name)}
-        return alive == self._net.nodes.keys() and all(self.reports.well(name) for name in self._net.nodes)
+        return alive == self._net.nodes.keys() and not any(self.reports.against(name) for name in self._net.nodes)
 
     def _look(self) -> None:
         now = self._clock.monotonic()
