@@ -41,8 +41,9 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT / "operator"), str(PROJECT / "tests")]
 
-from detector_net import Net, Node, alone, feed, starve  # noqa: E402 - the paths are set above
+from detector_net import LOCK, Net, Node, claim, feed, starve  # noqa: E402 - the paths are set above
 from detector_systems import Program, Reports, Ring, Serf  # noqa: E402
+
 from lab import machine  # noqa: E402
 from lab.console import say  # noqa: E402
 from ringfence.core.model import RingState  # noqa: E402
@@ -150,7 +151,7 @@ async def crashes(bench: Bench, loss: int, count: int) -> tuple[list[Row], list[
     rows: list[Row] = []
     began, died = time.monotonic(), []
     numbers = iter(range(count))
-    deadline = began + 60 + 15 * count / bench.at_once
+    deadline = began + 60 + 12 * count / bench.at_once
 
     async def one_after_the_other() -> None:
         for _ in numbers:
@@ -165,6 +166,8 @@ async def crashes(bench: Bench, loss: int, count: int) -> tuple[list[Row], list[
     await asyncio.gather(*(one_after_the_other() for _ in range(bench.at_once)))
     await bench.net.lose(0)
     seconds = time.monotonic() - began
+    if len(rows) < 2 * count:
+        say(f"n={bench.size}: time for {len(rows) // 2} crashes only")
     others = [
         quiet_row(bench, impl, f"others crash, {loss} % loss", seconds, sum(
             at >= began and not any(name == victim and at >= dead for dead, name in died)
@@ -210,7 +213,10 @@ async def crash(bench: Bench, victim: Node, loss: int) -> list[Row]:
     await bench.net.restore(victim)
     if not await until(lambda: bench.well(victim), GIVE_UP):
         for system in (bench.ring, bench.serf):
-            say(f"{system.impl}, {GIVE_UP:.0f} s after {name} is back: " + ", ".join(system.reports.against(name)))
+            say(
+                f"{system.impl}, {GIVE_UP:.0f} s after {name} is back: "
+                + ", ".join(system.reports.against(name))
+            )
     bench.mute(victim, False)
     bench.down.discard(name)
     return rows
@@ -226,7 +232,7 @@ async def quiet(bench: Bench, fault: str, seconds: float) -> list[Row]:
     everything = {**bench.counted, "agents": bench.ring.reports}
     before = {impl: len(reports.episodes) for impl, reports in everything.items()}
     async with FAULTS[fault](bench):
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
     if not await until(lambda: all(bench.well(node) for node in bench.nodes), GIVE_UP):
         say(f"n={bench.size}: not all well {GIVE_UP:.0f} s after {fault}")
     counts = {impl: len(reports.episodes) - before[impl] for impl, reports in everything.items()}
@@ -351,8 +357,18 @@ async def roll_out(bench: Bench) -> AsyncIterator[None]:
 
     for node in bench.nodes:
         await replace(node)
-        await asyncio.sleep(0.5)
-    yield
+    over = asyncio.Event()
+
+    async def go_on() -> None:
+        while not over.is_set():
+            await replace(bench.dice.choice(bench.nodes))
+
+    going_on = asyncio.create_task(go_on())
+    try:
+        yield
+    finally:
+        over.set()  # not cancelled: the one in hand must come back
+        await going_on
 
 
 FAULTS = {
@@ -450,7 +466,9 @@ def late_timers(bench: Bench) -> int:
 async def measure(net: Net, place: Path, chosen: argparse.Namespace, load: Load) -> dict[str, list[Row]]:
     """All that was asked for, at one size."""
     result: dict[str, list[Row]] = {"crashes": [], "quiet": [], "cost": []}
-    bench = Bench(net, Ring(net, place / "ring"), Serf(net, place / "serf"), random.Random(chosen.seed), chosen.at_once)
+    bench = Bench(
+        net, Ring(net, place / "ring"), Serf(net, place / "serf"), random.Random(chosen.seed), chosen.at_once
+    )
     me = asyncio.current_task()
     assert me is not None
     Program.died = staticmethod(lambda sentence: (say(sentence), me.cancel())[0])
@@ -544,11 +562,16 @@ def main() -> int:
     if os.geteuid() != 0:
         say("the bench makes network namespaces: run it as root")
         return 1
-    try:
-        lock = alone()
-    except BlockingIOError:
-        say("another run of this bench is under way")
-        return 1
+    with LOCK.open("w") as lock:
+        try:
+            claim(lock)
+        except BlockingIOError:
+            say("another run of this bench is under way")
+            return 1
+        return run(chosen)
+
+
+def run(chosen: argparse.Namespace) -> int:
     machine.equip(PACKAGES)
     setup: Row = {
         "command": " ".join(sys.argv),
@@ -578,7 +601,6 @@ def main() -> int:
     shutil.rmtree(place)  # a run that failed keeps its logs
     print(tables(result))
     print(json.dumps(setup, indent=1))
-    del lock
     return 0
 
 

@@ -9,6 +9,7 @@ never lost, so a controller in a node's namespace reads its own node's agent wit
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -17,11 +18,13 @@ import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self, TextIO
 
 PREFIX = "rfb"
 HUB = f"{PREFIX}-hub"
 SUBNET = "10.83.0"
 RING_PORT, SERF_PORT = 7947, 7946
+LOCK = Path(f"/run/lock/{PREFIX}.lock")
 _CLONE_NEWNET = 0x4000_0000
 _CPU = Path("/sys/fs/cgroup/cpu")
 _RULES = f"""
@@ -88,7 +91,7 @@ class Net:
         self.nodes = {node.name: node for node in (Node(number) for number in range(1, count + 1))}
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY)
 
-    def __enter__(self) -> Net:
+    def __enter__(self) -> Self:
         sweep()
         _run("ip", "netns", "add", HUB)
         ports = []
@@ -117,7 +120,7 @@ class Net:
 
     def enter(self, node: Node) -> None:
         """Put this thread, and what it starts, into the node's network."""
-        with open(f"/run/netns/{node.namespace}") as there:
+        with Path(f"/run/netns/{node.namespace}").open() as there:
             _setns(there.fileno())
 
     def leave(self) -> None:
@@ -184,11 +187,9 @@ def sweep() -> None:
         _empty(cgroup)
 
 
-def alone() -> object:
-    """A lock that only one bench at a time has, as long as the result lives. Raises BlockingIOError."""
-    file = open(f"/run/lock/{PREFIX}.lock", "w")
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return file
+def claim(lock: TextIO) -> None:
+    """Be the only bench as long as this file (of `LOCK`) is open. Raises BlockingIOError where another is."""
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _namespaces() -> list[str]:
@@ -197,10 +198,8 @@ def _namespaces() -> list[str]:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):  # gone by itself
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _empty(cgroup: Path) -> None:

@@ -21,7 +21,8 @@ from collections import defaultdict
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from detector_net import Net, Node, RING_PORT, SERF_PORT
+from detector_net import RING_PORT, SERF_PORT, Net, Node
+
 from ringfence.controller.evidence import Witness
 from ringfence.controller.streams import Streams
 from ringfence.core.gossip.members import Member, Roster, seal_roster
@@ -82,8 +83,16 @@ class Reports:
 
     def against(self, node: str) -> list[str]:
         """Who says what against this node, and it against others (but for those that are cut off); empty: all is well."""
-        of_it = [(who, node, said[node]) for who, said in self._said.items() if node in said and who not in self.muted]
-        by_it = [(node, other, state) for other, state in self._said.get(node, {}).items() if other not in self.muted]
+        of_it = [
+            (who, node, said[node])
+            for who, said in self._said.items()
+            if node in said and who not in self.muted
+        ]
+        by_it = [
+            (node, other, state)
+            for other, state in self._said.get(node, {}).items()
+            if other not in self.muted
+        ]
         return [f"{who} calls {of} {what}" for who, of, what in (*of_it, *by_it) if what not in self._well]
 
     def first(self, node: str, state: str, since: float) -> float | None:
@@ -231,7 +240,9 @@ class Ring:
     def complete(self) -> bool:
         """Whether each node is known alive by an observer, and nobody is thought ill."""
         alive = {node for name in self._net.nodes for node in self.reports.known(name)}
-        return alive == self._net.nodes.keys() and not any(self.reports.against(name) for name in self._net.nodes)
+        return alive == self._net.nodes.keys() and not any(
+            self.reports.against(name) for name in self._net.nodes
+        )
 
     def _look(self) -> None:
         now = self._clock.monotonic()
