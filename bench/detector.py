@@ -199,12 +199,15 @@ async def crash(bench: Bench, victim: Node, loss: int) -> list[Row]:
         return [round(when - at, 3) for when, node, _ in reports.episodes if node == name and when >= at]
 
     await until(lambda: all(begun(reports) for reports in bench.counted.values()), GIVE_UP)
+    common = {"n": bench.size, "loss": loss, "victim": name, "down": down}
     rows: list[Row] = []
     for impl, reports in bench.counted.items():
         known = begun(reports)
-        # A verdict that was withdrawn and came again has gaps, in each of which a hold begins anew.
-        row = {"impl": impl, "n": bench.size, "loss": loss, "victim": name, "down": down}
-        rows.append({**row, "known_s": known[0] if known else None, "gaps": max(0, len(known) - 1)})
+        rows.append({"impl": impl, **common, "known_s": known[0] if known else None})
+    # A verdict that is withdrawn while the node is dead comes again, but its hold begins anew: to what it was withdrawn.
+    rows[0]["gaps"] = [
+        str(what) for what in bench.ring.verdicts.said(name, at) if what != RingState.UNREACHABLE
+    ]
     for column, state in (("doubted_s", RingState.DOUBTED), ("first_agent_s", RingState.UNREACHABLE)):
         first = bench.ring.reports.first(name, state, at)
         rows[0][column] = None if first is None else round(first - at, 3)
@@ -434,7 +437,7 @@ class Load:
     """How busy the machine was: a share of all cores in use, and the load average, by part."""
 
     def __init__(self) -> None:
-        self.parts: dict[str, dict[str, float]] = {}
+        self.parts: dict[str, Row] = {}
 
     @contextlib.contextmanager
     def during(self, part: str) -> Any:
@@ -452,15 +455,23 @@ class Load:
         return sum(fields) - fields[3] - fields[4], sum(fields)
 
 
-def late_timers(bench: Bench) -> int:
-    """Timers of our agents that fired more than 0.1 s late so far."""
-    count = 0.0
+def punctuality(bench: Bench) -> Row:
+    """What our agents say of themselves: timers more than 0.1 s late so far, and round trips to peers.
+
+    On a machine with more agents than cores this is where seconds go: time-outs follow the round trips.
+    """
+    late, trips = 0, []
     for node in bench.nodes:
         with urllib.request.urlopen(f"http://{node.address}:7948/metrics", timeout=5) as answer:
             for line in answer.read().decode().splitlines():
-                if line.startswith("ringfence_agent_late_total "):
-                    count += float(line.split()[1])
-    return int(count)
+                name, _, value = line.rpartition(" ")
+                if name == "ringfence_agent_late_total":
+                    late += int(float(value))
+                elif name.startswith("ringfence_agent_rtt_seconds{"):
+                    trips.append(1000 * float(value))
+    return {"late_timers": late} | {
+        f"rtt_p{share}_ms": round(quantile(trips, share / 100), 1) for share in (50, 90, 99) if trips
+    }
 
 
 async def measure(net: Net, place: Path, chosen: argparse.Namespace, load: Load) -> dict[str, list[Row]]:
@@ -481,13 +492,14 @@ async def measure(net: Net, place: Path, chosen: argparse.Namespace, load: Load)
             await asyncio.sleep(5)  # what starting up has left to do
             with load.during(f"n={bench.size} cost"):
                 result["cost"] += await cost(bench, min(60.0, chosen.seconds))
+            load.parts[f"n={bench.size} cost"] |= punctuality(bench)
         if "crashes" in chosen.only:
             for percent in chosen.loss:
                 with load.during(f"n={bench.size} crashes {percent} %"):
                     rows, others = await crashes(bench, percent, chosen.crashes)
                 result["crashes"] += rows
                 result["quiet"] += others
-                say(f"n={bench.size}: our agents' late timers so far: {late_timers(bench)}")
+                load.parts[f"n={bench.size} crashes {percent} %"] |= punctuality(bench)
         if "quiet" in chosen.only:
             for fault in chosen.faults:
                 with load.during(f"n={bench.size} {fault}"):

@@ -102,6 +102,10 @@ class Reports:
                 return at
         return None
 
+    def said(self, node: str, since: float) -> list[str]:
+        """All that was said of the node after then, in order."""
+        return [what for at, _, about, what in self.changes if at >= since and about == node]
+
     def _judge(self, node: str, reporter: str, now: float) -> None:
         accused = any(
             said.get(node) == self._dead
@@ -193,7 +197,7 @@ class Ring:
         members = []
         self.programs: dict[str, Program] = {}
         self.reports = Reports(RingState.UNREACHABLE, (RingState.ALIVE, RingState.UNKNOWN))
-        self.verdicts = Reports(RingState.UNREACHABLE, ("",))
+        self.verdicts = Reports(RingState.UNREACHABLE, set(RingState) - {RingState.UNREACHABLE})
         for node in net.nodes.values():
             state, boot_id, key = place / node.name, str(uuid.uuid4()), SigningKey.fresh()
             _write(state / "boot_id", boot_id.encode())
@@ -248,10 +252,10 @@ class Ring:
         now = self._clock.monotonic()
         for name in self._net.nodes:
             found = self._witness.evidence(name, now, device_proved=True)
-            dead = found is not None and found.ring.state is RingState.UNREACHABLE
-            if dead is not (name in self._accused):
-                (self._accused.add if dead else self._accused.discard)(name)
-                self.verdicts.say("controller", name, RingState.UNREACHABLE if dead else "")
+            state = found.ring.state if found else RingState.UNKNOWN
+            if (state is RingState.UNREACHABLE) is not (name in self._accused):
+                self._accused ^= {name}
+                self.verdicts.say("controller", name, state)
 
     def _hear(self, reporter: str) -> Callable[[str], None]:
         def heard(line: str) -> None:
