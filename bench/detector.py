@@ -9,6 +9,8 @@ in every one, prints tables and writes ``bench/out/detector.json``. A part only:
   says how many others were). ``known_s`` is seconds from just before the bridge is told; null: not within 40 s.
   For ringfence it ends when the controller has accepted the verdict: its own code reads three agents' streams in the
   first node (which never crashes) and checks the votes. For Serf when the first living Serf reports ``failed``.
+  Beside it: ``doubted_s`` and ``first_agent_s``, the first of our agents that doubted it and that called it unreachable;
+  ``gaps``, to what the controller withdrew the verdict while the node was dead; ``eye_lag_s``, how late this process ran.
 - **Quiet fault**: no node dies, so every verdict is false. ``false_verdicts`` counts beginnings of a node being called
   dead by ringfence's controller or by any Serf; ``by_any_agent`` the same by any single agent, whom ringfence doesn't
   believe. Counting goes on until both are well again.
@@ -33,6 +35,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,7 +70,7 @@ class Bench:
         self.net, self.ring, self.serf, self.dice = net, ring, serf, dice
         self.at_once = at_once or self.tenth
         self.down: set[str] = set()
-        self.eye_lag: list[tuple[float, float]] = []
+        self.eye_lag: deque[tuple[float, float]] = deque(maxlen=5000)
         """When this process was late, and by how much (seconds): its own share in what it measures."""
 
     @property
@@ -149,7 +152,8 @@ async def crashes(bench: Bench, loss: int, count: int) -> tuple[list[Row], list[
     say(f"n={bench.size}: {count} crashes at {loss} % loss")
     await bench.net.lose(loss)
     rows: list[Row] = []
-    began, died = time.monotonic(), []
+    began = time.monotonic()
+    away: list[tuple[str, float, float]] = []
     numbers = iter(range(count))
     deadline = began + 60 + 12 * count / bench.at_once
 
@@ -158,8 +162,9 @@ async def crashes(bench: Bench, loss: int, count: int) -> tuple[list[Row], list[
             victim = await pick(bench, deadline)
             if victim is None:
                 return
-            died.append((time.monotonic(), victim.name))
+            died = time.monotonic()
             rows.extend(await crash(bench, victim, loss))
+            away.append((victim.name, died, time.monotonic()))
             if len(rows) % 20 == 0:
                 say(f"n={bench.size}: {len(rows) // 2} crashes")
 
@@ -168,12 +173,13 @@ async def crashes(bench: Bench, loss: int, count: int) -> tuple[list[Row], list[
     seconds = time.monotonic() - began
     if len(rows) < 2 * count:
         say(f"n={bench.size}: time for {len(rows) // 2} crashes only")
-    others = [
-        quiet_row(bench, impl, f"others crash, {loss} % loss", seconds, sum(
-            at >= began and not any(name == victim and at >= dead for dead, name in died)
-            for at, victim, _ in reports.episodes
-        )) for impl, reports in bench.counted.items()
-    ]  # fmt: skip
+
+    def false(reports: Reports) -> int:
+        accused = [(node, at) for at, node, _ in reports.episodes if at >= began]
+        return sum(not any(name == n and a <= at <= b for n, a, b in away) for name, at in accused)
+
+    fault = f"others crash, {loss} % loss"
+    others = [quiet_row(bench, impl, fault, seconds, false(one)) for impl, one in bench.counted.items()]
     return rows, others
 
 
@@ -477,12 +483,15 @@ def punctuality(bench: Bench) -> Row:
 async def measure(net: Net, place: Path, chosen: argparse.Namespace, load: Load) -> dict[str, list[Row]]:
     """All that was asked for, at one size."""
     result: dict[str, list[Row]] = {"crashes": [], "quiet": [], "cost": []}
-    bench = Bench(
-        net, Ring(net, place / "ring"), Serf(net, place / "serf"), random.Random(chosen.seed), chosen.at_once
-    )
     me = asyncio.current_task()
     assert me is not None
-    Program.died = staticmethod(lambda sentence: (say(sentence), me.cancel())[0])
+
+    def died(sentence: str) -> None:
+        say(sentence)
+        me.cancel()
+
+    ring, serf = Ring(net, place / "ring", died), Serf(net, place / "serf", died)
+    bench = Bench(net, ring, serf, random.Random(chosen.seed), chosen.at_once)
     net.enter(bench.nodes[0])
     helpers = [asyncio.create_task(bench.ring.run_eye()), asyncio.create_task(bench.watch_lag())]
     try:

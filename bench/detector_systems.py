@@ -41,7 +41,6 @@ from ringfence.ports import SystemClock
 
 PROJECT = Path(__file__).resolve().parents[1]
 ZONES = 3
-BOUND = 60.0
 
 
 class Reports:
@@ -54,7 +53,7 @@ class Reports:
         self._dead, self._well = dead, well
         self._said: dict[str, dict[str, str]] = defaultdict(dict)
         self.muted: set[str] = set()
-        self.dead_since: dict[str, float] = {}
+        self._dead_since: dict[str, float] = {}
         self.episodes: list[tuple[float, str, str]] = []
         """When somebody began to call a node dead: instant, node, who."""
         self.changes: list[tuple[float, str, str, str]] = []
@@ -112,23 +111,31 @@ class Reports:
             for who, said in self._said.items()
             if who not in self.muted and who != node
         )
-        if accused and node not in self.dead_since:
-            self.dead_since[node] = now
+        if accused and node not in self._dead_since:
+            self._dead_since[node] = now
             self.episodes.append((now, node, reporter))
         elif not accused:
-            self.dead_since.pop(node, None)
+            self._dead_since.pop(node, None)
 
 
 class Program:
-    """One process in one node; every line that it prints goes to ``heard`` and into its log."""
+    """One process in one node; every line that it prints goes to ``heard`` and into its log.
 
-    died: Callable[[str], None] = staticmethod(print)
-    """Called with a sentence when a process ends that nobody has stopped."""
+    ``died`` gets a sentence when it ends though nobody has stopped it.
+    """
 
-    def __init__(self, node: Node, command: list[str], log: Path, heard: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        command: list[str],
+        log: Path,
+        heard: Callable[[str], None],
+        died: Callable[[str], None],
+    ) -> None:
         self._command = node.inside(*command)
         self._log = log
         self._heard = heard
+        self._died = died
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._wanted = False
@@ -180,7 +187,7 @@ class Program:
                 self._heard(line.decode(errors="replace"))
         await process.wait()
         if self._wanted:
-            self.died(f"{' '.join(self._command)} ended by itself; see {self._log}")
+            self._died(f"{' '.join(self._command)} ended by itself; see {self._log}")
 
 
 class Ring:
@@ -189,7 +196,7 @@ class Ring:
     impl = "ringfence"
     _CHANGE = re.compile(r"ringfence\.agent\.agent: (\S+) \(boot \w+\): [\w-]+ -> ([\w-]+) \(")
 
-    def __init__(self, net: Net, place: Path) -> None:
+    def __init__(self, net: Net, place: Path, died: Callable[[str], None]) -> None:
         self._net = net
         keys = make_group_keys()
         for name in (GROUP_KEY_FILE, ROSTER_PUBLIC_FILE):
@@ -210,7 +217,7 @@ class Ring:
                 "--boot-id-path", str(state / "boot_id"), "--port", str(RING_PORT),
             ]  # fmt: skip
             self.programs[node.name] = Program(
-                node, command, place / f"{node.name}.log", self._hear(node.name)
+                node, command, place / f"{node.name}.log", self._hear(node.name), died
             )
         roster = Roster(1, "bench", os.urandom(16), tuple(members))
         text = seal_roster(roster, SigningKey(keys[ROSTER_SEED_FILE]).sign)
@@ -271,7 +278,7 @@ class Serf:
     impl = "serf"
     _CHANGE = re.compile(r"serf: EventMember(Join|Failed|Leave): (\S+)")
 
-    def __init__(self, net: Net, place: Path) -> None:
+    def __init__(self, net: Net, place: Path, died: Callable[[str], None]) -> None:
         self._net = net
         place.mkdir(parents=True)
         key = base64.b64encode(os.urandom(32)).decode()
@@ -289,7 +296,7 @@ class Serf:
             command += [f"-encrypt={key}", "-retry-interval=1s"]
             command += [f"-retry-join={address}" for address in known if address != node.address]
             self.programs[node.name] = Program(
-                node, command, place / f"{node.name}.log", self._hear(node.name)
+                node, command, place / f"{node.name}.log", self._hear(node.name), died
             )
 
     async def start(self, name: str) -> None:
