@@ -36,7 +36,7 @@ import tempfile
 import time
 import urllib.request
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,13 @@ class Bench:
     def signal(self, node: Node, number: signal.Signals) -> None:
         for program in self.programs(node):
             program.signal(number)
+
+    def cpu(self) -> dict[str, float]:
+        """Seconds of a core that each system's agents have used."""
+        return {
+            one.impl: sum(cpu(program.pid) for program in one.programs.values())
+            for one in (self.ring, self.serf)
+        }
 
     async def start(self) -> None:
         say(f"n={self.size}: starting {self.size} agents of each")
@@ -391,13 +398,10 @@ FAULTS = {
 async def cost(bench: Bench, seconds: float) -> list[Row]:
     """What an agent costs while nothing happens."""
     say(f"n={bench.size}: cost for {seconds:.0f} s")
-    before, cpu_before = (
-        bench.net.counters(),
-        {s.impl: cpu(s.programs.values()) for s in (bench.ring, bench.serf)},
-    )
+    before, cpu_before = bench.net.counters(), bench.cpu()
     began = time.monotonic()
     await asyncio.sleep(seconds)
-    took, after = time.monotonic() - began, bench.net.counters()
+    took, after, cpu_after = time.monotonic() - began, bench.net.counters(), bench.cpu()
     rows = []
     for system, counter in ((bench.ring, "ring"), (bench.serf, "serf")):
 
@@ -405,7 +409,7 @@ async def cost(bench: Bench, seconds: float) -> list[Row]:
             return round((after[name][what] - before[name][what]) / took / bench.size, 1)
 
         memory = [rss(program.pid) for program in system.programs.values()]
-        spent = cpu(system.programs.values()) - cpu_before[system.impl]
+        spent = cpu_after[system.impl] - cpu_before[system.impl]
         rows.append({
             "impl": system.impl,
             "n": bench.size,
@@ -421,13 +425,10 @@ async def cost(bench: Bench, seconds: float) -> list[Row]:
     return rows
 
 
-def cpu(programs: Iterable[Program]) -> float:
-    """Seconds of a core that they have used."""
-    ticks = 0
-    for program in programs:
-        fields = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+def cpu(pid: int) -> float:
+    """Seconds of a core that it has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rss(pid: int) -> float:
@@ -505,10 +506,13 @@ async def measure(net: Net, place: Path, chosen: argparse.Namespace, load: Load)
         if "crashes" in chosen.only:
             for percent in chosen.loss:
                 with load.during(f"n={bench.size} crashes {percent} %"):
+                    began, before = time.monotonic(), bench.cpu()
                     rows, others = await crashes(bench, percent, chosen.crashes)
+                    took, after = time.monotonic() - began, bench.cpu()
                 result["crashes"] += rows
                 result["quiet"] += others
-                load.parts[f"n={bench.size} crashes {percent} %"] |= punctuality(bench)
+                spent = {f"{impl}_cores": round((after[impl] - before[impl]) / took, 2) for impl in after}
+                load.parts[f"n={bench.size} crashes {percent} %"] |= spent | punctuality(bench)
         if "quiet" in chosen.only:
             for fault in chosen.faults:
                 with load.during(f"n={bench.size} {fault}"):
