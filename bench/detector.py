@@ -154,40 +154,41 @@ async def until(true: Callable[[], bool], seconds: float) -> bool:
 # -- crashes ----------------------------------------------------------------------------------------------------------
 
 
-async def crashes(bench: Bench, loss: int, count: int) -> tuple[list[Row], list[Row]]:
-    """Rows of that many crashes, and what was called dead meanwhile that was not."""
+async def crashes(bench: Bench, loss: int, count: int, into: list[Row]) -> list[Row]:
+    """That many crashes, their rows added as they come; rows of what was called dead meanwhile that was not."""
     say(f"n={bench.size}: {count} crashes at {loss} % loss")
     await bench.net.lose(loss)
-    rows: list[Row] = []
+    done = 0
     began = time.monotonic()
     away: list[tuple[str, float, float]] = []
     numbers = iter(range(count))
     deadline = began + 60 + 12 * count / bench.at_once
 
     async def one_after_the_other() -> None:
+        nonlocal done
         for _ in numbers:
             victim = await pick(bench, deadline)
             if victim is None:
                 return
             died = time.monotonic()
-            rows.extend(await crash(bench, victim, loss))
+            into.extend(await crash(bench, victim, loss))
             away.append((victim.name, died, time.monotonic()))
-            if len(rows) % 20 == 0:
-                say(f"n={bench.size}: {len(rows) // 2} crashes")
+            done += 1
+            if done % 10 == 0:
+                say(f"n={bench.size}: {done} crashes")
 
     await asyncio.gather(*(one_after_the_other() for _ in range(bench.at_once)))
     await bench.net.lose(0)
     seconds = time.monotonic() - began
-    if len(rows) < 2 * count:
-        say(f"n={bench.size}: time for {len(rows) // 2} crashes only")
+    if done < count:
+        say(f"n={bench.size}: time for {done} crashes only")
 
     def false(reports: Reports) -> int:
         accused = [(node, at) for at, node, _ in reports.episodes if at >= began]
         return sum(not any(name == n and a <= at <= b for n, a, b in away) for name, at in accused)
 
     fault = f"others crash, {loss} % loss"
-    others = [quiet_row(bench, impl, fault, seconds, false(one)) for impl, one in bench.counted.items()]
-    return rows, others
+    return [quiet_row(bench, impl, fault, seconds, false(one)) for impl, one in bench.counted.items()]
 
 
 async def pick(bench: Bench, deadline: float) -> Node | None:
@@ -449,7 +450,12 @@ class Load:
     @contextlib.contextmanager
     def during(self, part: str) -> Any:
         began = self._jiffies()
-        yield
+        try:
+            yield
+        finally:
+            self._note(part, began)
+
+    def _note(self, part: str, began: tuple[int, int]) -> None:
         busy, total = (now - then for now, then in zip(self._jiffies(), began, strict=True))
         self.parts[part] = {
             "busy": round(busy / max(1, total), 2),
@@ -481,9 +487,10 @@ def punctuality(bench: Bench) -> Row:
     }
 
 
-async def measure(net: Net, place: Path, chosen: argparse.Namespace, load: Load) -> dict[str, list[Row]]:
+async def measure(
+    net: Net, place: Path, chosen: argparse.Namespace, load: Load, result: dict[str, list[Row]]
+) -> None:
     """All that was asked for, at one size."""
-    result: dict[str, list[Row]] = {"crashes": [], "quiet": [], "cost": []}
     me = asyncio.current_task()
     assert me is not None
 
@@ -507,9 +514,8 @@ async def measure(net: Net, place: Path, chosen: argparse.Namespace, load: Load)
             for percent in chosen.loss:
                 with load.during(f"n={bench.size} crashes {percent} %"):
                     began, before = time.monotonic(), bench.cpu()
-                    rows, others = await crashes(bench, percent, chosen.crashes)
+                    others = await crashes(bench, percent, chosen.crashes, result["crashes"])
                     took, after = time.monotonic() - began, bench.cpu()
-                result["crashes"] += rows
                 result["quiet"] += others
                 spent = {f"{impl}_cores": round((after[impl] - before[impl]) / took, 2) for impl in after}
                 load.parts[f"n={bench.size} crashes {percent} %"] |= spent | punctuality(bench)
@@ -523,7 +529,6 @@ async def measure(net: Net, place: Path, chosen: argparse.Namespace, load: Load)
         await asyncio.gather(*helpers, return_exceptions=True)
         await bench.stop()
         net.leave()
-    return result
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -616,17 +621,20 @@ def run(chosen: argparse.Namespace) -> int:
     load = Load()
     result: dict[str, list[Row]] = {"crashes": [], "quiet": [], "cost": []}
     place = Path(tempfile.mkdtemp(prefix="rfb-"))
-    for size in chosen.n:
-        with Net(size) as net:
-            for part, rows in asyncio.run(measure(net, place / str(size), chosen, load)).items():
-                result[part] += rows
-    setup["load"] = load.parts
+    whole = True
+    try:
+        for size in chosen.n:
+            with Net(size) as net:
+                asyncio.run(measure(net, place / str(size), chosen, load, result))
+    except KeyboardInterrupt:
+        whole = False
+    setup["load"], setup["whole"] = load.parts, whole
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(json.dumps({"setup": setup, **result}, indent=1) + "\n")
     shutil.rmtree(place)  # a run that failed keeps its logs
     print(tables(result))
     print(json.dumps(setup, indent=1))
-    return 0
+    return 0 if whole else 130
 
 
 if __name__ == "__main__":
