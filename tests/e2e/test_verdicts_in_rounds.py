@@ -15,7 +15,7 @@ from lab.cluster import Lab
 
 pytestmark = pytest.mark.lab
 
-ROUNDS = int(os.environ.get("RINGFENCE_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("RINGFENCE_ROUNDS", "1"))
 
 
 @pytest.mark.parametrize(
