@@ -74,6 +74,8 @@ class Roster:
     cluster: str
     salt: bytes
     members: tuple[Member, ...] = field(default=())
+    memo: dict[type, object] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What others have computed from this roster and is worth keeping as long as it: `rings.rings_of`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "members", tuple(sorted(self.members, key=lambda member: member.uid)))

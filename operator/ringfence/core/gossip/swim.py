@@ -27,7 +27,7 @@ from ringfence.core.gossip.corroboration import tally, vote_payload
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.probe import next_slot, period, phase
 from ringfence.core.gossip.report import AgentView
-from ringfence.core.gossip.rings import Rings, is_small
+from ringfence.core.gossip.rings import Rings, is_small, rings_of
 from ringfence.core.gossip.rounds import Examination, Round
 from ringfence.core.gossip.subject import Subject, raw_boot
 from ringfence.core.gossip.wire import (
@@ -171,7 +171,7 @@ class Swim:
         if self.roster is not None and roster.epoch <= self.roster.epoch:
             return False
         before = self.roster
-        self.roster, self._rings = roster, Rings(roster)
+        self.roster, self._rings = roster, rings_of(roster)
         self._every = period(len(roster.members))
         me = roster.by_name.get(self.node)
         self.me = me if me is not None and self.uid in {None, me.uid} else None
