@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from ringfence.core.gossip.wire import tag_of
 from ringfence.core.model import Boot
 
 MAX_MEMBERS = 10_000
@@ -89,6 +90,11 @@ class Roster:
     def by_uid(self) -> dict[str, Member]:
         """Members by node UID."""
         return {member.uid: member for member in self.members}
+
+    @cached_property
+    def by_tag(self) -> dict[bytes, Member]:
+        """Members by their short name on the wire."""
+        return {tag_of(member.uid): member for member in self.members}
 
     @cached_property
     def voters(self) -> tuple[Member, ...]:
