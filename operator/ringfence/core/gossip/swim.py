@@ -727,7 +727,12 @@ class Swim:
         if known and heard.issuperset((vote.voter, vote.vote) for vote in votes):
             return  # it says nothing new: not worth checking signatures
         count = tally(votes, self.roster, subject.boot, self._crypto.verify, rings=self._rings)
-        if count.alive and known and subject.state is RingState.UNREACHABLE:
+        if count.alive and subject.state is RingState.UNREACHABLE:
+            # Also in a round that we have not heard of: the veto goes out in the round that its voter shows, ours may
+            # be the one before. One that has been replaced was refused above.
+            if not known:
+                subject.told.append(message.round_id)
+                subject.shown = Round(message.round_id, subject.boot, now, closed=True)
             self._enter(subject, RingState.UNKNOWN, count.sentence, now)
         elif count.unreachable and not known and not subject.heard_since(now - rounds.CLOSE):
             subject.told.append(message.round_id)
