@@ -57,8 +57,9 @@ def _fuzz(seeds: Iterable[int], nodes: int) -> int:
         events += outcome.events
         if outcome.broken:
             failed += 1
-            broken.update({one.number for one in outcome.broken})
-            _tell(outcome)
+            numbers = {one.number for one in outcome.broken}
+            _tell(outcome, numbers - broken.keys())
+            broken.update(numbers)
         if done % _HUNDRED == 0:
             _sum(done, failed, events, time.process_time() - began)
     found = ", ".join(f"{number} in {times}" for number, times in sorted(broken.items())) or "none"
@@ -73,10 +74,14 @@ def _sum(done: int, failed: int, events: int, cpu: float) -> None:
     )
 
 
-def _tell(outcome: Outcome) -> None:
+def _tell(outcome: Outcome, new: Iterable[int]) -> None:
+    """What broke; and for an invariant that no seed has broken before, the shortest script that breaks it."""
     print(f"seed {outcome.script.seed}: {_first_of_each(outcome)}\n{_indented(outcome)}", flush=True)
-    short = shorten(outcome)
-    print(f"  the shortest that fails: {_first_of_each(short)}\n{_indented(short)}", flush=True)
+    for number in sorted(new):
+        short = shorten(outcome, number)
+        print(
+            f"  the shortest for invariant {number}: {_first_of_each(short)}\n{_indented(short)}", flush=True
+        )
 
 
 def _first_of_each(outcome: Outcome) -> str:

@@ -168,7 +168,7 @@ class Watch:
         began = world.now - max(0.0, node.clock(world.now) - shown.started)
         self._check_votes(node, shown, count)
         self._check_side(node, subject, began)
-        self._check_reachable(node, world.by_uid[subject.member.uid], count, began)
+        self._check_reachable(node, world.by_uid[subject.member.uid], shown.subject, count, began)
 
     def _check_votes(self, node: Node, shown: Round, count: Tally) -> None:
         """Invariant 2, first half: enough different observers, from two zones."""
@@ -197,12 +197,13 @@ class Watch:
                 f"{node.name}, whose side is {seen} of {len(world.nodes)}, calls {subject.boot} unreachable",
             )
 
-    def _check_reachable(self, node: Node, accused: Node, count: Tally, began: float) -> None:
+    def _check_reachable(self, node: Node, accused: Node, boot: Boot, count: Tally, began: float) -> None:
         """Invariants 1 and 5: none of the observers, connected with those who voted, could have reached it."""
         world = self._world
         links = world.links
         before = began - 0.3
         alive = accused.kernel and not accused.suspended and accused.booted_at <= before
+        same = boot == _boot(accused, accused.boot)
         judges = {node.index, *(world.by_name[name].index for name in count.voters)}
         clean: list[str] = []
         lossy: list[str] = []
@@ -214,7 +215,8 @@ class Watch:
             path = links.past(observer.index, accused.index, before)
             if all(past.clean for past in others):
                 exchanged = self._heard.get((observer.index, accused.index), -math.inf)
-                if began <= exchanged <= world.now - LATEST_VOTE or (alive and path.clean):
+                exchange = same and began <= exchanged <= world.now - LATEST_VOTE
+                if exchange or (alive and path.clean):
                     clean.append(observer.name)
             if alive and all(p.loss <= LOSSY and p.delay <= 0.02 and p.mtu >= 1228 for p in (path, *others)):
                 lossy.append(observer.name)
@@ -222,7 +224,7 @@ class Watch:
             reached = accused.listens and accused.calm_since <= before
             self._break(
                 1 if reached else 5,
-                f"{node.name} shows {accused.name} (boot {accused.boot}) unreachable by {', '.join(count.voters)}; "
+                f"{node.name} shows {boot} unreachable by {', '.join(count.voters)} in a round since {began:.3f}; "
                 f"{', '.join(clean or lossy)} could reach it",
             )
 
@@ -294,7 +296,10 @@ class Watch:
                 )
 
     def _check_withdrawn(self, what: tuple[Node, float]) -> None:
-        """Invariant 7: once it has answered somebody, nobody calls it unreachable any longer."""
+        """Invariant 7: once a boot has answered somebody, nobody calls that boot unreachable any longer.
+
+        What is still said of an earlier boot of the node is true; that it ends is asked by invariants 6 and 8.
+        """
         node, answered_at = what
         world = self._world
         if not node.listens or node.calm_since > answered_at:
@@ -311,6 +316,8 @@ class Watch:
                 continue
             subject = self._subject(other, node)
             if subject is None or subject.state is not RingState.UNREACHABLE:
+                continue
+            if subject.boot != _boot(node, node.boot):
                 continue
             age = other.clock(world.now) - subject.since
             if world.now - age < answered_at and all(

@@ -33,9 +33,9 @@ class Outcome:
     trace: str
     """Digest of everything that happened; empty unless asked for."""
 
-    def fails(self, numbers: frozenset[int]) -> bool:
-        """Whether one of these invariants is broken."""
-        return any(one.number in numbers for one in self.broken)
+    def breaks(self, number: int) -> bool:
+        """Whether this invariant is broken."""
+        return any(one.number == number for one in self.broken)
 
 
 def play(script: Script, trace: Callable[[str], None] | None = None, *, digest: bool = False) -> Outcome:
@@ -92,18 +92,17 @@ def _rest(world: World, watch: Watch) -> None:
         watch.broken.append(Broken(8, world.now, f"{CONVERGED:.0f} s after the last fault {reason}"))
 
 
-def shorten(outcome: Outcome, *, attempts: int = 60) -> Outcome:
-    """The shortest script that still breaks one of the same invariants, as far as ``attempts`` plays find it.
+def shorten(outcome: Outcome, number: int, *, attempts: int = 40) -> Outcome:
+    """The shortest script that still breaks this invariant, as far as so many plays find it.
 
     Leaves out faults one by one, then nodes that a fault is at, for as long as what is left still fails.
     """
-    numbers = frozenset(one.number for one in outcome.broken)
     best = outcome
     while attempts > 0:
         for candidate in _shorter(best.script):
             attempts -= 1
             played = play(candidate)
-            if played.fails(numbers):
+            if played.breaks(number):
                 best = played
                 break
             if attempts <= 0:
