@@ -12,6 +12,7 @@ import base64
 import binascii
 import json
 import struct
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -100,6 +101,11 @@ class Roster:
     def voters(self) -> tuple[Member, ...]:
         """Members whose votes count."""
         return tuple(member for member in self.members if member.votes)
+
+    @cached_property
+    def voters_in(self) -> Counter[str]:
+        """How many voters each zone has that has any."""
+        return Counter(member.zone for member in self.voters)
 
 
 def encode_roster(roster: Roster) -> bytes:
