@@ -8,8 +8,9 @@ PYTHON ?= python3
 RUNS ?= 10
 UV := uv==0.13.9
 VENV := .venv/.made
-RUN := PYTHONPATH=operator:tests .venv/bin
+RUN := PYTHONPATH=operator:tests:. .venv/bin
 FUZZ ?= 60
+SEEDS ?= 1000
 PURE := $(wildcard tests/unit tests/scenarios tests/contract tests/fuzz)
 
 .PHONY: help
@@ -26,7 +27,7 @@ test: lint prepare ## everything, the lab included (root; the first time builds)
 
 .PHONY: check
 check: lint ## lint, types, import contracts, unit and scenario tests; no lab, no root, under 2 minutes
-	@$(RUN)/pytest $(PURE) -m "not lab and not apiserver"
+	@$(RUN)/pytest $(PURE) -m "not lab and not apiserver and not long"
 
 .PHONY: lint
 lint: $(VENV)
@@ -76,6 +77,10 @@ fuzz: $(VENV) ## fuzz everything that reads bytes from outside, FUZZ=60 seconds 
 .PHONY: bench-detector
 bench-detector: $(VENV) ## measure detection beside Serf into bench/out/detector.json: 40 min, FULL=1 a day (root)
 	@$(RUN)/python bench/detector.py
+
+.PHONY: sim-ring
+sim-ring: $(VENV) ## the ring in virtual time: SEEDS=1000 random fault scripts on 100 nodes each, against the invariants
+	@$(RUN)/python -m simulator fuzz --seeds $(SEEDS)
 
 .PHONY: clean
 clean: ## remove .venv and what tools leave behind; the lab's cache stays

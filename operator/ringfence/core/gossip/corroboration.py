@@ -129,8 +129,9 @@ def _judge(
     counted = f"{len(silent)} of {len(rings.observers(subject.node_uid))} observers: {', '.join(silent)}"
     if len(silent) < needed:
         return _Outcome.OPEN, f"{counted}; {needed} are needed"
-    zones_with_voters = {member.zone for member in roster.voters if member.uid != subject.node_uid}
-    if len(zones_with_voters) > 1 and len({roster.by_name[name].zone for name in silent}) < 2:
+    accused = roster.by_uid.get(subject.node_uid)
+    alone_in_zone = accused is not None and accused.votes and roster.voters_in[accused.zone] == 1
+    if len(roster.voters_in) - alone_in_zone > 1 and len({roster.by_name[name].zone for name in silent}) < 2:
         return _Outcome.OPEN, f"{counted}; all in one zone, two are needed"
     return _Outcome.UNREACHABLE, counted
 

@@ -12,11 +12,13 @@ import base64
 import binascii
 import json
 import struct
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from ringfence.core.gossip.wire import tag_of
 from ringfence.core.model import Boot
 
 MAX_MEMBERS = 10_000
@@ -74,6 +76,8 @@ class Roster:
     cluster: str
     salt: bytes
     members: tuple[Member, ...] = field(default=())
+    memo: dict[type, object] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What others have computed from this roster and is worth keeping as long as it: `rings.rings_of`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "members", tuple(sorted(self.members, key=lambda member: member.uid)))
@@ -89,9 +93,19 @@ class Roster:
         return {member.uid: member for member in self.members}
 
     @cached_property
+    def by_tag(self) -> dict[bytes, Member]:
+        """Members by their short name on the wire."""
+        return {tag_of(member.uid): member for member in self.members}
+
+    @cached_property
     def voters(self) -> tuple[Member, ...]:
         """Members whose votes count."""
         return tuple(member for member in self.members if member.votes)
+
+    @cached_property
+    def voters_in(self) -> Counter[str]:
+        """How many voters each zone has that has any."""
+        return Counter(member.zone for member in self.voters)
 
 
 def encode_roster(roster: Roster) -> bytes:

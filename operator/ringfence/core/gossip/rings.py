@@ -13,6 +13,7 @@ import hashlib
 import math
 from bisect import bisect_left
 from collections.abc import Collection
+from functools import cached_property
 
 from ringfence.core.gossip.members import Member, Roster
 
@@ -23,6 +24,14 @@ K = 8
 def is_small(roster: Roster, k: int = K) -> bool:
     """Whether everybody observes everybody."""
     return len(roster.voters) <= k
+
+
+def rings_of(roster: Roster) -> Rings:
+    """The rings of this roster with the usual K: drawn once, for all who ask."""
+    known = roster.memo.get(Rings)
+    if not isinstance(known, Rings):
+        known = roster.memo[Rings] = Rings(roster)
+    return known
 
 
 class Rings:
@@ -52,40 +61,52 @@ class Rings:
 
     def subjects(self, uid: str) -> tuple[Member, ...]:
         """The members that this one observes. Without a vote it still looks at the others of a small roster."""
-        others = tuple(member for member in self._roster.members if member.uid != uid)
         if self._small:
-            return others
-        return tuple(other for other in others if any(o.uid == uid for o in self.observers(other.uid)))
+            return tuple(member for member in self._roster.members if member.uid != uid)
+        return tuple(self._watched.get(uid, ()))
+
+    @cached_property
+    def _watched(self) -> dict[str, list[Member]]:
+        """Whom each voter observes, in the roster's order."""
+        watched: dict[str, list[Member]] = {}
+        for member in self._roster.members:
+            for observer in self.observers(member.uid):
+                watched.setdefault(observer.uid, []).append(member)
+        return watched
 
     def _draw(self, uid: str) -> tuple[Member, ...]:
-        others = [member for member in self._roster.voters if member.uid != uid]
-        if self._small or len(others) <= self._k:
-            return tuple(sorted(others, key=lambda member: member.uid))
+        voters = self._roster.voters
+        others = len(voters) - (uid in self._roster.by_uid and self._roster.by_uid[uid].votes)
+        if self._small or others <= self._k:
+            return tuple(member for member in voters if member.uid != uid)  # the roster sorts by UID
         chosen: dict[str, Member] = {}
         for number in range(len(self._rings)):
             if len(chosen) == self._k:
                 break
-            observer = self._before(number, uid, others, chosen)
+            observer = self._before(number, uid, chosen)
             chosen[observer.uid] = observer
         zones = {member.zone for member in chosen.values()}
-        elsewhere = [member for member in others if member.zone not in zones]
-        if len(zones) == 1 and elsewhere:
+        if len(zones) == 1:
+            elsewhere = sum(member.zone not in zones and member.uid != uid for member in voters)
             # A third from elsewhere: with H = ceil(0.6 K) the one zone then can't make a verdict by itself.
-            for number in range(min(len(elsewhere), self._k - math.ceil(0.6 * self._k) + 1)):
+            for number in range(min(elsewhere, self._k - math.ceil(0.6 * self._k) + 1)):
                 chosen.popitem()
-                observer = self._before(number, uid, elsewhere, chosen)
+                observer = self._before(number, uid, chosen, not_in=zones)
                 chosen = {observer.uid: observer, **chosen}
         return tuple(chosen.values())
 
-    def _before(self, number: int, uid: str, among: Collection[Member], taken: Collection[str]) -> Member:
-        """The nearest of these before the member's place on the ring."""
-        wanted = {member.uid for member in among if member.uid not in taken}
+    def _before(
+        self, number: int, uid: str, taken: Collection[str], not_in: Collection[str] = frozenset()
+    ) -> Member:
+        """The nearest voter before the member's place on the ring that isn't taken, nor in one of these zones."""
         places, members = self._rings[number]
         start = bisect_left(places, _place(number, self._roster.salt, uid))
         return next(
             member
             for step in range(1, len(members) + 1)
-            if (member := members[(start - step) % len(members)]).uid in wanted
+            if (member := members[(start - step) % len(members)]).uid != uid
+            and member.uid not in taken
+            and member.zone not in not_in
         )
 
 

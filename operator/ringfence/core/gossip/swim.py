@@ -26,8 +26,8 @@ from ringfence.core.gossip.awareness import LATE, Awareness
 from ringfence.core.gossip.corroboration import tally, vote_payload
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.probe import next_slot, period, phase
-from ringfence.core.gossip.report import AgentView
-from ringfence.core.gossip.rings import Rings, is_small
+from ringfence.core.gossip.report import AgentView, SubjectView
+from ringfence.core.gossip.rings import Rings, is_small, rings_of
 from ringfence.core.gossip.rounds import Examination, Round
 from ringfence.core.gossip.subject import Subject, raw_boot
 from ringfence.core.gossip.wire import (
@@ -156,7 +156,10 @@ class Swim:
         self._rings: Rings | None = None
         self._every = 1.0
         self._subjects: dict[str, Subject] = {}
-        self._by_tag: dict[bytes, Subject] = {}
+        """Members that we observe or have had to do with, by UID; `_subject` adds one when it is first needed."""
+        self._watched: list[Subject] = []
+        """Those that we observe."""
+        self._installed_at = 0.0
         self._nonces: dict[int, _Nonce] = {}
         self._nonce_order: deque[int] = deque()
         self._timers: list[tuple[float, int, Callable[[float, float], None], Callable[[], bool] | None]] = []
@@ -171,26 +174,23 @@ class Swim:
         if self.roster is not None and roster.epoch <= self.roster.epoch:
             return False
         before = self.roster
-        self.roster, self._rings = roster, Rings(roster)
+        self.roster, self._rings = roster, rings_of(roster)
         self._every = period(len(roster.members))
         me = roster.by_name.get(self.node)
         self.me = me if me is not None and self.uid in {None, me.uid} else None
         self._tag = tag_of(me.uid) if me is not None else b""
+        self._installed_at = now
         kept = self._subjects
         self._subjects = {}
-        for member in roster.members:
-            if member.name == self.node:
+        for uid, known in kept.items():
+            member = roster.by_uid.get(uid)
+            if member is None or member.name == self.node:
                 continue
-            known = kept.get(member.uid)
-            if known is None:
-                known = Subject(member, member.boot, raw_boot(member.boot_id), RingState.UNKNOWN, now)
-            else:
-                self._follow_roster(known, member, before, now)
-                known.member = member
-                if known.boot.node != member.name:
-                    known.boot = Boot(member.name, member.uid, known.boot.boot_id)
-            self._subjects[member.uid] = known
-        self._by_tag = {tag_of(uid): subject for uid, subject in self._subjects.items()}
+            self._follow_roster(known, member, before, now)
+            known.member = member
+            if known.boot.node != member.name:
+                known.boot = Boot(member.name, member.uid, known.boot.boot_id)
+            self._subjects[uid] = known
         self._draw(now)
         self.version += 1
         return True
@@ -212,7 +212,7 @@ class Swim:
 
     def kernel_answered(self, uid: str, now: float) -> None:
         """A kernel probe of this node was answered (accepted or refused: both are its kernel)."""
-        subject = self._subjects.get(uid)
+        subject = self._subject(uid)
         if subject is None:
             return
         subject.kernel_at = now
@@ -252,13 +252,41 @@ class Swim:
             roster_epoch=self.roster.epoch if self.roster else 0,
             healthy=me is not None and self.awareness.healthy(now),
             alive=frozenset(alive | {self.node}) if me else frozenset(),
-            subjects=tuple(subject.view(now) for subject in self._subjects.values()),
+            subjects=tuple(
+                self._view_of(member, now)
+                for member in (self.roster.members if self.roster else ())
+                if member.name != self.node
+            ),
         )
 
     @property
     def subjects(self) -> Iterable[Subject]:
-        """All other members (for metrics)."""
+        """The members that we observe or have had to do with (for metrics)."""
         return self._subjects.values()
+
+    def _view_of(self, member: Member, now: float) -> SubjectView:
+        known = self._subjects.get(member.uid)
+        if known is not None:
+            return known.view(now)
+        age = now - self._installed_at
+        return SubjectView(member.boot, RingState.UNKNOWN, age, None, None, None, None, ())
+
+    def _subject(self, uid: str) -> Subject | None:
+        """What we know of this member; None for ourselves and for strangers."""
+        known = self._subjects.get(uid)
+        if known is None and self.roster is not None:
+            member = self.roster.by_uid.get(uid)
+            if member is not None and member.name != self.node:
+                known = Subject(
+                    member, member.boot, raw_boot(member.boot_id), RingState.UNKNOWN, self._installed_at
+                )
+                self._subjects[uid] = known
+        return known
+
+    def _by_tag(self, tag: bytes) -> Member | None:
+        """Who of the others goes by this tag."""
+        member = self.roster.by_tag.get(tag) if self.roster is not None else None
+        return member if member is not None and member.name != self.node else None
 
     # -- the roster ---------------------------------------------------------------------------------------------
 
@@ -274,22 +302,26 @@ class Swim:
     def _draw(self, now: float) -> None:
         """Appoint ourselves to our subjects, and begin to probe those that are new to us."""
         assert self._rings is not None
-        mine = {member.uid for member in self._rings.subjects(self.me.uid)} if self.me else set()
+        mine = self._rings.subjects(self.me.uid) if self.me else ()
+        uids = {member.uid for member in mine}
         for uid, subject in self._subjects.items():
-            observers = [member.uid for member in self._rings.observers(uid)]
+            if uid not in uids:
+                subject.observed = False
+        self._watched = [one for member in mine if (one := self._subject(member.uid)) is not None]
+        for subject in self._watched:
+            observers = [member.uid for member in self._rings.observers(subject.member.uid)]
             rank = observers.index(self.me.uid) if self.me and self.me.uid in observers else 0
-            subject.phase = phase(uid, rank, len(observers), self._every)
-            if uid in mine and not subject.observed:
+            subject.phase = phase(subject.member.uid, rank, len(observers), self._every)
+            if not subject.observed:
                 subject.observed = True
                 self._arm_probe(subject, now)
-            elif uid not in mine:
-                subject.observed = False
 
     # -- datagrams ----------------------------------------------------------------------------------------------
 
     def _receive(self, datagram: bytes, address: str, now: float) -> None:
         header, head, sealed = split(datagram)
-        subject = self._by_tag.get(header.tag)
+        member = self._by_tag(header.tag)
+        subject = self._subject(member.uid) if member is not None else None
         if subject is None:
             raise WireError("unknown sender")
         same_boot = header.boot == subject.boot_raw
@@ -358,7 +390,8 @@ class Swim:
             self._enter(subject, RingState.ALIVE, "it answers", now)
 
     def _on_relay(self, asker: Subject, nonce: int, tag: bytes, address: str, now: float) -> None:
-        subject = self._by_tag.get(tag)
+        member = self._by_tag(tag)
+        subject = self._subject(member.uid) if member is not None else None
         if subject is not None and subject is not asker and subject.address is not None:
             self._ping(subject, now, relay_for=(address, nonce))
 
@@ -392,7 +425,9 @@ class Swim:
         assert self._rings is not None
         assert self.me is not None
         watchers = [
-            self._subjects[m.uid] for m in self._rings.observers(self.me.uid) if m.uid in self._subjects
+            watcher
+            for member in self._rings.observers(self.me.uid)
+            if (watcher := self._subject(member.uid)) is not None
         ]
         for watcher in self._dice.sample(watchers, min(1, len(watchers))):
             self._ping(watcher, now)
@@ -427,7 +462,7 @@ class Swim:
         nonce = self._ping(subject, now)
         peers = [s for s in self._subjects.values() if s is not subject and s.state is RingState.ALIVE]
         for peer in self._dice.sample(peers, min(RELAYS, len(peers))):
-            self._tell(Relay(nonce, tag_of(subject.member.uid)), peer)
+            self._tell(Relay(nonce, tag_of(subject.member.uid)), peer.member)
         self._await_answer(subject, cycle, now, self._miss_again, factor=2)
 
     def _miss_again(self, subject: Subject, now: float) -> None:
@@ -447,7 +482,7 @@ class Swim:
         return self.me is not None and self.me.votes and self.awareness.healthy(now)
 
     def _look_around(self, now: float) -> None:
-        watched = (s.two_way_at for s in self._subjects.values() if s.observed and s.member.votes)
+        watched = (subject.two_way_at for subject in self._watched if subject.member.votes)
         if self.awareness.look_around(watched, now, self._every):
             self.version += 1
             self._events.append(AwarenessChanged(self.awareness.isolated))
@@ -566,7 +601,7 @@ class Swim:
             self._spread(subject, shown, now)
 
     def _on_ask(self, message: Ask, now: float) -> None:
-        subject = self._subjects.get(message.uid)
+        subject = self._subject(message.uid)
         if subject is None or not subject.observed:
             return
         if message.boot_id != subject.boot.boot_id:
@@ -576,7 +611,7 @@ class Swim:
             self._join(subject, message.round_id, now)
 
     def _on_votes(self, sender: Subject, message: Votes, now: float) -> None:
-        subject = self._subjects.get(message.uid)
+        subject = self._subject(message.uid)
         if subject is None or subject.boot.boot_id != message.boot_id:
             return
         if not subject.observed:
@@ -666,11 +701,18 @@ class Swim:
         if is_small(self.roster):
             return  # everybody votes and counts
         observers = {member.uid for member in self._rings.observers(subject.member.uid)}
-        others = [s for uid, s in self._subjects.items() if uid not in observers and s is not subject]
+        uninvolved = observers | {subject.member.uid, self.me.uid if self.me else ""}
         message = self._pack(about, list(about.votes.values())[:MAX_BALLOTS])
         for after in (0.0, rounds.COPIES[0]):
-            for peer in self._dice.sample(others, min(FANOUT, len(others))):
-                self._at(now + after, self._teller(message, peer))
+            for member in self._some_members(FANOUT, uninvolved):
+                self._at(now + after, self._teller(message, member))
+
+    def _some_members(self, count: int, but: set[str]) -> list[Member]:
+        """So many random members that are none of these, or as many as there are."""
+        assert self.roster is not None
+        members = self.roster.members
+        drawn = self._dice.sample(members, min(count + len(but), len(members)))
+        return [member for member in drawn if member.uid not in but][:count]
 
     def _learn(self, subject: Subject, message: Votes, now: float) -> None:
         """A round's votes about a member that others observe: check them as anyone can."""
@@ -685,7 +727,12 @@ class Swim:
         if known and heard.issuperset((vote.voter, vote.vote) for vote in votes):
             return  # it says nothing new: not worth checking signatures
         count = tally(votes, self.roster, subject.boot, self._crypto.verify, rings=self._rings)
-        if count.alive and known and subject.state is RingState.UNREACHABLE:
+        if count.alive and subject.state is RingState.UNREACHABLE:
+            # Also in a round that we have not heard of: the veto goes out in the round that its voter shows, ours may
+            # be the one before. One that has been replaced was refused above.
+            if not known:
+                subject.told.append(message.round_id)
+                subject.shown = Round(message.round_id, subject.boot, now, closed=True)
             self._enter(subject, RingState.UNKNOWN, count.sentence, now)
         elif count.unreachable and not known and not subject.heard_since(now - rounds.CLOSE):
             subject.told.append(message.round_id)
@@ -728,12 +775,16 @@ class Swim:
     def _unpack(self, message: Votes, subject: Subject) -> list[SignedVote]:
         votes = []
         for ballot in message.ballots:
-            voter = self._by_tag.get(ballot.tag)
+            voter = self._by_tag(ballot.tag)
             if voter is not None:
-                name = voter.member.name
                 votes.append(
                     SignedVote(
-                        name, subject.boot, ballot.vote, message.epoch, message.round_id, ballot.signature
+                        voter.name,
+                        subject.boot,
+                        ballot.vote,
+                        message.epoch,
+                        message.round_id,
+                        ballot.signature,
                     )
                 )
         return votes
@@ -755,25 +806,24 @@ class Swim:
                 break
             self._nonces.pop(self._nonce_order.popleft(), None)
         self.stats["probes"] += 1
-        self._tell(Ping(nonce), subject)
+        self._tell(Ping(nonce), subject.member)
         return nonce
 
     def _repeat(self, message: Message, subject: Subject, now: float) -> None:
         """Tell all observers of the subject, three times."""
         assert self._rings is not None
         for member in self._rings.observers(subject.member.uid):
-            peer = self._subjects.get(member.uid)
-            if peer is not None:
-                self._tell(message, peer)
+            if member.name != self.node:
+                self._tell(message, member)
                 for after in rounds.COPIES:
-                    self._at(now + after, self._teller(message, peer))
+                    self._at(now + after, self._teller(message, member))
 
-    def _teller(self, message: Message, peer: Subject) -> Callable[[float, float], None]:
-        return lambda _now, _late: self._tell(message, peer)
+    def _teller(self, message: Message, member: Member) -> Callable[[float, float], None]:
+        return lambda _now, _late: self._tell(message, member)
 
-    def _tell(self, message: Message, peer: Subject) -> None:
-        if peer.address is not None:
-            self._send(message, peer.address)
+    def _tell(self, message: Message, member: Member) -> None:
+        if member.addresses:
+            self._send(message, member.addresses[0])
 
     def _send(self, message: Message, address: str) -> None:
         if self.me is None or self.roster is None:

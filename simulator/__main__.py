@@ -1,0 +1,113 @@
+"""Play the ring in virtual time: random fault scripts against the invariants, one script again, figures.
+
+``python -m simulator fuzz --seeds 1000`` ends with code 1 where an invariant broke; figures are JSON, a row a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from simulator import figures
+from simulator.script import random_script, read
+from simulator.story import Outcome, play, shorten
+
+_HUNDRED = 100
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    fuzz = commands.add_parser("fuzz", help="random fault scripts, one a seed")
+    fuzz.add_argument("--seeds", type=int, default=100)
+    fuzz.add_argument("--first", type=int, default=0, help="the first seed")
+    fuzz.add_argument("--n", type=int, default=100, help="nodes")
+    replay = commands.add_parser("replay", help="one script again, with everything that happens")
+    replay.add_argument("script", help="a file, or - for standard input")
+    replay.add_argument("--quiet", action="store_true", help="only what was broken")
+    for name, command in figures.COMMANDS.items():
+        figure = commands.add_parser(name, help=command.description)
+        figure.add_argument("--n", type=int, nargs="+", default=[100])
+        figure.add_argument("--seed", type=int, default=1)
+        for option, default in command.options.items():
+            figure.add_argument(f"--{option}", type=type(default), default=default)
+    options = vars(parser.parse_args(arguments))
+    match options.pop("command"):
+        case "fuzz":
+            return _fuzz(range(options["first"], options["first"] + options["seeds"]), options["n"])
+        case "replay":
+            return _replay(options["script"], quiet=options["quiet"])
+        case name:
+            return _measure(name, options.pop("n"), options)
+
+
+def _fuzz(seeds: Iterable[int], nodes: int) -> int:
+    broken: Counter[int] = Counter()
+    done = events = failed = 0
+    began = time.process_time()
+    for seed in seeds:
+        outcome = play(random_script(seed, nodes))
+        done += 1
+        events += outcome.events
+        if outcome.broken:
+            failed += 1
+            numbers = {one.number for one in outcome.broken}
+            _tell(outcome, numbers - broken.keys())
+            broken.update(numbers)
+        if done % _HUNDRED == 0:
+            _sum(done, failed, events, time.process_time() - began)
+    found = ", ".join(f"{number} in {times}" for number, times in sorted(broken.items())) or "none"
+    _sum(done, failed, events, time.process_time() - began)
+    print(f"{done} seeds x {nodes} nodes: broken invariants: {found}", flush=True)
+    return 1 if failed else 0
+
+
+def _sum(done: int, failed: int, events: int, cpu: float) -> None:
+    print(
+        f"{done} seeds, {failed} failed, {events} events, {events / max(cpu, 1e-9):.0f} a second", flush=True
+    )
+
+
+def _tell(outcome: Outcome, new: Iterable[int]) -> None:
+    """What broke; and for an invariant that no seed has broken before, the shortest script that breaks it."""
+    print(f"seed {outcome.script.seed}: {_first_of_each(outcome)}\n{_indented(outcome)}", flush=True)
+    for number in sorted(new):
+        short = shorten(outcome, number)
+        print(
+            f"  the shortest for invariant {number}: {_first_of_each(short)}\n{_indented(short)}", flush=True
+        )
+
+
+def _first_of_each(outcome: Outcome) -> str:
+    first = {one.number: one for one in reversed(outcome.broken)}
+    return "; ".join(str(one) for _, one in sorted(first.items()))
+
+
+def _indented(outcome: Outcome) -> str:
+    return "\n".join(f"    {line}" for line in str(outcome.script).splitlines())
+
+
+def _replay(path: str, *, quiet: bool) -> int:
+    text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    outcome = play(read(text), None if quiet else print)
+    for one in outcome.broken:
+        print(one)
+    print(f"{len(outcome.verdicts)} verdicts, {len(outcome.broken)} times an invariant broke")
+    return 1 if outcome.broken else 0
+
+
+def _measure(name: str, sizes: Iterable[int], options: dict[str, int | float]) -> int:
+    measure: Callable[..., figures.Row] = figures.COMMANDS[name].measure
+    for size in sizes:
+        print(json.dumps(measure(size, **options)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,411 @@
+"""What must never happen in the ring, whatever a script does: GOSSIP §10, as far as it is the ring's matter.
+
+The watch judges by what is true in the world (who lives, which path has carried what since when), never by what a
+machine believes. Where a guarantee holds only under conditions, the conditions stand here beside it, in seconds and
+losses. "Clean" is a path that has lost nothing and held nothing up for more than 10 ms.
+
+A *verdict* is what a controller would see: an agent's view whose votes `corroboration.tally` calls unreachable under
+the newest roster. It is judged at the first instant at which any agent shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ringfence.core.gossip.corroboration import Tally, tally
+from ringfence.core.gossip.members import Roster
+from ringfence.core.gossip.rings import K, Rings, is_small
+from ringfence.core.gossip.rounds import Round
+from ringfence.core.gossip.subject import Subject
+from ringfence.core.gossip.swim import StateChanged
+from ringfence.core.model import Boot, RingState, Vote
+from simulator.node import Node
+from simulator.world import World, boot_id
+
+H = math.ceil(0.6 * K)
+LATEST_VOTE = 0.15
+"""An exchange so late before the verdict need not have reached its counters: copies leave until 100 ms after."""
+KNOWN_CLEAN, KNOWN_LOSSY = 2.0, 4.0
+"""Crash to verdict, seconds: on clean paths, and with up to a fifth of all packets lost."""
+ALIVE_AGAIN = 2.5
+"""A boot is alive for all who observe it within two periods and the time-outs of one probe."""
+WITHDRAWN = 1.5
+"""A verdict is gone everywhere: 1 s, and half a second to be told."""
+MOST_PACKETS, MOST_BYTES = 200, 15_000
+"""Ten times what a quiet node may send in a second, with the random layer's share (20 packets, 1,500 bytes)."""
+LOSSY = 0.2
+ENOUGH_LOSSY = 4
+"""So many observers on lossy paths are as good as one on a clean path: all would have to fail at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """An invariant was seen broken. ``number`` is GOSSIP §10's."""
+
+    number: int
+    at: float
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"invariant {self.number} broken at {self.at:.3f}: {self.sentence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The first sight of one round's verdict."""
+
+    at: float
+    by: str
+    subject: Boot
+    voters: tuple[str, ...]
+
+
+class Storm(Exception):
+    """The machines call each other without end; the play is over."""
+
+
+_STORM = 2000
+"""Events a node and second: ten times what the most packets make."""
+
+
+class Watch:
+    """Looks at everything that happens in one world and keeps what it must not have seen."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.broken: list[Broken] = []
+        self.verdicts: list[Verdict] = []
+        self._known: dict[Boot, float] = {}
+        """When a boot was last newly called unreachable."""
+        self._counted: set[bytes] = set()
+        self._heard: dict[tuple[int, int], float] = {}
+        self._nones = [0] * len(world.nodes)
+        self._processes = [0] * len(world.nodes)
+        self._newest: dict[tuple[int, int, str], int] = {}
+        self._numbers: dict[str, int] = {}
+        self._sent = [(0, 0)] * len(world.nodes)
+        self._rings: tuple[Roster, Rings] | None = None
+        self._most_events = 0
+        world.witness = self
+        self._count_load(None)
+
+    def rings(self) -> Rings:
+        """Of the newest roster."""
+        if self._rings is None or self._rings[0] is not self._world.roster:
+            self._rings = (self._world.roster, Rings(self._world.roster))
+        return self._rings[1]
+
+    # -- what the world tells -----------------------------------------------------------------------------------
+
+    def heard(self, node: Node, source: int) -> None:
+        """Invariant 1 asks who has exchanged packets."""
+        self._heard[node.index, source] = self._world.now
+
+    def worked(self, node: Node) -> None:
+        """Invariant 4: who is late itself, or cut off, says ``none`` of nobody."""
+        assert node.swim is not None
+        if self._world.events > self._most_events:
+            self._break(9, f"more than {_STORM} events a node and second")
+            raise Storm
+        nones = node.swim.stats["vote none"]
+        index = node.index
+        if self._processes[index] != node.process:
+            self._processes[index], self._nones[index] = node.process, 0
+        if nones == self._nones[index]:
+            return
+        self._nones[index] = nones
+        if self._world.now < node.late_until:
+            self._break(4, f"{node.name} voted none though its timers had just been late")
+        if node.swim.awareness.isolated:
+            self._break(4, f"{node.name} voted none though it held itself for cut off")
+
+    def state_changed(self, node: Node, event: StateChanged) -> None:
+        """Invariants 6 and 7."""
+        world, boot = self._world, event.subject
+        number = self._number(boot)
+        key = (node.index, node.process, boot.node)
+        newest = self._newest.get(key, -1)
+        if number < newest:
+            self._break(6, f"{node.name} went back from boot {newest} of {boot.node} to boot {number}")
+        self._newest[key] = max(newest, number)
+        if event.new is RingState.ALIVE and any(known.node == boot.node for known in self._known):
+            world.later(WITHDRAWN, self._check_withdrawn, (world.by_name[boot.node], world.now))
+
+    def changed(self, node: Node) -> None:
+        """A view has changed: is there a verdict in it that nobody has shown yet?"""
+        assert node.swim is not None
+        for subject in node.swim.subjects:
+            shown = subject.shown
+            if shown is not None and shown.round_id not in self._counted and _promising(shown):
+                self._count(node, subject, shown)
+
+    def crashed(self, node: Node) -> None:
+        """Invariant 3 begins to wait."""
+        world = self._world
+        if world.now - node.calm_since >= KNOWN_CLEAN and self._seen_by_all(node):
+            for bound in (KNOWN_CLEAN, KNOWN_LOSSY):
+                world.later(bound, self._check_known, (node, node.boot, world.now, bound))
+
+    def booted(self, node: Node) -> None:
+        """Invariant 6, its second half, begins to wait."""
+        if node.disk is not None:
+            self._world.later(ALIVE_AGAIN, self._check_alive, (node, node.boot, self._world.now))
+
+    # -- verdicts: invariants 1, 2 and 5 --------------------------------------------------------------------------
+
+    def _count(self, node: Node, subject: Subject, shown: Round) -> None:
+        world = self._world
+        assert node.crypto is not None
+        count = tally(
+            shown.votes.values(), world.roster, shown.subject, node.crypto.verify, rings=self.rings()
+        )
+        if not count.unreachable:
+            return
+        self._counted.add(shown.round_id)
+        self.verdicts.append(Verdict(world.now, node.name, shown.subject, count.voters))
+        self._known[shown.subject] = world.now
+        began = world.now - max(0.0, node.clock(world.now) - shown.started)
+        self._check_votes(node, shown, count)
+        self._check_side(node, subject, began)
+        self._check_reachable(node, world.by_uid[subject.member.uid], shown.subject, count, began)
+
+    def _check_votes(self, node: Node, shown: Round, count: Tally) -> None:
+        """Invariant 2, first half: enough different observers, from two zones."""
+        roster = self._world.roster
+        uid = shown.subject.node_uid
+        observers = {member.name: member for member in self.rings().observers(uid)}
+        voters = set(count.voters)
+        needed = 2 if is_small(roster) else H
+        zones = {observers[name].zone for name in voters if name in observers}
+        spread = {member.zone for member in roster.voters if member.uid != uid}
+        if not voters <= observers.keys() or len(voters) != len(count.voters) or len(voters) < needed:
+            self._break(2, f"{node.name} shows a verdict about {shown.subject} by {sorted(voters)}")
+        elif not is_small(roster) and len(spread) > 1 and len(zones) < 2:
+            self._break(2, f"{node.name} shows a verdict about {shown.subject} by one zone")
+
+    def _check_side(self, node: Node, subject: Subject, began: float) -> None:
+        """Invariant 2, second half: nobody accuses from a side that is less than half of the roster."""
+        world = self._world
+        seen = sum(
+            other is node or (other.listens and not world.links.cut_since(node.index, other.index, began))
+            for other in world.nodes
+        )
+        if 2 * seen < len(world.nodes):
+            self._break(
+                2,
+                f"{node.name}, whose side is {seen} of {len(world.nodes)}, calls {subject.boot} unreachable",
+            )
+
+    def _check_reachable(self, node: Node, accused: Node, boot: Boot, count: Tally, began: float) -> None:
+        """Invariants 1 and 5: none of the observers, connected with those who voted, could have reached it."""
+        world = self._world
+        links = world.links
+        before = began - 0.3
+        alive = accused.kernel and not accused.suspended and accused.booted_at <= before
+        same = boot == _boot(accused, accused.boot)
+        judges = {node.index, *(world.by_name[name].index for name in count.voters)}
+        clean: list[str] = []
+        lossy: list[str] = []
+        for member in self.rings().observers(accused.uid):
+            observer = world.by_uid[member.uid]
+            if not observer.listens or observer.calm_since > before - 0.5:
+                continue
+            others = [links.past(observer.index, index, before) for index in judges - {observer.index}]
+            path = links.past(observer.index, accused.index, before)
+            if all(past.clean for past in others):
+                exchanged = self._heard.get((observer.index, accused.index), -math.inf)
+                exchange = same and began <= exchanged <= world.now - LATEST_VOTE
+                if exchange or (alive and path.clean):
+                    clean.append(observer.name)
+            if alive and all(p.loss <= LOSSY and p.delay <= 0.02 and p.mtu >= 1228 for p in (path, *others)):
+                lossy.append(observer.name)
+        if clean or len(lossy) >= ENOUGH_LOSSY:
+            reached = accused.listens and accused.calm_since <= before
+            self._break(
+                1 if reached else 5,
+                f"{node.name} shows {boot} unreachable by {', '.join(count.voters)} in a round since {began:.3f}; "
+                f"{', '.join(clean or lossy)} could reach it",
+            )
+
+    # -- times: invariants 3, 6 and 7 -----------------------------------------------------------------------------
+
+    def _check_known(self, what: tuple[Node, int, float, float]) -> None:
+        """Invariant 3: enough connected, healthy observers know a crash in time."""
+        node, boot, crashed_at, bound = what
+        if node.boot != boot or self._known.get(_boot(node, boot), -math.inf) >= crashed_at:
+            return
+        observers = [self._world.by_uid[member.uid] for member in self.rings().observers(node.uid)]
+        since = crashed_at - KNOWN_CLEAN
+        good = [one for one in observers if self._fit(one, since)]
+        pasts = [
+            self._world.links.past(one.index, other.index, since)
+            for place, one in enumerate(good)
+            for other in good[:place]
+        ]
+        clean = all(past.clean for past in pasts)
+        lossy = all(past.loss <= LOSSY and past.delay <= 0.02 and past.mtu >= 1228 for past in pasts)
+        if not (clean if bound == KNOWN_CLEAN else lossy):
+            return
+        if is_small(self._world.roster):
+            enough = len(good) >= 2 and all(one in good or not one.kernel for one in observers)
+        else:
+            enough = len(good) >= H and len({one.zone for one in good}) >= min(2, len(self._zones()))
+        if enough:
+            names = ", ".join(one.name for one in good)
+            self._break(3, f"{node.name} crashed at {crashed_at:.3f}, its observers {names} made no verdict")
+
+    def _fit(self, node: Node, since: float) -> bool:
+        """Whether nothing was wrong with an observer, with what it stands on, and with most of whom it watches."""
+        world = self._world
+        if not node.listens or node.calm_since > since or world.pinned[node.uid] != node.boot:
+            return False
+        watched = [world.by_uid[member.uid] for member in self.rings().subjects(node.uid)]
+        answering = [
+            one
+            for one in watched
+            if one.listens
+            and one.calm_since <= since
+            and world.links.past(node.index, one.index, since).loss <= LOSSY
+        ]
+        return 2 * len(answering) >= len(watched)
+
+    def _seen_by_all(self, node: Node) -> bool:
+        """Whether all its observers that run hold it for alive."""
+        for member in self.rings().observers(node.uid):
+            observer = self._world.by_uid[member.uid]
+            if observer.listens and self._state(observer, node) is not RingState.ALIVE:
+                return False
+        return True
+
+    def _check_alive(self, what: tuple[Node, int, float]) -> None:
+        """Invariant 6: a restarted node is alive again within two periods."""
+        node, boot, since = what
+        if node.boot != boot or node.calm_since > since or not node.listens:
+            return
+        for member in self.rings().observers(node.uid):
+            observer = self._world.by_uid[member.uid]
+            if (
+                observer.listens
+                and observer.calm_since <= since - 1
+                and self._world.links.past(observer.index, node.index, since).clean
+                and self._state(observer, node) is not RingState.ALIVE
+            ):
+                self._break(
+                    6, f"{observer.name} does not see {node.name} alive {ALIVE_AGAIN} s after its boot"
+                )
+
+    def _check_withdrawn(self, what: tuple[Node, float]) -> None:
+        """Invariant 7: once a boot has answered somebody, nobody calls that boot unreachable any longer.
+
+        What is still said of an earlier boot of the node is true; that it ends is asked by invariants 6 and 8.
+        """
+        node, answered_at = what
+        world = self._world
+        if not node.listens or node.calm_since > answered_at:
+            return
+        observers = [world.by_uid[member.uid] for member in self.rings().observers(node.uid)]
+        since = answered_at - 0.5
+        if not all(
+            one.listens and one.calm_since <= since and world.links.past(one.index, node.index, since).clean
+            for one in observers
+        ):
+            return
+        for other in world.nodes:
+            if other is node or not other.listens or other.calm_since > since:
+                continue
+            subject = self._subject(other, node)
+            if subject is None or subject.state is not RingState.UNREACHABLE:
+                continue
+            if subject.boot != _boot(node, node.boot):
+                continue
+            age = other.clock(world.now) - subject.since
+            if world.now - age < answered_at and all(
+                world.links.past(other.index, one.index, since).clean for one in observers if one is not other
+            ):
+                self._break(
+                    7,
+                    f"{other.name} still calls {node.name} unreachable, which answered at {answered_at:.3f}",
+                )
+
+    # -- the end: invariant 8, and load: 9 -------------------------------------------------------------------------
+
+    def unsettled(self) -> str | None:
+        """Invariant 8: why the ring has not come to rest, or None. Asked when the faults are over."""
+        world = self._world
+        rings = self.rings()
+        for node in world.nodes:
+            swim = node.swim
+            if swim is None or not node.listens or node.troubles:
+                continue
+            if swim.roster is None or swim.roster.epoch != world.roster.epoch:
+                return f"{node.name} has roster {swim.roster.epoch if swim.roster else 'none'}"
+            if not swim.awareness.healthy(node.clock(world.now)):
+                return f"{node.name} holds itself for unwell"
+            for subject in swim.subjects:
+                if not self._right(subject, rings):
+                    return f"{node.name} calls {subject.boot} {subject.state}"
+        return None
+
+    def _right(self, subject: Subject, rings: Rings) -> bool:
+        other = self._world.by_uid[subject.member.uid]
+        state = subject.state
+        if other.listens:
+            if subject.observed:
+                return state is RingState.ALIVE and subject.boot == _boot(other, other.boot)
+            return state in {RingState.ALIVE, RingState.UNKNOWN}
+        if not subject.observed:
+            return other.kernel is False or state is not RingState.UNREACHABLE
+        if other.kernel:
+            return state is RingState.AGENT_DOWN
+        live = [one for m in rings.observers(other.uid) if (one := self._world.by_uid[m.uid]).listens]
+        enough = len(live) >= (2 if is_small(self._world.roster) else H)
+        enough = enough and len({one.zone for one in live}) >= min(2, len(self._zones()))
+        return state is RingState.UNREACHABLE or (not enough and state is not RingState.ALIVE)
+
+    def _count_load(self, _: None) -> None:
+        """Invariant 9, once a second."""
+        for node in self._world.nodes:
+            packets, octets = self._sent[node.index]
+            self._sent[node.index] = (node.sent, node.sent_bytes)
+            if node.sent - packets > MOST_PACKETS or node.sent_bytes - octets > MOST_BYTES:
+                self._break(
+                    9,
+                    f"{node.name} sent {node.sent - packets} packets, {node.sent_bytes - octets} bytes in a second",
+                )
+        self._most_events = self._world.events + _STORM * len(self._world.nodes)
+        self._world.later(1.0, self._count_load)
+
+    # -- small parts ------------------------------------------------------------------------------------------------
+
+    def _break(self, number: int, sentence: str) -> None:
+        self.broken.append(Broken(number, self._world.now, sentence))
+
+    def _zones(self) -> set[str]:
+        return {member.zone for member in self._world.roster.voters}
+
+    def _subject(self, node: Node, other: Node) -> Subject | None:
+        assert node.swim is not None
+        return next((one for one in node.swim.subjects if one.member.uid == other.uid), None)
+
+    def _state(self, node: Node, other: Node) -> RingState | None:
+        subject = self._subject(node, other)
+        return None if subject is None or subject.boot != _boot(other, other.boot) else subject.state
+
+    def _number(self, boot: Boot) -> int:
+        known = self._numbers.get(boot.boot_id)
+        if known is None:
+            node = self._world.by_name[boot.node]
+            known = next((n for n in range(node.boot + 1) if boot_id(node.name, n) == boot.boot_id), -1)
+            self._numbers[boot.boot_id] = known
+        return known
+
+
+def _boot(node: Node, number: int) -> Boot:
+    return Boot(node.name, node.uid, boot_id(node.name, number))
+
+
+def _promising(shown: Round) -> bool:
+    """Whether a count of these votes could be a verdict at all (counting checks signatures, and views change often)."""
+    said = [vote.vote for vote in shown.votes.values()]
+    return said.count(Vote.NONE) >= 2 and Vote.ALIVE not in said and Vote.AGENT_DOWN not in said

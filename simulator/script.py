@@ -1,0 +1,191 @@
+"""What goes wrong, and when: a text of one line a fault, that can be read, stored, shortened and played again.
+
+    nodes 100 zones 3 seed 17
+    3.250 crash n7 for 6.000
+    4.000 cut n1,n2 > n3,n4 for 5.000
+    4.500 loss * > * for 3.000 by 0.2
+
+`at` counts from the end of the quiet seconds in which the ring settles. ``for`` is how long it lasts (without it: for
+ever), ``by`` is what the kind of fault makes of it. ``*`` is every node.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+class ScriptError(ValueError):
+    """This text is no script; the sentence says which line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong. Nodes are names; empty means all where the kind allows it."""
+
+    at: float
+    kind: str
+    nodes: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    seconds: float | None = None
+    amount: float = 0.0
+
+    @property
+    def end(self) -> float:
+        """When it is over; one that stays is over when it has happened."""
+        return self.at + (self.seconds or 0.0)
+
+    def __str__(self) -> str:
+        words = [f"{self.at:.3f}", self.kind, ",".join(self.nodes) or "*"]
+        if self.others or self.kind in PATHS:
+            words += [">", ",".join(self.others) or "*"]
+        if self.seconds is not None:
+            words += ["for", f"{self.seconds:.3f}"]
+        if self.amount:
+            words += ["by", f"{self.amount:g}"]
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A world and its faults."""
+
+    nodes: int
+    zones: int
+    seed: int
+    faults: tuple[Fault, ...]
+
+    def __str__(self) -> str:
+        head = f"nodes {self.nodes} zones {self.zones} seed {self.seed}"
+        return "\n".join([head, *(str(fault) for fault in sorted(self.faults, key=lambda one: one.at))])
+
+
+PATHS = frozenset({"cut", "split", "loss", "delay", "jitter", "duplicate", "reorder", "mtu"})
+"""Kinds that are about the paths from the nodes to the others."""
+
+
+def read(text: str) -> Script:
+    """The script that this text says. Raises ScriptError."""
+    lines = [line for line in (raw.split("#")[0].strip() for raw in text.splitlines()) if line]
+    try:
+        words = lines[0].split()
+        head = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+        return Script(
+            head["nodes"], head["zones"], head["seed"], tuple(_fault(line.split()) for line in lines[1:])
+        )
+    except (IndexError, KeyError, ValueError) as error:
+        raise ScriptError(f"not a script: {error!r}") from error
+
+
+def _fault(words: list[str]) -> Fault:
+    at, kind, nodes, *rest = words
+    others: tuple[str, ...] = ()
+    seconds: float | None = None
+    amount = 0.0
+    for key, value in zip(rest[::2], rest[1::2], strict=True):
+        match key:
+            case ">":
+                others = _names(value)
+            case "for":
+                seconds = float(value)
+            case "by":
+                amount = float(value)
+            case _:
+                raise ScriptError(f"{key!r} in {' '.join(words)!r}")
+    return Fault(float(at), kind, _names(nodes), others, seconds, amount)
+
+
+def _names(word: str) -> tuple[str, ...]:
+    return () if word == "*" else tuple(word.split(","))
+
+
+# -- chance -------------------------------------------------------------------------------------------------------
+
+WINDOW = 12.0
+"""Faults begin within so many seconds."""
+
+
+def random_script(seed: int, nodes: int = 100, zones: int = 3) -> Script:
+    """One to six faults of any kinds, exactly as its text says them (so that the text replays it)."""
+    dice = random.Random(f"{seed} script")
+    names = [f"n{number}" for number in range(1, nodes + 1)]
+    kinds = [dice.choice(_KINDS) for _ in range(dice.randint(1, 6))]
+    return read(str(Script(nodes, zones, seed, tuple(_draw(dice, kind, names, zones) for kind in kinds))))
+
+
+_KINDS = (
+    *("crash", "crash", "crash", "cycle", "cycle", "mass", "zone"),
+    *("kill", "rollout", "pause", "pause", "starve", "starve", "suspend", "rate", "jump", "disk", "api"),
+    *("one-way", "isolate", "deaf", "mute", "partition", "partition", "three", "partial"),
+    *("loss", "lossy-node", "delay", "jitter", "duplicate", "reorder", "mtu"),
+    *("replay", "forge", "garbage"),
+)
+
+
+def _draw(dice: random.Random, what: str, names: list[str], zones: int) -> Fault:
+    at = round(dice.random() * WINDOW, 3)
+    seconds = round(dice.choice((0.2, 0.6, 1.0, 2.0, 4.0, 8.0)) * (0.5 + dice.random()), 3)
+    few = tuple(dice.sample(names, dice.randint(1, max(1, len(names) // 20))))
+    share = tuple(dice.sample(names, round(len(names) * dice.choice((0.1, 0.3, 0.4, 0.5)))))
+    rest = tuple(name for name in names if name not in set(share))
+    others = tuple(name for name in names if name not in set(few))
+    match what:
+        case "crash":
+            return Fault(at, "crash", few[:1])
+        case "cycle":
+            return Fault(at, "crash", few, seconds=seconds + 1)
+        case "mass":
+            return Fault(at, "crash", tuple(dice.sample(names, max(1, len(names) // 10))))
+        case "zone":
+            zone = dice.randrange(zones)
+            return Fault(at, "crash", tuple(names[zone::zones]), seconds=seconds + 1)
+        case "kill":
+            return Fault(at, "kill", few, seconds=dice.choice((seconds, None)))
+        case "rollout":
+            return Fault(at, "rollout", (), seconds=max(seconds, 2.0), amount=dice.choice((0.3, 1.0, 3.0)))
+        case "pause":
+            return Fault(at, "pause", dice.choice((few, share)), seconds=seconds)
+        case "starve":
+            return Fault(at, "starve", dice.choice((few, share)), seconds=seconds + 2, amount=0.95)
+        case "suspend":
+            return Fault(at, "suspend", few, seconds=seconds)
+        case "rate":
+            return Fault(at, "rate", few, seconds=seconds, amount=dice.choice((0.99, 0.999, 1.001, 1.01)))
+        case "jump":
+            return Fault(at, "jump", few, amount=dice.choice((-3600.0, 3600.0, 0.4)))
+        case "disk":
+            return Fault(at, "disk", few)
+        case "api":
+            return Fault(at, "api", dice.choice((few, share, ())), seconds=seconds)
+        case "one-way":
+            return Fault(at, "cut", few, tuple(dice.sample(others, min(len(others), 5))), seconds)
+        case "isolate":
+            return Fault(at, "split", few, others, seconds)
+        case "deaf":
+            return Fault(at, "cut", others, few, seconds)
+        case "mute":
+            return Fault(at, "cut", few, others, seconds)
+        case "partition":
+            return Fault(at, "split", share, rest, seconds)
+        case "three":
+            return Fault(at, "split", (*names[0::3],), (*names[1::3],), seconds)
+        case "partial":
+            return Fault(at, "split", share, rest[: len(rest) // 2], seconds)
+        case "loss":
+            return Fault(at, "loss", (), (), seconds, dice.choice((0.05, 0.1, 0.2)))
+        case "lossy-node":
+            return Fault(at, "loss", few, (), seconds, dice.choice((0.3, 0.8)))
+        case "delay":
+            return Fault(at, "delay", dice.choice((few, ())), (), seconds, dice.choice((0.005, 0.03, 0.1)))
+        case "jitter":
+            return Fault(at, "jitter", dice.choice((few, ())), (), seconds, dice.choice((0.005, 0.03)))
+        case "duplicate" | "reorder":
+            return Fault(at, what, (), (), seconds, 0.2)
+        case "mtu":
+            return Fault(at, "mtu", dice.choice((few, ())), (), seconds, dice.choice((600, 1280)))
+        case "garbage":
+            return Fault(at, "garbage", few[:1], seconds=min(seconds, 2.0))
+        case "replay":
+            return Fault(at, "replay", (), seconds=seconds)
+        case _:
+            return Fault(at, "forge", few[:1], few[-1:], seconds=seconds)
