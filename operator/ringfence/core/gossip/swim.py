@@ -57,6 +57,8 @@ ALIVE_WITHIN = 2.0
 RELAYS = 2
 FANOUT = 4
 """Members outside the observers that a new verdict is passed on to, by each who learns it, twice."""
+CRY_SECONDS = 5.0
+"""How long an agent that nobody answers tells its observers five times a second that it lives; then once a period."""
 _NONCE_LIFE = 3.0
 _MAX_NONCES = 20_000
 _SILENT_CYCLES = 3
@@ -160,6 +162,12 @@ class Swim:
         self._watched: list[Subject] = []
         """Those that we observe."""
         self._installed_at = 0.0
+        self._missed: tuple[str, float] | None = None
+        """The member that was the last not to answer a probe in time, and when."""
+        self._unanswered_since: float | None = None
+        """Since when we hold it possible that we are deaf."""
+        self._answered_at = float("-inf")
+        """When anybody last answered us."""
         self._nonces: dict[int, _Nonce] = {}
         self._nonce_order: deque[int] = deque()
         self._timers: list[tuple[float, int, Callable[[float, float], None], Callable[[], bool] | None]] = []
@@ -378,7 +386,8 @@ class Swim:
         if sent.relay_for is not None:
             address, asked = sent.relay_for
             self._send(Relayed(asked), address)
-        subject.two_way_at = now
+        subject.two_way_at = self._answered_at = now
+        self._unanswered_since = None
         subject.path.observe(now - sent.sent_at)
         subject.cycle_at = None
         subject.misses = 0
@@ -414,8 +423,6 @@ class Swim:
 
     def _probe(self, subject: Subject, now: float) -> None:
         self._ping(subject, now)
-        if self.awareness.isolated:
-            self._beacon(now)
         if subject.cycle_at is None:
             subject.cycle_at = now
             self._await_answer(subject, now, now, self._miss)
@@ -424,13 +431,9 @@ class Swim:
         """Cut off, perhaps only deaf: let those who watch us hear that we live."""
         assert self._rings is not None
         assert self.me is not None
-        watchers = [
-            watcher
-            for member in self._rings.observers(self.me.uid)
-            if (watcher := self._subject(member.uid)) is not None
-        ]
-        for watcher in self._dice.sample(watchers, min(1, len(watchers))):
-            self._ping(watcher, now)
+        for member in self._rings.observers(self.me.uid):
+            if (watcher := self._subject(member.uid)) is not None:
+                self._ping(watcher, now)
 
     def _await_answer(
         self,
@@ -457,6 +460,7 @@ class Swim:
 
     def _miss(self, subject: Subject, now: float) -> None:
         self.stats["missed"] += 1
+        self._perhaps_deaf(subject, now)
         cycle = subject.cycle_at
         assert cycle is not None
         nonce = self._ping(subject, now)
@@ -464,6 +468,29 @@ class Swim:
         for peer in self._dice.sample(peers, min(RELAYS, len(peers))):
             self._tell(Relay(nonce, tag_of(subject.member.uid)), peer.member)
         self._await_answer(subject, cycle, now, self._miss_again, factor=2)
+
+    def _perhaps_deaf(self, subject: Subject, now: float) -> None:
+        """A second member doesn't answer, and nobody has since the first: it may be we who don't hear.
+
+        Those who watch us are told that we live, in each of their examinations; they need not be those that we probe.
+        """
+        assert self.roster is not None
+        before, self._missed = self._missed, (subject.member.uid, now)
+        if is_small(self.roster) or before is None or before[0] == subject.member.uid:
+            return
+        if self._answered_at < before[1] and self._unanswered_since is None:
+            self._unanswered_since = now
+            self._cry(now)
+
+    def _cry(self, now: float) -> None:
+        """Beacon to all that watch us until somebody answers: once an examination, later once a period."""
+        if self.me is None or self._unanswered_since is None:
+            return
+        self._beacon(now)
+        pause = 0.8 * rounds.EXAMINATION if now - self._unanswered_since < CRY_SECONDS else self._every
+        self._at(
+            now + pause, lambda now, _late: self._cry(now), wanted=lambda: self._unanswered_since is not None
+        )
 
     def _miss_again(self, subject: Subject, now: float) -> None:
         cycle, subject.cycle_at = subject.cycle_at, None
