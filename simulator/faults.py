@@ -198,8 +198,8 @@ def _attack(world: World, fault: Fault, strike: Callable[[random.Random], None])
 
 
 def _replay(world: World, fault: Fault, _nodes: list[Node]) -> None:
-    """Everything that was sent of late comes again, also to where it was not meant for."""
-    heard: deque[tuple[Node, bytes]] = deque(maxlen=300)
+    """What was sent in the last seconds comes again, also to where it was not meant for."""
+    heard: deque[tuple[Node, bytes]] = deque(maxlen=5000)
 
     def sniff(node: Node, datagram: bytes, _address: str) -> None:
         heard.append((node, datagram))

@@ -342,6 +342,13 @@ class Swim:
             raise WireError("bad seal")
         message, _ = decode(body)
         if not same_boot:
+            if not self._asked(subject, message):
+                # Perhaps its next boot, perhaps an old boot's datagram sent again to an agent that has just started:
+                # only an answer to our own nonce tells. Until then it is neither evidence nor a new boot.
+                if isinstance(message, Ping):
+                    self._send(Ack(message.nonce), address)
+                self._ping(subject, now)
+                raise WireError("unproved boot")
             self._meet_boot(subject, boot_text(header.boot), now)
         subject.window.take(header.counter)
         self.stats["received"] += 1
@@ -363,6 +370,11 @@ class Swim:
                 self._on_votes(subject, message, now)
             case _:
                 assert_never(message)
+
+    def _asked(self, subject: Subject, message: Message) -> bool:
+        """Whether this answers a probe of ours."""
+        sent = self._nonces.get(message.nonce) if isinstance(message, Ack) else None
+        return sent is not None and sent.uid == subject.member.uid
 
     def _meet_boot(self, subject: Subject, boot_id: str, now: float) -> None:
         old = subject.state
@@ -751,16 +763,20 @@ class Swim:
         if not known and message.round_id in subject.told:
             return  # another round has replaced it; passed on again, the two would chase each other for ever
         heard = {(vote.voter, vote.vote) for vote in shown.votes.values()} if shown and known else set()
-        if known and heard.issuperset((vote.voter, vote.vote) for vote in votes):
-            return  # it says nothing new: not worth checking signatures
+        if known and (
+            any(vote is Vote.ALIVE for _, vote in heard)
+            or heard.issuperset((vote.voter, vote.vote) for vote in votes)
+        ):
+            return  # it says nothing new, or nothing that changes a refuted round: not worth checking signatures
         count = tally(votes, self.roster, subject.boot, self._crypto.verify, rings=self._rings)
-        if count.alive and subject.state is RingState.UNREACHABLE:
-            # Also in a round that we have not heard of: the veto goes out in the round that its voter shows, ours may
-            # be the one before. One that has been replaced was refused above.
+        if count.alive:
+            # A veto goes as far as the verdict, and may overtake it: who has not learned the one passes on the other,
+            # and does not believe the verdict when it comes.
             if not known:
                 subject.told.append(message.round_id)
                 subject.shown = Round(message.round_id, subject.boot, now, closed=True)
-            self._enter(subject, RingState.UNKNOWN, count.sentence, now)
+            if subject.state is RingState.UNREACHABLE:
+                self._enter(subject, RingState.UNKNOWN, count.sentence, now)
         elif count.unreachable and not known and not subject.heard_since(now - rounds.CLOSE):
             subject.told.append(message.round_id)
             subject.shown = Round(
