@@ -41,3 +41,13 @@ def test_a_veto_goes_as_far_as_the_verdict_and_may_overtake_it() -> None:
 def test_a_dead_nodes_datagrams_sent_again_to_others_keep_nobody_alive() -> None:
     """Each receiver has a replay window of its own: what n2 said to n1 is fresh to n3, and vetoes the verdict there."""
     assert not broken("nodes 5 zones 1 seed 1\n0.000 replay * for 8.000\n1.000 crash n2")
+
+
+@pytest.mark.parametrize("seed", [1, 3, 5])
+def test_a_node_that_hears_nobody_is_not_called_unreachable(seed: int) -> None:
+    """n5 still sends, but hears nothing: its acks stop, and those who watch it need not be those that it probes.
+
+    It told them that it lives only once it held itself for cut off, half a second later: too late for their round.
+    """
+    outcome = play(read(f"nodes 30 zones 3 seed {seed}\n3.0 cut * > n5 for 6.0"))
+    assert not outcome.verdicts
