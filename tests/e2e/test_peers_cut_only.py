@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from e2e.stories import guarded_vm, leader_away_from, orders, wait_verdict
@@ -14,6 +16,7 @@ pytestmark = pytest.mark.lab
 def test_the_agents_lease_vetoes(lab: Lab) -> None:
     leader_away_from(lab, "n1")
     instance = guarded_vm(lab, "db", "n1")
+    since = time.time()
     lab.node("n1").cut_peers()
     wait_verdict(lab, "n1", "Suspect", 30)
     ended = {"Withdrawn"}
@@ -23,7 +26,7 @@ def test_the_agents_lease_vetoes(lab: Lab) -> None:
         30,
         every=0.5,
     )
-    assert orders(lab, "n1", 0.0) == [], "a node that reaches the API server was ordered off"
+    assert orders(lab, "n1", since) == [], "a node that reaches the API server was ordered off"
     assert lab.ticks("db")[-1].instance == instance
     lab.node("n1").heal_api()
     wait_verdict(lab, "n1", "Healthy", 60)

@@ -25,8 +25,8 @@ ROUNDS = int(os.environ.get("RINGFENCE_ROUNDS", "1"))
 )
 def test_a_fault_is_called_by_its_name(lab: Lab, fault: str, mend: str, verdict: str) -> None:
     leader_away_from(lab, "n1")
-    lab.declare(mode="Paused")
     guarded_vm(lab, "db", "n2")
+    lab.declare(mode="Paused")
     for _ in range(ROUNDS):
         getattr(lab.node("n1"), fault)()
         wait_verdict(lab, "n1", verdict, 30)
