@@ -7,7 +7,7 @@ from typing import Any
 
 from ringfence.controller.evidence import Witness
 from ringfence.core.detection.verdict import Judgement
-from ringfence.core.gossip.rings import Rings
+from ringfence.core.gossip.rings import rings_of
 
 
 def members(
@@ -21,7 +21,7 @@ def members(
     if roster is None:
         return {"rosterEpoch": 0, "reporters": [], "members": []}
     views = witness.fresh_views(now)
-    rings = Rings(roster)
+    rings = rings_of(roster)
     rows = []
     for member in sorted(roster.members, key=lambda one: one.name):
         said = {v.reporter.node: s for v in views for s in v.subjects if s.subject.node == member.name}

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from ringfence.core.gossip.members import Roster
-from ringfence.core.gossip.rings import K, Rings, is_small
+from ringfence.core.gossip.rings import K, Rings, is_small, rings_of
 from ringfence.core.model import Boot, SignedVote, Vote
 
 ROUND_ID_BYTES = 8
@@ -67,7 +67,7 @@ def tally(
     rings: Rings | None = None,
 ) -> Tally:
     """Count the votes about one boot. ``rings`` saves drawing them again where the caller keeps them."""
-    rings = rings or Rings(roster, k)
+    rings = rings or (rings_of(roster) if k == K else Rings(roster, k))
     refused: list[str] = []
     valid: list[SignedVote] = []
     observers = {member.name: member for member in rings.observers(subject.node_uid)}
