@@ -245,9 +245,11 @@ def _forge(world: World, fault: Fault, nodes: list[Node]) -> None:
             ballots.append(
                 Ballot(tag_of(observer.uid), Vote.NONE, crypto.sign(vote_payload(world.roster.cluster, said)))
             )
-        votes = Votes(round_id, victim.uid, member.boot_id, world.roster.epoch, tuple(ballots))
-        datagram = _sealed(world, crypto, thief, votes, dice)
-        world.inject(dice.choice(world.nodes), datagram, thief.address)
+        votes = Votes(
+            round_id, tag_of(victim.uid), boot_bytes(member.boot_id), world.roster.epoch, tuple(ballots)
+        )
+        told = dice.choice(world.nodes)
+        world.inject(told, _sealed(world, crypto, (thief, told), votes, dice), thief.address)
 
     def over() -> None:
         world.stop_agent(thief)
@@ -257,12 +259,13 @@ def _forge(world: World, fault: Fault, nodes: list[Node]) -> None:
     _after(world, fault.seconds, over)
 
 
-def _sealed(world: World, crypto: Crypto, thief: Node, votes: Votes, dice: random.Random) -> bytes:
+def _sealed(world: World, crypto: Crypto, way: tuple[Node, Node], votes: Votes, dice: random.Random) -> bytes:
+    thief, told = way
     boot = boot_bytes(boot_id(thief.name, thief.boot))
     counter = world.first_counter(thief) + 1000 + dice.getrandbits(10)
     header = Header(tag_of(thief.uid), boot, counter).encode()
     body = encode(votes, world.roster.epoch & 0xFFFF_FFFF)
-    return header + crypto.seal(thief.uid, boot, counter, header, body)
+    return header + crypto.seal(thief.uid, boot, counter, header + tag_of(told.uid), body)
 
 
 _ACTS: dict[str, Callable[[World, Fault, list[Node]], None]] = {

@@ -16,12 +16,14 @@ from typing import Any, Protocol
 
 from ringfence.core.gossip.awareness import LATE, RECOVERY
 from ringfence.core.gossip.members import Member, Roster
-from ringfence.core.gossip.swim import AwarenessChanged, KernelProbe, StateChanged, Swim
+from ringfence.core.gossip.swim import AwarenessChanged, Event, KernelProbe, PathLost, StateChanged, Swim
 from simulator.crypto import Keyring, MakeCrypto
 from simulator.links import LAN, Link, Links
 from simulator.node import BACKLOG, Node
 
 SYN_BYTES = 40
+WINDOWS = 9
+"""Three for each of three controller replicas."""
 _TICK = 1.0
 """The agent looks for jumps of its clock once a second."""
 _PUBLISH = 1.0
@@ -88,6 +90,8 @@ class World:
         self._publishing = False
         self.pinned = {node.uid: 0 for node in self.nodes}
         """The boot (its number) that the roster names for each node."""
+        self.windows = frozenset(random.Random(f"{seed} windows").sample(range(count), min(WINDOWS, count)))
+        """Nodes (indices) whose agents a controller reads."""
         self.sniffers: list[Callable[[Node, bytes, str], None]] = []
         """See every datagram that leaves (for faults that repeat them)."""
         self.roster = self._make_roster(1)
@@ -165,6 +169,7 @@ class World:
             counter=self.first_counter(node),
             wall_offset=1.6e9 + self.now + node.wall_jump - node.clock(self.now),
         )
+        node.swim.window = node.index in self.windows
         self._note(node, "agent starts")
         node.calm_since = max(node.calm_since, self.now)
         if node.disk is not None:
@@ -364,7 +369,7 @@ class World:
             self._sequence += 1
             heapq.heappush(self._heap, (at, self._sequence, self._wake, node))
 
-    def _act(self, node: Node, event: KernelProbe | StateChanged | AwarenessChanged) -> None:
+    def _act(self, node: Node, event: Event) -> None:
         match event:
             case KernelProbe(uid, address):
                 self._probe_kernel(node, uid, address)
@@ -373,6 +378,8 @@ class World:
                     self._note(node, f"{subject}: {old} -> {new} ({sentence})")
                 if self.witness is not None:
                     self.witness.state_changed(node, event)
+            case PathLost(subject):
+                self._note(node, f"{subject} answers only others")
             case AwarenessChanged(isolated):
                 self._note(node, "cut off" if isolated else "among the others again")
 

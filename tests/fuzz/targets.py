@@ -128,7 +128,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 def seeds() -> dict[str, list[bytes]]:
     """Genuine inputs to begin with: JSON, base64 and a round of votes are not found by chance."""
-    ids = (b"\5" * 8, "uid-2", _boot(2))
+    ids = (b"\5" * 8, tag_of("uid-2"), boot_bytes(_boot(2)))
     ballots = tuple(Ballot(tag_of(f"uid-{n}"), Vote.NONE, b"\1" * 64) for n in (1, 3, 4, 5))
     kinds: list[Message] = [
         Ping(1),

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringfence.core.gossip.members import Roster
-from ringfence.core.gossip.swim import AwarenessChanged, KernelProbe, StateChanged, Swim
+from ringfence.core.gossip.swim import AwarenessChanged, KernelProbe, PathLost, StateChanged, Swim
 from ringfence.core.model import RingState
 from ringfence.host.clock import JumpDetector, first_counter, wall_offset
 from ringfence.metrics import AgentSample, PeerSample
@@ -71,6 +71,7 @@ class Agent:
             wall_offset=wall_offset(),
         )
         self._stream = StreamServer(group_key, lambda: self.swim.view(self._loop.time()))
+        self._stream.on_readers = self._read_by
         self._ask_kernels = ask_kernels
         self._timer: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
@@ -147,6 +148,8 @@ class Agent:
                     self._verdicts += new is RingState.UNREACHABLE
                     logger.info("%s: %s -> %s (%s)", subject, old, new, sentence)
                     self.on_loneliness(self._lonely())
+                case PathLost(subject):
+                    logger.warning("%s answers others, but not this node: a path is lost", subject)
                 case AwarenessChanged(isolated):
                     logger.warning(
                         "cut off from the others, accusing nobody" if isolated else "among the others again"
@@ -165,6 +168,9 @@ class Agent:
             self._timer = None
         if deadline is not None:
             self._timer = self._loop.call_at(deadline, self._due)
+
+    def _read_by(self, readers: int) -> None:
+        self.swim.window = readers > 0
 
     def _lonely(self) -> bool:
         observed = [s for s in self.swim.subjects if s.observed]

@@ -52,6 +52,8 @@ class StreamServer:
         self._server: asyncio.Server | None = None
         self._wakers: set[asyncio.Event] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.on_readers: Callable[[int], None] = lambda _count: None
+        """Called with the number of readers when one has come or gone."""
 
     async def start(self, address: str, port: int) -> None:
         """Listen. Raises OSError where the port can't be had."""
@@ -104,6 +106,7 @@ class StreamServer:
                 raise StreamError("the reader doesn't hold the group key")
         waker = asyncio.Event()
         self._wakers.add(waker)
+        self.on_readers(len(self._wakers))
         gone = asyncio.ensure_future(reader.read(1))
         gone.add_done_callback(lambda _: waker.set())
         try:
@@ -117,6 +120,7 @@ class StreamServer:
                         await waker.wait()
         finally:
             self._wakers.discard(waker)
+            self.on_readers(len(self._wakers))
             gone.cancel()
             await asyncio.gather(gone, return_exceptions=True)
 

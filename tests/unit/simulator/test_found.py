@@ -37,9 +37,11 @@ def test_a_veto_goes_as_far_as_the_verdict_and_may_overtake_it() -> None:
     assert 7 not in {one.number for one in play(random_script(1, 100)).broken}
 
 
-@pytest.mark.xfail(strict=True, reason="a datagram isn't bound to its receiver (issue 4, bad input)")
 def test_a_dead_nodes_datagrams_sent_again_to_others_keep_nobody_alive() -> None:
-    """Each receiver has a replay window of its own: what n2 said to n1 is fresh to n3, and vetoes the verdict there."""
+    """Each receiver has a replay window of its own: what n2 had said to n1 was fresh to n3, and vetoed the verdict there.
+
+    The seal covers the receiver since.
+    """
     assert not broken("nodes 5 zones 1 seed 1\n0.000 replay * for 8.000\n1.000 crash n2")
 
 

@@ -1,19 +1,15 @@
 """Self-knowledge: who must not accuse others (GOSSIP §4).
 
-An agent that was late itself has not listened; its silence proves nothing. And an agent that loses many peers at once
-and hears from less than half of those it watches is cut off itself, whatever it seems to see. Both abstain.
+An agent that was late itself has not listened; its silence proves nothing. And an agent whose survey reaches less than
+half of the roster is cut off itself, whatever it seems to see. Both abstain.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 LATE = 0.1
 """A timer that fires later than this (seconds) makes its agent unwell."""
 RECOVERY = 0.5
 """Seconds without another late timer until an agent trusts itself again: more than one round's window."""
-AT_ONCE = 2
-"""Losing so many peers within two periods is suspicious; a single one never makes an agent doubt itself."""
 
 
 class Awareness:
@@ -38,17 +34,3 @@ class Awareness:
         self.lag = lag
         if lag > LATE:
             self._unwell_until = max(self._unwell_until, now + RECOVERY)
-
-    def look_around(self, last_answers: Iterable[float | None], now: float, every: float) -> bool:
-        """Judge isolation by the times of the last two-way evidence of each peer. Returns whether it has changed."""
-        answers = list(last_answers)
-        window = every + LATE
-        heard = sum(1 for at in answers if at is not None and now - at <= window)
-        minority = 2 * (heard + 1) < len(answers) + 1
-        if self.isolated:
-            self.isolated = minority
-            return not minority
-        span = window + max(2 * every, 1.0)
-        lost = sum(1 for at in answers if at is None or window < now - at <= span)
-        self.isolated = minority and lost >= AT_ONCE
-        return self.isolated

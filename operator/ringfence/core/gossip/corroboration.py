@@ -24,6 +24,8 @@ from ringfence.core.gossip.rings import K, Rings, is_small, rings_of
 from ringfence.core.model import Boot, SignedVote, Vote
 
 ROUND_ID_BYTES = 8
+H = math.ceil(0.6 * K)
+"""Votes that a verdict takes in a roster of more than K voters."""
 Verify = Callable[[bytes, bytes, bytes], bool]
 """``verify(payload, signature, public_key)``: whether this Ed25519 signature is that key's."""
 
@@ -96,6 +98,21 @@ def tally(
         refused=tuple(refused),
         round_id=round_id,
     )
+
+
+def decisive(votes: Iterable[SignedVote], roster: Roster, *, k: int = K) -> list[SignedVote]:
+    """As few of a round's votes as still decide it: one that reached it, or H that didn't, from as many zones as may be."""
+    ranked = sorted(votes, key=lambda vote: (-_WEIGHT[vote.vote], vote.voter))
+    if not ranked or _WEIGHT[ranked[0].vote] > _WEIGHT[Vote.NONE]:
+        return ranked[:1]
+    zones: Counter[str] = Counter()
+    turns: list[tuple[int, SignedVote]] = []
+    for vote in ranked:
+        zone = roster.by_name[vote.voter].zone
+        turns.append((zones[zone], vote))
+        zones[zone] += 1
+    turns.sort(key=lambda turn: turn[0])
+    return [vote for _, vote in turns if vote.vote is Vote.NONE][: math.ceil(0.6 * k)]
 
 
 class _Outcome(Enum):

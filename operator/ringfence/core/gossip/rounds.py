@@ -2,8 +2,9 @@
 
 The first doubter opens a *round* by asking all observers. Each of them *examines* the subject for a fixed time and casts
 one signed vote to all observers, so each can count for itself. Figures, in seconds from the asker's start: an examination
-takes 0.25; a vote goes out at once and again 50 and 100 ms later; the round closes when all that can have answered, at
-the latest at 0.4 = examination + last copy + the way.
+takes 0.25; a vote goes out at once and again 50 ms later, ``alive`` a third time after 100 (a lost ``alive`` must not look
+like no vote, while of the others five are enough); the round closes when all that can have answered, at the latest at
+0.4 = examination + last copy + the way. A round that only renews a verdict says everything once: the next one is near.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ringfence.core.model import Boot, SignedVote, Vote
 EXAMINATION = 0.25
 CLOSE = 0.4
 COPIES = (0.05, 0.1)
-"""When a request or a vote is said again."""
+"""When a vote is said again."""
 PINGS = (0.06, 0.12)
 """When an examination pings again, after its first at once."""
 KERNEL_AGAIN = 0.1
@@ -28,8 +29,17 @@ LAPSE = 3.0
 """An unreachable verdict that no round has confirmed for so long is withdrawn."""
 PARTIAL_FIRST, PARTIAL_LAST = 1.0, 8.0
 """Back-off of rounds about a subject that others do reach."""
+OPEN_LAST = 2.0
+"""Longest pause between rounds about a doubted subject that too few observers are left to judge."""
 KEEP = 5.0
 MAX_ROUNDS = 8
+
+
+def copies(vote: Vote, *, renewed: bool) -> tuple[float, ...]:
+    """When a vote is said again; a question is said as often as a ``none``."""
+    if vote is Vote.ALIVE:
+        return COPIES
+    return () if renewed else COPIES[:1]
 
 
 @dataclass(slots=True)
@@ -45,6 +55,8 @@ class Round:
     closed: bool = False
     refuted: bool = False
     """Somebody has said ``alive`` in it."""
+    reported: bool = False
+    """This observer has told the windows of it."""
 
 
 @dataclass(slots=True)

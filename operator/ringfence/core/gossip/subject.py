@@ -9,11 +9,11 @@ from ringfence.core.gossip.members import Member
 from ringfence.core.gossip.probe import RoundTrip
 from ringfence.core.gossip.report import SubjectView
 from ringfence.core.gossip.rounds import Examination, Round
-from ringfence.core.gossip.wire import ReplayWindow, boot_bytes
+from ringfence.core.gossip.wire import BOOT_BYTES, ReplayWindow, boot_bytes, tag_of
 from ringfence.core.model import Boot, RingState
 
-MAX_TOLD = 32
-"""Rounds that a member remembers having passed on: half a minute of renewals, where a message lives less than one."""
+MAX_LEARNED = 32
+"""Rounds of others that a window remembers: half a minute of renewals, where a message lives less than one."""
 
 
 def raw_boot(boot_id: str) -> bytes:
@@ -22,6 +22,11 @@ def raw_boot(boot_id: str) -> bytes:
         return boot_bytes(boot_id)
     except ValueError:
         return b""
+
+
+def sent_boot(boot_id: str) -> bytes:
+    """A boot id in questions and votes: as `raw_boot`, zeros for one that isn't a UUID."""
+    return raw_boot(boot_id) or bytes(BOOT_BYTES)
 
 
 @dataclass(slots=True)
@@ -51,13 +56,23 @@ class Subject:
     rounds: dict[bytes, Round] = field(default_factory=dict)
     shown: Round | None = None
     """The round whose votes are reported."""
-    told: deque[bytes] = field(default_factory=lambda: deque(maxlen=MAX_TOLD))
-    """Ids of the last rounds that others have told us of and we have passed on."""
+    learned: deque[bytes] = field(default_factory=lambda: deque(maxlen=MAX_LEARNED))
+    """Ids of the last rounds that its observers have told us of."""
     confirmed_at: float = float("-inf")
     """When the last round began that found it unreachable."""
     examination: Examination | None = None
     ask_at: float | None = None
     back_off: float = 0.0
+
+    @property
+    def boot_sent(self) -> bytes:
+        """Its boot id in questions and votes."""
+        return self.boot_raw or bytes(BOOT_BYTES)
+
+    @property
+    def tag(self) -> bytes:
+        """Its short name on the wire."""
+        return tag_of(self.member.uid)
 
     @property
     def address(self) -> str | None:

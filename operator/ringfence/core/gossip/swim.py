@@ -19,19 +19,23 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import Protocol, TypeVar, assert_never
 
 from ringfence.core.gossip import rounds
+from ringfence.core.gossip import survey as surveys
 from ringfence.core.gossip.awareness import LATE, Awareness
-from ringfence.core.gossip.corroboration import tally, vote_payload
+from ringfence.core.gossip.budget import Budget
+from ringfence.core.gossip.corroboration import H, decisive, tally, vote_payload
+from ringfence.core.gossip.dissemination import Windows, tellers
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.probe import next_slot, period, phase
 from ringfence.core.gossip.report import AgentView, SubjectView
 from ringfence.core.gossip.rings import Rings, is_small, rings_of
 from ringfence.core.gossip.rounds import Examination, Round
-from ringfence.core.gossip.subject import Subject, raw_boot
+from ringfence.core.gossip.subject import Subject, raw_boot, sent_boot
+from ringfence.core.gossip.survey import Survey
 from ringfence.core.gossip.wire import (
-    MAX_BALLOTS,
     Ack,
     Ask,
     Ballot,
@@ -55,8 +59,9 @@ from ringfence.core.model import Boot, RingState, SignedVote, Vote
 ALIVE_WITHIN = 2.0
 """Two-way evidence this young (seconds) puts a member among the reporter's ``alive``."""
 RELAYS = 2
-FANOUT = 4
-"""Members outside the observers that a new verdict is passed on to, by each who learns it, twice."""
+STROLL = 2.0
+"""Every so many seconds an agent pings one of the members that it doesn't observe, in a random order: so a path that
+is broken in one direction, or for one pair only, is found wherever it lies."""
 CRY_SECONDS = 5.0
 """How long an agent that nobody answers tells its observers five times a second that it lives; then once a period."""
 _NONCE_LIFE = 3.0
@@ -106,14 +111,22 @@ class AwarenessChanged:
     isolated: bool
 
 
-Event = KernelProbe | StateChanged | AwarenessChanged
+@dataclass(frozen=True, slots=True)
+class PathLost:
+    """The stroll has found a member that answers others and not us. We don't observe it, so it has no state here."""
+
+    subject: Boot
+
+
+Event = KernelProbe | StateChanged | AwarenessChanged | PathLost
 
 
 @dataclass(frozen=True, slots=True)
 class _Nonce:
     uid: str
     sent_at: float
-    relay_for: tuple[str, int] | None
+    relay_for: tuple[str, int, bytes] | None
+    """Whom to tell of the answer: address, its own nonce, its tag."""
 
 
 _NO_ANSWER = frozenset({RingState.UNREACHABLE, RingState.AGENT_DOWN})
@@ -149,6 +162,8 @@ class Swim:
         self.stats: Counter[str] = Counter()
         self.version = 0
         """Changes with every change of what `view` says beyond ages."""
+        self.window = False
+        """Whether somebody reads our view: then the observers of all members are asked to tell us their verdicts."""
         self._boot_raw = boot_bytes(boot_id)
         self._crypto = crypto
         self._dice = dice
@@ -168,6 +183,16 @@ class Swim:
         """Since when we hold it possible that we are deaf."""
         self._answered_at = float("-inf")
         """When anybody last answered us."""
+        self._windows = Windows()
+        self._budget = Budget()
+        self._survey: Survey | None = None
+        self._sampled_at = float("-inf")
+        self._sample_heard: frozenset[str] = frozenset()
+        """When a survey last found a majority of a sample in reach, and who of those near us had answered then."""
+        self._looked_at = float("-inf")
+        """When we last looked again because one answered that had been silent."""
+        self._place, self._stride = 0, 0
+        """Where in the roster the stroll is, and how far its next step goes; no step before the first roster."""
         self._nonces: dict[int, _Nonce] = {}
         self._nonce_order: deque[int] = deque()
         self._timers: list[tuple[float, int, Callable[[float, float], None], Callable[[], bool] | None]] = []
@@ -200,6 +225,9 @@ class Swim:
                 known.boot = Boot(member.name, member.uid, known.boot.boot_id)
             self._subjects[uid] = known
         self._draw(now)
+        if not self._stride:
+            self._at(now + STROLL * self._dice.random(), self._stroll)
+        self._stride = self._coprime(len(roster.members))
         self.version += 1
         return True
 
@@ -215,8 +243,9 @@ class Swim:
         """Do everything that is due."""
         self._check_lag(now)
         while self._timers and self._timers[0][0] <= now:
-            when, _, action, _ = heapq.heappop(self._timers)
-            action(now, now - when)
+            when, _, action, wanted = heapq.heappop(self._timers)
+            if wanted is None or wanted():
+                action(now, now - when)
 
     def kernel_answered(self, uid: str, now: float) -> None:
         """A kernel probe of this node was answered (accepted or refused: both are its kernel)."""
@@ -296,6 +325,10 @@ class Swim:
         member = self.roster.by_tag.get(tag) if self.roster is not None else None
         return member if member is not None and member.name != self.node else None
 
+    def _by_subject_tag(self, tag: bytes) -> Subject | None:
+        member = self._by_tag(tag)
+        return self._subject(member.uid) if member is not None else None
+
     # -- the roster ---------------------------------------------------------------------------------------------
 
     def _follow_roster(self, known: Subject, member: Member, before: Roster | None, now: float) -> None:
@@ -337,7 +370,7 @@ class Swim:
             raise WireError("old boot")
         if same_boot and not subject.window.fresh(header.counter):
             raise WireError("replayed")
-        body = self._crypto.open(subject.member.uid, header.boot, header.counter, head, sealed)
+        body = self._crypto.open(subject.member.uid, header.boot, header.counter, head + self._tag, sealed)
         if body is None:
             raise WireError("bad seal")
         message, _ = decode(body)
@@ -346,7 +379,7 @@ class Swim:
                 # Perhaps its next boot, perhaps an old boot's datagram sent again to an agent that has just started:
                 # only an answer to our own nonce tells. Until then it is neither evidence nor a new boot.
                 if isinstance(message, Ping):
-                    self._send(Ack(message.nonce), address)
+                    self._send(self._ack(message.nonce, now), address, subject.tag)
                 self._ping(subject, now)
                 raise WireError("unproved boot")
             self._meet_boot(subject, boot_text(header.boot), now)
@@ -356,10 +389,11 @@ class Swim:
             self._on_ack(subject, message.nonce, now)
         self._heard(subject, now)
         match message:
-            case Ping(nonce):
-                self._send(Ack(nonce), address)
-            case Ack():
-                pass  # already counted, so that what follows from hearing finds it alive
+            case Ping(nonce, window):
+                self._take_news(window, now)
+                self._send(self._ack(nonce, now), address, subject.tag)
+            case Ack(_, window):
+                self._take_news(window, now)  # the nonce is counted: what follows from hearing finds it alive
             case Relay(nonce, tag):
                 self._on_relay(subject, nonce, tag, address, now)
             case Relayed(nonce):
@@ -396,25 +430,26 @@ class Swim:
         if sent is None or sent.uid != subject.member.uid:
             return
         if sent.relay_for is not None:
-            address, asked = sent.relay_for
-            self._send(Relayed(asked), address)
+            address, asked, asker = sent.relay_for
+            self._send(Relayed(asked), address, asker)
         subject.two_way_at = self._answered_at = now
         self._unanswered_since = None
         subject.path.observe(now - sent.sent_at)
         subject.cycle_at = None
         subject.misses = 0
         self.stats["answered"] += 1
-        if self.awareness.isolated:
-            self._look_around(now)
-        if subject.state is not RingState.ALIVE:
+        self._surveyed(subject, sent.sent_at, now)
+        if subject.observed and subject.state is not RingState.ALIVE:
             subject.ask_at, subject.back_off = None, 0.0
             self._enter(subject, RingState.ALIVE, "it answers", now)
+        elif not subject.observed and subject.state is not RingState.UNKNOWN:
+            self._enter(subject, RingState.UNKNOWN, "it answers", now)
 
     def _on_relay(self, asker: Subject, nonce: int, tag: bytes, address: str, now: float) -> None:
         member = self._by_tag(tag)
         subject = self._subject(member.uid) if member is not None else None
         if subject is not None and subject is not asker and subject.address is not None:
-            self._ping(subject, now, relay_for=(address, nonce))
+            self._ping(subject, now, relay_for=(address, nonce, asker.tag))
 
     def _on_relayed(self, nonce: int, now: float) -> None:
         sent = self._nonces.get(nonce)
@@ -438,6 +473,24 @@ class Swim:
         if subject.cycle_at is None:
             subject.cycle_at = now
             self._await_answer(subject, now, now, self._miss)
+
+    def _coprime(self, count: int) -> int:
+        """A stride that visits all of so many places before it comes back."""
+        strides = (1 + int(self._dice.random() * count) for _ in range(64))
+        return next((stride for stride in strides if gcd(stride, count) == 1), 1)
+
+    def _stroll(self, now: float, _late: float) -> None:
+        """Probe one of those that we don't observe; who only answers others is found here."""
+        assert self.roster is not None
+        self._at(now + STROLL * (0.75 + self._dice.random() / 2), self._stroll)
+        members = self.roster.members
+        for _ in range(min(len(members), 2 * len(self._watched) + 2)):
+            self._place = (self._place + self._stride) % len(members)
+            stranger = self._subject(members[self._place].uid)
+            if stranger is not None and not stranger.observed:
+                self.stats["strolls"] += 1
+                self._probe(stranger, now)
+                return
 
     def _beacon(self, now: float) -> None:
         """Cut off, perhaps only deaf: let those who watch us hear that we live."""
@@ -509,9 +562,13 @@ class Swim:
         assert cycle is not None
         subject.misses += 1
         if subject.relayed_at is not None and subject.relayed_at >= cycle:
-            if subject.misses >= _SILENT_CYCLES and subject.state in {RingState.ALIVE, RingState.UNKNOWN}:
+            if not subject.observed:
+                self._events.append(PathLost(subject.boot))
+            elif subject.misses >= _SILENT_CYCLES and subject.state in {RingState.ALIVE, RingState.UNKNOWN}:
                 self._enter(subject, RingState.PARTIAL, "only others reach it", now)
             return
+        if not subject.observed:
+            return  # its observers will know
         if subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL, RingState.LEFT}:
             self._doubt(subject, now)
 
@@ -520,33 +577,133 @@ class Swim:
     def _may_accuse(self, now: float) -> bool:
         return self.me is not None and self.me.votes and self.awareness.healthy(now)
 
-    def _look_around(self, now: float) -> None:
-        watched = (subject.two_way_at for subject in self._watched if subject.member.votes)
-        if self.awareness.look_around(watched, now, self._every):
+    # -- looking around: is it they, or is it me? -----------------------------------------------------------------
+
+    def _look_around(self, now: float, then: Callable[[float], None] | None = None) -> None:
+        """Go on with ``then`` once a survey has found most of the roster in reach; not at all if it doesn't."""
+        assert self.roster is not None
+        survey = self._survey
+        if survey is None or now - survey.started > surveys.FRESH:
+            near = [subject for subject in self._watched if subject.member.votes]
+            base = self._sample_heard if now - self._sampled_at <= surveys.REPEAT else frozenset()
+            uids = frozenset(one.member.uid for one in near)
+            survey = self._survey = Survey(now, uids, len(self.roster.voters), base=base & uids)
+            self.stats["surveys"] += 1
+            if survey.majority is None:
+                for subject in near:
+                    self._ping(subject, now)
+                self._at(now + surveys.NEAR, self._step(survey, self._widen))
+                self._at(now + surveys.AGAIN, self._step(survey, self._ask_silent))
+                self._at(now + surveys.CLOSE, self._step(survey, self._close_survey))
+        if then is not None and survey.majority is not False:
+            survey.then.append(then)
+        self._settle_survey(survey, now)
+
+    def _step(
+        self, survey: Survey, action: Callable[[Survey, float], None]
+    ) -> Callable[[float, float], None]:
+        return lambda now, _late: action(survey, now) if survey.majority is None else None
+
+    def _widen(self, survey: Survey, now: float) -> None:
+        assert self.roster is not None
+        voters = self.roster.voters
+        drawn = self._dice.sample(voters, min(surveys.SAMPLE, len(voters)))
+        sample = frozenset(member.uid for member in drawn if member.name != self.node)
+        self.stats["wide surveys"] += 1
+        survey.widen(sample)
+        self._ask_silent(survey, now)
+
+    def _ask_silent(self, survey: Survey, now: float) -> None:
+        for uid in sorted(survey.silent):
+            if (subject := self._subject(uid)) is not None:
+                self._ping(subject, now)
+        self._settle_survey(survey, now)
+
+    def _close_survey(self, survey: Survey, now: float) -> None:
+        survey.close()
+        self._settle_survey(survey, now)
+
+    def _surveyed(self, subject: Subject, asked_at: float, now: float) -> None:
+        """It has answered: that may end a survey, and one that was silent in the last may end our isolation."""
+        survey = self._survey
+        if survey is None:
+            return
+        uid = subject.member.uid
+        if asked_at >= survey.started and survey.majority is None:
+            survey.answered(uid)
+            self._settle_survey(survey, now)
+        elif self.awareness.isolated and uid in survey.silent and now - self._looked_at >= self._every / 2:
+            self._looked_at = now
+            self._look_around(now)
+
+    def _settle_survey(self, survey: Survey, now: float) -> None:
+        """Take over its result, if it has one."""
+        if survey.majority is None or survey is not self._survey:
+            return
+        waiting, survey.then = survey.then, []
+        if self.awareness.isolated is survey.majority:
+            self.awareness.isolated = not survey.majority
             self.version += 1
             self._events.append(AwarenessChanged(self.awareness.isolated))
+        if survey.majority:
+            for action in waiting:
+                action(now)
+            if survey.wide and not survey.settled:
+                self._sampled_at, self._sample_heard = survey.started, frozenset(survey.heard & survey.near)
+        elif not survey.settled:
+            self._at(
+                now + surveys.REPEAT,
+                lambda now, _late: self._look_around(now),
+                wanted=lambda: self._survey is survey,
+            )
+        survey.settled = True
+
+    def _reaches_most(self, since: float) -> bool:
+        """Whether a survey that began then or later has found most of the roster in reach."""
+        survey = self._survey
+        return survey is not None and survey.started >= since - surveys.FRESH and survey.majority is True
 
     def _doubt(self, subject: Subject, now: float) -> None:
-        self._look_around(now)
         if not self._may_accuse(now):
             return
-        if subject.state is RingState.PARTIAL:
-            if subject.ask_at is None:
-                self._ask_after(subject, now)
-            return
-        self.stats["doubted"] += 1
-        self._enter(subject, RingState.DOUBTED, "a probe, its retry and the relays went unanswered", now)
-        self._ask(subject, now)
+        boot, began = subject.boot, now
+
+        def accuse(now: float) -> None:
+            answered = subject.two_way_at is not None and subject.two_way_at >= began
+            if subject.boot != boot or answered or not self._may_accuse(now):
+                return
+            if subject.state is RingState.PARTIAL:
+                if subject.ask_at is None:
+                    self._ask_after(subject, now)
+            elif subject.state is not RingState.DOUBTED:
+                self.stats["doubted"] += 1
+                self._enter(
+                    subject, RingState.DOUBTED, "a probe, its retry and the relays went unanswered", now
+                )
+                self._ask(subject, now)
+
+        self._look_around(now, accuse)
 
     def _ask(self, subject: Subject, now: float) -> None:
         """Open a round, unless one has just been opened by somebody else."""
-        current = max((r.started for r in subject.rounds.values()), default=float("-inf"))
-        if now - current >= rounds.CLOSE and self._may_accuse(now):
-            opened = self._join(subject, self._dice.getrandbits(64).to_bytes(8, "big"), now)
-            if opened is not None:
-                self.stats["rounds"] += 1
-                self._repeat(Ask(opened.round_id, subject.boot.node_uid, subject.boot.boot_id), subject, now)
+        if self._may_accuse(now):
+            boot = subject.boot
+            self._look_around(now, lambda now: self._open(subject, now) if subject.boot == boot else None)
         self._ask_after(subject, now)
+
+    def _open(self, subject: Subject, now: float) -> None:
+        current = max((r.started for r in subject.rounds.values()), default=float("-inf"))
+        if now - current < rounds.CLOSE or not self._may_accuse(now):
+            return
+        if self._budget.exhausted(now):
+            self.stats["rounds put off"] += 1
+            return  # it is asked again in its turn, unless somebody else has asked by then
+        opened = self._join(subject, self._dice.getrandbits(64).to_bytes(8, "big"), now)
+        if opened is not None:
+            self.stats["rounds"] += 1
+            ask = Ask(opened.round_id, subject.tag, subject.boot_sent)
+            copies = rounds.copies(Vote.NONE, renewed=subject.state in _NO_ANSWER)
+            self._repeat(ask, subject, now, copies, lambda: not opened.closed)
 
     def _ask_after(self, subject: Subject, now: float) -> None:
         """Ask again as long as the doubt lasts: at a steady pace, or backing off where others do reach it."""
@@ -558,7 +715,6 @@ class Swim:
         def ask(now: float, _late: float) -> None:
             if subject.ask_at != when or self._subjects.get(subject.member.uid) is not subject:
                 return
-            self._look_around(now)
             if subject.state is RingState.UNREACHABLE and now - subject.confirmed_at > rounds.LAPSE:
                 self._enter(subject, RingState.DOUBTED, "nobody has confirmed the verdict for 3 s", now)
             recent = max((r.started for r in subject.rounds.values()), default=float("-inf"))
@@ -587,6 +743,8 @@ class Swim:
         examination = subject.examination = Examination(self._sequence, now)
         self._ping(subject, now)
         self._probe_kernel(subject)
+        if not self.awareness.isolated:
+            self._look_around(now)
 
         def unless_over(action: Callable[[float], None]) -> Callable[[float, float], None]:
             return lambda now, _late: action(now) if subject.examination is examination else None
@@ -604,10 +762,9 @@ class Swim:
             self._events.append(KernelProbe(subject.member.uid, subject.address))
 
     def _conclude(self, subject: Subject, examination: Examination, now: float) -> None:
-        self._look_around(now)
         if subject.kernel_at is not None and subject.kernel_at >= examination.started:
             vote = Vote.AGENT_DOWN
-        elif self.awareness.healthy(now):
+        elif self.awareness.healthy(now) and self._reaches_most(examination.started):
             vote = Vote.NONE
         else:
             vote = Vote.ABSTAIN
@@ -629,29 +786,38 @@ class Swim:
         about.cast = vote
         about.votes[self.node] = signed
         self.stats[f"vote {vote}"] += 1
-        self._repeat(self._pack(about, [signed]), subject, now)
+        copies = rounds.copies(vote, renewed=subject.state in _NO_ANSWER)
+        # Where all the others' votes have come by then, little is lost on these paths: then nor was ours.
+        wanted = (
+            (lambda: not self._also_alive(about))
+            if vote is Vote.ALIVE
+            else (lambda: not self._decided(about))
+        )
+        self._repeat(self._pack(about, [signed]), subject, now, copies, wanted)
         self._count(subject, about, now)
 
     def _veto(self, subject: Subject, now: float) -> None:
         """We said ``none`` in the round that made the verdict, and have heard the subject since: say so there."""
         shown = subject.shown
-        if shown is not None and shown.subject == subject.boot and shown.cast not in {None, Vote.ALIVE}:
+        if shown is None or shown.subject != subject.boot or shown.cast in {None, Vote.ALIVE}:
+            return
+        if not self._also_alive(shown):
             self._cast(subject, shown, Vote.ALIVE, now)
-            self._spread(subject, shown, now)
+            self._tell_windows(subject, shown, now)
 
     def _on_ask(self, message: Ask, now: float) -> None:
-        subject = self._subject(message.uid)
+        subject = self._by_subject_tag(message.tag)
         if subject is None or not subject.observed:
             return
-        if message.boot_id != subject.boot.boot_id:
+        if message.boot != subject.boot_sent:
             self.stats["drop ask about another boot"] += 1
             return
         if message.round_id not in subject.rounds:
             self._join(subject, message.round_id, now)
 
     def _on_votes(self, sender: Subject, message: Votes, now: float) -> None:
-        subject = self._subject(message.uid)
-        if subject is None or subject.boot.boot_id != message.boot_id:
+        subject = self._by_subject_tag(message.tag)
+        if subject is None or subject.boot_sent != message.boot:
             return
         if not subject.observed:
             self._learn(subject, message, now)
@@ -684,6 +850,16 @@ class Swim:
         if expected <= about.votes.keys():
             self._close(subject, about, now)
 
+    def _also_alive(self, about: Round) -> bool:
+        """Whether somebody else has said ``alive`` in it: then all know by him."""
+        return any(vote.vote is Vote.ALIVE for name, vote in about.votes.items() if name != self.node)
+
+    def _decided(self, about: Round) -> bool:
+        """Whether its votes are all in, or as many as a verdict takes."""
+        assert self.roster is not None
+        said = sum(vote.vote is Vote.NONE for vote in about.votes.values())
+        return about.closed or (not is_small(self.roster) and said >= H)
+
     def _close(self, subject: Subject, about: Round, now: float) -> None:
         if not about.closed:
             about.closed = True
@@ -711,16 +887,17 @@ class Swim:
             self._show(subject, about)
             subject.back_off = 0.0
             self._enter(subject, RingState.AGENT_DOWN, count.sentence, now)
+            self._report(subject, about, now)
         elif count.unreachable and not subject.heard_since(about.started):
             self._show(subject, about)
             subject.back_off = 0.0
-            fresh = subject.confirmed_at < about.started
             subject.confirmed_at = max(subject.confirmed_at, about.started)
             self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
-            if fresh:
-                self._spread(subject, about, now)
+            self._report(subject, about, now)
         elif subject.state is not RingState.UNREACHABLE:
             self._show(subject, about)
+            if subject.state is RingState.DOUBTED:  # too few can say anything: ask on, but not as often
+                subject.back_off = min(max(2 * subject.back_off, rounds.RENEW), rounds.OPEN_LAST)
             if count.voters and subject.state in {RingState.AGENT_DOWN, RingState.PARTIAL}:
                 subject.back_off = 0.0
                 self._enter(subject, RingState.DOUBTED, f"nobody reaches it any more ({count.sentence})", now)
@@ -732,36 +909,47 @@ class Swim:
             subject.shown = about
             self.version += 1
 
-    # -- passing a verdict on to those who don't observe the subject -----------------------------------------------
+    # -- windows: who doesn't observe a subject learns of it only if a controller reads him --------------------------
 
-    def _spread(self, subject: Subject, about: Round, now: float) -> None:
-        assert self.roster is not None
+    def _news(self, now: float) -> tuple[bytes, int] | None:
+        """What a ping or an ack carries."""
+        if self.roster is None or is_small(self.roster):
+            return None
+        if self.window:
+            self._windows.heard(self._tag, 0, now)
+        return self._windows.next(now)
+
+    def _take_news(self, window: tuple[bytes, int] | None, now: float) -> None:
+        if window is not None and self._by_tag(window[0]) is not None:
+            self._windows.heard(*window, now)
+
+    def _report(self, subject: Subject, about: Round, now: float) -> None:
+        """Tell the windows of a round's result, if that falls to us this time; once a round."""
+        voters = [name for name, vote in about.votes.items() if vote.vote in {Vote.NONE, Vote.AGENT_DOWN}]
+        if not about.reported and self.node in tellers(about.round_id, voters):
+            about.reported = True
+            self._tell_windows(subject, about, now)
+
+    def _tell_windows(self, subject: Subject, about: Round, now: float) -> None:
         assert self._rings is not None
-        if is_small(self.roster):
-            return  # everybody votes and counts
-        observers = {member.uid for member in self._rings.observers(subject.member.uid)}
-        uninvolved = observers | {subject.member.uid, self.me.uid if self.me else ""}
-        message = self._pack(about, list(about.votes.values())[:MAX_BALLOTS])
-        for after in (0.0, rounds.COPIES[0]):
-            for member in self._some_members(FANOUT, uninvolved):
-                self._at(now + after, self._teller(message, member))
-
-    def _some_members(self, count: int, but: set[str]) -> list[Member]:
-        """So many random members that are none of these, or as many as there are."""
+        involved = {member.uid for member in self._rings.observers(subject.member.uid)} | {subject.member.uid}
         assert self.roster is not None
-        members = self.roster.members
-        drawn = self._dice.sample(members, min(count + len(but), len(members)))
-        return [member for member in drawn if member.uid not in but][:count]
+        message = self._pack(about, decisive(about.votes.values(), self.roster))
+        for tag in self._windows.open(now):
+            member = self._by_tag(tag)
+            if member is not None and member.uid not in involved:
+                self._tell(message, member)
+                self._budget.spend(1, now)
 
     def _learn(self, subject: Subject, message: Votes, now: float) -> None:
         """A round's votes about a member that others observe: check them as anyone can."""
-        if self.roster is None:
+        if self.roster is None or not self.window:
             return
         votes = self._unpack(message, subject)
         shown = subject.shown
         known = shown is not None and shown.round_id == message.round_id
-        if not known and message.round_id in subject.told:
-            return  # another round has replaced it; passed on again, the two would chase each other for ever
+        if not known and message.round_id in subject.learned:
+            return  # a copy that comes late; a later round has taken its place
         heard = {(vote.voter, vote.vote) for vote in shown.votes.values()} if shown and known else set()
         if known and (
             any(vote is Vote.ALIVE for _, vote in heard)
@@ -770,31 +958,27 @@ class Swim:
             return  # it says nothing new, or nothing that changes a refuted round: not worth checking signatures
         count = tally(votes, self.roster, subject.boot, self._crypto.verify, rings=self._rings)
         if count.alive:
-            # A veto goes as far as the verdict, and may overtake it: who has not learned the one passes on the other,
-            # and does not believe the verdict when it comes.
-            if not known:
-                subject.told.append(message.round_id)
-                subject.shown = Round(message.round_id, subject.boot, now, closed=True)
-            if subject.state is RingState.UNREACHABLE:
-                self._enter(subject, RingState.UNKNOWN, count.sentence, now)
-        elif count.unreachable and not known and not subject.heard_since(now - rounds.CLOSE):
-            subject.told.append(message.round_id)
-            subject.shown = Round(
-                message.round_id, subject.boot, now, {v.voter: v for v in votes}, closed=True
-            )
-            subject.confirmed_at = now
-            self.version += 1
-            self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
-            self._at(now + rounds.LAPSE, lambda now, _late: self._lapse(subject, now))
+            state = RingState.UNKNOWN  # a veto may overtake the verdict, which then is not believed
+        elif count.unreachable and not subject.heard_since(now - rounds.CLOSE):
+            state = RingState.UNREACHABLE
+        elif count.agent_down:
+            state = RingState.AGENT_DOWN
         else:
             return
-        assert subject.shown is not None
-        subject.shown.votes.update({vote.voter: vote for vote in votes})
-        self._spread(subject, subject.shown, now)
+        if not known:
+            subject.learned.append(message.round_id)
+            subject.shown = shown = Round(message.round_id, subject.boot, now, closed=True)
+        assert shown is not None
+        shown.votes.update({vote.voter: vote for vote in votes})
+        self.version += 1
+        if not count.alive:
+            subject.confirmed_at = now
+            self._at(now + rounds.LAPSE, lambda now, _late: self._lapse(subject, now))
+        self._enter(subject, state, count.sentence, now)
 
     def _lapse(self, subject: Subject, now: float) -> None:
         lapsed = now - subject.confirmed_at >= rounds.LAPSE
-        if lapsed and not subject.observed and subject.state is RingState.UNREACHABLE:
+        if lapsed and not subject.observed and subject.state in _NO_ANSWER:
             self._enter(subject, RingState.UNKNOWN, "nobody has confirmed the verdict for 3 s", now)
 
     # -- small parts --------------------------------------------------------------------------------------------
@@ -809,8 +993,8 @@ class Swim:
         )
         return Votes(
             about.round_id,
-            about.subject.node_uid,
-            about.subject.boot_id,
+            tag_of(about.subject.node_uid),
+            sent_boot(about.subject.boot_id),
             votes[0].roster_epoch if votes else 0,
             ballots,
         )
@@ -835,7 +1019,7 @@ class Swim:
     def _ping_again(self, subject: Subject, now: float) -> None:
         self._ping(subject, now)
 
-    def _ping(self, subject: Subject, now: float, relay_for: tuple[str, int] | None = None) -> int:
+    def _ping(self, subject: Subject, now: float, relay_for: tuple[str, int, bytes] | None = None) -> int:
         nonce = self._dice.getrandbits(64)
         self._nonces[nonce] = _Nonce(subject.member.uid, now, relay_for)
         self._nonce_order.append(nonce)
@@ -849,32 +1033,44 @@ class Swim:
                 break
             self._nonces.pop(self._nonce_order.popleft(), None)
         self.stats["probes"] += 1
-        self._tell(Ping(nonce), subject.member)
+        self._tell(Ping(nonce, self._news(now)), subject.member)
         return nonce
 
-    def _repeat(self, message: Message, subject: Subject, now: float) -> None:
-        """Tell all observers of the subject, three times."""
-        assert self._rings is not None
-        for member in self._rings.observers(subject.member.uid):
-            if member.name != self.node:
-                self._tell(message, member)
-                for after in rounds.COPIES:
-                    self._at(now + after, self._teller(message, member))
+    def _ack(self, nonce: int, now: float) -> Ack:
+        return Ack(nonce, self._news(now))
 
-    def _teller(self, message: Message, member: Member) -> Callable[[float, float], None]:
-        return lambda _now, _late: self._tell(message, member)
+    def _repeat(
+        self,
+        message: Message,
+        subject: Subject,
+        now: float,
+        copies: tuple[float, ...],
+        wanted: Callable[[], bool] | None = None,
+    ) -> None:
+        """Tell all observers of the subject now, and again after so many seconds while that is still wanted."""
+        assert self._rings is not None
+        others = [m for m in self._rings.observers(subject.member.uid) if m.name != self.node]
+        frugal = len(copies) < len(rounds.COPIES) and self._budget.exhausted(now)
+        for after in () if frugal else copies:
+            self._at(now + after, lambda now, _late: self._tell_all(message, others, now), wanted)
+        self._tell_all(message, others, now)
+
+    def _tell_all(self, message: Message, members: Iterable[Member], now: float) -> None:
+        for member in members:
+            self._tell(message, member)
+            self._budget.spend(1, now)
 
     def _tell(self, message: Message, member: Member) -> None:
         if member.addresses:
-            self._send(message, member.addresses[0])
+            self._send(message, member.addresses[0], tag_of(member.uid))
 
-    def _send(self, message: Message, address: str) -> None:
+    def _send(self, message: Message, address: str, receiver: bytes) -> None:
         if self.me is None or self.roster is None:
             return
         self._counter += 1
         header = Header(self._tag, self._boot_raw, self._counter).encode()
         body = encode(message, self.roster.epoch & 0xFFFF_FFFF)
-        sealed = self._crypto.seal(self.me.uid, self._boot_raw, self._counter, header, body)
+        sealed = self._crypto.seal(self.me.uid, self._boot_raw, self._counter, header + receiver, body)
         self.stats["sent"] += 1
         self._out.append((header + sealed, address))
 

@@ -1,8 +1,10 @@
 """Datagrams: a header in the clear, a sealed body, and a replay window for each sender.
 
 Header (32 bytes): version, key id, the sender's tag (6 bytes of a hash of its node UID), its boot id, its counter. The
-counter is the nonce of the seal and the place in the replay window at once. The body begins with its kind and the
-sender's roster epoch. Nothing is longer than 1200 bytes; every length is checked; what doesn't decode raises WireError
+counter is the nonce of the seal and the place in the replay window at once. The seal covers the header and the tag of
+the receiver, which is not sent: what was said to one member opens at no other. The body begins with its kind and the
+sender's roster epoch. A later version may append to a body what this one passes over, and send kinds that this one
+drops and counts; only what can't be said so needs another version number. Nothing is longer than 1200 bytes; every length is checked; what doesn't decode raises WireError
 and nothing else, and the machine counts it by its reason.
 """
 
@@ -12,6 +14,7 @@ import hashlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from ringfence.core.model import Vote
@@ -63,16 +66,18 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Answer with an Ack that repeats my nonce."""
+    """Answer with an Ack that repeats my nonce. ``window`` is a piece of `dissemination`'s news: a tag and its age."""
 
     nonce: int
+    window: tuple[bytes, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Two-way evidence for whoever sent this nonce."""
+    """Two-way evidence for whoever sent this nonce; ``window`` as a Ping's."""
 
     nonce: int
+    window: tuple[bytes, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +100,8 @@ class Ask:
     """I doubt this boot: look yourself and vote in this round."""
 
     round_id: bytes
-    uid: str
-    boot_id: str
+    tag: bytes
+    boot: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +118,8 @@ class Votes:
     """Votes of one round. From the voter itself one, spread by others as many as prove the verdict."""
 
     round_id: bytes
-    uid: str
-    boot_id: str
+    tag: bytes
+    boot: bytes
     epoch: int
     ballots: tuple[Ballot, ...]
 
@@ -125,6 +130,7 @@ _VOTES = (Vote.ALIVE, Vote.AGENT_DOWN, Vote.NONE, Vote.ABSTAIN)
 MAX_BALLOTS = 12
 
 
+@lru_cache(maxsize=16_384)
 def tag_of(uid: str) -> bytes:
     """The short name of a node on the wire."""
     return hashlib.sha256(uid.encode()).digest()[:TAG_BYTES]
@@ -161,18 +167,18 @@ def split(datagram: bytes) -> tuple[Header, bytes, bytes]:
 def encode(message: Message, epoch: int) -> bytes:
     """A body."""
     match message:
-        case Ping(nonce):
-            return _HEAD.pack(1, epoch) + _NUMBER.pack(nonce)
-        case Ack(nonce):
-            return _HEAD.pack(2, epoch) + _NUMBER.pack(nonce)
+        case Ping(nonce, window):
+            return _HEAD.pack(1, epoch) + _NUMBER.pack(nonce) + _news(window)
+        case Ack(nonce, window):
+            return _HEAD.pack(2, epoch) + _NUMBER.pack(nonce) + _news(window)
         case Relay(nonce, tag):
             return _HEAD.pack(3, epoch) + _NUMBER.pack(nonce) + tag
         case Relayed(nonce):
             return _HEAD.pack(4, epoch) + _NUMBER.pack(nonce)
-        case Ask(round_id, uid, boot_id):
-            return _HEAD.pack(5, epoch) + round_id + _text(uid) + _text(boot_id)
+        case Ask(round_id, tag, boot):
+            return _HEAD.pack(5, epoch) + round_id + tag + boot
         case Votes():
-            parts = [_HEAD.pack(6, epoch), message.round_id, _text(message.uid), _text(message.boot_id)]
+            parts = [_HEAD.pack(6, epoch), message.round_id, message.tag, message.boot]
             parts += [_NUMBER.pack(message.epoch), bytes([len(message.ballots)])]
             parts += [b.tag + bytes([_VOTES.index(b.vote)]) + b.signature for b in message.ballots]
             return b"".join(parts)
@@ -185,10 +191,7 @@ def decode(body: bytes) -> tuple[Message, int]:
     read = _READERS.get(kind)
     if read is None:
         raise WireError("unknown kind")
-    message = read(reader)
-    if reader.left:
-        raise WireError("too long")
-    return message, epoch
+    return read(reader), epoch
 
 
 class ReplayWindow:
@@ -239,24 +242,13 @@ class _Reader:
     def number(self) -> int:
         return int.from_bytes(self.take(8), "big")
 
-    def text(self) -> str:
-        size = self.take(1)[0]
-        if size > _MAX_TEXT:
-            raise WireError("long name")
-        try:
-            return self.take(size).decode()
-        except UnicodeDecodeError as error:
-            raise WireError("not UTF-8") from error
+
+def _news(window: tuple[bytes, int] | None) -> bytes:
+    return b"" if window is None else window[0] + bytes([window[1]])
 
 
-_MAX_TEXT = 64
-
-
-def _text(value: str) -> bytes:
-    data = value.encode()
-    if len(data) > _MAX_TEXT:
-        raise WireError("long name")
-    return bytes([len(data)]) + data
+def _window(reader: _Reader) -> tuple[bytes, int] | None:
+    return (reader.take(TAG_BYTES), reader.take(1)[0]) if reader.left > TAG_BYTES else None
 
 
 def _ballot(reader: _Reader) -> Ballot:
@@ -267,18 +259,19 @@ def _ballot(reader: _Reader) -> Ballot:
 
 
 def _votes(reader: _Reader) -> Votes:
-    round_id, uid, boot_id, epoch = reader.take(ROUND_BYTES), reader.text(), reader.text(), reader.number()
+    round_id, tag, boot = reader.take(ROUND_BYTES), reader.take(TAG_BYTES), reader.take(BOOT_BYTES)
+    epoch = reader.number()
     count = reader.take(1)[0]
     if count > MAX_BALLOTS:
         raise WireError("too many votes")
-    return Votes(round_id, uid, boot_id, epoch, tuple(_ballot(reader) for _ in range(count)))
+    return Votes(round_id, tag, boot, epoch, tuple(_ballot(reader) for _ in range(count)))
 
 
 _READERS: dict[int, Callable[[_Reader], Message]] = {
-    1: lambda reader: Ping(reader.number()),
-    2: lambda reader: Ack(reader.number()),
+    1: lambda reader: Ping(reader.number(), _window(reader)),
+    2: lambda reader: Ack(reader.number(), _window(reader)),
     3: lambda reader: Relay(reader.number(), reader.take(TAG_BYTES)),
     4: lambda reader: Relayed(reader.number()),
-    5: lambda reader: Ask(reader.take(ROUND_BYTES), reader.text(), reader.text()),
+    5: lambda reader: Ask(reader.take(ROUND_BYTES), reader.take(TAG_BYTES), reader.take(BOOT_BYTES)),
     6: _votes,
 }

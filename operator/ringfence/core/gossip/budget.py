@@ -1,0 +1,35 @@
+"""How much an agent may say about the dead in a second: when half a hall falls silent, load stays bounded (GOSSIP §10.9).
+
+A leaky bucket over the packets of rounds. Who has spent his budget opens no round of his own until it has leaked, and
+repeats nothing; what he is asked he still answers, for ``alive`` he always has words left. So verdicts about very many
+take longer, by as much as they are more, and nobody is called anything that he isn't.
+"""
+
+from __future__ import annotations
+
+RATE = 50.0
+"""Packets a second that leak out of the bucket: with a vote's 165 bytes about eight thousand bytes."""
+BURST = 50.0
+"""Packets that it holds: rounds about three members at once."""
+
+
+class Budget:
+    """One agent's bucket."""
+
+    __slots__ = ("_at", "_level")
+
+    def __init__(self) -> None:
+        self._level = 0.0
+        self._at = float("-inf")
+
+    def spend(self, packets: int, now: float) -> None:
+        """So many packets leave now."""
+        self._level = self._left(now) + packets
+        self._at = now
+
+    def exhausted(self, now: float) -> bool:
+        """Whether nothing should be said that can wait."""
+        return self._left(now) >= BURST
+
+    def _left(self, now: float) -> float:
+        return max(0.0, self._level - max(0.0, now - self._at) * RATE) if self._level else 0.0

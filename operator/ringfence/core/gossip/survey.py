@@ -1,0 +1,90 @@
+"""A survey: before an agent accuses anybody it finds out whether it is itself the one who is cut off (GOSSIP §4).
+
+It pings the members that it watches. When nearly all of them answer, one dead node among many is the likelier story
+and nothing was lost but a round trip. When they don't, it pings a fresh random sample of the whole roster (the whole
+roster, up to `SAMPLE` members) and goes by the majority: with less than half of it in reach it is isolated and accuses
+nobody. Exactly half is no minority (DESIGN §3, equal halves). Only answers to pings of this very survey count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+FRESH = 0.1
+"""Seconds in which a survey serves all who ask: what was true 0.1 s ago is not worth asking twice."""
+NEAR = 0.06
+"""After so long the sample is asked; a round trip on a LAN takes a hundredth of it."""
+AGAIN = 0.11
+"""Then those that have not answered are asked once more, so that loss doesn't look like a cut."""
+CLOSE = 0.16
+"""Then it is over: earlier than the examination that began with it."""
+SAMPLE = 64
+"""Members in a sample. A side of 40 % passes for a majority once in twenty surveys, and a verdict takes five voters."""
+REPEAT = 4.0
+"""Seconds after which an agent that found itself cut off looks again, if no answer makes it look earlier; and for so
+long a sample's result stands as a base."""
+_FEW = 4
+"""Fewer near ones than this say nothing of the rest, unless a sample has just spoken for them."""
+
+
+@dataclass(slots=True)
+class Survey:
+    """One survey. ``near`` are UIDs of watched voters, ``voters`` how many the roster has, ourselves included."""
+
+    started: float
+    near: frozenset[str]
+    voters: int
+    asked: set[str] = field(default_factory=set)
+    heard: set[str] = field(default_factory=set)
+    base: frozenset[str] = frozenset()
+    """The near ones that answered in the last survey that reached a majority of a sample: while three quarters of them
+    still answer we have been cut off from nobody since, and the sample is spared."""
+    majority: bool | None = None
+    """The result; None while it is open."""
+    settled: bool = False
+    """Whether its result has been taken over."""
+    then: list[Callable[[float], None]] = field(default_factory=list)
+    """What waits for the result and is dropped when we are cut off."""
+
+    def __post_init__(self) -> None:
+        self.asked |= self.near
+        self._judge()
+
+    def answered(self, uid: str) -> None:
+        """This member has answered a ping of this survey."""
+        if self.majority is None and uid in self.asked:
+            self.heard.add(uid)
+            self._judge()
+
+    def widen(self, sample: frozenset[str]) -> None:
+        """These are asked too."""
+        self.asked |= sample
+        self._judge()
+
+    def close(self) -> None:
+        """Time is up."""
+        if self.majority is None:
+            self.majority = False
+
+    @property
+    def wide(self) -> bool:
+        """Whether a sample was asked."""
+        return len(self.asked) > len(self.near)
+
+    @property
+    def silent(self) -> set[str]:
+        """Who was asked and has not answered."""
+        return self.asked - self.heard
+
+    def _judge(self) -> None:
+        reached = len(self.heard) + 1
+        sampled = self.wide or len(self.near) >= self.voters - 1
+        near, base = len(self.heard & self.near), len(self.heard & self.base)
+        if (
+            (sampled and 2 * reached >= min(self.voters, len(self.asked) + 1))
+            # The accused is among the near; three quarters of the others.
+            or (len(self.near) >= _FEW and 4 * near >= 3 * (len(self.near) - 1))
+            or (len(self.base) > 1 and 4 * base >= 3 * len(self.base))
+        ):
+            self.majority = True
