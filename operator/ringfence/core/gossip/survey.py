@@ -73,6 +73,11 @@ class Survey:
         return len(self.asked) > len(self.near)
 
     @property
+    def open(self) -> bool:
+        """Whether enough have answered for loss to explain the others' silence."""
+        return 4 * (len(self.heard) + 1) >= len(self.asked)
+
+    @property
     def silent(self) -> set[str]:
         """Who was asked and has not answered."""
         return self.asked - self.heard

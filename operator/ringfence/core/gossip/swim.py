@@ -583,7 +583,7 @@ class Swim:
         """Go on with ``then`` once a survey has found most of the roster in reach; not at all if it doesn't."""
         assert self.roster is not None
         survey = self._survey
-        if survey is None or now - survey.started > surveys.FRESH:
+        if survey is None or (survey.majority is not None and now - survey.started > surveys.FRESH):
             near = [subject for subject in self._watched if subject.member.votes]
             base = self._sample_heard if now - self._sampled_at <= surveys.REPEAT else frozenset()
             uids = frozenset(one.member.uid for one in near)
@@ -593,7 +593,7 @@ class Swim:
                 for subject in near:
                     self._ping(subject, now)
                 self._at(now + surveys.NEAR, self._step(survey, self._widen))
-                self._at(now + surveys.AGAIN, self._step(survey, self._ask_silent))
+                self._at(now + surveys.AGAIN, self._step(survey, self._ask_again))
                 self._at(now + surveys.CLOSE, self._step(survey, self._close_survey))
         if then is not None and survey.majority is not False:
             survey.then.append(then)
@@ -612,6 +612,10 @@ class Swim:
         self.stats["wide surveys"] += 1
         survey.widen(sample)
         self._ask_silent(survey, now)
+
+    def _ask_again(self, survey: Survey, now: float) -> None:
+        if survey.open:
+            self._ask_silent(survey, now)
 
     def _ask_silent(self, survey: Survey, now: float) -> None:
         for uid in sorted(survey.silent):
