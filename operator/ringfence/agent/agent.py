@@ -19,6 +19,7 @@ from ringfence.core.model import RingState
 from ringfence.host.clock import JumpDetector, first_counter, wall_offset
 from ringfence.metrics import AgentSample, PeerSample
 from ringfence.net.crypto import GroupSeal, SigningKey
+from ringfence.net.echo import Echo
 from ringfence.net.kernel_probe import CLOSED_PORT, probe_kernel
 from ringfence.net.stream import StreamServer
 from ringfence.net.udp import Datagrams
@@ -60,6 +61,8 @@ class Agent:
         self._address = identity.address
         self._datagrams = Datagrams(identity.address, port)
         self.port = self._datagrams.port
+        self._echo = Echo(self._datagrams.socket.family)
+        self.echo_by = self._echo.by
         self._closed_port = closed_port
         self.swim = Swim(
             node=identity.node,
@@ -98,6 +101,7 @@ class Agent:
         self._loop.remove_reader(self._datagrams.socket)
         await self._stream.close()
         self._datagrams.close()
+        self._echo.close()
 
     def install(self, roster: Roster) -> None:
         """Go by this roster (its signature has been checked), if it is newer."""
@@ -181,6 +185,7 @@ class Agent:
             self._loop.call_soon(answered)  # it may come while the machine's events are being worked off
 
         probe_kernel(address, (self.port, self._closed_port), soon)
+        self._echo.ask(address, answered)
 
     def _tick(self) -> None:
         self._ticked_at = self._loop.time()
