@@ -129,7 +129,9 @@ class Agent:
 
     def _drain(self) -> bool:
         now = self._loop.time()
-        return self._datagrams.drain(lambda datagram, address: self.swim.receive(datagram, address, now))
+        return self._datagrams.drain(
+            lambda datagram, address, at: self.swim.receive(datagram, address, now, at=at)
+        )
 
     def _due(self) -> None:
         self._timer = None

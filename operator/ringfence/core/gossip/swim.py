@@ -203,11 +203,14 @@ class Swim:
         self.version += 1
         return True
 
-    def receive(self, datagram: bytes, address: str, now: float) -> None:
-        """Take in one datagram from this IP address. Nothing that it may contain raises."""
+    def receive(self, datagram: bytes, address: str, now: float, *, at: float | None = None) -> None:
+        """Take in one datagram from this IP address. Nothing that it may contain raises.
+
+        ``at`` is when the kernel received it, where that is known: it only measures round trips.
+        """
         self._check_lag(now)
         try:
-            self._receive(datagram, address, now)
+            self._receive(datagram, address, now, now if at is None else at)
         except WireError as error:
             self.stats[f"drop {error.args[0]}"] += 1
 
@@ -326,7 +329,7 @@ class Swim:
 
     # -- datagrams ----------------------------------------------------------------------------------------------
 
-    def _receive(self, datagram: bytes, address: str, now: float) -> None:
+    def _receive(self, datagram: bytes, address: str, now: float, at: float) -> None:
         header, head, sealed = split(datagram)
         member = self._by_tag(header.tag)
         subject = self._subject(member.uid) if member is not None else None
@@ -353,7 +356,7 @@ class Swim:
         subject.window.take(header.counter)
         self.stats["received"] += 1
         if isinstance(message, Ack):
-            self._on_ack(subject, message.nonce, now)
+            self._on_ack(subject, message.nonce, now, at)
         self._heard(subject, now)
         match message:
             case Ping(nonce):
@@ -391,7 +394,7 @@ class Swim:
         if subject.examination is not None:
             self._vote_all(subject, Vote.ALIVE, now)
 
-    def _on_ack(self, subject: Subject, nonce: int, now: float) -> None:
+    def _on_ack(self, subject: Subject, nonce: int, now: float, at: float) -> None:
         sent = self._nonces.pop(nonce, None)
         if sent is None or sent.uid != subject.member.uid:
             return
@@ -400,7 +403,7 @@ class Swim:
             self._send(Relayed(asked), address)
         subject.two_way_at = self._answered_at = now
         self._unanswered_since = None
-        subject.path.observe(now - sent.sent_at)
+        subject.path.observe(max(0.0, at - sent.sent_at))  # wall clocks are set, and stamps go by them
         subject.cycle_at = None
         subject.misses = 0
         self.stats["answered"] += 1
