@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 import socket
 import struct
-import subprocess
 import time
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
 from ringfence.host.carrier import Carrier, holder_of_v4, holder_of_v6
-from unit.net.own_network import own_network
+from unit.net.own_network import ip, own_network
 
 IF_INET6 = """\
 fd000000000000000000000000000002 04 40 00 82     eth0
@@ -48,10 +47,6 @@ def test_loopback_is_always_up(address: str) -> None:
 @pytest.mark.parametrize("address", ["192.0.2.77", "2001:db8::77"])
 def test_an_address_that_nobody_holds_tells_nothing(address: str) -> None:
     assert Carrier(address).up() is None
-
-
-def ip(command: str) -> None:
-    subprocess.run(["ip", *command.split()], check=True)
 
 
 def seen(carrier: Carrier, up: bool | None) -> bool:

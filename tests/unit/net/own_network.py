@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,3 +39,8 @@ def own_network() -> Iterator[None]:
 def sysctl(name: str, value: str) -> None:
     """Set one of the namespace that the calling thread is in."""
     Path("/proc/sys", *name.split(".")).write_text(value, encoding="ascii")
+
+
+def ip(command: str) -> None:
+    """Run iproute2 in the namespace that the calling thread is in."""
+    subprocess.run(["ip", *command.split()], check=True)

@@ -459,7 +459,7 @@ class Swim:
         factor: float = 1,
     ) -> None:
         """Call ``missed`` unless the cycle has been answered in time; once more time if we ourselves were late."""
-        wait = subject.path.timeout(self._every) * factor
+        wait = subject.path.timeout(self._every, self.awareness.stretch) * factor
 
         def judge(now: float, late: float) -> None:
             if subject.cycle_at != cycle:
