@@ -97,9 +97,7 @@ class Echo:
             except OSError:
                 continue  # what became of a request of ours, not of this read
             if self._v4 and self.by is EchoBy.RAW:
-                packet = packet[
-                    (packet[0] & 0x0F) * 4 :
-                ]  # behind the IP header, which only this kind is shown
+                packet = packet[(packet[0] & 0x0F) * 4 :]  # only this kind is shown the IP header
             nonce = nonce_in(packet, self._reply)
             waiting = self._outstanding.pop(nonce, None) if nonce is not None else None
             if waiting is not None and self._loop.time() <= waiting[0]:

@@ -20,9 +20,9 @@ MAX_DATAGRAM = 2048
 """More than a valid one has, so that an oversized one is seen as such."""
 _MOST_AT_ONCE = 1024
 _BUFFER = 1 << 20
-_SO_RXQ_OVFL, _SO_TIMESTAMPNS = 40, 64
-"""Linux's numbers, which the socket module doesn't know; the second is the one of 64-bit seconds (Linux 5.1)."""
-_TIMESPEC = struct.Struct("=qq")
+_SO_RXQ_OVFL, _SO_TIMESTAMPNS = 40, 35
+"""Linux's numbers, which the socket module doesn't know."""
+_TIMESPEC = struct.Struct("@ll")
 _ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size) + socket.CMSG_SPACE(4)
 OLDEST_STAMP = 5.0
 """Seconds: a stamp older than this was taken by a clock that has been set since."""

@@ -83,7 +83,7 @@ class Dice(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KernelProbe:
-    """Try this node's kernel now (TCP to an open and to a closed port); report by `Swim.kernel_answered`."""
+    """Try this node's kernel now (TCP to an open and to a closed port, ICMP); report by `Swim.kernel_answered`."""
 
     uid: str
     address: str
