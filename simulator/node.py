@@ -70,7 +70,8 @@ class Node:
         self.process = 0
         """Number of the agent's process; what was meant for an earlier one is nobody's any more."""
         self.frozen = False
-        self.backlog: list[tuple[bytes, str]] = []
+        self.backlog: list[tuple[bytes, str, float]] = []
+        """What its socket holds, with the time of its clock at which each came."""
         self.kernel_answers: list[str] = []
         """UIDs of nodes whose kernels have answered while the process was frozen."""
         self.disk: Roster | None = None

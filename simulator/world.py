@@ -310,9 +310,9 @@ class World:
             node.late_until = self.now + RECOVERY
         if node.backlog:
             backlog, node.backlog = node.backlog, []
-            for datagram, address in backlog:
+            for datagram, address, at in backlog:
                 self.events += 1
-                swim.receive(datagram, address, clock)
+                swim.receive(datagram, address, clock, at=at)
             node.received += len(backlog)
             self._settle(node)
             deadline = swim.next_deadline()
@@ -414,7 +414,7 @@ class World:
             return
         if node.frozen:
             if len(node.backlog) < BACKLOG:
-                node.backlog.append((datagram, address))
+                node.backlog.append((datagram, address, node.clock(self.now)))
             return
         if self._trace is not None:
             digest = hashlib.blake2b(datagram, digest_size=6).hexdigest()

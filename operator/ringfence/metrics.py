@@ -33,6 +33,9 @@ class AgentSample:
     healthy: bool = False
     isolated: bool = False
     lag: float = 0.0
+    stretch: float = 1.0
+    dropped: int = 0
+    carrier: bool | None = None
     epoch: int = 0
     lease_held: bool = False
 
@@ -87,6 +90,20 @@ class AgentMetrics(Collector):
         yield GaugeMetricFamily(
             "ringfence_agent_lag_seconds", "How late its last timer was.", value=sample.lag
         )
+        yield GaugeMetricFamily(
+            "ringfence_agent_stretch",
+            "How many times longer than usual it waits for an answer.",
+            value=sample.stretch,
+        )
+        yield CounterMetricFamily(
+            "ringfence_agent_overflows",
+            "Datagrams that its kernel had no room for.",
+            value=sample.dropped,
+        )
+        if sample.carrier is not None:
+            yield GaugeMetricFamily(
+                "ringfence_agent_carrier", "1: its interface has a link.", value=sample.carrier
+            )
         yield GaugeMetricFamily("ringfence_agent_roster_epoch", "Its roster's epoch.", value=sample.epoch)
         yield GaugeMetricFamily(
             "ringfence_agent_lease_held", "1: its Lease was renewed.", value=sample.lease_held

@@ -25,6 +25,7 @@ from ringfence.host.privileges import return_spare_memory, take_privileges
 from ringfence.kube.node_api import Access, NodeApi
 from ringfence.metrics import AgentMetrics
 from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, SigningKey, verify
+from ringfence.net.echo import EchoBy
 
 logger = logging.getLogger("ringfence.agent")
 
@@ -74,17 +75,22 @@ class _Process:
         group_key = (self._chosen.keys_dir / GROUP_KEY_FILE).read_bytes()
         agent = Agent(self._identity, group_key, self._key, port=self._chosen.port)
         await agent.start()
+        self._permitted |= {
+            "icmpDatagram": agent.echo_by is EchoBy.DATAGRAM,
+            "icmpRaw": agent.echo_by is EchoBy.RAW,
+        }
         health = self._serve_health(agent)
         kept = self._state.roster()
         if kept is not None:
             self._take_roster(agent, kept, keep=False)
         link = self._link(agent, loop)
         logger.info(
-            "agent of %s, boot %s, on %s port %d",
+            "agent of %s, boot %s, on %s port %d, ICMP echo: %s",
             self._identity.node,
             self._identity.boot_id,
             self._identity.address,
             agent.port,
+            agent.echo_by,
         )
         return_spare_memory()
         await stop.wait()

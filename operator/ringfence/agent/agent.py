@@ -13,12 +13,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ringfence.core.gossip.awareness import strain_of
 from ringfence.core.gossip.members import Roster
 from ringfence.core.gossip.swim import AwarenessChanged, KernelProbe, PathLost, StateChanged, Swim
 from ringfence.core.model import RingState
+from ringfence.host.carrier import Carrier
 from ringfence.host.clock import JumpDetector, first_counter, wall_offset
+from ringfence.host.pressure import read_pressure
 from ringfence.metrics import AgentSample, PeerSample
 from ringfence.net.crypto import GroupSeal, SigningKey
+from ringfence.net.echo import Echo
 from ringfence.net.kernel_probe import CLOSED_PORT, probe_kernel
 from ringfence.net.stream import StreamServer
 from ringfence.net.udp import Datagrams
@@ -60,6 +64,8 @@ class Agent:
         self._address = identity.address
         self._datagrams = Datagrams(identity.address, port)
         self.port = self._datagrams.port
+        self._echo = Echo(self._datagrams.socket.family)
+        self.echo_by = self._echo.by
         self._closed_port = closed_port
         self.swim = Swim(
             node=identity.node,
@@ -77,6 +83,8 @@ class Agent:
         self._ticker: asyncio.TimerHandle | None = None
         self._version = -1
         self._jumps = JumpDetector()
+        self._carrier = Carrier(identity.address)
+        self._dropped = 0
         self._ticked_at = self._loop.time()
         self._verdicts = 0
         self.lease_held = False
@@ -99,6 +107,7 @@ class Agent:
         self._loop.remove_reader(self._datagrams.socket)
         await self._stream.close()
         self._datagrams.close()
+        self._echo.close()
 
     def install(self, roster: Roster) -> None:
         """Go by this roster (its signature has been checked), if it is newer."""
@@ -126,7 +135,9 @@ class Agent:
 
     def _drain(self) -> bool:
         now = self._loop.time()
-        return self._datagrams.drain(lambda datagram, address: self.swim.receive(datagram, address, now))
+        return self._datagrams.drain(
+            lambda datagram, address, at: self.swim.receive(datagram, address, now, at=at)
+        )
 
     def _due(self) -> None:
         self._timer = None
@@ -176,7 +187,8 @@ class Agent:
         observed = [s for s in self.swim.subjects if s.observed]
         silent = sum(s.state in (RingState.DOUBTED, RingState.UNREACHABLE) for s in observed)
         # Who holds itself for cut off doubts nobody any more, so the count alone would stop short.
-        return self.swim.awareness.isolated or 2 * silent > len(observed)
+        awareness = self.swim.awareness
+        return awareness.isolated or awareness.carrier is False or 2 * silent > len(observed)
 
     def _probe_kernel(self, uid: str, address: str) -> None:
         def answered() -> None:
@@ -187,6 +199,7 @@ class Agent:
             self._loop.call_soon(answered)  # it may come while the machine's events are being worked off
 
         probe_kernel(address, (self.port, self._closed_port), soon)
+        self._echo.ask(address, answered)
 
     def _tick(self) -> None:
         self._ticked_at = self._loop.time()
@@ -194,6 +207,7 @@ class Agent:
         slept = self._jumps.jumped()
         if slept > TICK / 2:
             self.swim.impair(slept, self._ticked_at)
+        self._look_at_host()
         swim = self.swim
         self.sample = AgentSample(
             counts=Counter(swim.stats) + Counter({"verdicts": self._verdicts}),
@@ -205,6 +219,22 @@ class Agent:
             healthy=swim.awareness.healthy(self._ticked_at),
             isolated=swim.awareness.isolated,
             lag=swim.awareness.lag,
+            stretch=swim.awareness.stretch,
+            dropped=self._datagrams.dropped,
+            carrier=swim.awareness.carrier,
             epoch=swim.roster.epoch if swim.roster else 0,
             lease_held=self.lease_held,
         )
+
+    def _look_at_host(self) -> None:
+        awareness, dropped = self.swim.awareness, self._datagrams.dropped
+        awareness.strain(strain_of(read_pressure().values(), dropped - self._dropped))
+        self._dropped = dropped
+        before = awareness.carrier
+        awareness.see_carrier(self._carrier.up(), self._ticked_at)
+        if (before is False) is not (awareness.carrier is False):
+            logger.warning(
+                "%s has a link again" if before is False else "no link under %s, accusing nobody",
+                self._address,
+            )
+            self.on_loneliness(self._lonely())

@@ -2,6 +2,7 @@
 
 An accepted connection (the kernel completes it even for a stopped process) and a refused one both come from a kernel.
 A time-out or an unreachable host is silence. A refusal could also be a firewall's; that only delays a verdict.
+The third question, an ICMP echo, needs a socket of its own and a right: `echo.py`.
 """
 
 from __future__ import annotations

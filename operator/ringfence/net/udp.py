@@ -2,18 +2,30 @@
 
 asyncio's datagram transport reads one datagram a turn of the loop, while due timers run in the same turn: after a pause
 the answers lie in the socket and the timers fire first (GOSSIP §4).
+
+With each datagram the kernel says when it came, so that a round trip is the path's and not our own delay's, and how
+many it has dropped because we did not empty the socket in time.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
+import struct
+import sys
+import time
 from collections.abc import Callable
 
 MAX_DATAGRAM = 2048
 """More than a valid one has, so that an oversized one is seen as such."""
 _MOST_AT_ONCE = 1024
 _BUFFER = 1 << 20
+_SO_RXQ_OVFL, _SO_TIMESTAMPNS = 40, 35
+"""Linux's numbers, which the socket module doesn't know."""
+_TIMESPEC = struct.Struct("@ll")
+_ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size) + socket.CMSG_SPACE(4)
+OLDEST_STAMP = 5.0
+"""Seconds: a stamp older than this was taken by a clock that has been set since."""
 
 
 class Datagrams:
@@ -23,22 +35,38 @@ class Datagrams:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self.socket.bind((address, port))
         self.port: int = self.socket.getsockname()[1]
         self.failed_sends = 0
+        self.dropped = 0
+        """Datagrams that the kernel had no room for, as told with the last one that it had."""
 
-    def drain(self, take: Callable[[bytes, str], None]) -> bool:
-        """Hand every waiting datagram with its sender's IP address to ``take``. False: there is still more."""
+    def drain(self, take: Callable[[bytes, str, float], None]) -> bool:
+        """Hand every waiting datagram to ``take``, with its sender's IP address and the (monotonic) time it came at.
+
+        False: there is still more.
+        """
+        now = time.monotonic()
+        wall_offset = time.time() - now
         for _ in range(_MOST_AT_ONCE):
             try:
-                datagram, sender = self.socket.recvfrom(MAX_DATAGRAM)
+                datagram, told, _, sender = self.socket.recvmsg(MAX_DATAGRAM, _ANCILLARY)
             except BlockingIOError:
                 return True
             except OSError as error:
                 if error.errno in {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH}:
                     continue  # what became of a datagram of ours, not of this read
                 raise
-            take(datagram, sender[0])
+            received_at = now
+            for _, kind, data in told:
+                if kind == _SO_TIMESTAMPNS:
+                    seconds, nanoseconds = _TIMESPEC.unpack(data)
+                    received_at = arrival(seconds + nanoseconds / 1e9 - wall_offset, now)
+                elif kind == _SO_RXQ_OVFL:
+                    self.dropped = int.from_bytes(data, sys.byteorder)
+            take(datagram, sender[0], received_at)
         return False
 
     def send(self, datagram: bytes, address: str) -> None:
@@ -51,3 +79,8 @@ class Datagrams:
     def close(self) -> None:
         """Give the port back."""
         self.socket.close()
+
+
+def arrival(stamp: float, now: float) -> float:
+    """The time a datagram came at, by its kernel's stamp; ``now`` where the stamp can't be true."""
+    return stamp if now - OLDEST_STAMP <= stamp <= now else now

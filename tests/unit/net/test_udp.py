@@ -1,0 +1,74 @@
+"""The gossip socket on loopback."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ringfence.net.udp import OLDEST_STAMP, Datagrams, arrival
+
+BOUND = 10.0
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def datagrams(request: pytest.FixtureRequest) -> Iterator[Datagrams]:
+    opened = Datagrams(request.param, 0)
+    yield opened
+    opened.close()
+
+
+def drained(datagrams: Datagrams) -> list[tuple[bytes, str, float]]:
+    taken: list[tuple[bytes, str, float]] = []
+    while not datagrams.drain(lambda *one: taken.append(one)):
+        pass
+    return taken
+
+
+def own_address(datagrams: Datagrams) -> str:
+    return str(datagrams.socket.getsockname()[0])
+
+
+def test_all_that_waits_is_taken_in_order(datagrams: Datagrams) -> None:
+    own = own_address(datagrams)
+    sent = [b"%d" % number for number in range(100)]
+    for datagram in sent:
+        datagrams.send(datagram, own)
+    assert [(datagram, sender) for datagram, sender, _ in drained(datagrams)] == [(one, own) for one in sent]
+    assert drained(datagrams) == []
+
+
+def test_a_datagram_is_stamped_when_it_came_not_when_it_was_read(datagrams: Datagrams) -> None:
+    deadline = time.monotonic() + BOUND
+    while time.monotonic() < deadline:  # the kernel begins to stamp a moment after it was asked to
+        before = time.monotonic()
+        datagrams.send(b"x", own_address(datagrams))
+        sent = time.monotonic()
+        select.select([], [], [], 0.02)  # the reader is late
+        [(_, _, received_at)] = drained(datagrams)
+        if before - 0.001 <= received_at <= sent + 0.01:
+            return
+    pytest.fail("never stamped")
+
+
+def test_what_the_kernel_had_no_room_for_is_counted(datagrams: Datagrams) -> None:
+    own = own_address(datagrams)
+    sent = 4000
+    for _ in range(sent):
+        datagrams.send(bytes(1200), own)
+    taken = len(drained(datagrams))
+    assert taken < sent
+    assert datagrams.dropped == 0  # it is told with the next one
+    datagrams.send(b"x", own)
+    assert len(drained(datagrams)) == 1
+    assert datagrams.dropped == sent - taken
+
+
+def test_a_stamp_that_cannot_be_true_is_the_present() -> None:
+    now = 1000.0
+    assert arrival(now - 0.2, now) == now - 0.2
+    assert arrival(now, now) == now
+    assert arrival(now + 0.001, now) == now
+    assert arrival(now - OLDEST_STAMP - 0.001, now) == now
