@@ -7,10 +7,10 @@ take longer, by as much as they are more, and nobody is called anything that he 
 
 from __future__ import annotations
 
-RATE = 50.0
-"""Packets a second that leak out of the bucket: with a vote's 165 bytes about eight thousand bytes."""
-BURST = 50.0
-"""Packets that it holds: rounds about three members at once."""
+RATE = 40.0
+"""Packets a second that leak out of the bucket: with a vote's 165 bytes about seven thousand bytes."""
+BURST = 35.0
+"""Packets that it holds: rounds about two members at once."""
 
 
 class Budget:

@@ -21,7 +21,7 @@ FORGET = 30.0
 MAX_WINDOWS = 24
 """Three for each of a few controller replicas, and as many again that they have just left."""
 TELLERS = 2
-"""Observers that tell the windows of one round, once each: a controller has three windows, and the next round is near."""
+"""Observers that tell one window of a new verdict, once each; of its renewals one does. A controller has three windows."""
 _FIRST_SENDS = 8
 """Messages that carry a new window before it takes its turn with the others."""
 
@@ -79,9 +79,8 @@ class Windows:
             self._new.pop(tag, None)
 
 
-def tellers(round_id: bytes, voters: Iterable[str]) -> frozenset[str]:
-    """Those of a round's voters that tell the windows: others in each round, the same for all who have its votes."""
-    ranked = sorted(
-        voters, key=lambda name: hashlib.blake2b(name.encode(), digest_size=8, key=round_id).digest()
-    )
-    return frozenset(ranked[:TELLERS])
+def tellers(round_id: bytes, window: bytes, voters: Iterable[str], count: int) -> frozenset[str]:
+    """Those of a round's voters that tell this window: others in each round, the same for all who have its votes."""
+    key = round_id + window
+    ranked = sorted(voters, key=lambda name: hashlib.blake2b(name.encode(), digest_size=8, key=key).digest())
+    return frozenset(ranked[:count])

@@ -2,29 +2,34 @@
 
 It pings the members that it watches. When nearly all of them answer, one dead node among many is the likelier story
 and nothing was lost but a round trip. When they don't, it pings a fresh random sample of the whole roster (the whole
-roster, up to `SAMPLE` members) and goes by the majority: with less than half of it in reach it is isolated and accuses
-nobody. Exactly half is no minority (DESIGN §3, equal halves). Only answers to pings of this very survey count.
+roster, up to `SAMPLE` members), a few first and the rest if those leave it open, and goes by the majority: with less
+than half of them in reach it is isolated and accuses nobody. Exactly half is no minority (DESIGN §3, equal halves).
+Only answers to pings of this very survey count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 FRESH = 0.1
 """Seconds in which a survey serves all who ask: what was true 0.1 s ago is not worth asking twice."""
 NEAR = 0.06
-"""After so long the sample is asked; a round trip on a LAN takes a hundredth of it."""
+"""After so long the sample's first part is asked; a round trip on a LAN takes a hundredth of it."""
 AGAIN = 0.11
-"""Then those that have not answered are asked once more, so that loss doesn't look like a cut."""
+"""Then the rest is, and a few of the silent once more, so that loss doesn't look like a cut."""
 CLOSE = 0.16
 """Then it is over: earlier than the examination that began with it."""
 SAMPLE = 64
 """Members in a sample. A side of 40 % passes for a majority once in twenty surveys, and a verdict takes five voters."""
+FEW = 24
+"""Members in its first part: enough where the answer is clear, as it is when one rack of many is cut off."""
+PAUSE = 1.0
+"""Seconds at least until one that was silent and answers makes an agent that is cut off look again."""
 REPEAT = 4.0
 """Seconds after which an agent that found itself cut off looks again, if no answer makes it look earlier; and for so
 long a sample's result stands as a base."""
-_FEW = 4
+_FEW_NEAR = 4
 """Fewer near ones than this say nothing of the rest, unless a sample has just spoken for them."""
 
 
@@ -37,6 +42,8 @@ class Survey:
     voters: int
     asked: set[str] = field(default_factory=set)
     heard: set[str] = field(default_factory=set)
+    rest: tuple[str, ...] = ()
+    """Of the sample, who has not been asked yet."""
     base: frozenset[str] = frozenset()
     """The near ones that answered in the last survey that reached a majority of a sample: while three quarters of them
     still answer we have been cut off from nobody since, and the sample is spared."""
@@ -57,10 +64,23 @@ class Survey:
             self.heard.add(uid)
             self._judge()
 
-    def widen(self, sample: frozenset[str]) -> None:
-        """These are asked too."""
-        self.asked |= sample
+    def widen(self, sample: Sequence[str]) -> list[str]:
+        """Take this sample, drawn at random; returns who of its first part is to be asked."""
+        self.rest = tuple(sample[FEW:])
+        return self._ask(sample[:FEW])
+
+    def widen_again(self) -> list[str] | None:
+        """Who of the sample's rest is to be asked now; None where it would change nothing: far too few have answered."""
+        if 4 * (len(self.heard) + 1) < len(self.asked):
+            return None
+        rest, self.rest = self.rest, ()
+        return self._ask(rest)
+
+    def _ask(self, uids: Sequence[str]) -> list[str]:
+        unanswered = [uid for uid in uids if uid not in self.heard]
+        self.asked |= set(uids)
         self._judge()
+        return unanswered
 
     def close(self) -> None:
         """Time is up."""
@@ -73,23 +93,19 @@ class Survey:
         return len(self.asked) > len(self.near)
 
     @property
-    def open(self) -> bool:
-        """Whether enough have answered for loss to explain the others' silence."""
-        return 4 * (len(self.heard) + 1) >= len(self.asked)
-
-    @property
     def silent(self) -> set[str]:
         """Who was asked and has not answered."""
         return self.asked - self.heard
 
     def _judge(self) -> None:
-        reached = len(self.heard) + 1
-        sampled = self.wide or len(self.near) >= self.voters - 1
+        reached, everybody = len(self.heard) + 1, len(self.asked) + 1
         near, base = len(self.heard & self.near), len(self.heard & self.base)
+        complete = everybody >= self.voters or (self.wide and not self.rest)
         if (
-            (sampled and 2 * reached >= min(self.voters, len(self.asked) + 1))
+            (complete and 2 * reached >= min(self.voters, everybody))
+            or (self.wide and 8 * reached >= 5 * everybody)
             # The accused is among the near; three quarters of the others.
-            or (len(self.near) >= _FEW and 4 * near >= 3 * (len(self.near) - 1))
+            or (len(self.near) >= _FEW_NEAR and 4 * near >= 3 * (len(self.near) - 1))
             or (len(self.base) > 1 and 4 * base >= 3 * len(self.base))
         ):
             self.majority = True

@@ -27,7 +27,7 @@ from ringfence.core.gossip import survey as surveys
 from ringfence.core.gossip.awareness import LATE, Awareness
 from ringfence.core.gossip.budget import Budget
 from ringfence.core.gossip.corroboration import H, decisive, tally, vote_payload
-from ringfence.core.gossip.dissemination import Windows, tellers
+from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.probe import next_slot, period, phase
 from ringfence.core.gossip.report import AgentView, SubjectView
@@ -621,21 +621,23 @@ class Swim:
     def _widen(self, survey: Survey, now: float) -> None:
         assert self.roster is not None
         voters = self.roster.voters
-        drawn = self._dice.sample(voters, min(surveys.SAMPLE, len(voters)))
-        sample = frozenset(member.uid for member in drawn if member.name != self.node)
+        drawn = self._dice.sample(voters, min(surveys.SAMPLE + 1, len(voters)))
         self.stats["wide surveys"] += 1
-        survey.widen(sample)
-        self._ask_silent(survey, now)
+        self._ask_all(survey.widen([member.uid for member in drawn if member.name != self.node]), now)
+        self._settle_survey(survey, now)
 
     def _ask_again(self, survey: Survey, now: float) -> None:
-        if survey.open:
-            self._ask_silent(survey, now)
+        silent = sorted(survey.silent)
+        rest = survey.widen_again()
+        if rest is not None:
+            self._ask_all(self._dice.sample(silent, min(surveys.FEW, len(silent))), now)
+            self._ask_all(rest, now)
+            self._settle_survey(survey, now)
 
-    def _ask_silent(self, survey: Survey, now: float) -> None:
-        for uid in sorted(survey.silent):
+    def _ask_all(self, uids: Iterable[str], now: float) -> None:
+        for uid in uids:
             if (subject := self._subject(uid)) is not None:
                 self._ping(subject, now)
-        self._settle_survey(survey, now)
 
     def _close_survey(self, survey: Survey, now: float) -> None:
         survey.close()
@@ -650,7 +652,7 @@ class Swim:
         if asked_at >= survey.started and survey.majority is None:
             survey.answered(uid)
             self._settle_survey(survey, now)
-        elif self.awareness.isolated and uid in survey.silent and now - self._looked_at >= self._every / 2:
+        elif self.awareness.isolated and uid in survey.silent and now - self._looked_at >= surveys.PAUSE:
             self._looked_at = now
             self._look_around(now)
 
@@ -821,7 +823,7 @@ class Swim:
             return
         if not self._also_alive(shown):
             self._cast(subject, shown, Vote.ALIVE, now)
-            self._tell_windows(subject, shown, now)
+            self._tell_windows(subject, shown, self._windows.open(now), now)
 
     def _on_ask(self, message: Ask, now: float) -> None:
         subject = self._by_subject_tag(message.tag)
@@ -904,14 +906,16 @@ class Swim:
         elif Vote.AGENT_DOWN in votes:
             self._show(subject, about)
             subject.back_off = 0.0
+            renewed = subject.state is RingState.AGENT_DOWN
             self._enter(subject, RingState.AGENT_DOWN, count.sentence, now)
-            self._report(subject, about, now)
+            self._report(subject, about, now, renewed=renewed)
         elif count.unreachable and not subject.heard_since(about.started):
             self._show(subject, about)
             subject.back_off = 0.0
             subject.confirmed_at = max(subject.confirmed_at, about.started)
+            renewed = subject.state is RingState.UNREACHABLE
             self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
-            self._report(subject, about, now)
+            self._report(subject, about, now, renewed=renewed)
         elif subject.state is not RingState.UNREACHABLE:
             self._show(subject, about)
             if subject.state is RingState.DOUBTED:  # too few can say anything: ask on, but not as often
@@ -941,19 +945,25 @@ class Swim:
         if window is not None and self._by_tag(window[0]) is not None:
             self._windows.heard(*window, now)
 
-    def _report(self, subject: Subject, about: Round, now: float) -> None:
-        """Tell the windows of a round's result, if that falls to us this time; once a round."""
+    def _report(self, subject: Subject, about: Round, now: float, *, renewed: bool) -> None:
+        """Tell those windows of a round's result that fall to us this time; once a round."""
+        if about.reported:
+            return
+        about.reported = True
         voters = [name for name, vote in about.votes.items() if vote.vote in {Vote.NONE, Vote.AGENT_DOWN}]
-        if not about.reported and self.node in tellers(about.round_id, voters):
-            about.reported = True
-            self._tell_windows(subject, about, now)
+        mine = [
+            tag
+            for tag in self._windows.open(now)
+            if self.node in tellers(about.round_id, tag, voters, 1 if renewed else TELLERS)
+        ]
+        self._tell_windows(subject, about, mine, now)
 
-    def _tell_windows(self, subject: Subject, about: Round, now: float) -> None:
+    def _tell_windows(self, subject: Subject, about: Round, windows: Iterable[bytes], now: float) -> None:
         assert self._rings is not None
         involved = {member.uid for member in self._rings.observers(subject.member.uid)} | {subject.member.uid}
         assert self.roster is not None
         message = self._pack(about, decisive(about.votes.values(), self.roster))
-        for tag in self._windows.open(now):
+        for tag in windows:
             member = self._by_tag(tag)
             if member is not None and member.uid not in involved:
                 self._tell(message, member)
@@ -1071,8 +1081,7 @@ class Swim:
         """Tell all observers of the subject now, and again after so many seconds while that is still wanted."""
         assert self._rings is not None
         others = [m for m in self._rings.observers(subject.member.uid) if m.name != self.node]
-        frugal = len(copies) < len(rounds.COPIES) and self._budget.exhausted(now)
-        for after in () if frugal else copies:
+        for after in () if self._budget.exhausted(now) else copies:
             self._at(now + after, lambda now, _late: self._tell_all(message, others, now), wanted)
         self._tell_all(message, others, now)
 
