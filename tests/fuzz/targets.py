@@ -149,7 +149,7 @@ def seeds() -> dict[str, list[bytes]]:
         swim.handle_timer(1.0 + number)
         drain(swim, 1.0 + number)
         views.append(encode_view(swim.view(1.0 + number)))
-    whole = seal_roster(_roster(), lambda _payload: b"\1" * 64).encode()
+    whole = seal_roster(_roster(), lambda _payload: b"\1" * 64).text().encode()
     return {
         "message": bodies,
         "datagram": [Header(tag_of("uid-3"), boot_bytes(_boot(3)), 9).encode() + body for body in bodies],

@@ -24,7 +24,7 @@ from ringfence.host.clock import read_boot_id
 from ringfence.host.privileges import return_spare_memory, take_privileges
 from ringfence.kube.node_api import Access, NodeApi
 from ringfence.metrics import AgentMetrics
-from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, SigningKey, verify
+from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, SigningKey, check
 from ringfence.net.echo import EchoBy
 
 logger = logging.getLogger("ringfence.agent")
@@ -101,7 +101,9 @@ class _Process:
 
     def _take_roster(self, agent: Agent, text: str, *, keep: bool) -> None:
         try:
-            roster = open_roster(text, lambda data, signature: verify(data, signature, self._roster_key))
+            roster = open_roster(
+                text, lambda data, signature: check(data, signature, self._roster_key)
+            ).roster
         except RosterError as error:
             logger.warning("a roster was refused: %s", error)
             return
