@@ -30,6 +30,14 @@ from ringfence.net.crypto import SigningKey, verify
 from unit.core.gossip.ring_world import roster_of
 
 
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _packed(packed: bytes) -> str:
+    return json.dumps({"zlib": _base64(packed), "signature": ""})
+
+
 def test_a_roster_comes_back_in_canonical_order() -> None:
     roster = roster_of(12, zones=2)
     shuffled = replace(roster, members=roster.members[::-1])
@@ -119,14 +127,6 @@ def test_a_roster_of_more_bytes_than_can_be_unpacked_is_not_sealed() -> None:
 def test_any_other_text_is_a_roster_error(text: str) -> None:
     with pytest.raises(RosterError):
         open_roster(text, lambda _data, _signature: True)
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _packed(packed: bytes) -> str:
-    return json.dumps({"zlib": _base64(packed), "signature": ""})
 
 
 def test_no_name_stands_twice() -> None:
