@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -201,6 +204,35 @@ async def test_an_agent_without_the_api_takes_the_newer_roster_of_its_peers(thre
     await first_view(three, lambda view: view.roster_epoch == 2)
     await first_view(three, lambda _: count(behind, "rosters pulled") == 1)
     assert count(behind, "rosters refused") == 0
+
+
+async def test_the_process_starts_by_the_roster_on_its_disk_and_keeps_what_its_peers_give_it(
+    three: Three, tmp_path: Path
+) -> None:
+    port = three.agents[1].port
+    await three.agents.pop(1).close()
+    for number in (2, 3):
+        three.agents[number].install(three.sealed(2))
+    for name, content in KEYS.items():
+        (tmp_path / name).write_bytes(content)
+    disk = tmp_path / "roster.json"
+    disk.write_text(three.sealed(1).text(), encoding="ascii")
+    (tmp_path / "boot_id").write_text(boot(1), encoding="ascii")
+    arguments = ["-m", "ringfence.agent", "--node-name", "n1", "--node-ip", address(1), "--port", str(port)]
+    arguments += ["--keys-dir", str(tmp_path), "--state-dir", str(tmp_path), "--metrics-port", "0"]
+    arguments += ["--boot-id-path", str(tmp_path / "boot_id")]
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}  # no API server is named in it
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, env=environment)
+    try:
+        await first_view(
+            three,
+            lambda _: open_roster(disk.read_text(encoding="ascii"), signed) == three.sealed(2),
+            number=2,
+        )
+        assert process.returncode is None
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 async def test_a_roster_that_the_roster_key_has_not_signed_is_refused_and_changes_nothing(
