@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import ringfence
-from ringfence.agent.agent import Agent, Identity
+from ringfence.agent.agent import Agent, Identity, prepare
 from ringfence.agent.health import HealthServer
 from ringfence.agent.kubernetes_link import KubernetesLink
 from ringfence.agent.state import StateDirectory
 from ringfence.core.gossip.members import RosterError, SealedRoster, open_roster
-from ringfence.core.gossip.rings import rings_of
 from ringfence.host.clock import read_boot_id
 from ringfence.host.privileges import return_spare_memory, take_privileges
 from ringfence.kube.node_api import Access, NodeApi
@@ -110,8 +109,7 @@ class _Process:
         except RosterError as error:
             logger.warning("a roster was refused: %s", error)
             return None
-        rings_of(sealed.roster)
-        return sealed
+        return prepare(sealed)
 
     def _serve_health(self, agent: Agent) -> HealthServer:
         metrics = AgentMetrics(lambda: agent.sample)

@@ -57,6 +57,12 @@ class Identity:
     uid: str | None = None
 
 
+def prepare(sealed: SealedRoster) -> SealedRoster:
+    """Draw the rings that `Agent.install` will ask for. Call it in a thread: 5,000 members take a quarter of a second."""
+    rings_of(sealed.roster).subjects("")  # whoever's: it draws everybody's
+    return sealed
+
+
 class Agent:
     """One node's agent in a running loop."""
 
@@ -265,11 +271,9 @@ class Agent:
         """The peer's roster, ready to be installed; None where it isn't newer. Raises RosterError, StreamError, OSError."""
 
         def put_together(data: bytes) -> SealedRoster:
-            sealed = apply(
-                known, data, lambda payload, signature: check(payload, signature, self._roster_key)
+            return prepare(
+                apply(known, data, lambda text, signature: check(text, signature, self._roster_key))
             )
-            rings_of(sealed.roster)
-            return sealed
 
         theirs = await asyncio.to_thread(digests, known)
         data = await self._peers.roster(address, self.port, epoch, theirs)
