@@ -5,12 +5,12 @@ prove that they hold the group key, by a MAC over both sides' nonces and the fin
 really shown, so nobody in the middle can pass the proofs on. Then the agent sends an AgentView on every change and at
 least every half second; a reader that hears nothing for longer takes the stream for dead.
 
-A reader that wants the roster says so behind its proof, in the same frame: ``roster``, the epoch that it has, and its digests.
-It gets one frame, the delta of `anti_entropy` (empty where the agent has nothing newer), and the stream ends. An agent
-of before takes such a proof for a wrong one and hangs up.
+A reader that wants the roster says so behind its proof, in the same frame: ``roster``, the epoch that it has, and its
+digests. It gets one frame, the delta of `anti_entropy` (empty where the agent has nothing newer), and the stream ends.
+An agent of the version before takes such a proof for a wrong one and hangs up.
 
-Frames are a 4-byte length and, after the proofs, JSON or a delta. Errors: StreamError (the other side is not what it should be, or has gone
-quiet) and OSError (the network).
+Frames are a 4-byte length and, after the proofs, JSON or a delta. Errors: StreamError (the other side is not what it
+should be, or has gone quiet) and OSError (the network).
 """
 
 from __future__ import annotations

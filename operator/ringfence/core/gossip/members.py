@@ -183,8 +183,8 @@ def seal_roster(roster: Roster, sign: Callable[[bytes], bytes]) -> SealedRoster:
 def open_roster(text: str, verify: Callable[[bytes, bytes], bool]) -> SealedRoster:
     """The roster in such a text; ``verify(payload, signature)`` checks it under the roster's public key.
 
-    The form of before, not compressed, is read too. Raises RosterError where the text is no signed
-    roster or the signature is not that key's.
+    The form of the version before, not compressed, is read too. Raises RosterError where the text is no signed roster
+    or the signature is not that key's.
     """
     try:
         document = json.loads(text)
