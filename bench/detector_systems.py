@@ -220,7 +220,7 @@ class Ring:
                 node, command, place / f"{node.name}.log", self._hear(node.name), died
             )
         roster = Roster(1, "bench", os.urandom(16), tuple(members))
-        text = seal_roster(roster, SigningKey(keys[ROSTER_SEED_FILE]).sign)
+        text = seal_roster(roster, SigningKey(keys[ROSTER_SEED_FILE]).sign).text()
         for node in net.nodes.values():
             _write(place / node.name / "roster.json", text.encode())
         self._witness = Witness(verify)

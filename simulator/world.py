@@ -16,7 +16,15 @@ from typing import Any, Protocol
 
 from ringfence.core.gossip.awareness import LATE, RECOVERY
 from ringfence.core.gossip.members import Member, Roster
-from ringfence.core.gossip.swim import AwarenessChanged, Event, KernelProbe, PathLost, StateChanged, Swim
+from ringfence.core.gossip.swim import (
+    AwarenessChanged,
+    Event,
+    KernelProbe,
+    PathLost,
+    RosterWanted,
+    StateChanged,
+    Swim,
+)
 from simulator.crypto import Keyring, MakeCrypto
 from simulator.links import LAN, Link, Links
 from simulator.node import BACKLOG, Node
@@ -292,10 +300,32 @@ class World:
             return
         if node.disk is None:
             node.calm_since = max(node.calm_since, self.now)
-        node.disk = self.roster
-        if node.swim.install(self.roster, node.clock(self.now)):
-            self._note(node, f"roster {self.roster.epoch}")
+        self._take_roster(node, node.swim, self.roster)
+
+    def _take_roster(self, node: Node, swim: Swim, roster: Roster) -> None:
+        if node.disk is None or roster.epoch > node.disk.epoch:
+            node.disk = roster
+        if swim.install(roster, node.clock(self.now)):
+            self._note(node, f"roster {roster.epoch}")
             self._settle(node)
+
+    def _ask_for_roster(self, node: Node, address: str) -> None:
+        """Over TCP; where the first packet is lost in either direction the machine asks again in time."""
+        target = self._by_address.get(address)
+        if target is not None:
+            for there in self.links.delays(node.index, target.index, SYN_BYTES)[:1]:
+                self.later(there, self._asked_for_roster, (node, node.process, target))
+
+    def _asked_for_roster(self, question: tuple[Node, int, Node]) -> None:
+        node, process, target = question
+        if target.swim is not None and target.swim.roster is not None and target.listens:
+            for back in self.links.delays(target.index, node.index, SYN_BYTES)[:1]:
+                self.later(back, self._told_roster, (node, process, target.swim.roster))
+
+    def _told_roster(self, answer: tuple[Node, int, Roster]) -> None:
+        node, process, roster = answer
+        if node.swim is not None and node.process == process and node.listens:
+            self._take_roster(node, node.swim, roster)
 
     # -- carrying -----------------------------------------------------------------------------------------------
 
@@ -382,6 +412,8 @@ class World:
                 self._note(node, f"{subject} answers only others")
             case AwarenessChanged(isolated):
                 self._note(node, "cut off" if isolated else "among the others again")
+            case RosterWanted(_, address):
+                self._ask_for_roster(node, address)
 
     def send(self, node: Node, datagram: bytes, address: str) -> None:
         """Put one datagram of this node's on its way to this address."""

@@ -51,6 +51,8 @@ _COUNTED = {
     "received": "Datagrams accepted.",
     "late": "Timers that fired more than 0.1 s late.",
     "verdicts": "Peers found unreachable.",
+    "rosters pulled": "Rosters taken from a peer.",
+    "rosters refused": "Rosters of a peer that the roster key hasn't signed.",
 }
 
 

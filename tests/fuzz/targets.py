@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 
+from ringfence.core.gossip import anti_entropy
 from ringfence.core.gossip.members import Member, Roster, RosterError, open_roster, seal_roster
 from ringfence.core.gossip.swim import Swim
 from ringfence.core.gossip.wire import (
@@ -117,12 +118,19 @@ def roster(data: bytes) -> None:
         open_roster(data.decode("utf-8", "replace"), lambda _data, _signature: True)
 
 
+def delta(data: bytes) -> None:
+    """What a peer answers to a wish for its roster, before and behind the signature."""
+    with suppress(RosterError):
+        anti_entropy.apply(_roster().members, data, lambda _data, signature: signature[:1] == b"\1")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "message": message,
     "datagram": datagram,
     "machine": machine,
     "view": view,
     "roster": roster,
+    "delta": delta,
 }
 
 
@@ -149,7 +157,10 @@ def seeds() -> dict[str, list[bytes]]:
         swim.handle_timer(1.0 + number)
         drain(swim, 1.0 + number)
         views.append(encode_view(swim.view(1.0 + number)))
-    whole = seal_roster(_roster(), lambda _payload: b"\1" * 64).encode()
+    sealed = seal_roster(_roster(), lambda _payload: b"\1" * 64)
+    whole = sealed.text().encode()
+    known = [anti_entropy.digests(_roster().members[:number]) for number in range(MEMBERS + 1)]
+    deltas = [anti_entropy.delta(sealed, theirs) for theirs in known]
     return {
         "message": bodies,
         "datagram": [Header(tag_of("uid-3"), boot_bytes(_boot(3)), 9).encode() + body for body in bodies],
@@ -157,4 +168,5 @@ def seeds() -> dict[str, list[bytes]]:
         + [b"\3\20" + body for body in bodies],
         "view": [*views, b"{}", b"[]", b"null"],
         "roster": [whole, *(whole[:length] for length in range(0, len(whole), 60)), b"{}", b"[]"],
+        "delta": [*deltas, *(deltas[0][:length] for length in range(0, len(deltas[0]), 60))],
     }

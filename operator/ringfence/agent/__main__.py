@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import ringfence
-from ringfence.agent.agent import Agent, Identity
+from ringfence.agent.agent import Agent, Identity, prepare
 from ringfence.agent.health import HealthServer
 from ringfence.agent.kubernetes_link import KubernetesLink
 from ringfence.agent.state import StateDirectory
-from ringfence.core.gossip.members import RosterError, open_roster
+from ringfence.core.gossip.members import RosterError, SealedRoster, open_roster
 from ringfence.host.clock import read_boot_id
 from ringfence.host.privileges import return_spare_memory, take_privileges
 from ringfence.kube.node_api import Access, NodeApi
 from ringfence.metrics import AgentMetrics
-from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, SigningKey, verify
+from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, SigningKey, check
 from ringfence.net.echo import EchoBy
 
 logger = logging.getLogger("ringfence.agent")
@@ -73,7 +73,9 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         group_key = (self._chosen.keys_dir / GROUP_KEY_FILE).read_bytes()
-        agent = Agent(self._identity, group_key, self._key, port=self._chosen.port)
+        agent = Agent(
+            self._identity, group_key, self._key, port=self._chosen.port, roster_key=self._roster_key
+        )
         await agent.start()
         self._permitted |= {
             "icmpDatagram": agent.echo_by is EchoBy.DATAGRAM,
@@ -81,8 +83,9 @@ class _Process:
         }
         health = self._serve_health(agent)
         kept = self._state.roster()
-        if kept is not None:
-            self._take_roster(agent, kept, keep=False)
+        if kept is not None and (sealed := self._open(kept)) is not None:
+            agent.install(sealed)
+        agent.on_roster = self._state.keep_roster
         link = self._link(agent, loop)
         logger.info(
             "agent of %s, boot %s, on %s port %d, ICMP echo: %s",
@@ -99,15 +102,14 @@ class _Process:
         await agent.close()
         health.close()
 
-    def _take_roster(self, agent: Agent, text: str, *, keep: bool) -> None:
+    def _open(self, text: str) -> SealedRoster | None:
+        """The roster in this text, ready to be installed; None, with a line in the log, where it isn't signed."""
         try:
-            roster = open_roster(text, lambda data, signature: verify(data, signature, self._roster_key))
+            sealed = open_roster(text, lambda data, signature: check(data, signature, self._roster_key))
         except RosterError as error:
             logger.warning("a roster was refused: %s", error)
-            return
-        agent.install(roster)
-        if keep and agent.swim.roster is roster:
-            self._state.keep_roster(text)
+            return None
+        return prepare(sealed)
 
     def _serve_health(self, agent: Agent) -> HealthServer:
         metrics = AgentMetrics(lambda: agent.sample)
@@ -139,11 +141,21 @@ class _Process:
         def set_lease(held: bool) -> None:
             agent.lease_held = held
 
+        def on_roster(text: str) -> None:
+            # Opened here, in the link's thread: with 5,000 members it would keep the loop from its probes for too long.
+            sealed = self._open(text)
+
+            def take() -> None:
+                if sealed is not None and agent.install(sealed):
+                    self._state.keep_roster(text)
+
+            _hand_over(loop, take)
+
         link = KubernetesLink(
             api,
             node=node,
             status=lambda: self._status(uid()),
-            on_roster=lambda text: _hand_over(loop, lambda: self._take_roster(agent, text, keep=True)),
+            on_roster=on_roster,
             on_lease=set_lease,
         )
         agent.on_loneliness = link.hurry

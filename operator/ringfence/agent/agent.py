@@ -13,18 +13,27 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ringfence.core.gossip.anti_entropy import apply, digests
 from ringfence.core.gossip.awareness import strain_of
-from ringfence.core.gossip.members import Roster
-from ringfence.core.gossip.swim import AwarenessChanged, KernelProbe, PathLost, StateChanged, Swim
+from ringfence.core.gossip.members import Member, RosterError, SealedRoster
+from ringfence.core.gossip.rings import rings_of
+from ringfence.core.gossip.swim import (
+    AwarenessChanged,
+    KernelProbe,
+    PathLost,
+    RosterWanted,
+    StateChanged,
+    Swim,
+)
 from ringfence.core.model import RingState
 from ringfence.host.carrier import Carrier
 from ringfence.host.clock import JumpDetector, first_counter, wall_offset
 from ringfence.host.pressure import read_pressure
 from ringfence.metrics import AgentSample, PeerSample
-from ringfence.net.crypto import GroupSeal, SigningKey
+from ringfence.net.crypto import GroupSeal, SigningKey, check
 from ringfence.net.echo import Echo
 from ringfence.net.kernel_probe import CLOSED_PORT, probe_kernel
-from ringfence.net.stream import StreamServer
+from ringfence.net.stream import StreamClient, StreamError, StreamServer
 from ringfence.net.udp import Datagrams
 
 logger = logging.getLogger(__name__)
@@ -32,6 +41,8 @@ logger = logging.getLogger(__name__)
 TICK = 1.0
 _DRAINS = 4
 """Full reads of the socket before a timer is judged; under a flood there is always more."""
+REFUSALS_LOGGED = 60.0
+"""Seconds between two log lines about refused rosters."""
 DEAD_AFTER = 10.0
 """Seconds without a tick after which the loop is called dead."""
 
@@ -46,6 +57,12 @@ class Identity:
     uid: str | None = None
 
 
+def prepare(sealed: SealedRoster) -> SealedRoster:
+    """Draw the rings that `Agent.install` will ask for. Call it in a thread: 5,000 members take a quarter of a second."""
+    rings_of(sealed.roster).subjects("")  # whoever's: it draws everybody's
+    return sealed
+
+
 class Agent:
     """One node's agent in a running loop."""
 
@@ -55,6 +72,7 @@ class Agent:
         group_key: bytes,
         key: SigningKey,
         *,
+        roster_key: bytes,
         port: int,
         closed_port: int = CLOSED_PORT,
         dice: random.Random | None = None,
@@ -76,8 +94,17 @@ class Agent:
             counter=first_counter(),
             wall_offset=wall_offset(),
         )
-        self._stream = StreamServer(group_key, lambda: self.swim.view(self._loop.time()))
+        self._roster_key = roster_key
+        self._sealed: SealedRoster | None = None
+        """What `swim` goes by, with the signature that a peer wants to see."""
+        self._pull: asyncio.Task[None] | None = None
+        self._rosters: Counter[str] = Counter()
+        self._refused_at = float("-inf")
+        self._stream = StreamServer(
+            group_key, lambda: self.swim.view(self._loop.time()), lambda: self._sealed
+        )
         self._stream.on_readers = self._read_by
+        self._peers = StreamClient(group_key)
         self._ask_kernels = ask_kernels
         self._timer: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
@@ -90,6 +117,8 @@ class Agent:
         self.lease_held = False
         self.on_loneliness: Callable[[bool], None] = lambda _lonely: None
         """Called when most peers have become silent, and when they are heard again."""
+        self.on_roster: Callable[[str], None] = lambda _text: None
+        """Called with the text of a roster that came from a peer and is now gone by."""
         self.sample = AgentSample()
 
     async def start(self) -> None:
@@ -105,18 +134,25 @@ class Agent:
             if handle is not None:
                 handle.cancel()
         self._loop.remove_reader(self._datagrams.socket)
+        if self._pull is not None:
+            self._pull.cancel()
+            await asyncio.gather(self._pull, return_exceptions=True)
         await self._stream.close()
         self._datagrams.close()
         self._echo.close()
 
-    def install(self, roster: Roster) -> None:
-        """Go by this roster (its signature has been checked), if it is newer."""
-        if self.swim.install(roster, self._loop.time()):
+    def install(self, sealed: SealedRoster) -> bool:
+        """Go by this roster (its signature has been checked). Returns False for one that is not newer."""
+        roster = sealed.roster
+        newer = self.swim.install(roster, self._loop.time())
+        if newer:
+            self._sealed = sealed
             place = "a member" if self.swim.me else "not a member, only listening"
             logger.info(
                 "roster epoch %d: %d members, this node is %s", roster.epoch, len(roster.members), place
             )
         self._settle()
+        return newer
 
     @property
     def ready(self) -> bool:
@@ -166,6 +202,9 @@ class Agent:
                         "cut off from the others, accusing nobody" if isolated else "among the others again"
                     )
                     self.on_loneliness(self._lonely())
+                case RosterWanted(_, address):
+                    if self._sealed is not None and (self._pull is None or self._pull.done()):
+                        self._pull = asyncio.ensure_future(self._pull_roster(self._sealed, address))
         for datagram, address in self.swim.datagrams_to_send(now):
             self._datagrams.send(datagram, address)
         if self.swim.version != self._version:
@@ -201,6 +240,45 @@ class Agent:
         probe_kernel(address, (self.port, self._closed_port), soon)
         self._echo.ask(address, answered)
 
+    async def _pull_roster(self, ours: SealedRoster, address: str) -> None:
+        """Go by a peer's newer roster if the roster key has signed it; leave all as it is otherwise.
+
+        What takes long with 5,000 members is done in a thread: the loop has probes to answer.
+        """
+        try:
+            try:
+                sealed = await self._ask(ours.roster.epoch, ours.roster.members, address)
+            except RosterError:
+                sealed = await self._ask(ours.roster.epoch, (), address)
+        except RosterError as error:
+            self._rosters["rosters refused"] += 1
+            if self._loop.time() - self._refused_at >= REFUSALS_LOGGED:
+                self._refused_at = self._loop.time()
+                logger.warning("the roster of the agent at %s was refused: %s", address, error)
+            return
+        except (StreamError, OSError) as error:
+            logger.debug("no roster from the agent at %s: %s", address, error)
+            return
+        if sealed is None:
+            return
+        text = await asyncio.to_thread(sealed.text)
+        if self.install(sealed):
+            self._rosters["rosters pulled"] += 1
+            logger.info("roster epoch %d came from the agent at %s", sealed.roster.epoch, address)
+            self.on_roster(text)
+
+    async def _ask(self, epoch: int, known: tuple[Member, ...], address: str) -> SealedRoster | None:
+        """The peer's roster, ready to be installed; None where it isn't newer. Raises RosterError, StreamError, OSError."""
+
+        def put_together(data: bytes) -> SealedRoster:
+            return prepare(
+                apply(known, data, lambda text, signature: check(text, signature, self._roster_key))
+            )
+
+        theirs = await asyncio.to_thread(digests, known)
+        data = await self._peers.roster(address, self.port, epoch, theirs)
+        return await asyncio.to_thread(put_together, data) if data else None
+
     def _tick(self) -> None:
         self._ticked_at = self._loop.time()
         self._ticker = self._loop.call_later(TICK, self._tick)
@@ -210,7 +288,7 @@ class Agent:
         self._look_at_host()
         swim = self.swim
         self.sample = AgentSample(
-            counts=Counter(swim.stats) + Counter({"verdicts": self._verdicts}),
+            counts=Counter(swim.stats) + Counter({"verdicts": self._verdicts}) + self._rosters,
             peers=tuple(
                 PeerSample(subject.member.name, subject.state.value, subject.path.mean)
                 for subject in swim.subjects

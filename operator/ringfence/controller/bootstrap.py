@@ -33,8 +33,8 @@ from ringfence.net.crypto import (
     ROSTER_PUBLIC_FILE,
     ROSTER_SEED_FILE,
     SigningKey,
+    check,
     make_group_keys,
-    verify,
 )
 from ringfence.ports import AlreadyExists, Cluster, ClusterError, NotFound
 
@@ -99,8 +99,8 @@ class Registrar:
         try:
             found = open_roster(
                 raw.get("data", {}).get("roster.json", ""),
-                lambda data, signature: verify(data, signature, self._public),
-            )
+                lambda data, signature: check(data, signature, self._public),
+            ).roster
         except RosterError as error:
             logger.error("ConfigMap %s: %s; it is written anew", ROSTER, error)
             self._stands = False
@@ -123,7 +123,7 @@ class Registrar:
             if roster == before and self._stands:
                 return
             roster = replace(roster, epoch=before.epoch + 1)
-        text = seal_roster(roster, self._signer.sign)
+        text = seal_roster(roster, self._signer.sign).text()
         await self._cluster.apply_configmap(ROSTER, {"roster.json": text}, deadline=self._deadline())
         self._witness.roster, self._stands = roster, True
         logger.info("roster %d: %s", roster.epoch, ", ".join(m.name for m in members))

@@ -1,12 +1,16 @@
-"""The verdict stream: how controllers learn from agents what the ring sees.
+"""The agents' stream: how controllers learn what the ring sees, and agents their peers' roster.
 
 TCP on the gossip port, inside TLS 1.3. The agent's certificate is its own and vouches for nothing; instead both sides
 prove that they hold the group key, by a MAC over both sides' nonces and the fingerprint of the certificate that was
 really shown, so nobody in the middle can pass the proofs on. Then the agent sends an AgentView on every change and at
 least every half second; a reader that hears nothing for longer takes the stream for dead.
 
-Frames are a 4-byte length and, after the proofs, JSON. Errors: StreamError (the other side is not what it should be, or has gone
-quiet) and OSError (the network).
+A reader that wants the roster says so behind its proof, in the same frame: ``roster``, the epoch that it has, and its
+digests. It gets one frame, the delta of `anti_entropy` (empty where the agent has nothing newer), and the stream ends.
+An agent of the version before takes such a proof for a wrong one and hangs up.
+
+Frames are a 4-byte length and, after the proofs, JSON or a delta. Errors: StreamError (the other side is not what it
+should be, or has gone quiet) and OSError (the network).
 """
 
 from __future__ import annotations
@@ -18,8 +22,10 @@ import hmac
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+from ringfence.core.gossip.anti_entropy import DIGESTS_BYTES, MAX_DELTA, delta
+from ringfence.core.gossip.members import SealedRoster
 from ringfence.core.gossip.report import AgentView
 from ringfence.net.certificate import own_certificate
 from ringfence.net.crypto import SigningKey, derive
@@ -32,10 +38,17 @@ PUSH_EVERY = 0.5
 QUIET = 2.0
 """Seconds without a view after which a stream is dead: four pushes."""
 HANDSHAKE = 3.0
+TRANSFER = 10.0
+"""Seconds within which a roster must have come over."""
 _MAX_READERS = 32
+_MAX_ROSTERS = 4
+"""Rosters sent at a time; who comes then asks another peer."""
 _MAX_FRAME = 8 * 2**20
-_MAX_PROOF = 256
 _NONCE = 32
+_PROOF = 32
+_WISH = b"roster"
+_EPOCH = 8
+_MAX_PROOF = _PROOF + len(_WISH) + _EPOCH + DIGESTS_BYTES
 
 
 class StreamError(Exception):
@@ -43,11 +56,16 @@ class StreamError(Exception):
 
 
 class StreamServer:
-    """The agent's end: shows its view to everyone who holds the group key."""
+    """The agent's end: shows its view, or its roster, to everyone who holds the group key."""
 
-    def __init__(self, group_key: bytes, view: Callable[[], AgentView]) -> None:
+    def __init__(
+        self, group_key: bytes, view: Callable[[], AgentView], roster: Callable[[], SealedRoster | None]
+    ) -> None:
         self._key = derive(group_key, "stream")
         self._view = view
+        self._roster = roster
+        self._rosters = 0
+        """How many are being sent."""
         self._context, self._fingerprint = _server_context()
         self._server: asyncio.Server | None = None
         self._wakers: set[asyncio.Event] = set()
@@ -102,8 +120,35 @@ class StreamServer:
             ours = os.urandom(_NONCE)
             _write(writer, ours + _proof(self._key, b"agent", theirs, ours, self._fingerprint))
             answer = await _read(reader, _MAX_PROOF)
-            if not hmac.compare_digest(answer, _proof(self._key, b"reader", theirs, ours, self._fingerprint)):
+            proof, wish = answer[:_PROOF], answer[_PROOF:]
+            if not hmac.compare_digest(proof, _proof(self._key, b"reader", theirs, ours, self._fingerprint)):
                 raise StreamError("the reader doesn't hold the group key")
+        if wish:
+            await self._send_roster(wish, writer)
+        else:
+            await self._send_views(reader, writer)
+
+    async def _send_roster(self, wish: bytes, writer: asyncio.StreamWriter) -> None:
+        if len(wish) != _MAX_PROOF - _PROOF or not wish.startswith(_WISH):
+            raise StreamError("the reader wants something that is not known here")
+        if self._rosters >= _MAX_ROSTERS:
+            raise StreamError("enough rosters are being sent")
+        epoch = int.from_bytes(wish[len(_WISH) :][:_EPOCH], "big")
+        sealed = self._roster()
+        self._rosters += 1
+        try:
+            async with asyncio.timeout(TRANSFER):
+                if sealed is None or sealed.roster.epoch <= epoch:
+                    _write(writer, b"")
+                else:
+                    # In a thread: hashing 5,000 members would keep the loop from the probes for too long.
+                    _write(writer, await asyncio.to_thread(delta, sealed, wish[len(_WISH) + _EPOCH :]))
+                writer.close()
+                await writer.wait_closed()
+        finally:
+            self._rosters -= 1
+
+    async def _send_views(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         waker = asyncio.Event()
         self._wakers.add(waker)
         self.on_readers(len(self._wakers))
@@ -126,7 +171,7 @@ class StreamServer:
 
 
 class StreamClient:
-    """Subscribes to agents' views. One object serves any number of agents."""
+    """Subscribes to agents' views and asks for their roster. One object serves any number of agents."""
 
     def __init__(self, group_key: bytes) -> None:
         self._key = derive(group_key, "stream")
@@ -137,27 +182,48 @@ class StreamClient:
 
     async def views(self, address: str, port: int) -> AsyncGenerator[AgentView, None]:
         """Connect, prove, and yield views until the stream is lost; then StreamError or OSError. Redial to go on."""
+        async with self._stream(address, port) as (reader, writer):
+            await self._prove(reader, writer)
+            while True:
+                async with asyncio.timeout(QUIET):
+                    frame = await _read(reader, _MAX_FRAME)
+                try:
+                    view = decode_view(frame)
+                except ViewError as error:
+                    raise StreamError(f"{address} sent no view: {error}") from error
+                yield view
+
+    async def roster(self, address: str, port: int, epoch: int, digests: bytes) -> bytes:
+        """The peer's delta upon the members with these digests; empty where it has no later epoch than this.
+
+        What it says is for `anti_entropy.apply` to judge. Raises StreamError or OSError.
+        """
+        async with self._stream(address, port) as (reader, writer):
+            await self._prove(reader, writer, _WISH + epoch.to_bytes(_EPOCH, "big") + digests)
+            async with asyncio.timeout(TRANSFER):
+                return await _read(reader, MAX_DELTA)
+
+    @contextlib.asynccontextmanager
+    async def _stream(
+        self, address: str, port: int
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         try:
             async with asyncio.timeout(HANDSHAKE):
                 reader, writer = await asyncio.open_connection(address, port, ssl=self._context)
         except TimeoutError as error:
             raise StreamError(f"{address} doesn't answer") from error
         try:
-            await self._prove(reader, writer)
-            while True:
-                async with asyncio.timeout(QUIET):
-                    frame = await _read(reader, _MAX_FRAME)
-                yield decode_view(frame)
+            yield reader, writer
         except TimeoutError as error:
             raise StreamError(f"{address} has gone quiet") from error
         except EOFError as error:
             raise StreamError(f"{address} has hung up") from error
-        except ViewError as error:
-            raise StreamError(f"{address} sent no view: {error}") from error
         finally:
             writer.transport.abort()
 
-    async def _prove(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _prove(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wish: bytes = b""
+    ) -> None:
         certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         fingerprint = hashlib.sha256(certificate).digest()
         ours = os.urandom(_NONCE)
@@ -167,7 +233,7 @@ class StreamClient:
             theirs, proof = answer[:_NONCE], answer[_NONCE:]
             if not hmac.compare_digest(proof, _proof(self._key, b"agent", ours, theirs, fingerprint)):
                 raise StreamError("the agent doesn't hold the group key, or somebody stands between")
-            _write(writer, _proof(self._key, b"reader", ours, theirs, fingerprint))
+            _write(writer, _proof(self._key, b"reader", ours, theirs, fingerprint) + wish)
             await writer.drain()
 
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ringfence.agent.agent import Agent, Identity
+from ringfence.core.gossip.anti_entropy import apply, digests
 from ringfence.core.gossip.corroboration import tally
-from ringfence.core.gossip.members import Member, Roster
+from ringfence.core.gossip.members import Member, Roster, SealedRoster, open_roster, seal_roster
 from ringfence.core.gossip.report import AgentView, SubjectView
 from ringfence.core.model import RingState
-from ringfence.net.crypto import SigningKey, make_group_keys, verify
+from ringfence.net.crypto import SigningKey, check, make_group_keys, verify
 from ringfence.net.stream import StreamClient, StreamError
 
 KEYS = make_group_keys()
+ROSTER_KEY = SigningKey(KEYS["roster.key"])
 BOUND = 20.0
 
 
@@ -49,15 +55,32 @@ class Three:
         self.agents: dict[int, Agent] = {}
 
     async def start(self) -> None:
-        port = 0
-        for number, key in self.keys.items():
-            identity = Identity(f"n{number}", address(number), boot(number))
-            agent = Agent(identity, KEYS["group.key"], key, port=port, ask_kernels=self.kernels)
-            port = agent.port
-            await agent.start()
-            self.agents[number] = agent
+        for number in self.keys:
+            await self.start_agent(number)
         for agent in self.agents.values():
-            agent.install(self.roster)
+            agent.install(self.sealed())
+
+    async def start_agent(self, number: int) -> Agent:
+        """Without a roster; on the port that the others have."""
+        port = next((agent.port for agent in self.agents.values()), 0)
+        agent = Agent(
+            Identity(f"n{number}", address(number), boot(number)),
+            KEYS["group.key"],
+            self.keys[number],
+            roster_key=ROSTER_KEY.public,
+            port=port,
+            ask_kernels=self.kernels,
+        )
+        await agent.start()
+        self.agents[number] = agent
+        return agent
+
+    def sealed(self, epoch: int = 1, key: SigningKey = ROSTER_KEY) -> SealedRoster:
+        """From the second epoch on n3 is in a zone."""
+        members = self.roster.members
+        if epoch > 1:
+            members = (*members[:2], replace(members[2], zone="z"))
+        return seal_roster(replace(self.roster, epoch=epoch, members=members), key.sign)
 
     async def close(self) -> None:
         for agent in self.agents.values():
@@ -90,13 +113,9 @@ async def test_the_stream_shows_all_alive_then_agent_down_then_alive_again(three
     assert view.healthy
     assert view.roster_epoch == 1
     assert view.reporter.boot_id == boot(1)
-    port = three.agents[3].port
     await three.agents.pop(3).close()
     await first_view(three, lambda view: subject(view, "n3").state is RingState.AGENT_DOWN)
-    again = Agent(Identity("n3", address(3), boot(3)), KEYS["group.key"], three.keys[3], port=port)
-    three.agents[3] = again
-    await again.start()
-    again.install(three.roster)
+    (await three.start_agent(3)).install(three.sealed())
     await first_view(three, lambda view: subject(view, "n3").state is RingState.ALIVE)
 
 
@@ -152,13 +171,110 @@ async def test_who_hears_nobody_says_so_until_somebody_is_heard(three_without_ke
                     said = told.get_nowait()
 
     await first_view(three, lambda view: view.alive == {"n1", "n2", "n3"})
-    port = three.agents[2].port
     for number in (2, 3):
         await three.agents.pop(number).close()
     await first_view(three, lambda view: not view.healthy)
     await until_told(True)
-    again = Agent(Identity("n2", address(2), boot(2)), KEYS["group.key"], three.keys[2], port=port)
-    three.agents[2] = again
-    await again.start()
-    again.install(three.roster)
+    (await three.start_agent(2)).install(three.sealed())
     await until_told(False)
+
+
+def count(agent: Agent, what: str) -> int:
+    return agent.sample.counts.get(what, 0)
+
+
+def epoch(agent: Agent) -> int:
+    return agent.swim.roster.epoch if agent.swim.roster else 0
+
+
+def signed(payload: bytes, signature: bytes) -> bool:
+    return check(payload, signature, ROSTER_KEY.public)
+
+
+async def test_an_agent_without_the_api_takes_the_newer_roster_of_its_peers(three: Three) -> None:
+    kept: asyncio.Queue[str] = asyncio.Queue()
+    behind = three.agents[1]
+    behind.on_roster = kept.put_nowait
+    for number in (2, 3):
+        assert three.agents[number].install(three.sealed(2))
+    async with asyncio.timeout(BOUND):
+        text = await kept.get()
+    assert epoch(behind) == 2
+    assert open_roster(text, signed) == three.sealed(2), "what is kept on disk holds at the next start"
+    await first_view(three, lambda view: view.roster_epoch == 2)
+    await first_view(three, lambda _: count(behind, "rosters pulled") == 1)
+    assert count(behind, "rosters refused") == 0
+
+
+async def test_the_process_starts_by_the_roster_on_its_disk_and_keeps_what_its_peers_give_it(
+    three: Three, tmp_path: Path
+) -> None:
+    port = three.agents[1].port
+    await three.agents.pop(1).close()
+    for number in (2, 3):
+        three.agents[number].install(three.sealed(2))
+    for name, content in KEYS.items():
+        (tmp_path / name).write_bytes(content)
+    disk = tmp_path / "roster.json"
+    disk.write_text(three.sealed(1).text(), encoding="ascii")
+    (tmp_path / "boot_id").write_text(boot(1), encoding="ascii")
+    arguments = ["-m", "ringfence.agent", "--node-name", "n1", "--node-ip", address(1), "--port", str(port)]
+    arguments += ["--keys-dir", str(tmp_path), "--state-dir", str(tmp_path), "--metrics-port", "0"]
+    arguments += ["--boot-id-path", str(tmp_path / "boot_id")]
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}  # no API server is named in it
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, env=environment)
+    try:
+        await first_view(
+            three,
+            lambda _: open_roster(disk.read_text(encoding="ascii"), signed) == three.sealed(2),
+            number=2,
+        )
+        assert process.returncode is None
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def test_a_roster_that_the_roster_key_has_not_signed_is_refused_and_changes_nothing(
+    three: Three,
+) -> None:
+    kept: asyncio.Queue[str] = asyncio.Queue()
+    behind = three.agents[1]
+    behind.on_roster = kept.put_nowait
+    for number in (2, 3):
+        three.agents[number].install(three.sealed(2, SigningKey.fresh()))
+    await first_view(three, lambda _: count(behind, "rosters refused") > 1)
+    assert kept.empty()
+    assert behind.swim.roster == three.roster
+    assert count(behind, "rosters pulled") == 0
+    for number in (2, 3):
+        three.agents[number].install(three.sealed(3))
+    async with asyncio.timeout(BOUND):
+        assert open_roster(await kept.get(), signed) == three.sealed(3), "a genuine one is taken after it"
+
+
+async def test_a_peer_sends_what_differs_and_nothing_to_who_is_not_behind(three: Three) -> None:
+    client, port = StreamClient(KEYS["group.key"]), three.agents[1].port
+    three.agents[1].install(three.sealed(2))
+    members = three.roster.members
+    small = await client.roster(address(1), port, 1, digests(members))
+    whole = await client.roster(address(1), port, 1, digests(()))
+    assert len(small) < len(whole)
+    assert apply(members, small, signed) == apply((), whole, signed) == three.sealed(2)
+    assert await client.roster(address(1), port, 2, digests(())) == b""
+    with pytest.raises(StreamError, match="hung up"):
+        await client.roster(address(1), port, 1, b"too short")
+    with pytest.raises(StreamError, match="group key"):
+        await StreamClient(make_group_keys()["group.key"]).roster(address(1), port, 1, digests(()))
+
+
+async def test_many_who_ask_at_once_get_the_roster_or_a_refusal_and_no_place_is_lost(three: Three) -> None:
+    client, port = StreamClient(KEYS["group.key"]), three.agents[1].port
+    answers = await asyncio.gather(
+        *(client.roster(address(1), port, 0, digests(())) for _ in range(20)), return_exceptions=True
+    )
+    sent = [answer for answer in answers if isinstance(answer, bytes)]
+    assert sent
+    assert all(apply((), data, signed) == three.sealed(1) for data in sent)
+    assert all(isinstance(answer, bytes | StreamError | OSError) for answer in answers)
+    assert await client.roster(address(1), port, 0, digests(()))

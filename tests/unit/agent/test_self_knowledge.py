@@ -19,7 +19,15 @@ BOUND = 20.0
 
 def agent_at(address: str) -> Agent:
     identity = Identity("n1", address, "00000000-0000-4000-8000-000000000001")
-    return Agent(identity, make_group_keys()["group.key"], SigningKey.fresh(), port=0, dice=random.Random(1))
+    keys = make_group_keys()
+    return Agent(
+        identity,
+        keys["group.key"],
+        SigningKey.fresh(),
+        roster_key=keys["roster.pub"],
+        port=0,
+        dice=random.Random(1),
+    )
 
 
 def link_seen(agent: Agent) -> bool | None:

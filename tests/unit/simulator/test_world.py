@@ -175,3 +175,40 @@ def test_without_disk_and_api_an_agent_says_nothing_until_the_api_is_back() -> N
     world.fetch([node])
     world.run(4)
     assert watch.unsettled() is None
+
+
+def epoch(world: World, name: str) -> int:
+    swim = world.by_name[name].swim
+    assert swim is not None
+    assert swim.roster is not None
+    return swim.roster.epoch
+
+
+def test_an_agent_without_the_api_learns_a_new_roster_from_its_peers_and_keeps_it() -> None:
+    world, watch = settled()
+    cut_off = world.by_name["n1"]
+    cut_off.api += 1
+    world.crash(world.by_name["n2"])
+    world.power_on(world.by_name["n2"])
+    assert world.run(3, lambda: epoch(world, "n3") == 2), "the others learn from the API"
+    assert epoch(world, "n1") == 1
+    assert world.run(4, lambda: epoch(world, "n1") == 2)
+    world.stop_agent(cut_off)
+    world.start_agent(cut_off)
+    assert epoch(world, "n1") == 2, "from its disk"
+    assert not watch.broken
+
+
+@pytest.mark.parametrize("outwards", [True, False])
+def test_no_roster_comes_over_a_path_that_is_cut_in_one_direction(outwards: bool) -> None:
+    world, _ = settled(3)
+    world.by_name["n1"].api += 1
+    one, others = frozenset({0}), frozenset({1, 2})
+    cut = Rule(one if outwards else others, others if outwards else one, Link(loss=1.0))
+    world.links.add(cut, world.now)
+    world.crash(world.by_name["n3"])
+    world.power_on(world.by_name["n3"])
+    assert not world.run(20, lambda: epoch(world, "n1") == 2)
+    assert epoch(world, "n2") == 2
+    world.links.end(cut, world.now)
+    assert world.run(6, lambda: epoch(world, "n1") == 2)

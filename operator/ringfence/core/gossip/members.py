@@ -9,9 +9,9 @@ rosters by hash. Whatever doesn't decode to exactly the bytes it came from is re
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +26,8 @@ MAX_ADDRESSES = 8
 MAX_ID = 64
 """Bytes of a node UID or boot id: they must fit into a datagram."""
 PUBLIC_KEY_BYTES = 32
+MAX_ROSTER = 4 * 2**20
+"""Canonical bytes at most: 400 a member of the largest roster, twice what a usual one needs."""
 _MAGIC = b"RFR1"
 _MAX_TEXT = 253  # a DNS subdomain, the longest name that Kubernetes allows
 
@@ -115,40 +117,38 @@ def encode_roster(roster: Roster) -> bytes:
         raise RosterError(f"{len(members)} members, at most {MAX_MEMBERS}")
     if len(roster.by_name) != len(members) or len(roster.by_uid) != len(members):
         raise RosterError("a node name or UID stands twice in the roster")
+    data = b"".join((encode_head(roster), *map(encode_member, members)))
+    if len(data) > MAX_ROSTER:
+        raise RosterError(f"a roster of {len(data)} bytes, at most {MAX_ROSTER}")
+    return data
+
+
+def encode_head(roster: Roster) -> bytes:
+    """The canonical bytes that stand before the members. Raises RosterError as `encode_roster`."""
     if not 0 <= roster.epoch < 2**63:
         raise RosterError(f"epoch {roster.epoch} is out of range")
-    parts = [_MAGIC, struct.pack("!Q", roster.epoch), _text(roster.cluster), _blob(roster.salt, 64)]
-    parts.append(struct.pack("!I", len(members)))
-    for member in members:
-        if len(member.addresses) > MAX_ADDRESSES:
-            raise RosterError(f"{member.name} has {len(member.addresses)} addresses, at most {MAX_ADDRESSES}")
-        if len(member.public_key) not in (0, PUBLIC_KEY_BYTES):
-            raise RosterError(f"{member.name}'s public key has {len(member.public_key)} bytes")
-        parts += [
-            _text(member.name),
-            _blob(member.uid.encode(), MAX_ID),
-            _blob(member.boot_id.encode(), MAX_ID),
-        ]
-        parts.append(_text(member.zone))
-        parts.append(bytes([len(member.addresses)]))
-        parts += [_text(address) for address in member.addresses]
-        parts.append(_blob(member.public_key, PUBLIC_KEY_BYTES))
-        parts.append(b"\x01" if member.votes else b"\x00")
+    parts = (_MAGIC, struct.pack("!Q", roster.epoch), _text(roster.cluster), _blob(roster.salt, 64))
+    return b"".join(parts) + struct.pack("!I", len(roster.members))
+
+
+def encode_member(member: Member) -> bytes:
+    """One member's canonical bytes. Raises RosterError as `encode_roster`."""
+    if len(member.addresses) > MAX_ADDRESSES:
+        raise RosterError(f"{member.name} has {len(member.addresses)} addresses, at most {MAX_ADDRESSES}")
+    if len(member.public_key) not in (0, PUBLIC_KEY_BYTES):
+        raise RosterError(f"{member.name}'s public key has {len(member.public_key)} bytes")
+    parts = [_text(member.name), _blob(member.uid.encode(), MAX_ID), _blob(member.boot_id.encode(), MAX_ID)]
+    parts += [_text(member.zone), bytes([len(member.addresses)])]
+    parts += [_text(address) for address in member.addresses]
+    parts += [_blob(member.public_key, PUBLIC_KEY_BYTES), b"\x01" if member.votes else b"\x00"]
     return b"".join(parts)
 
 
 def decode_roster(data: bytes) -> Roster:
     """The roster that these canonical bytes stand for. Raises RosterError for anything else."""
-    reader = _Reader(data)
-    if reader.take(len(_MAGIC)) != _MAGIC:
-        raise RosterError("not a roster, or one of a later format")
-    epoch = reader.number(8)
-    cluster = reader.text()
-    salt = reader.blob(64)
-    count = reader.number(4)
-    if count > MAX_MEMBERS:
-        raise RosterError(f"{count} members, at most {MAX_MEMBERS}")
-    members = tuple(_member(reader) for _ in range(count))
+    reader = Reader(data)
+    epoch, cluster, salt, count = read_head(reader)
+    members = tuple(read_member(reader) for _ in range(count))
     if reader.left:
         raise RosterError(f"{reader.left} bytes too many")
     roster = Roster(epoch, cluster, salt, members)
@@ -157,31 +157,73 @@ def decode_roster(data: bytes) -> Roster:
     return roster
 
 
-def seal_roster(roster: Roster, sign: Callable[[bytes], bytes]) -> str:
-    """The JSON text that ConfigMap ``ringfence-roster`` carries: the canonical bytes and their Ed25519 signature."""
-    data = encode_roster(roster)
-    return json.dumps(
-        {"roster": base64.b64encode(data).decode(), "signature": base64.b64encode(sign(data)).decode()}
-    )
+@dataclass(frozen=True, slots=True)
+class SealedRoster:
+    """A roster and the roster key's signature over its canonical bytes, which whoever hands it on has to show."""
+
+    roster: Roster
+    signature: bytes
+
+    def text(self) -> str:
+        """The JSON text that ConfigMap ``ringfence-roster`` and the agents' disks carry."""
+        packed = zlib.compress(encode_roster(self.roster))
+        return json.dumps(
+            {
+                "zlib": base64.b64encode(packed).decode(),
+                "signature": base64.b64encode(self.signature).decode(),
+            }
+        )
 
 
-def open_roster(text: str, verify: Callable[[bytes, bytes], bool]) -> Roster:
+def seal_roster(roster: Roster, sign: Callable[[bytes], bytes]) -> SealedRoster:
+    """The roster, signed. Raises RosterError as `encode_roster`."""
+    return SealedRoster(roster, sign(encode_roster(roster)))
+
+
+def open_roster(text: str, verify: Callable[[bytes, bytes], bool]) -> SealedRoster:
     """The roster in such a text; ``verify(payload, signature)`` checks it under the roster's public key.
 
-    Raises RosterError where the text is no signed roster or the signature is not that key's.
+    The form of the version before, not compressed, is read too. Raises RosterError where the text is no signed roster
+    or the signature is not that key's.
     """
     try:
         document = json.loads(text)
-        data = base64.b64decode(document["roster"], validate=True)
+        packed = document.get("zlib")
+        data = base64.b64decode(document["roster"] if packed is None else packed, validate=True)
         signature = base64.b64decode(document["signature"], validate=True)
-    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RosterError(f"not a signed roster: {error}") from error
+    if packed is not None:
+        data = _unpack(data)
     if not verify(data, signature):
         raise RosterError("the roster's signature is not by the roster key")
-    return decode_roster(data)
+    return SealedRoster(decode_roster(data), signature)
 
 
-def _member(reader: _Reader) -> Member:
+def _unpack(packed: bytes) -> bytes:
+    """What was compressed. It is not yet known who did it, so no more is unpacked than a roster may have."""
+    unpacker = zlib.decompressobj()
+    try:
+        data = unpacker.decompress(packed, MAX_ROSTER)
+    except zlib.error as error:
+        raise RosterError(f"not a signed roster: {error}") from error
+    if not unpacker.eof or unpacker.unused_data:
+        raise RosterError("not a signed roster: cut short, too long, or with something behind it")
+    return data
+
+
+def read_head(reader: Reader) -> tuple[int, str, bytes, int]:
+    """Epoch, cluster, salt and number of members, as `encode_head` wrote them. Raises RosterError."""
+    if reader.take(len(_MAGIC)) != _MAGIC:
+        raise RosterError("not a roster, or one of a later format")
+    epoch, cluster, salt, count = reader.number(8), reader.text(), reader.blob(64), reader.number(4)
+    if count > MAX_MEMBERS:
+        raise RosterError(f"{count} members, at most {MAX_MEMBERS}")
+    return epoch, cluster, salt, count
+
+
+def read_member(reader: Reader) -> Member:
+    """A member as `encode_member` wrote it. Raises RosterError."""
     name, uid, boot_id, zone = reader.text(), reader.text(MAX_ID), reader.text(MAX_ID), reader.text()
     count = reader.number(1)
     if count > MAX_ADDRESSES:
@@ -202,7 +244,7 @@ def _blob(data: bytes, limit: int) -> bytes:
     return bytes([len(data)]) + data
 
 
-class _Reader:
+class Reader:
     """Takes length-checked pieces off a byte string."""
 
     def __init__(self, data: bytes) -> None:
@@ -211,9 +253,11 @@ class _Reader:
 
     @property
     def left(self) -> int:
+        """Bytes not yet taken."""
         return len(self._data) - self._at
 
     def take(self, count: int) -> bytes:
+        """The next so many bytes. This and all that follows raises RosterError where they are not there."""
         if count > self.left:
             raise RosterError("cut short")
         piece = self._data[self._at : self._at + count]
@@ -221,15 +265,18 @@ class _Reader:
         return piece
 
     def number(self, size: int) -> int:
+        """A number of so many bytes."""
         return int.from_bytes(self.take(size), "big")
 
     def blob(self, limit: int) -> bytes:
+        """Bytes with their number before them."""
         size = self.number(1)
         if size > limit:
             raise RosterError(f"a field of {size} bytes, at most {limit}")
         return self.take(size)
 
     def text(self, limit: int = _MAX_TEXT) -> str:
+        """UTF-8 with the number of its bytes before it."""
         try:
             return self.blob(limit).decode()
         except UnicodeDecodeError as error:

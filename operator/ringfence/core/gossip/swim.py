@@ -24,6 +24,7 @@ from typing import Protocol, TypeVar, assert_never
 
 from ringfence.core.gossip import rounds
 from ringfence.core.gossip import survey as surveys
+from ringfence.core.gossip.anti_entropy import Wish
 from ringfence.core.gossip.awareness import LATE, Awareness
 from ringfence.core.gossip.budget import Budget
 from ringfence.core.gossip.corroboration import H, decisive, tally, vote_payload
@@ -120,7 +121,15 @@ class PathLost:
     subject: Boot
 
 
-Event = KernelProbe | StateChanged | AwarenessChanged | PathLost
+@dataclass(frozen=True, slots=True)
+class RosterWanted:
+    """This peer has a newer roster than ours: ask it, at this address; bring the answer by `Swim.install`."""
+
+    uid: str
+    address: str
+
+
+Event = KernelProbe | StateChanged | AwarenessChanged | PathLost | RosterWanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +210,7 @@ class Swim:
         self._sequence = 0
         self._out: list[tuple[bytes, str]] = []
         self._events: deque[Event] = deque()
+        self._wish = Wish()
 
     # -- what the outer loop calls ------------------------------------------------------------------------------
 
@@ -384,7 +394,7 @@ class Swim:
         body = self._crypto.open(subject.member.uid, header.boot, header.counter, head + self._tag, sealed)
         if body is None:
             raise WireError("bad seal")
-        message, _ = decode(body)
+        message, epoch = decode(body)
         if not same_boot:
             if not self._asked(subject, message):
                 # Perhaps its next boot, perhaps an old boot's datagram sent again to an agent that has just started:
@@ -395,6 +405,8 @@ class Swim:
                 raise WireError("unproved boot")
             self._meet_boot(subject, boot_text(header.boot), now)
         subject.window.take(header.counter)
+        if self._wish.heard(epoch, self.roster, now):
+            self._events.append(RosterWanted(subject.member.uid, address))
         self.stats["received"] += 1
         if isinstance(message, Ack):
             self._on_ack(subject, message.nonce, now, at)

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import base64
+import json
+import random
+import tracemalloc
+import uuid
+import zlib
 from dataclasses import replace
 from itertools import pairwise
 
@@ -7,11 +13,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringfence.core.gossip.members import RosterError, decode_roster, encode_roster, open_roster, seal_roster
+from ringfence.core.gossip.members import (
+    MAX_ROSTER,
+    Member,
+    Roster,
+    RosterError,
+    SealedRoster,
+    decode_roster,
+    encode_roster,
+    open_roster,
+    seal_roster,
+)
 from ringfence.core.gossip.probe import RoundTrip, next_slot, period, phase
 from ringfence.core.gossip.rings import Rings
 from ringfence.net.crypto import SigningKey, verify
 from unit.core.gossip.ring_world import roster_of
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _packed(packed: bytes) -> str:
+    return json.dumps({"zlib": _base64(packed), "signature": ""})
 
 
 def test_a_roster_comes_back_in_canonical_order() -> None:
@@ -36,13 +60,73 @@ def test_anything_else_is_a_roster_error(data: bytes, place: int, value: int) ->
 
 def test_only_the_roster_key_makes_a_roster() -> None:
     key, other = SigningKey.fresh(), SigningKey.fresh()
-    text = seal_roster(roster_of(3), key.sign)
-    assert open_roster(text, lambda data, signature: verify(data, signature, key.public)).epoch == 1
+    sealed = seal_roster(roster_of(3), key.sign)
+    assert open_roster(sealed.text(), lambda data, signature: verify(data, signature, key.public)) == sealed
     with pytest.raises(RosterError, match="signature"):
-        open_roster(text, lambda data, signature: verify(data, signature, other.public))
+        open_roster(sealed.text(), lambda data, signature: verify(data, signature, other.public))
     for bad in ("", "{}", "[]", '{"roster": 1, "signature": 2}', '{"roster": "é", "signature": ""}'):
         with pytest.raises(RosterError, match="not a signed roster"):
             open_roster(bad, lambda _data, _signature: True)
+
+
+def test_the_form_of_the_last_version_is_read() -> None:
+    key = SigningKey.fresh()
+    data = encode_roster(roster_of(3))
+    text = json.dumps({"roster": _base64(data), "signature": _base64(key.sign(data))})
+    opened = open_roster(text, lambda data, signature: verify(data, signature, key.public))
+    assert opened == seal_roster(roster_of(3), key.sign)
+
+
+def test_five_thousand_members_fit_into_a_configmap() -> None:
+    dice = random.Random(4)
+    members = tuple(
+        Member(
+            f"worker-{number:09d}",
+            str(uuid.UUID(int=dice.getrandbits(128), version=4)),
+            str(uuid.UUID(int=dice.getrandbits(128), version=4)),
+            (f"10.7.{number >> 8}.{number & 255}", f"fd00:7::{number:x}"),
+            f"zone-{number % 3}",
+            dice.randbytes(32),
+        )
+        for number in range(5000)
+    )
+    sealed = SealedRoster(Roster(1, "ringfence-system", b"12345678", members), b"s" * 64)
+    assert len(encode_roster(sealed.roster)) > 700_000, "would not fit as base64"
+    assert len(sealed.text()) < 700_000
+    assert open_roster(sealed.text(), lambda _data, _signature: True) == sealed
+
+
+def test_what_unpacks_to_more_than_a_roster_may_have_is_not_unpacked() -> None:
+    bomb = json.dumps({"zlib": _base64(zlib.compress(bytes(200 * 2**20))), "signature": ""})
+    tracemalloc.start()
+    with pytest.raises(RosterError, match="too long"):
+        open_roster(bomb, lambda _data, _signature: True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * MAX_ROSTER
+
+
+def test_a_roster_of_more_bytes_than_can_be_unpacked_is_not_sealed() -> None:
+    addresses = tuple(f"{number}" * 250 for number in range(8))
+    members = tuple(Member(f"n{n}", f"uid-{n}", "", addresses) for n in range(2_100))
+    with pytest.raises(RosterError, match="at most"):
+        seal_roster(Roster(1, "", b"", members), lambda _payload: b"")
+
+
+@given(
+    st.one_of(
+        st.text(max_size=200),
+        st.binary(max_size=200).map(_packed),
+        st.binary(max_size=200).map(lambda data: _packed(zlib.compress(data))),
+        st.integers(0, 200).map(lambda end: _packed(zlib.compress(encode_roster(roster_of(2)))[:end])),
+        st.recursive(st.none() | st.integers() | st.text(), st.lists).map(
+            lambda value: json.dumps({"zlib": value, "signature": value})
+        ),
+    )
+)
+def test_any_other_text_is_a_roster_error(text: str) -> None:
+    with pytest.raises(RosterError):
+        open_roster(text, lambda _data, _signature: True)
 
 
 def test_no_name_stands_twice() -> None:
