@@ -40,6 +40,7 @@ class Node:
         "name",
         "process",
         "received",
+        "resumed_at",
         "sent",
         "sent_bytes",
         "suspended",
@@ -64,6 +65,8 @@ class Node:
         """World time."""
         self.kernel = True
         self.suspended = False
+        self.resumed_at = 0.0
+        """World time since when its kernel answers without a break."""
         self.swim: Swim | None = None
         """The machine of the running process; None where there is none."""
         self.crypto: Crypto | None = None

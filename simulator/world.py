@@ -142,7 +142,7 @@ class World:
         if node.kernel:
             return
         node.boot += 1
-        node.booted_at = self.now
+        node.booted_at = node.resumed_at = self.now
         node.kernel = True
         self._note(node, "boots")
         self.start_agent(node)
@@ -219,6 +219,7 @@ class World:
             return
         self._note(node, "host resumes")
         node.suspended = node.frozen = False
+        node.resumed_at = self.now
         node.set_rate(1.0, self.now)
         self._work(node)
         self.later(self.dice.random() * _TICK, self._notice, (node, node.process, slept))

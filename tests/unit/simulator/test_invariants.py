@@ -14,11 +14,6 @@ from simulator.script import Fault, random_script, read
 from simulator.story import play, shorten
 from simulator.world import World
 
-KNOWN = frozenset({2, 7, 9})
-"""Invariants that the ring is known to break (issue 4; in 5, 3 and 38 of 50 seeds on 100 nodes): a minority's observers can
-accuse before they know that they are cut off; after a partition some wait for a verdict's lapse, 3 s, to hear that it is
-withdrawn; a verdict is told anew to everybody in each of its rounds. Each number goes when its cause does."""
-
 
 class SilentKernels(World):
     """No kernel answers anybody."""
@@ -36,10 +31,10 @@ class NoVotes(World):
 
 
 class Blabbing(World):
-    """Every agent says everything twenty times."""
+    """Every agent says everything eighty times."""
 
     def send(self, node: Node, datagram: bytes, address: str) -> None:
-        for _ in range(20):
+        for _ in range(80):
             super().send(node, datagram, address)
 
 
@@ -69,20 +64,20 @@ def broken_in(world: World, *fault: Fault, seconds: float = 8.0) -> set[int]:
 def test_a_paused_agent_called_unreachable_breaks_5(count: int) -> None:
     pause = Fault(0.0, "pause", ("n2",), seconds=4.0)
     assert 5 in broken_in(SilentKernels(count), pause)
-    assert broken_in(World(count), pause) <= KNOWN
+    assert broken_in(World(count), pause) == set()
 
 
 def test_a_forged_verdict_breaks_1() -> None:
     forge = Fault(0.0, "forge", ("n1",), ("n9",), seconds=2.0)
     assert 1 in broken_in(World(20, make_crypto=gullible), forge)
-    assert broken_in(World(20), forge) <= KNOWN
+    assert broken_in(World(20), forge) == set()
 
 
 @pytest.mark.parametrize("count", [5, 20])
 def test_a_crash_that_nobody_learns_of_breaks_3(count: int) -> None:
     crash = Fault(0.0, "crash", ("n2",))
     assert broken_in(NoVotes(count), crash) == {3}
-    assert broken_in(World(count), crash) <= KNOWN
+    assert broken_in(World(count), crash) == set()
 
 
 def test_too_many_packets_break_9() -> None:
@@ -126,11 +121,11 @@ def test_the_command_prints_seed_script_and_shortest_and_ends_with_1(
 @pytest.mark.parametrize("seed", range(1000, 1010))
 def test_random_scripts_on_twenty_nodes(seed: int) -> None:
     outcome = play(random_script(seed, 20))
-    assert {one.number for one in outcome.broken} <= KNOWN, f"{outcome.broken}\n{outcome.script}"
+    assert not outcome.broken, f"{outcome.broken}\n{outcome.script}"
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(50))
 def test_random_scripts_on_a_hundred_nodes(seed: int) -> None:
     outcome = play(random_script(seed))
-    assert {one.number for one in outcome.broken} <= KNOWN, f"{outcome.broken[:5]}\n{outcome.script}"
+    assert not outcome.broken, f"{outcome.broken[:5]}\n{outcome.script}"

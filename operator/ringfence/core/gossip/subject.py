@@ -60,6 +60,8 @@ class Subject:
     """Ids of the last rounds that its observers have told us of."""
     confirmed_at: float = float("-inf")
     """When the last round began that found it unreachable."""
+    vetoed_at: float = float("-inf")
+    """When an observer last told us, a window, that it has heard it."""
     examination: Examination | None = None
     ask_at: float | None = None
     back_off: float = 0.0

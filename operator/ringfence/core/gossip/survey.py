@@ -25,7 +25,10 @@ SAMPLE = 64
 FEW = 24
 """Members in its first part: enough where the answer is clear, as it is when one rack of many is cut off."""
 PAUSE = 1.0
-"""Seconds at least until one that was silent and answers makes an agent that is cut off look again."""
+"""Seconds at least until one that was silent and answers makes an agent that is cut off look again; and for so long
+half of a base is enough, that loss doesn't make every survey ask a sample."""
+MOST_SAMPLES = 2
+"""Samples that an agent asks in that time. A further survey that would need one ends without a result: no accusation."""
 REPEAT = 4.0
 """Seconds after which an agent that found itself cut off looks again, if no answer makes it look earlier; and for so
 long a sample's result stands as a base."""
@@ -45,8 +48,9 @@ class Survey:
     rest: tuple[str, ...] = ()
     """Of the sample, who has not been asked yet."""
     base: frozenset[str] = frozenset()
-    """The near ones that answered in the last survey that reached a majority of a sample: while three quarters of them
+    """The near ones that answered in the last survey that reached a majority of a sample: while ``base_share`` of them
     still answer we have been cut off from nobody since, and the sample is spared."""
+    base_share: float = 0.75
     majority: bool | None = None
     """The result; None while it is open."""
     settled: bool = False
@@ -106,6 +110,6 @@ class Survey:
             or (self.wide and 8 * reached >= 5 * everybody)
             # The accused is among the near; three quarters of the others.
             or (len(self.near) >= _FEW_NEAR and 4 * near >= 3 * (len(self.near) - 1))
-            or (len(self.base) > 1 and 4 * base >= 3 * len(self.base))
+            or (len(self.base) > 1 and base >= self.base_share * len(self.base))
         ):
             self.majority = True

@@ -197,6 +197,8 @@ class Swim:
         self._windows = Windows()
         self._budget = Budget()
         self._survey: Survey | None = None
+        self._samples: deque[float] = deque()
+        """When we have asked samples within the last second."""
         self._sampled_at = float("-inf")
         self._sample_heard: frozenset[str] = frozenset()
         """When a survey last found a majority of a sample in reach, and who of those near us had answered then."""
@@ -613,7 +615,9 @@ class Swim:
             near = [subject for subject in self._watched if subject.member.votes]
             base = self._sample_heard if now - self._sampled_at <= surveys.REPEAT else frozenset()
             uids = frozenset(one.member.uid for one in near)
-            survey = self._survey = Survey(now, uids, len(self.roster.voters), base=base & uids)
+            share = 0.5 if now - self._sampled_at <= surveys.PAUSE else 0.75
+            survey = Survey(now, uids, len(self.roster.voters), base=base & uids, base_share=share)
+            self._survey = survey
             self.stats["surveys"] += 1
             if survey.majority is None:
                 for subject in near:
@@ -628,10 +632,21 @@ class Swim:
     def _step(
         self, survey: Survey, action: Callable[[Survey, float], None]
     ) -> Callable[[float, float], None]:
-        return lambda now, _late: action(survey, now) if survey.majority is None else None
+        return lambda now, _late: (
+            action(survey, now) if survey.majority is None and survey is self._survey else None
+        )
 
     def _widen(self, survey: Survey, now: float) -> None:
         assert self.roster is not None
+        while self._samples and now - self._samples[0] > surveys.PAUSE:
+            self._samples.popleft()
+        if len(self._samples) >= surveys.MOST_SAMPLES:
+            self.stats["surveys put off"] += 1
+            self._survey = None  # whoever waited for it asks again
+            if self.awareness.isolated:
+                self._at(now + surveys.PAUSE, lambda now, _late: self._look_around(now))
+            return
+        self._samples.append(now)
         voters = self.roster.voters
         drawn = self._dice.sample(voters, min(surveys.SAMPLE + 1, len(voters)))
         self.stats["wide surveys"] += 1
@@ -910,6 +925,8 @@ class Swim:
         if Vote.ALIVE in votes:
             # Even one that the tally refuses (a peer whose new key the roster has not yet) is reason to wait.
             self._show(subject, about)
+            if subject.state in _NO_ANSWER:
+                self._withdraw(subject, about, now)
             if subject.state is not RingState.ALIVE:
                 subject.back_off = min(max(2 * subject.back_off, rounds.PARTIAL_FIRST), rounds.PARTIAL_LAST)
                 self._enter(
@@ -970,6 +987,17 @@ class Swim:
         ]
         self._tell_windows(subject, about, mine, now)
 
+    def _withdraw(self, subject: Subject, about: Round, now: float) -> None:
+        """Somebody has said ``alive`` in a renewal: some of those who held it for dead tell the windows."""
+        assert self._rings is not None
+        observers = [member.name for member in self._rings.observers(subject.member.uid)]
+        mine = [
+            tag
+            for tag in self._windows.open(now)
+            if self.node in tellers(about.round_id, tag, observers, TELLERS + 1)
+        ]
+        self._tell_windows(subject, about, mine, now)
+
     def _tell_windows(self, subject: Subject, about: Round, windows: Iterable[bytes], now: float) -> None:
         assert self._rings is not None
         involved = {member.uid for member in self._rings.observers(subject.member.uid)} | {subject.member.uid}
@@ -988,7 +1016,8 @@ class Swim:
         votes = self._unpack(message, subject)
         shown = subject.shown
         known = shown is not None and shown.round_id == message.round_id
-        if not known and message.round_id in subject.learned:
+        veto = any(vote.vote is Vote.ALIVE for vote in votes)
+        if not known and message.round_id in subject.learned and not veto:
             return  # a copy that comes late; a later round has taken its place
         heard = {(vote.voter, vote.vote) for vote in shown.votes.values()} if shown and known else set()
         if known and (
@@ -998,8 +1027,12 @@ class Swim:
             return  # it says nothing new, or nothing that changes a refuted round: not worth checking signatures
         count = tally(votes, self.roster, subject.boot, self._crypto.verify, rings=self._rings)
         if count.alive:
-            state = RingState.UNKNOWN  # a veto may overtake the verdict, which then is not believed
+            # It may be about an earlier round than the one that we show, and may overtake a verdict, which then is not
+            # believed: who votes it has heard the member just now.
+            state, subject.vetoed_at = RingState.UNKNOWN, now
         elif count.unreachable and not subject.heard_since(now - rounds.CLOSE):
+            if now - subject.vetoed_at < rounds.CLOSE:
+                return
             state = RingState.UNREACHABLE
         elif count.agent_down:
             state = RingState.AGENT_DOWN
