@@ -42,7 +42,7 @@ class _Meter:
         self._sent = [(node.sent, node.sent_bytes) for node in world.nodes]
 
     def row(self) -> Row:
-        """Means a node and second, the busiest node, and the cost of computing it."""
+        """Means a node and second, the busiest node that isn't a window and that is, and the cost of computing it."""
         world = self._world
         seconds = world.now - self._began
         cpu = time.process_time() - self._cpu
@@ -52,16 +52,18 @@ class _Meter:
             for node, (before, _) in zip(world.nodes, self._sent, strict=True)
             if node.listens
         ]
-        octets = [
-            node.sent_bytes - before
+        spent = [
+            (node.index in world.windows, node.sent_bytes - before)
             for node, (_, before) in zip(world.nodes, self._sent, strict=True)
             if node.listens
         ]
+        octets = [sent for _, sent in spent]
         return {
             "seconds": round(seconds, 3),
             "packets_s": round(sum(packets) / len(packets) / seconds, 2),
             "bytes_s": round(sum(octets) / len(octets) / seconds, 1),
-            "most_bytes_s": round(max(octets) / seconds, 1),
+            "most_bytes_s": round(max(sent for window, sent in spent if not window) / seconds, 1),
+            "window_bytes_s": round(max(sent for window, sent in spent if window) / seconds, 1),
             "events": events,
             "cpu_s": round(cpu, 2),
             "events_s": round(events / cpu),
@@ -170,8 +172,8 @@ def partition(n: int, *, seed: int, seconds: float, parts: int) -> Row:
 
 
 def _all_alive(world: World) -> bool:
-    """Whether whoever observes a node sees it alive, and nobody calls anybody unreachable."""
-    return all(
+    """Whether whoever observes a node sees it alive, and nobody calls anybody unreachable or himself cut off."""
+    return not any(node.swim.awareness.isolated for node in world.nodes if node.swim is not None) and all(
         subject.state is RingState.ALIVE
         if subject.observed
         else subject.state in {RingState.UNKNOWN, RingState.ALIVE}

@@ -14,6 +14,7 @@ from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, Ring
 from ringfence.core.gossip.corroboration import Tally, tally
 from ringfence.core.gossip.members import Roster
 from ringfence.core.gossip.report import AgentView, SubjectView
+from ringfence.core.gossip.rings import is_small
 from ringfence.core.model import Boot, RingState, SignedVote
 
 Verify = Callable[[bytes, bytes, bytes], bool]
@@ -161,6 +162,17 @@ class Witness:
     def alive(self, now: float) -> frozenset[str]:
         """Own side: what the fresh streams of agents report alive."""
         return frozenset().union(*(view.alive | {view.reporter.node} for view in self.fresh_views(now)))
+
+    def calm(self, now: float) -> bool:
+        """Whether an agent of a ring too large to watch as a whole is well, in reach of most, and doubts nobody."""
+        return (
+            self.roster is not None
+            and not is_small(self.roster)
+            and any(
+                view.healthy and not any(one.state in _DOUBTING for one in view.subjects)
+                for view in self.fresh_views(now)
+            )
+        )
 
     def life(self, node: str) -> Life:
         known = self._nodes.get(node)

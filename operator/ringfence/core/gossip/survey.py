@@ -1,6 +1,6 @@
 """A survey: before an agent accuses anybody it finds out whether it is itself the one who is cut off (GOSSIP §4).
 
-It pings the members that it watches. When nearly all of them answer, one dead node among many is the likelier story
+It pings the members that it watches. When all but one of them answer, one dead node among many is the likelier story
 and nothing was lost but a round trip. When they don't, it pings a fresh random sample of the whole roster (the whole
 roster, up to `SAMPLE` members), a few first and the rest if those leave it open, and goes by the majority: with less
 than half of them in reach it is isolated and accuses nobody. Exactly half is no minority (DESIGN §3, equal halves).
@@ -108,8 +108,7 @@ class Survey:
         if (
             (complete and 2 * reached >= min(self.voters, everybody))
             or (self.wide and 8 * reached >= 5 * everybody)
-            # The accused is among the near; three quarters of the others.
-            or (len(self.near) >= _FEW_NEAR and 4 * near >= 3 * (len(self.near) - 1))
+            or (len(self.near) >= _FEW_NEAR and near >= len(self.near) - 1)  # all but the accused
             or (len(self.base) > 1 and base >= self.base_share * len(self.base))
         ):
             self.majority = True

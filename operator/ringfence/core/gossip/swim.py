@@ -19,7 +19,7 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import gcd
+from math import ceil, gcd
 from typing import Protocol, TypeVar, assert_never
 
 from ringfence.core.gossip import rounds
@@ -60,13 +60,17 @@ from ringfence.core.model import Boot, RingState, SignedVote, Vote
 ALIVE_WITHIN = 2.0
 """Two-way evidence this young (seconds) puts a member among the reporter's ``alive``."""
 RELAYS = 2
+ROLL = 1.3
+"""Seconds that a muster takes to call everybody: with the answer's way less than `ALIVE_WITHIN`."""
+ROLL_STEP = 0.1
+MOST_CALLED = 150
+"""Members called in a step at most. Rosters of more than twice 150 * 1.3 / 0.1 = 1950 are not all called in time, and a
+controller there can't see a majority alive: it fences nobody."""
 STALE = 1.0
 """Seconds after which nobody waits for the answer to a ping: more than the longest time-out."""
 STROLL = 2.0
 """Every so many seconds an agent pings one of the members that it doesn't observe, in a random order: so a path that
 is broken in one direction, or for one pair only, is found wherever it lies."""
-CRY_SECONDS = 5.0
-"""How long an agent that nobody answers tells its observers five times a second that it lives; then once a period."""
 _NONCE_LIFE = 3.0
 _MAX_NONCES = 20_000
 _SILENT_CYCLES = 3
@@ -142,6 +146,7 @@ class _Nonce:
 
 _NO_ANSWER = frozenset({RingState.UNREACHABLE, RingState.AGENT_DOWN})
 """A round need not wait for observers in these states."""
+_TROUBLE = frozenset({RingState.DOUBTED, RingState.UNREACHABLE})
 
 
 class Swim:
@@ -199,6 +204,9 @@ class Swim:
         self._survey: Survey | None = None
         self._samples: deque[float] = deque()
         """When we have asked samples within the last second."""
+        self._mustering = False
+        self._called = 0
+        """Place in the roster of the last member that the muster has called."""
         self._sampled_at = float("-inf")
         self._sample_heard: frozenset[str] = frozenset()
         """When a survey last found a majority of a sample in reach, and who of those near us had answered then."""
@@ -576,11 +584,11 @@ class Swim:
             self._cry(now)
 
     def _cry(self, now: float) -> None:
-        """Beacon to all that watch us until somebody answers: once an examination, later once a period."""
+        """Beacon to all that watch us until somebody answers, so often that every examination of theirs hears one."""
         if self.me is None or self._unanswered_since is None:
             return
         self._beacon(now)
-        pause = 0.8 * rounds.EXAMINATION if now - self._unanswered_since < CRY_SECONDS else self._every
+        pause = 0.8 * rounds.EXAMINATION
         self._at(
             now + pause, lambda now, _late: self._cry(now), wanted=lambda: self._unanswered_since is not None
         )
@@ -1049,6 +1057,31 @@ class Swim:
             self._at(now + rounds.LAPSE, self._lapser(subject))
         self._enter(subject, state, count.sentence, now)
 
+    def _muster(self, now: float) -> None:
+        """While anybody is doubted, a window counts heads: only so does its controller know which side is its own.
+
+        No message can carry what is known of thousands within 2 s, so each window asks everybody itself (DESIGN §3,
+        "own side"); in a small roster it does so anyway.
+        """
+        if self.window and not self._mustering and self.roster is not None and not is_small(self.roster):
+            self._mustering = True
+            self._at(now, self._call_roll)
+
+    def _call_roll(self, now: float, _late: float) -> None:
+        assert self.roster is not None
+        self._mustering = self.window and any(one.state in _TROUBLE for one in self._subjects.values())
+        if not self._mustering:
+            return
+        members = self.roster.members
+        for _ in range(min(ceil(len(members) * ROLL_STEP / ROLL), MOST_CALLED)):
+            self._called = (self._called + 1) % len(members)
+            subject = self._subject(members[self._called].uid)
+            if subject is None or subject.state is RingState.UNREACHABLE:
+                continue
+            if subject.two_way_at is None or now - subject.two_way_at > ALIVE_WITHIN - ROLL:
+                self._ping(subject, now)
+        self._at(now + ROLL_STEP, self._call_roll)
+
     def _lapser(self, subject: Subject) -> Callable[[float, float], None]:
         return lambda now, _late: self._lapse(subject, now)
 
@@ -1155,6 +1188,8 @@ class Swim:
             return
         subject.state, subject.since = state, now
         self._note(subject, old, why)
+        if state in _TROUBLE:
+            self._muster(now)
         if state is RingState.ALIVE and old is RingState.UNREACHABLE:
             self._veto(subject, now)
 

@@ -216,3 +216,34 @@ def test_who_does_not_observe_a_node_that_is_back_holds_nothing_against_it() -> 
     world.run(3)
     others = [name for name in world.nodes if name != "n5"]
     assert {world.state(name, "n5") for name in others} == {RingState.ALIVE, RingState.UNKNOWN}
+
+
+def test_a_window_knows_who_is_alive_within_two_seconds_of_a_doubt() -> None:
+    world = World(30, seed=4, zones=3)
+    world.run(5)
+    window, other = world.nodes["n1"].swim, world.nodes["n30"].swim
+    assert len(window.view(world.now).alive) < 15
+    world.crash("n7")
+    assert world.run(1.5, until=lambda: world.state("n1", "n7") is RingState.UNREACHABLE)
+    world.run(1.5)
+    assert window.view(world.now).alive == set(world.nodes) - {"n7"}
+    assert len(other.view(world.now).alive) < 15  # nobody reads it
+    world.run(20)
+    assert window.view(world.now).alive == set(world.nodes) - {"n7"}
+    world.reboot("n7")
+    world.run(5)
+    assert len(window.view(world.now).alive) < 15
+
+
+def test_a_window_of_the_minority_sees_a_minority_alive() -> None:
+    world = World(30, seed=4, zones=3)
+    world.run(5)
+    left = [f"n{number}" for number in range(1, 13)]
+    right = [f"n{number}" for number in range(13, 31)]
+    world.cut(left, right)
+    world.cut(right, left)
+    world.run(4)
+    view = world.nodes["n1"].swim.view(world.now)
+    assert view.alive <= set(left)
+    assert not view.healthy
+    assert {who for _, who, _ in world.verdicts} <= set(left)
