@@ -67,13 +67,14 @@ def _start(world: World, node: Node) -> None:
 
 
 def _roll_out(world: World, fault: Fault, nodes: list[Node]) -> None:
-    """One after the other, each away for ``by`` seconds."""
+    """One after the other, each away for ``by`` seconds, as at a change of version: they take their leave."""
+
+    def replace(node: Node) -> None:
+        world.leave(node)
+        _kill(world, Fault(0, "kill", seconds=fault.amount), [node])
+
     for place, node in enumerate(nodes):
-        world.later(
-            (fault.seconds or 0.0) * place / len(nodes),
-            lambda node: _kill(world, Fault(0, "kill", seconds=fault.amount), [node]),
-            node,
-        )
+        world.later((fault.seconds or 0.0) * place / len(nodes), replace, node)
 
 
 def _pause(world: World, fault: Fault, nodes: list[Node]) -> None:

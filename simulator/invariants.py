@@ -365,7 +365,7 @@ class Watch:
         if not subject.observed:
             return other.kernel is False or state is not RingState.UNREACHABLE
         if other.kernel:
-            return state is RingState.AGENT_DOWN
+            return state in {RingState.AGENT_DOWN, RingState.LEFT}
         live = [one for m in rings.observers(other.uid) if (one := self._world.by_uid[m.uid]).listens]
         enough = len(live) >= (2 if is_small(self._world.roster) else H)
         enough = enough and len({one.zone for one in live}) >= min(2, len(self._zones()))

@@ -159,6 +159,12 @@ class World:
         node.kernel_answers.clear()
         node.wake_at = math.inf
 
+    def leave(self, node: Node) -> None:
+        """Its agent is told to end and takes its leave."""
+        if node.swim is not None and not node.frozen:
+            node.swim.leave(node.clock(self.now))
+            self._settle(node)
+
     def start_agent(self, node: Node) -> None:
         """A new process of the present boot, with the roster that lies on its disk."""
         if node.swim is not None or not node.kernel:

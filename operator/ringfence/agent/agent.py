@@ -129,7 +129,9 @@ class Agent:
         self._settle()
 
     async def close(self) -> None:
-        """Fall silent. The peers find the kernel answering and say agent-down, which harms nobody."""
+        """Say goodbye and fall silent. The peers find the kernel answering: left, or agent-down, which harms nobody."""
+        self.swim.leave(self._loop.time())
+        self._settle()
         for handle in (self._timer, self._ticker):
             if handle is not None:
                 handle.cancel()

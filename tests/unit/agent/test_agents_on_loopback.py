@@ -108,13 +108,13 @@ async def first_view(three: Three, wanted: Callable[[AgentView], bool], number: 
     raise AssertionError("the stream ended")
 
 
-async def test_the_stream_shows_all_alive_then_agent_down_then_alive_again(three: Three) -> None:
+async def test_the_stream_shows_all_alive_then_one_left_then_alive_again(three: Three) -> None:
     view = await first_view(three, lambda view: view.alive == {"n1", "n2", "n3"})
     assert view.healthy
     assert view.roster_epoch == 1
     assert view.reporter.boot_id == boot(1)
     await three.agents.pop(3).close()
-    await first_view(three, lambda view: subject(view, "n3").state is RingState.AGENT_DOWN)
+    await first_view(three, lambda view: subject(view, "n3").state is RingState.LEFT)
     (await three.start_agent(3)).install(three.sealed())
     await first_view(three, lambda view: subject(view, "n3").state is RingState.ALIVE)
 

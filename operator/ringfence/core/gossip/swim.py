@@ -27,7 +27,7 @@ from ringfence.core.gossip import survey as surveys
 from ringfence.core.gossip.anti_entropy import Wish
 from ringfence.core.gossip.awareness import LATE, Awareness
 from ringfence.core.gossip.budget import Budget
-from ringfence.core.gossip.corroboration import H, decisive, tally, vote_payload
+from ringfence.core.gossip.corroboration import H, decisive, leave_payload, tally, vote_payload
 from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.probe import next_slot, period, phase
@@ -42,6 +42,7 @@ from ringfence.core.gossip.wire import (
     Ballot,
     Crypto,
     Header,
+    Leave,
     Message,
     Ping,
     Relay,
@@ -66,6 +67,8 @@ ROLL_STEP = 0.1
 MOST_CALLED = 150
 """Members called in a step at most. Rosters of more than twice 150 * 1.3 / 0.1 = 1950 are not all called in time, and a
 controller there can't see a majority alive: it fences nobody."""
+LEAVES = 2
+"""How often a leave is said: who misses it asks the kernel."""
 STALE = 1.0
 """Seconds after which nobody waits for the answer to a ping: more than the longest time-out."""
 STROLL = 2.0
@@ -145,7 +148,10 @@ class _Nonce:
 
 
 _NO_ANSWER = frozenset({RingState.UNREACHABLE, RingState.AGENT_DOWN})
-"""A round need not wait for observers in these states."""
+"""What only rounds tell and rounds renew."""
+_ABSENT = _NO_ANSWER | {RingState.LEFT}
+_QUIET = frozenset({RingState.ALIVE, RingState.UNKNOWN, RingState.LEFT})
+"""Nobody asks for rounds about these."""
 _TROUBLE = frozenset({RingState.DOUBTED, RingState.UNREACHABLE})
 
 
@@ -301,6 +307,15 @@ class Swim:
         """The next event, or None."""
         return self._events.popleft() if self._events else None
 
+    def leave(self, now: float) -> None:
+        """Our process ends in an orderly way: let those who watch us know that it needs no vote to find out."""
+        if self.me is None or self.roster is None or self._rings is None:
+            return
+        boot = Boot(self.node, self.me.uid, self.boot_id)
+        message = Leave(self._crypto.sign(leave_payload(self.roster.cluster, boot)))
+        for _ in range(LEAVES):
+            self._tell_all(message, self._rings.observers(self.me.uid), now)
+
     def view(self, now: float) -> AgentView:
         """What this agent says of the ring."""
         me = self.me
@@ -438,6 +453,8 @@ class Swim:
                 self._on_ask(message, now)
             case Votes():
                 self._on_votes(subject, message, now)
+            case Leave(signature):
+                self._on_leave(subject, signature, now)
             case _:
                 assert_never(message)
 
@@ -491,6 +508,27 @@ class Swim:
         sent = self._nonces.get(nonce)
         if sent is not None and (subject := self._subjects.get(sent.uid)) is not None:
             subject.relayed_at = now
+
+    def _on_leave(self, subject: Subject, signature: bytes, now: float) -> None:
+        assert self.roster is not None
+        payload = leave_payload(self.roster.cluster, subject.boot)
+        if not subject.observed or not self._crypto.verify(payload, signature, subject.member.public_key):
+            self.stats["drop leave"] += 1
+        elif subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL}:
+            subject.ask_at = None
+            self._enter(subject, RingState.LEFT, "its agent ended in an orderly way", now)
+
+    def _still_left(self, subject: Subject, now: float) -> None:
+        """It has left and answers no probe, as it should; what has to answer is its kernel."""
+
+        def judge(now: float, _late: float) -> None:
+            silent = subject.kernel_at is None or subject.kernel_at < asked_at
+            if subject.state is RingState.LEFT and silent:
+                self._doubt(subject, now)
+
+        asked_at = now
+        self._probe_kernel(subject)
+        self._at(now + rounds.EXAMINATION, judge)
 
     # -- probing ------------------------------------------------------------------------------------------------
 
@@ -605,7 +643,9 @@ class Swim:
             return
         if not subject.observed:
             return  # its observers will know
-        if subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL, RingState.LEFT}:
+        if subject.state is RingState.LEFT:
+            self._still_left(subject, now)
+        elif subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL}:
             self._doubt(subject, now)
 
     # -- doubt and rounds ---------------------------------------------------------------------------------------
@@ -900,7 +940,7 @@ class Swim:
         expected = {
             member.name
             for member in self._rings.observers(subject.member.uid)
-            if member.uid not in self._subjects or self._subjects[member.uid].state not in _NO_ANSWER
+            if member.uid not in self._subjects or self._subjects[member.uid].state not in _ABSENT
         }
         if expected <= about.votes.keys():
             self._close(subject, about, now)
@@ -944,7 +984,8 @@ class Swim:
             self._show(subject, about)
             subject.back_off = 0.0
             renewed = subject.state is RingState.AGENT_DOWN
-            self._enter(subject, RingState.AGENT_DOWN, count.sentence, now)
+            if subject.state is not RingState.LEFT:  # else we know why its agent is silent
+                self._enter(subject, RingState.AGENT_DOWN, count.sentence, now)
             self._report(subject, about, now, renewed=renewed)
         elif count.unreachable and not subject.heard_since(about.started):
             self._show(subject, about)
@@ -960,7 +1001,7 @@ class Swim:
             if count.voters and subject.state in {RingState.AGENT_DOWN, RingState.PARTIAL}:
                 subject.back_off = 0.0
                 self._enter(subject, RingState.DOUBTED, f"nobody reaches it any more ({count.sentence})", now)
-        if subject.ask_at is None and subject.state not in {RingState.ALIVE, RingState.UNKNOWN}:
+        if subject.ask_at is None and subject.state not in _QUIET:
             self._ask_after(subject, now)
 
     def _show(self, subject: Subject, about: Round) -> None:

@@ -124,7 +124,14 @@ class Votes:
     ballots: tuple[Ballot, ...]
 
 
-Message = Ping | Ack | Relay | Relayed | Ask | Votes
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """My agent ends in an orderly way; my kernel goes on. Signed by the node's key (`leave_payload`)."""
+
+    signature: bytes
+
+
+Message = Ping | Ack | Relay | Relayed | Ask | Votes | Leave
 
 _VOTES = (Vote.ALIVE, Vote.AGENT_DOWN, Vote.NONE, Vote.ABSTAIN)
 MAX_BALLOTS = 12
@@ -177,6 +184,8 @@ def encode(message: Message, epoch: int) -> bytes:
             return _HEAD.pack(4, epoch) + _NUMBER.pack(nonce)
         case Ask(round_id, tag, boot):
             return _HEAD.pack(5, epoch) + round_id + tag + boot
+        case Leave(signature):
+            return _HEAD.pack(7, epoch) + signature
         case Votes():
             parts = [_HEAD.pack(6, epoch), message.round_id, message.tag, message.boot]
             parts += [_NUMBER.pack(message.epoch), bytes([len(message.ballots)])]
@@ -274,4 +283,5 @@ _READERS: dict[int, Callable[[_Reader], Message]] = {
     4: lambda reader: Relayed(reader.number()),
     5: lambda reader: Ask(reader.take(ROUND_BYTES), reader.take(TAG_BYTES), reader.take(BOOT_BYTES)),
     6: _votes,
+    7: lambda reader: Leave(reader.take(SIGNATURE_BYTES)),
 }

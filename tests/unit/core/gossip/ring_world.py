@@ -122,8 +122,12 @@ class World:
     def crash(self, name: str) -> None:
         self.nodes[name].agent = self.nodes[name].kernel = False
 
-    def stop_agent(self, name: str) -> None:
-        self.nodes[name].agent = False
+    def stop_agent(self, name: str, *, orderly: bool = False) -> None:
+        node = self.nodes[name]
+        if orderly:
+            node.swim.leave(self.now)
+            self._settle(node)
+        node.agent = False
 
     def reboot(self, name: str) -> None:
         self._place(self.roster.by_name[name], 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ringfence.core.gossip.rings import rings_of
 from ringfence.core.model import RingState
 from unit.core.gossip.ring_world import World
 
@@ -247,3 +248,26 @@ def test_a_window_of_the_minority_sees_a_minority_alive() -> None:
     assert view.alive <= set(left)
     assert not view.healthy
     assert {who for _, who, _ in world.verdicts} <= set(left)
+
+
+@pytest.mark.parametrize("count", [3, 12])
+def test_who_takes_his_leave_is_left_while_his_kernel_answers(count: int) -> None:
+    world = settled(count)
+    observers = [member.name for member in rings_of(world.roster).observers(world.roster.by_name["n2"].uid)]
+    world.stop_agent("n2", orderly=True)
+    world.run(0.1)
+    assert {world.state(name, "n2") for name in observers} == {RingState.LEFT}
+    world.run(10)
+    assert {world.state(name, "n2") for name in observers} == {RingState.LEFT}
+    world.crash("n2")
+    assert world.run(2.5, until=lambda: all(world.state(n, "n2") is RingState.UNREACHABLE for n in observers))
+
+
+def test_a_leave_that_the_node_has_not_signed_is_none() -> None:
+    world = settled(3)
+    thief = world.nodes["n2"].swim
+    thief._crypto = world.nodes["n1"].crypto  # holds the group key, not n2's own
+    world.stop_agent("n2", orderly=True)
+    world.run(0.1)
+    assert world.state("n1", "n2") is RingState.ALIVE
+    assert world.nodes["n1"].swim.stats["drop leave"] == 2

@@ -18,6 +18,7 @@ from ringfence.core.gossip.wire import (
     Ask,
     Ballot,
     Header,
+    Leave,
     Message,
     Ping,
     Relay,
@@ -46,6 +47,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Ack, NUMBERS, NEWS),
     st.builds(Relay, NUMBERS, TAGS),
     st.builds(Relayed, NUMBERS),
+    st.builds(Leave, st.binary(min_size=64, max_size=64)),
     st.builds(Ask, ROUNDS, TAGS, BOOTS),
     st.builds(Votes, ROUNDS, TAGS, BOOTS, NUMBERS, st.lists(BALLOTS, max_size=MAX_BALLOTS).map(tuple)),
 )
