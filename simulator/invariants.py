@@ -178,14 +178,16 @@ class Watch:
         """Invariant 2, first half: enough different observers, from two zones."""
         roster = self._world.roster
         uid = shown.subject.node_uid
-        observers = {member.name: member for member in self.rings().observers(uid)}
-        voters = set(count.voters)
+        rings = self.rings()
+        judges = {member.name for member in rings.judges(uid, second=True)}
+        deciding = rings.second(uid) if count.by_second else rings.observers(uid)
+        zone_of = {member.name: member.zone for member in deciding if member.name in count.voters}
         needed = 2 if is_small(roster) else H
-        zones = {observers[name].zone for name in voters if name in observers}
         spread = {member.zone for member in roster.voters if member.uid != uid}
-        if not voters <= observers.keys() or len(voters) != len(count.voters) or len(voters) < needed:
+        voters = set(count.voters)
+        if not voters <= judges or len(voters) != len(count.voters) or len(zone_of) < needed:
             self._break(2, f"{node.name} shows a verdict about {shown.subject} by {sorted(voters)}")
-        elif not is_small(roster) and len(spread) > 1 and len(zones) < 2:
+        elif not is_small(roster) and len(spread) > 1 and len(set(zone_of.values())) < 2:
             self._break(2, f"{node.name} shows a verdict about {shown.subject} by one zone")
 
     def _check_side(self, node: Node, subject: Subject, began: float) -> None:
@@ -215,7 +217,7 @@ class Watch:
         judges = {node.index, *(world.by_name[name].index for name in count.voters)}
         clean: list[str] = []
         lossy: list[str] = []
-        for member in self.rings().observers(accused.uid):
+        for member in self.rings().judges(accused.uid, second=count.by_second):
             observer = world.by_uid[member.uid]
             if not observer.listens or observer.calm_since > before - 0.5:
                 continue

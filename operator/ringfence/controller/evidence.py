@@ -237,6 +237,7 @@ class Witness:
                 voters=tuple(counted.voters),
                 votes=one.view.votes,
                 single=counted.single,
+                by_second=counted.by_second,
                 doubted_at=doubted_at,
                 round_at=one.round_at,
             )

@@ -370,7 +370,7 @@ class Loop:
             judgement=judgement,
             limit=limits.limitation(situation),
             limit_when_found_off=limits.limitation_when_found_off(situation),
-            hold_over=down_since > NEVER and now - down_since >= self.spec.hold_seconds,
+            hold_over=down_since > NEVER and now - down_since >= self.spec.hold_seconds + judgement.hold_more,
             life_at=life.latest if same_boot else NEVER,
             life_sign=life.latest_sign(),
             node_exists=node is not None and node.uid == boot.node_uid,

@@ -38,6 +38,9 @@ SINGLE_VOTER_LEASE_AGE = 20.0
 SETTLE = 3.0
 """A controller that has just started judges nobody for so long after its caches and streams are up."""
 
+SECOND_SET_HOLD = 3.0
+"""How much longer a verdict is held that the second set of observers made: many nodes died at once (GOSSIP §11)."""
+
 # --- hold and fence -----------------------------------------------------------------------------------------
 READ_SPACING = 0.3
 """``off`` must be read twice, this far apart."""

@@ -36,6 +36,8 @@ class RingEvidence:
     votes: tuple[SignedVote, ...] = ()
     single: bool = False
     """Only one voter was eligible: its vote alone is not enough."""
+    by_second: bool = False
+    """It took the second set of observers: too few of the first were left."""
     doubted_at: float = NEVER
     """Since when the ring has doubted the node without a break."""
     round_at: float = NEVER

@@ -20,6 +20,8 @@ class Judgement:
 
     verdict: Verdict
     sentence: str
+    hold_more: float = 0.0
+    """Seconds that ``Down`` has to stand beyond the usual hold."""
 
 
 def judge(evidence: Evidence, now: float) -> Judgement:
@@ -41,7 +43,8 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                 return Judgement(
                     Verdict.SUSPECT, f"{node} is silent for its only voter ({ring.sentence}); {missing}"
                 )
-            return Judgement(Verdict.DOWN, f"{node} is down: {ring.sentence}")
+            hold_more = timing.SECOND_SET_HOLD if ring.by_second else 0.0
+            return Judgement(Verdict.DOWN, f"{node} is down: {ring.sentence}", hold_more)
         case RingState.DOUBTED:
             return Judgement(
                 Verdict.SUSPECT, f"{node} is doubted by its peers: {ring.sentence or 'votes are being taken'}"

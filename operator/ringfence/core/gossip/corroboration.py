@@ -5,7 +5,8 @@ roster; neither believes the other. A vote counts once, only from an observer wh
 own round, about exactly this boot, and only with a signature by the key that the roster pins.
 
 H rule (more than K voters): H = ceil(0.6 K) observers say ``none``, from two zones where two zones have voters, none
-says ``alive`` or ``agent-down``.
+says ``alive`` or ``agent-down``. Where too many observers died with the subject, the second set (`Rings.second`) may say
+it instead: H of *that* set, never fewer because fewer are left; the controller then holds longer.
 Small rule (up to K voters): eligible is who answered this round with something other than ``abstain``; all of them say
 ``none`` and they are at least two. With one eligible voter the tally says ``single``: that is no verdict, but the
 controller may add its own kernel probe, the Lease and a proved device to it.
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from ringfence.core.gossip.members import Roster
+from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.rings import K, Rings, is_small, rings_of
 from ringfence.core.model import Boot, SignedVote, Vote
 
@@ -47,6 +48,8 @@ class Tally:
     """Why votes did not count, one sentence each."""
     round_id: bytes
     """The round that was counted; empty where there was no valid vote."""
+    by_second: bool = False
+    """``unreachable`` by the word of the second set: too few of its observers were left."""
 
 
 def vote_payload(cluster: str, vote: SignedVote) -> bytes:
@@ -80,9 +83,12 @@ def tally(
     rings = rings or (rings_of(roster) if k == K else Rings(roster, k))
     refused: list[str] = []
     valid: list[SignedVote] = []
-    observers = {member.name: member for member in rings.observers(subject.node_uid)}
+    votes = list(votes)
+    judges = {member.name for member in rings.observers(subject.node_uid)}
+    if not judges.issuperset(vote.voter for vote in votes):
+        judges |= {member.name for member in rings.second(subject.node_uid)}
     for vote in votes:
-        reason = _refusal(vote, roster, subject, observers.keys(), verify)
+        reason = _refusal(vote, roster, subject, judges, verify)
         if reason is None:
             valid.append(vote)
         else:
@@ -96,6 +102,15 @@ def tally(
             answers[vote.voter] = vote.vote  # who changed its mind within a round has heard something since
     by_vote = {vote: tuple(sorted(name for name, v in answers.items() if v is vote)) for vote in Vote}
     outcome, sentence = _judge(by_vote, roster, subject, rings, k)
+    by_second = False
+    if outcome is _Outcome.OPEN and len(by_vote[Vote.NONE]) >= math.ceil(0.6 * k):
+        second, words = _count_set(by_vote[Vote.NONE], rings.second(subject.node_uid), roster, subject, k)
+        if second is _Outcome.UNREACHABLE:
+            outcome, sentence, by_second = (
+                second,
+                f"{words} of the second set, too few observers are left",
+                True,
+            )
     return Tally(
         unreachable=outcome is _Outcome.UNREACHABLE,
         single=outcome is _Outcome.SINGLE,
@@ -105,22 +120,33 @@ def tally(
         voters=by_vote[Vote.NONE],
         refused=tuple(refused),
         round_id=round_id,
+        by_second=by_second,
     )
 
 
-def decisive(votes: Iterable[SignedVote], roster: Roster, *, k: int = K) -> list[SignedVote]:
-    """As few of a round's votes as still decide it: one that reached it, or H that didn't, from as many zones as may be."""
+def decisive(votes: Iterable[SignedVote], roster: Roster, uid: str, *, k: int = K) -> list[SignedVote]:
+    """As few of a round's votes about this member as still decide it.
+
+    One that reached it; or H of one set that didn't, from as many zones as may be.
+    """
     ranked = sorted(votes, key=lambda vote: (-_WEIGHT[vote.vote], vote.voter))
     if not ranked or _WEIGHT[ranked[0].vote] > _WEIGHT[Vote.NONE]:
         return ranked[:1]
+    needed = math.ceil(0.6 * k)
+    silent = [vote for vote in ranked if vote.vote is Vote.NONE]
+    rings = rings_of(roster) if k == K else Rings(roster, k)
+    observers = {member.name for member in rings.observers(uid)}
+    if not is_small(roster, k) and sum(vote.voter in observers for vote in silent) < needed:
+        observers = {member.name for member in rings.second(uid)}
     zones: Counter[str] = Counter()
     turns: list[tuple[int, SignedVote]] = []
-    for vote in ranked:
-        zone = roster.by_name[vote.voter].zone
-        turns.append((zones[zone], vote))
-        zones[zone] += 1
+    for vote in silent:
+        if vote.voter in observers:
+            zone = roster.by_name[vote.voter].zone
+            turns.append((zones[zone], vote))
+            zones[zone] += 1
     turns.sort(key=lambda turn: turn[0])
-    return [vote for _, vote in turns if vote.vote is Vote.NONE][: math.ceil(0.6 * k)]
+    return [vote for _, vote in turns][:needed]
 
 
 class _Outcome(Enum):
@@ -150,8 +176,17 @@ def _judge(
             f"{len(silent)} of {len(silent)} {'peer' if len(silent) == 1 else 'peers'}: {', '.join(silent)}"
         )
         return (_Outcome.SINGLE if len(silent) == 1 else _Outcome.UNREACHABLE), counted
+    return _count_set(silent, rings.observers(subject.node_uid), roster, subject, k)
+
+
+def _count_set(
+    silent: Iterable[str], members: tuple[Member, ...], roster: Roster, subject: Boot, k: int
+) -> tuple[_Outcome, str]:
+    """Whether those of one set that said ``none`` are enough."""
+    names = {member.name for member in members}
+    silent = [name for name in silent if name in names]
     needed = math.ceil(0.6 * k)
-    counted = f"{len(silent)} of {len(rings.observers(subject.node_uid))} observers: {', '.join(silent)}"
+    counted = f"{len(silent)} of {len(members)} observers: {', '.join(silent)}"
     if len(silent) < needed:
         return _Outcome.OPEN, f"{counted}; {needed} are needed"
     accused = roster.by_uid.get(subject.node_uid)

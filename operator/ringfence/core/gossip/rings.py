@@ -5,6 +5,9 @@ it. Everybody who has the roster computes the same rings, so an observer needs n
 else is recognised as such. In small rosters (n <= K voters) everybody observes everybody.
 
 Where two zones have voters, the K observers span two: otherwise the fall of one zone's switch would be the word of all.
+
+When many die at once, of some too few observers are left to judge. For these there is a *second set* of K, drawn afresh
+from those who are no observers, as far as there are so many: never fewer votes, but others' (GOSSIP §11).
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ class Rings:
         self._k = k
         self._small = is_small(roster, k)
         self._drawn: dict[str, tuple[Member, ...]] = {}
+        self._second: dict[str, tuple[Member, ...]] = {}
         self._rings: list[tuple[list[bytes], list[Member]]] = []
         if not self._small:
             for number in range(2 * k):  # as many again stand by, for a voter that two rings name
@@ -58,6 +62,23 @@ class Rings:
         if drawn is None:
             drawn = self._drawn[uid] = self._draw(uid)
         return drawn
+
+    def second(self, uid: str) -> tuple[Member, ...]:
+        """The K voters that are asked where too few of the observers are left; nobody in a small roster.
+
+        Drawn when first asked for, by single hashes: nobody needs to know whom he may be asked about.
+        """
+        drawn = self._second.get(uid)
+        if drawn is None:
+            drawn = self._second[uid] = () if self._small else self._draw_second(uid)
+        return drawn
+
+    def judges(self, uid: str, *, second: bool) -> tuple[Member, ...]:
+        """All that take part in a round about this member: its observers, and those of the second set."""
+        observers = self.observers(uid)
+        if not second:
+            return observers
+        return observers + tuple(member for member in self.second(uid) if member not in observers)
 
     def subjects(self, uid: str) -> tuple[Member, ...]:
         """The members that this one observes. Without a vote it still looks at the others of a small roster."""
@@ -94,6 +115,30 @@ class Rings:
                 observer = self._before(number, uid, chosen, not_in=zones)
                 chosen = {observer.uid: observer, **chosen}
         return tuple(chosen.values())
+
+    def _draw_second(self, uid: str) -> tuple[Member, ...]:
+        first = {member.uid for member in self.observers(uid)}
+        others = [member for member in self._roster.voters if member.uid != uid]
+        fresh = [member for member in others if member.uid not in first]
+        drawn: dict[str, Member] = {}
+        if len(fresh) < self._k:
+            drawn, fresh = {member.uid: member for member in fresh}, others
+        key = b"second" + self._roster.salt[:58]
+        number = 0
+        while len(drawn) < min(self._k, len(others)):
+            place = hashlib.blake2b(
+                uid.encode(), digest_size=8, key=key, salt=number.to_bytes(16, "big")
+            ).digest()
+            member = fresh[int.from_bytes(place, "big") % len(fresh)]
+            drawn[member.uid] = member
+            number += 1
+        zones = {member.zone for member in drawn.values()}
+        if len(zones) == 1:
+            elsewhere = [member for member in others if member.zone not in zones]
+            for member in elsewhere[: self._k - math.ceil(0.6 * self._k) + 1]:
+                drawn.popitem()
+                drawn = {member.uid: member, **drawn}
+        return tuple(drawn.values())
 
     def _before(
         self, number: int, uid: str, taken: Collection[str], not_in: Collection[str] = frozenset()

@@ -49,6 +49,8 @@ class Round:
     round_id: bytes
     subject: Boot
     started: float
+    second: bool = False
+    """Whether the second set is asked too."""
     votes: dict[str, SignedVote] = field(default_factory=dict)
     cast: Vote | None = None
     """This observer's own vote."""

@@ -60,6 +60,8 @@ class Subject:
     """Ids of the last rounds that its observers have told us of."""
     confirmed_at: float = float("-inf")
     """When the last round began that found it unreachable."""
+    by_second: bool = False
+    """Whether it took the second set to call it unreachable: then that is asked at once to renew it."""
     vetoed_at: float = float("-inf")
     """When an observer last told us, a window, that it has heard it."""
     examination: Examination | None = None

@@ -27,7 +27,7 @@ from ringfence.core.gossip import survey as surveys
 from ringfence.core.gossip.anti_entropy import Wish
 from ringfence.core.gossip.awareness import LATE, Awareness
 from ringfence.core.gossip.budget import Budget
-from ringfence.core.gossip.corroboration import H, decisive, leave_payload, tally, vote_payload
+from ringfence.core.gossip.corroboration import H, Tally, decisive, leave_payload, tally, vote_payload
 from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.probe import next_slot, period, phase
@@ -783,22 +783,29 @@ class Swim:
         """Open a round, unless one has just been opened by somebody else."""
         if self._may_accuse(now):
             boot = subject.boot
-            self._look_around(now, lambda now: self._open(subject, now) if subject.boot == boot else None)
+            second = subject.by_second and subject.state is RingState.UNREACHABLE
+            self._look_around(
+                now,
+                lambda now: self._open(subject, now, second=second) if subject.boot == boot else None,
+            )
         self._ask_after(subject, now)
 
-    def _open(self, subject: Subject, now: float) -> None:
-        current = max((r.started for r in subject.rounds.values()), default=float("-inf"))
+    def _open(self, subject: Subject, now: float, *, second: bool = False) -> None:
+        """Open a round, unless one of its kind has just been opened by somebody else."""
+        current = max(
+            (r.started for r in subject.rounds.values() if r.second or not second), default=float("-inf")
+        )
         if now - current < rounds.CLOSE or not self._may_accuse(now):
             return
         if self._budget.exhausted(now):
             self.stats["rounds put off"] += 1
             return  # it is asked again in its turn, unless somebody else has asked by then
-        opened = self._join(subject, self._dice.getrandbits(64).to_bytes(8, "big"), now)
+        opened = self._join(subject, self._dice.getrandbits(64).to_bytes(8, "big"), now, second=second)
         if opened is not None:
-            self.stats["rounds"] += 1
-            ask = Ask(opened.round_id, subject.tag, subject.boot_sent)
+            self.stats["appeals" if second else "rounds"] += 1
+            ask = Ask(opened.round_id, subject.tag, subject.boot_sent, second)
             copies = rounds.copies(Vote.NONE, renewed=subject.state in _NO_ANSWER)
-            self._repeat(ask, subject, now, copies, lambda: not opened.closed)
+            self._repeat(ask, opened, now, copies, lambda: not opened.closed)
 
     def _ask_after(self, subject: Subject, now: float) -> None:
         """Ask again as long as the doubt lasts: at a steady pace, or backing off where others do reach it."""
@@ -820,14 +827,25 @@ class Swim:
 
         self._at(when, ask)
 
-    def _join(self, subject: Subject, round_id: bytes, now: float) -> Round | None:
+    def _appeal(self, subject: Subject, about: Round, now: float) -> None:
+        """Its observers' round came to nothing because too few of them are left: one of them asks the second set too."""
+        silent = [name for name, vote in about.votes.items() if vote.vote is Vote.NONE]
+        if not about.second and self.node in tellers(about.round_id, b"second", silent, 1):
+            self._open(subject, now, second=True)
+
+    def _in_second(self, subject: Subject) -> bool:
+        assert self._rings is not None
+        return any(member.name == self.node for member in self._rings.second(subject.member.uid))
+
+    def _join(self, subject: Subject, round_id: bytes, now: float, *, second: bool = False) -> Round | None:
         """Take part in a round about the subject's present boot."""
         for old in [r for r in subject.rounds.values() if now - r.started > rounds.KEEP]:
             del subject.rounds[old.round_id]
-        if len(subject.rounds) >= rounds.MAX_ROUNDS or not subject.observed:
+        called = subject.observed or (second and self._in_second(subject))
+        if len(subject.rounds) >= rounds.MAX_ROUNDS or not called:
             self.stats["drop too many rounds"] += 1
             return None
-        joined = subject.rounds[round_id] = Round(round_id, subject.boot, now)
+        joined = subject.rounds[round_id] = Round(round_id, subject.boot, now, second)
         self._at(now + rounds.CLOSE, lambda now, _late: self._close(subject, joined, now))
         if subject.examination is None:
             self._examine(subject, now)
@@ -888,7 +906,7 @@ class Swim:
             if vote is Vote.ALIVE
             else (lambda: not self._decided(about))
         )
-        self._repeat(self._pack(about, [signed]), subject, now, copies, wanted)
+        self._repeat(self._pack(about, [signed]), about, now, copies, wanted)
         self._count(subject, about, now)
 
     def _veto(self, subject: Subject, now: float) -> None:
@@ -902,22 +920,25 @@ class Swim:
 
     def _on_ask(self, message: Ask, now: float) -> None:
         subject = self._by_subject_tag(message.tag)
-        if subject is None or not subject.observed:
+        if subject is None or not (subject.observed or (message.second and self._in_second(subject))):
             return
         if message.boot != subject.boot_sent:
             self.stats["drop ask about another boot"] += 1
             return
-        if message.round_id not in subject.rounds:
-            self._join(subject, message.round_id, now)
+        about = subject.rounds.get(message.round_id)
+        if about is None:
+            self._join(subject, message.round_id, now, second=message.second)
+        else:
+            about.second |= message.second  # a vote has overtaken the question
 
     def _on_votes(self, sender: Subject, message: Votes, now: float) -> None:
         subject = self._by_subject_tag(message.tag)
         if subject is None or subject.boot_sent != message.boot:
             return
-        if not subject.observed:
+        about = subject.rounds.get(message.round_id)
+        if about is None and not subject.observed:
             self._learn(subject, message, now)
             return
-        about = subject.rounds.get(message.round_id)
         if about is None and sender is not subject:
             about = self._join(subject, message.round_id, now)  # the vote has overtaken the question
         if about is None:
@@ -939,7 +960,7 @@ class Swim:
             return
         expected = {
             member.name
-            for member in self._rings.observers(subject.member.uid)
+            for member in self._rings.judges(subject.member.uid, second=about.second)
             if member.uid not in self._subjects or self._subjects[member.uid].state not in _ABSENT
         }
         if expected <= about.votes.keys():
@@ -953,7 +974,7 @@ class Swim:
         """Whether its votes are all in, or as many as a verdict takes."""
         assert self.roster is not None
         said = sum(vote.vote is Vote.NONE for vote in about.votes.values())
-        return about.closed or (not is_small(self.roster) and said >= H)
+        return about.closed or (not is_small(self.roster) and not about.second and said >= H)
 
     def _close(self, subject: Subject, about: Round, now: float) -> None:
         if not about.closed:
@@ -970,6 +991,9 @@ class Swim:
         votes = {vote.vote for vote in about.votes.values()}
         if subject.two_way_at is not None and subject.two_way_at >= about.started:
             return  # it has answered us since
+        if not subject.observed:
+            self._judge_for_others(subject, about, count, now)
+            return
         if Vote.ALIVE in votes:
             # Even one that the tally refuses (a peer whose new key the roster has not yet) is reason to wait.
             self._show(subject, about)
@@ -991,6 +1015,7 @@ class Swim:
             self._show(subject, about)
             subject.back_off = 0.0
             subject.confirmed_at = max(subject.confirmed_at, about.started)
+            subject.by_second = count.by_second
             renewed = subject.state is RingState.UNREACHABLE
             self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
             self._report(subject, about, now, renewed=renewed)
@@ -1001,8 +1026,22 @@ class Swim:
             if count.voters and subject.state in {RingState.AGENT_DOWN, RingState.PARTIAL}:
                 subject.back_off = 0.0
                 self._enter(subject, RingState.DOUBTED, f"nobody reaches it any more ({count.sentence})", now)
+        if Vote.NONE in votes and votes.isdisjoint({Vote.ALIVE, Vote.AGENT_DOWN}) and not count.unreachable:
+            self._appeal(subject, about, now)
         if subject.ask_at is None and subject.state not in _QUIET:
             self._ask_after(subject, now)
+
+    def _judge_for_others(self, subject: Subject, about: Round, count: Tally, now: float) -> None:
+        """What a round says to one of the second set: he has no say in what comes of it, but tells the windows."""
+        if count.unreachable and not subject.heard_since(about.started):
+            self._show(subject, about)
+            subject.confirmed_at = max(subject.confirmed_at, about.started)
+            self._at(now + rounds.LAPSE, self._lapser(subject))
+            self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
+            self._report(subject, about, now, renewed=False)
+        elif count.alive and subject.state in _NO_ANSWER:
+            self._show(subject, about)
+            self._enter(subject, RingState.UNKNOWN, count.sentence, now)
 
     def _show(self, subject: Subject, about: Round) -> None:
         if subject.shown is None or subject.shown.started <= about.started:
@@ -1039,7 +1078,8 @@ class Swim:
     def _withdraw(self, subject: Subject, about: Round, now: float) -> None:
         """Somebody has said ``alive`` in a renewal: some of those who held it for dead tell the windows."""
         assert self._rings is not None
-        observers = [member.name for member in self._rings.observers(subject.member.uid)]
+        judges = self._rings.judges(subject.member.uid, second=about.second)
+        observers = [member.name for member in judges]
         mine = [
             tag
             for tag in self._windows.open(now)
@@ -1049,9 +1089,10 @@ class Swim:
 
     def _tell_windows(self, subject: Subject, about: Round, windows: Iterable[bytes], now: float) -> None:
         assert self._rings is not None
-        involved = {member.uid for member in self._rings.observers(subject.member.uid)} | {subject.member.uid}
         assert self.roster is not None
-        message = self._pack(about, decisive(about.votes.values(), self.roster))
+        uid = subject.member.uid
+        involved = {member.uid for member in self._rings.judges(uid, second=about.second)} | {uid}
+        message = self._pack(about, decisive(about.votes.values(), self.roster, uid))
         for tag in windows:
             member = self._by_tag(tag)
             if member is not None and member.uid not in involved:
@@ -1192,14 +1233,15 @@ class Swim:
     def _repeat(
         self,
         message: Message,
-        subject: Subject,
+        about: Round,
         now: float,
         copies: tuple[float, ...],
         wanted: Callable[[], bool] | None = None,
     ) -> None:
-        """Tell all observers of the subject now, and again after so many seconds while that is still wanted."""
+        """Tell all who take part in the round now, and again after so many seconds while that is still wanted."""
         assert self._rings is not None
-        others = [m for m in self._rings.observers(subject.member.uid) if m.name != self.node]
+        judges = self._rings.judges(about.subject.node_uid, second=about.second)
+        others = [member for member in judges if member.name != self.node]
         for after in () if self._budget.exhausted(now) else copies:
             self._at(now + after, lambda now, _late: self._tell_all(message, others, now), wanted)
         self._tell_all(message, others, now)

@@ -97,11 +97,12 @@ class Relayed:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """I doubt this boot: look yourself and vote in this round."""
+    """I doubt this boot: look yourself and vote in this round. ``second``: its observers alone were too few."""
 
     round_id: bytes
     tag: bytes
     boot: bytes
+    second: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +183,8 @@ def encode(message: Message, epoch: int) -> bytes:
             return _HEAD.pack(3, epoch) + _NUMBER.pack(nonce) + tag
         case Relayed(nonce):
             return _HEAD.pack(4, epoch) + _NUMBER.pack(nonce)
-        case Ask(round_id, tag, boot):
-            return _HEAD.pack(5, epoch) + round_id + tag + boot
+        case Ask(round_id, tag, boot, second):
+            return _HEAD.pack(5, epoch) + round_id + tag + boot + (b"\1" if second else b"")
         case Leave(signature):
             return _HEAD.pack(7, epoch) + signature
         case Votes():
@@ -281,7 +282,12 @@ _READERS: dict[int, Callable[[_Reader], Message]] = {
     2: lambda reader: Ack(reader.number(), _window(reader)),
     3: lambda reader: Relay(reader.number(), reader.take(TAG_BYTES)),
     4: lambda reader: Relayed(reader.number()),
-    5: lambda reader: Ask(reader.take(ROUND_BYTES), reader.take(TAG_BYTES), reader.take(BOOT_BYTES)),
+    5: lambda reader: Ask(
+        reader.take(ROUND_BYTES),
+        reader.take(TAG_BYTES),
+        reader.take(BOOT_BYTES),
+        reader.left > 0 and reader.take(1) == b"\1",
+    ),
     6: _votes,
     7: lambda reader: Leave(reader.take(SIGNATURE_BYTES)),
 }

@@ -186,6 +186,14 @@ def test_a_sign_of_this_moment_always_vetoes(evidence: Evidence, sign: str) -> N
     )
 
 
+def test_the_word_of_the_second_set_is_held_longer() -> None:
+    ring = RingEvidence(RingState.UNREACHABLE, voters=("n2", "n3"), round_at=NOW - 1.0, doubted_at=NOW - 1.5)
+    assert judge(Evidence(BOOT, ring), NOW).hold_more == 0
+    later = judge(Evidence(BOOT, replace(ring, by_second=True)), NOW)
+    assert later.verdict is Verdict.DOWN
+    assert later.hold_more == timing.SECOND_SET_HOLD
+
+
 def test_the_newest_sign_has_a_name() -> None:
     assert Life().latest_sign() == "nothing"
     assert Life(packet=1.0, kernel=2.0).latest_sign() == "an answer of its kernel"

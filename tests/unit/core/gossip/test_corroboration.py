@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ringfence.core.gossip.corroboration import Tally, tally, vote_payload
+from ringfence.core.gossip.corroboration import Tally, decisive, tally, vote_payload
 from ringfence.core.gossip.members import Roster, Standing
 from ringfence.core.gossip.rings import Rings
 from ringfence.core.model import Boot, SignedVote, Vote
@@ -61,6 +61,42 @@ def test_the_h_rule_wants_five_of_eight_and_two_zones() -> None:
     assert "5 are needed" in count(roster, *none[:4]).sentence
     assert count(roster, *none[:5]).unreachable
     assert not count(roster, *none[:7], signed(roster, observers[7].name, Vote.AGENT_DOWN)).unreachable
+
+
+def test_the_second_set_speaks_where_too_few_observers_are_left_and_only_by_its_own_five() -> None:
+    roster = roster_of(40, zones=3)
+    rings = Rings(roster)
+    first, second = rings.observers("uid-n1"), rings.second("uid-n1")
+    assert len(second) == 8
+    assert not set(first) & set(second)
+    left = [signed(roster, member.name, Vote.NONE) for member in first[:4]]
+    others = [signed(roster, member.name, Vote.NONE) for member in second]
+    assert not count(roster, *left, *others[:4]).unreachable  # eight in all, of no set enough
+    verdict = count(roster, *left, *others[:5])
+    assert verdict.unreachable
+    assert verdict.by_second
+    assert "of the second set" in verdict.sentence
+    sent = decisive([*left, *others[:5]], roster, "uid-n1")
+    assert count(roster, *sent).by_second
+    assert not count(roster, *left, *others[:5], signed(roster, second[7].name, Vote.ALIVE)).unreachable
+    assert not count(roster, *left, *others[:5], signed(roster, first[7].name, Vote.AGENT_DOWN)).unreachable
+    enough = [signed(roster, member.name, Vote.NONE) for member in first[:5]]
+    assert not count(roster, *enough, *others).by_second
+    assert count(roster, *enough, *others).unreachable
+
+
+@pytest.mark.parametrize("voters", [9, 10, 12, 17, 18])
+def test_a_second_set_has_eight_and_takes_those_first_who_are_no_observers(voters: int) -> None:
+    rings = Rings(roster_of(voters, zones=2))
+    first, second = set(rings.observers("uid-n1")), rings.second("uid-n1")
+    assert len(set(second)) == len(second) == 8
+    assert "n1" not in {member.name for member in second}
+    assert len(set(second) - first) == min(8, voters - 9)
+    assert len({member.zone for member in second}) == 2
+
+
+def test_a_small_roster_has_no_second_set() -> None:
+    assert Rings(roster_of(8)).second("uid-n1") == ()
 
 
 def test_votes_of_one_zone_alone_are_not_enough_where_two_have_voters() -> None:

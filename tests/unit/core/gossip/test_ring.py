@@ -271,3 +271,37 @@ def test_a_leave_that_the_node_has_not_signed_is_none() -> None:
     world.run(0.1)
     assert world.state("n1", "n2") is RingState.ALIVE
     assert world.nodes["n1"].swim.stats["drop leave"] == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_who_dies_together_with_his_observers_is_found_by_the_second_set(seed: int) -> None:
+    world = settled(40, seed=seed, zones=2)
+    rings = rings_of(world.roster)
+    observers = [member.name for member in rings.observers(world.roster.by_name["n2"].uid)]
+    for name in ("n2", *observers[:5]):
+        world.crash(name)
+    left = observers[5:]
+    assert world.run(
+        2.5, until=lambda: all(world.state(name, "n2") is RingState.UNREACHABLE for name in left)
+    )
+    assert world.tally(left[0], "n2").by_second
+    assert (
+        world.run(4, until=lambda: any(world.state(name, "n2") is not RingState.UNREACHABLE for name in left))
+        is False
+    )
+    world.reboot("n2")
+    assert world.run(3, until=lambda: all(world.state(name, "n2") is RingState.ALIVE for name in left))
+
+
+def test_the_second_set_can_veto_too() -> None:
+    world = settled(40, seed=3, zones=2)
+    rings = rings_of(world.roster)
+    accused = world.roster.by_name["n2"]
+    observers = [member.name for member in rings.observers(accused.uid)]
+    for name in observers[:5]:
+        world.crash(name)
+    for name in observers[5:]:
+        world.cut([name], ["n2"])
+        world.cut(["n2"], [name])
+    world.run(4)
+    assert not [subject for _, subject, _ in world.verdicts if subject == "n2"]
