@@ -16,17 +16,21 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller.evidence import Witness
 from ringfence.controller.world import World
+from ringfence.core.failover.phase import ENDED, PROVED
 from ringfence.core.gossip.members import (
     PUBLIC_KEY_BYTES,
     Member,
     Roster,
     RosterError,
+    Standing,
     open_roster,
     seal_roster,
 )
+from ringfence.core.model import Boot
 from ringfence.kube import kinds
 from ringfence.net.crypto import (
     GROUP_KEY_FILE,
@@ -131,6 +135,7 @@ class Registrar:
     def members(self, before: Roster | None) -> tuple[Member, ...]:
         pinned = {(m.uid, m.boot_id): m.public_key for m in before.members if m.public_key} if before else {}
         reports = self._world.own.all(NodeReport)
+        proved = self.proved()
         members = []
         for node in self._world.nodes.store.values():
             boot = self._witness.boot(node.name)
@@ -149,9 +154,18 @@ class Registrar:
                     addresses=node.internal_ips,
                     zone=node.labels.get(ZONE_LABEL, ""),
                     public_key=key,
+                    standing=Standing.SUBJECT if boot in proved else Standing.VOTER,
                 )
             )
         return tuple(members)
+
+    def proved(self) -> frozenset[Boot]:
+        """Boots that a stored proof has ended: still watched, but nobody waits for their votes (DESIGN §3, small clusters)."""
+        return frozenset(
+            Boot(one.spec.node, one.spec.node_uid, one.spec.boot_id)
+            for one in self._world.own.all(Failover).values()
+            if one.status.phase in PROVED - ENDED
+        )
 
 
 def _key(text: str) -> bytes:

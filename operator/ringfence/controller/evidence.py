@@ -53,6 +53,8 @@ class _Node:
     """Every boot id seen, oldest first; bounded."""
     life: Life = field(default_factory=Life)
     leases: dict[str, str] = field(default_factory=dict)
+    silent_since: dict[str, float] = field(default_factory=dict)
+    """When each of these was last seen to change, or first seen."""
     ready: Ready = Ready.MISSING
     has_agent: bool = False
     doubted_at: float = NEVER
@@ -110,6 +112,8 @@ class Witness:
             return
         before = known.leases.get(source)
         known.leases[source] = version
+        if before != version:
+            known.silent_since[source] = now
         if before is not None and before != version:
             known.life = replace(known.life, **{source: now})
 
@@ -193,6 +197,8 @@ class Witness:
             boot=known.boot,
             ring=ring,
             life=known.life,
+            kubelet_silent_since=known.silent_since.get("kubelet_lease", NEVER),
+            heartbeat_silent_since=known.silent_since.get("heartbeat", NEVER),
             ready=known.ready,
             has_agent=known.has_agent,
             own_probe_silent=known.probe_silent_at > max(ring.doubted_at, known.life.kernel) > NEVER,

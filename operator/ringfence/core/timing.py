@@ -31,6 +31,9 @@ AGENT_LEASE_VALID = 11.0
 """An agent renews every 5 s, every second while it hears nobody."""
 HEARTBEAT_VALID = 150.0
 """virt-handler's heartbeat comes every 60-132 s."""
+HUNG_LEASE_AGE = 40.0
+HUNG_HEARTBEAT_AGE = 180.0
+"""A node whose kernel answers and whose agent, kubelet and virt-handler have all been silent for so long hangs."""
 CONTROL_PATH_LOST_AFTER = 40.0
 """Age of the kubelet's Lease from which a node that the ring hears has lost its control path."""
 SINGLE_VOTER_LEASE_AGE = 20.0

@@ -54,6 +54,13 @@ def judge(evidence: Evidence, now: float) -> Judgement:
         case RingState.LEFT:
             return Judgement(Verdict.LEFT, f"{node}'s agent has left; its kernel answers")
         case RingState.AGENT_DOWN:
+            if _hung(evidence, now):
+                return Judgement(
+                    Verdict.HUNG,
+                    f"{node} hangs: its kernel answers, but not its agent, its kubelet for more than"
+                    f" {timing.HUNG_LEASE_AGE:.0f} s, virt-handler for {timing.HUNG_HEARTBEAT_AGE:.0f} s;"
+                    " nothing is done without evidence from its guests: look at it",
+                )
             return Judgement(
                 Verdict.AGENT_DOWN, f"{node}'s kernel answers, its agent does not: the node lives"
             )
@@ -103,6 +110,17 @@ def _single_voter_lacks(evidence: Evidence, now: float) -> str | None:
     if not evidence.device_proved:
         return "no fence device of it is proved"
     return None
+
+
+def _hung(evidence: Evidence, now: float) -> bool:
+    """Whether all that should speak has been silent for long. A person is told; nobody is fenced for it.
+
+    It would take evidence from the guests too (a silent storage slot, failing probes), which is not looked at yet:
+    until then every zone's policy is ``onHung: Alert`` (DESIGN §3).
+    """
+    lease, heartbeat = now - evidence.kubelet_silent_since, now - evidence.heartbeat_silent_since
+    never = float("inf")
+    return timing.HUNG_LEASE_AGE < lease < never and timing.HUNG_HEARTBEAT_AGE < heartbeat < never
 
 
 def _control_path_lost(evidence: Evidence, now: float) -> bool:

@@ -186,6 +186,28 @@ def test_a_sign_of_this_moment_always_vetoes(evidence: Evidence, sign: str) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("lease", "heartbeat", "expected"),
+    [
+        (41.0, 181.0, Verdict.HUNG),
+        (39.0, 181.0, Verdict.AGENT_DOWN),
+        (41.0, 179.0, Verdict.AGENT_DOWN),
+        (float("inf"), 181.0, Verdict.AGENT_DOWN),
+        (41.0, float("inf"), Verdict.AGENT_DOWN),
+    ],
+)
+def test_a_node_hangs_when_its_kernel_answers_and_nothing_else_for_long(
+    lease: float, heartbeat: float, expected: Verdict
+) -> None:
+    evidence = Evidence(
+        BOOT,
+        RingEvidence(RingState.AGENT_DOWN),
+        kubelet_silent_since=NOW - lease,
+        heartbeat_silent_since=NOW - heartbeat,
+    )
+    assert verdict(evidence) is expected
+
+
 def test_the_word_of_the_second_set_is_held_longer() -> None:
     ring = RingEvidence(RingState.UNREACHABLE, voters=("n2", "n3"), round_at=NOW - 1.0, doubted_at=NOW - 1.5)
     assert judge(Evidence(BOOT, ring), NOW).hold_more == 0

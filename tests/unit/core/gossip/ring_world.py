@@ -117,6 +117,14 @@ class World:
         swim.install(self.roster, self.now)
         self._settle(self.nodes[one.name])
 
+    def publish(self, roster: Roster) -> None:
+        """Everybody who runs gets this roster at once."""
+        self.roster = roster
+        for node in self.nodes.values():
+            if node.agent:
+                node.swim.install(roster, self.now)
+                self._settle(node)
+
     # -- faults
 
     def crash(self, name: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from ringfence.core.gossip.members import Standing
 from ringfence.core.gossip.rings import rings_of
 from ringfence.core.model import RingState
 from unit.core.gossip.ring_world import World
@@ -261,6 +264,22 @@ def test_who_takes_his_leave_is_left_while_his_kernel_answers(count: int) -> Non
     assert {world.state(name, "n2") for name in observers} == {RingState.LEFT}
     world.crash("n2")
     assert world.run(2.5, until=lambda: all(world.state(n, "n2") is RingState.UNREACHABLE for n in observers))
+
+
+def test_the_last_but_one_of_three_is_accused_once_the_first_is_proved_off() -> None:
+    world = settled(3)
+    world.crash("n1")
+    assert world.run(2, until=lambda: world.all_see("n1", RingState.UNREACHABLE))
+    world.crash("n2")
+    assert not world.run(3, until=lambda: world.state("n3", "n2") is RingState.UNREACHABLE)
+    members = tuple(
+        replace(one, standing=Standing.SUBJECT) if one.name == "n1" else one for one in world.roster.members
+    )
+    world.publish(replace(world.roster, epoch=2, members=members))
+    world.run(6)
+    assert world.tally("n3", "n2").single
+    world.reboot("n1")
+    assert world.run(5, until=lambda: world.state("n3", "n1") is RingState.ALIVE)
 
 
 def test_a_leave_that_the_node_has_not_signed_is_none() -> None:
