@@ -81,13 +81,13 @@ class Evidence:
     boot: Boot
     ring: RingEvidence = RingEvidence()
     life: Life = Life()
-    kubelet_silent_since: float = NEVER
-    """When the kubelet's Lease was last seen to change, or first seen at all; NEVER where there is none."""
-    heartbeat_silent_since: float = NEVER
-    """The same of virt-handler's heartbeat."""
     ready: Ready = Ready.MISSING
     has_agent: bool = False
     """An agent of this boot has reported (NodeReport), so silence means something."""
     own_probe_silent: bool = False
     """The controller's own kernel probe went unanswered, asked after the doubt began."""
     device_proved: bool = False
+    kubelet_silent_since: float = NEVER
+    """When the kubelet's Lease was last seen to change, or first seen at all; NEVER where there is none."""
+    heartbeat_silent_since: float = NEVER
+    """The same of virt-handler's heartbeat."""
