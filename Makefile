@@ -75,7 +75,7 @@ fuzz: $(VENV) ## fuzz everything that reads bytes from outside, FUZZ=60 seconds 
 	@for target in message datagram machine view roster delta; do $(RUN)/python -m fuzz $$target --seconds $(FUZZ); done
 
 .PHONY: bench-detector
-bench-detector: $(VENV) ## measure detection beside Serf into bench/out/detector.json: 40 min, FULL=1 a day (root)
+bench-detector: $(VENV) ## measure detection beside Serf into bench/out/detector.json: 40 min, FULL=1 four hours (root)
 	@$(RUN)/python bench/detector.py
 
 .PHONY: sim-ring
