@@ -283,6 +283,7 @@ class Loop:
                 look,
                 evidence.ring.voters,
                 votes=evidence.ring.votes,
+                vote_after=evidence.ring.vote_after,
                 verdict_wall=self._clock.wall() - (now - down_since),
             )
             record, raw = await self._executor.create(record)

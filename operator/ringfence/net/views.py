@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ringfence.core.gossip.report import AgentView
+from ringfence.core.gossip.report import AgentView, SubjectView
 
 if TYPE_CHECKING:
     import msgspec
+
+
+_DEFAULTS = tuple((one.name, one.default) for one in fields(SubjectView) if one.default is not MISSING)
 
 
 class ViewError(ValueError):
@@ -23,12 +26,17 @@ class ViewError(ValueError):
 
 
 def encode_view(view: AgentView) -> bytes:
-    """The view's bytes."""
-    return json.dumps(asdict(view), default=_plain, separators=(",", ":")).encode()
+    """The view's bytes. Of most members there is little to say: what is as it is by default is left out."""
+    plain = asdict(view)
+    for subject in plain["subjects"]:
+        for name, default in _DEFAULTS:
+            if subject[name] == default:
+                del subject[name]
+    return json.dumps(plain, default=_plain, separators=(",", ":")).encode()
 
 
 def decode_view(data: bytes) -> AgentView:
-    """The view; unknown fields are ignored, missing and mistyped ones raise ViewError."""
+    """The view; unknown fields are passed over, those without a default that are missing, and mistyped ones, raise ViewError."""
     import msgspec  # noqa: PLC0415 (readers only, see above)
 
     try:

@@ -335,6 +335,7 @@ class Swim:
                 for member in (self.roster.members if self.roster else ())
                 if member.name != self.node
             ),
+            itself=self.awareness.view(),
         )
 
     @property
@@ -546,6 +547,7 @@ class Swim:
         self._ping(subject, now)
         if subject.cycle_at is None:
             subject.cycle_at = now
+            subject.path.probed(self._every)
             self._await_answer(subject, now, now, self._miss)
 
     def _coprime(self, count: int) -> int:
@@ -599,6 +601,7 @@ class Swim:
 
     def _miss(self, subject: Subject, now: float) -> None:
         self.stats["missed"] += 1
+        subject.path.missed()
         self._perhaps_deaf(subject, now)
         cycle = subject.cycle_at
         assert cycle is not None
@@ -897,7 +900,7 @@ class Swim:
         signature = self._crypto.sign(vote_payload(self.roster.cluster, unsigned))
         signed = SignedVote(self.node, about.subject, vote, self.roster.epoch, about.round_id, signature)
         about.cast = vote
-        about.votes[self.node] = signed
+        about.take(signed, now)
         self.stats[f"vote {vote}"] += 1
         copies = rounds.copies(vote, renewed=subject.state in _NO_ANSWER)
         # Where all the others' votes have come by then, little is lost on these paths: then nor was ours.
@@ -946,7 +949,7 @@ class Swim:
         for vote in self._unpack(message, subject):
             known = about.votes.get(vote.voter)
             if vote.voter != self.node and (known is None or vote.vote is Vote.ALIVE is not known.vote):
-                about.votes[vote.voter] = vote
+                about.take(vote, now)
                 self._count(subject, about, now)
 
     def _count(self, subject: Subject, about: Round, now: float) -> None:
@@ -1132,7 +1135,8 @@ class Swim:
             subject.learned.append(message.round_id)
             subject.shown = shown = Round(message.round_id, subject.boot, now, closed=True)
         assert shown is not None
-        shown.votes.update({vote.voter: vote for vote in votes})
+        for vote in votes:
+            shown.take(vote, now)
         self.version += 1
         if not count.alive:
             subject.confirmed_at = now
