@@ -28,6 +28,7 @@ from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, SigningKey,
 from ringfence.net.echo import EchoBy
 
 logger = logging.getLogger("ringfence.agent")
+_VERSION: str = getattr(ringfence, "__version__", "0")
 
 
 def options(
@@ -112,7 +113,7 @@ class _Process:
         return prepare(sealed)
 
     def _serve_health(self, agent: Agent) -> HealthServer:
-        metrics = AgentMetrics(lambda: agent.sample)
+        metrics = AgentMetrics(lambda: agent.sample, _VERSION, self._permitted)
         health = HealthServer(
             self._identity.address,
             self._chosen.metrics_port,
@@ -170,7 +171,7 @@ class _Process:
             "bootID": self._identity.boot_id,
             "publicKey": base64.b64encode(self._key.public).decode(),
             "addresses": [self._identity.address],
-            "agentVersion": getattr(ringfence, "__version__", "0"),
+            "agentVersion": _VERSION,
             "port": self._chosen.port,
             "permitted": self._permitted,
         }

@@ -292,17 +292,20 @@ class Agent:
         self.sample = AgentSample(
             counts=Counter(swim.stats) + Counter({"verdicts": self._verdicts}) + self._rosters,
             peers=tuple(
-                PeerSample(subject.member.name, subject.state.value, subject.path.mean)
+                PeerSample(subject.member.name, subject.state.value, subject.path.mean, subject.path.loss)
                 for subject in swim.subjects
                 if subject.observed
             ),
             healthy=swim.awareness.healthy(self._ticked_at),
             isolated=swim.awareness.isolated,
             lag=swim.awareness.lag,
+            worst_lag=swim.awareness.worst_lag,
             stretch=swim.awareness.stretch,
             dropped=self._datagrams.dropped,
             carrier=swim.awareness.carrier,
             epoch=swim.roster.epoch if swim.roster else 0,
+            members=len(swim.roster.members) if swim.roster else 0,
+            read=swim.window,
             lease_held=self.lease_held,
         )
 

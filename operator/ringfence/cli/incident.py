@@ -224,5 +224,7 @@ def _moments(failover: Document) -> Iterator[Moment]:
         yield from at(vm.time("releasedAt"), f"{name} released: its old pod is gone")
         where = f"{name} running on {vm.text('newNode') or '?'}"
         yield from at(vm.time("runningAt"), where)
+    for told in status.parts("history"):
+        yield from at(told.time("at"), f"{told.text('phase')}: {told.text('sentence')}")
     for condition in status.parts("conditions"):
         yield from at(condition.time("lastTransitionTime"), _condition(condition))
