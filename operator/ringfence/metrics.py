@@ -60,6 +60,7 @@ _COUNTED = {
     "missed": "Pings not answered in time.",
     "doubted": "Peers doubted after a probe, its retry and the relays.",
     "rounds": "Corroboration rounds opened.",
+    "appeals": "Rounds opened that ask the second set too, because too few observers were left.",
     "rounds put off": "Rounds not opened, because enough had been said in that second.",
     "surveys": "Surveys begun: looks whether most members are in reach.",
     "wide surveys": "Surveys that had to ask a sample of the whole roster.",

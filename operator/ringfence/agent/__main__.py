@@ -19,6 +19,7 @@ from ringfence.agent.agent import Agent, Identity, prepare
 from ringfence.agent.health import HealthServer
 from ringfence.agent.kubernetes_link import KubernetesLink
 from ringfence.agent.state import StateDirectory
+from ringfence.agent.trace import TraceFile
 from ringfence.core.gossip.members import RosterError, SealedRoster, open_roster
 from ringfence.host.clock import read_boot_id
 from ringfence.host.privileges import return_spare_memory, take_privileges
@@ -50,6 +51,9 @@ def options(
     parser.add_argument("--port", type=int, default=7947, help="UDP and TCP")
     parser.add_argument("--metrics-port", type=int, default=7948)
     parser.add_argument("--log-level", default="INFO")
+    parser.add_argument(
+        "--trace", type=Path, help="write every step and datagram of the ring to this file, as JSON lines"
+    )
     return parser.parse_args(arguments)
 
 
@@ -75,7 +79,12 @@ class _Process:
             loop.add_signal_handler(number, stop.set)
         group_key = (self._chosen.keys_dir / GROUP_KEY_FILE).read_bytes()
         agent = Agent(
-            self._identity, group_key, self._key, port=self._chosen.port, roster_key=self._roster_key
+            self._identity,
+            group_key,
+            self._key,
+            port=self._chosen.port,
+            roster_key=self._roster_key,
+            trace=TraceFile(self._chosen.trace) if self._chosen.trace else None,
         )
         await agent.start()
         self._permitted |= {

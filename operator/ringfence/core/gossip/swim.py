@@ -137,6 +137,9 @@ class RosterWanted:
 
 
 Event = KernelProbe | StateChanged | AwarenessChanged | PathLost | RosterWanted
+Trace = Callable[[str, bytes, Message | Round | None], None]
+"""``trace(what, tag, thing)``: ``sent`` and ``received`` with the peer's tag and the message; ``missed``, ``missed again``,
+``examines`` and ``closed`` (with the round) with the subject's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +189,8 @@ class Swim:
         """Changes with every change of what `view` says beyond ages."""
         self.window = False
         """Whether somebody reads our view: then the observers of all members are asked to tell us their verdicts."""
+        self.trace: Trace | None = None
+        """Who wants to be told of every step; nobody, as a rule."""
         self._boot_raw = boot_bytes(boot_id)
         self._crypto = crypto
         self._dice = dice
@@ -434,6 +439,8 @@ class Swim:
         if self._wish.heard(epoch, self.roster, now):
             self._events.append(RosterWanted(subject.member.uid, address))
         self.stats["received"] += 1
+        if self.trace is not None:
+            self.trace("received", header.tag, message)
         if isinstance(message, Ack):
             self._on_ack(subject, message.nonce, now, at)
         self._heard(subject, now)
@@ -602,6 +609,8 @@ class Swim:
     def _miss(self, subject: Subject, now: float) -> None:
         self.stats["missed"] += 1
         subject.path.missed()
+        if self.trace is not None:
+            self.trace("missed", subject.tag, None)
         self._perhaps_deaf(subject, now)
         cycle = subject.cycle_at
         assert cycle is not None
@@ -638,6 +647,8 @@ class Swim:
         cycle, subject.cycle_at = subject.cycle_at, None
         assert cycle is not None
         subject.misses += 1
+        if self.trace is not None:
+            self.trace("missed again", subject.tag, None)
         if subject.relayed_at is not None and subject.relayed_at >= cycle:
             if not subject.observed:
                 self._events.append(PathLost(subject.boot))
@@ -857,6 +868,8 @@ class Swim:
     def _examine(self, subject: Subject, now: float) -> None:
         self._sequence += 1
         examination = subject.examination = Examination(self._sequence, now)
+        if self.trace is not None:
+            self.trace("examines", subject.tag, None)
         self._ping(subject, now)
         self._probe_kernel(subject)
         if not self.awareness.isolated:
@@ -992,6 +1005,8 @@ class Swim:
             about.votes.values(), self.roster, about.subject, self._crypto.verify, rings=self._rings
         )
         votes = {vote.vote for vote in about.votes.values()}
+        if self.trace is not None:
+            self.trace("closed", subject.tag, about)
         if subject.two_way_at is not None and subject.two_way_at >= about.started:
             return  # it has answered us since
         if not subject.observed:
@@ -1267,6 +1282,8 @@ class Swim:
         body = encode(message, self.roster.epoch & 0xFFFF_FFFF)
         sealed = self._crypto.seal(self.me.uid, self._boot_raw, self._counter, header + receiver, body)
         self.stats["sent"] += 1
+        if self.trace is not None:
+            self.trace("sent", receiver, message)
         self._out.append((header + sealed, address))
 
     def _enter(self, subject: Subject, state: RingState, why: str, now: float) -> None:
