@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import MISSING, asdict, fields
+from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ringfence.core.gossip.report import AgentView, SubjectView
+from ringfence.core.gossip.report import AgentView, SelfView, SubjectView
+from ringfence.core.model import Boot, RingState, SignedVote
 
 if TYPE_CHECKING:
     import msgspec
 
 
-_DEFAULTS = tuple((one.name, one.default) for one in fields(SubjectView) if one.default is not MISSING)
+_BOOT, _VOTE, _SUBJECT, _VIEW, _SELF = (
+    tuple(one.name for one in fields(kind)) for kind in (Boot, SignedVote, SubjectView, AgentView, SelfView)
+)
+_DEFAULTS = (None, ())
+"""What the fields that came later have where there is nothing to say, and so need not be sent."""
+_LATER = ("rtt", "loss", "vote_ages")
+OLD = 10.0
+"""Seconds after which a sign of life of a member with which its agent has nothing to do is not told any more."""
 
 
 class ViewError(ValueError):
@@ -26,13 +34,33 @@ class ViewError(ValueError):
 
 
 def encode_view(view: AgentView) -> bytes:
-    """The view's bytes. Of most members there is little to say: what is as it is by default is left out."""
-    plain = asdict(view)
-    for subject in plain["subjects"]:
-        for name, default in _DEFAULTS:
-            if subject[name] == default:
-                del subject[name]
-    return json.dumps(plain, default=_plain, separators=(",", ":")).encode()
+    """The view's bytes. Members of whom there is nothing to say are left out, or those of 5,000 would hold up the loop
+    for longer than an agent may be late.
+    """
+    told = _fields(view, _VIEW)
+    told["subjects"] = [_told(subject) for subject in view.subjects if _worth_telling(subject)]
+    return json.dumps(told, default=_plain, separators=(",", ":")).encode()
+
+
+def _worth_telling(subject: SubjectView) -> bool:
+    if subject.state is not RingState.UNKNOWN or subject.votes:
+        return True
+    ages = (subject.heard_age, subject.two_way_age, subject.kernel_age)
+    return any(age is not None and age <= OLD for age in ages)
+
+
+def _fields(value: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """As `dataclasses.asdict` without its copies, at a third of its price."""
+    return {name: getattr(value, name) for name in names}
+
+
+def _told(subject: SubjectView) -> dict[str, Any]:
+    told = _fields(subject, _SUBJECT)
+    told["subject"] = _fields(subject.subject, _BOOT)
+    for name in _LATER:
+        if told[name] in _DEFAULTS:
+            del told[name]
+    return told
 
 
 def decode_view(data: bytes) -> AgentView:
@@ -58,5 +86,11 @@ def _plain(value: Any) -> Any:
             return base64.b64encode(value).decode()
         case frozenset():
             return sorted(value)
+        case Boot():
+            return _fields(value, _BOOT)
+        case SignedVote():
+            return _fields(value, _VOTE)
+        case SelfView():
+            return _fields(value, _SELF)
         case _:
             raise TypeError(f"a view has no {type(value).__name__}")

@@ -59,3 +59,18 @@ def test_what_is_no_view_is_refused() -> None:
     for data in (b"", b"[]", json.dumps(lacking).encode(), BEFORE.replace(b"doubted", b"dubious")):
         with pytest.raises(ViewError):
             decode_view(data)
+
+
+def test_members_of_whom_there_is_nothing_to_say_are_left_out_and_signs_of_life_are_not() -> None:
+    silent = SubjectView(OTHER, RingState.UNKNOWN, 5.0, None, None, None, None, ())
+    told = {
+        "never heard": (silent, False),
+        "heard long ago": (replace(silent, heard_age=60.0, two_way_age=60.0, kernel_age=60.0), False),
+        "heard of late": (replace(silent, heard_age=0.5), True),
+        "its kernel answered": (replace(silent, kernel_age=0.5), True),
+        "voted about": (replace(silent, votes=(VOTE,)), True),
+        "alive": (replace(silent, state=RingState.ALIVE), True),
+    }
+    for why, (subject, wanted) in told.items():
+        read = decode_view(encode_view(replace(VIEW, subjects=(subject,))))
+        assert read.subjects == ((subject,) if wanted else ()), why

@@ -63,6 +63,7 @@ class AgentView:
     alive: frozenset[str]
     """Names of members with two-way evidence within the last 2 s, the reporter included."""
     subjects: tuple[SubjectView, ...]
+    """Members that are not among them are `RingState.UNKNOWN` to the reporter, and it has not heard them of late."""
     itself: SelfView | None = None
 
     @property
