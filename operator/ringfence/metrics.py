@@ -1,7 +1,7 @@
 """The one page of metrics; docs/metrics.md is its other half, and a test holds them together.
 
 The agent counts in its machine; here its counts get names and units when somebody asks. No label's values grow with time:
-peers are those that an agent observes (the rings' K at most), reasons and steps are words of the code, and only the
+peers are those that an agent observes (about the rings' K), reasons and steps are words of the code, and only the
 controller has one value a node.
 """
 

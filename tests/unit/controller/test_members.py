@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import replace
 
 from ringfence.api.v1alpha1.nodereport import NodeReportStatus
+from ringfence.cli.ballot import vote_rows
+from ringfence.cli.document import Document
+from ringfence.cli.ring import ring
 from ringfence.controller.evidence import Witness
 from ringfence.controller.members import members
 from ringfence.core.detection.verdict import Judgement
@@ -84,3 +88,26 @@ def test_an_agent_of_before_tells_less() -> None:
 
 def test_without_a_roster_there_are_no_members() -> None:
     assert members(Witness(FakeCrypto(b"").verify), {}, {}, 0.0)["members"] == []
+
+
+def test_the_command_line_finds_everything_in_it() -> None:
+    world = World(4)
+    world.run(20.0)
+    world.crash("n4")
+    assert world.run(3.0, until=lambda: world.state("n1", "n4") is RingState.UNREACHABLE)
+    reports = {
+        name: NodeReportStatus(agent_version="0.2.0", permitted={"mlock": True}) for name in world.nodes
+    }
+    answer = json.loads(json.dumps(members(followed(world, "n1", "n2", "n3"), DOWN, reports, world.now)))
+    shown = ring(answer)
+    assert (shown.roster_epoch, shown.followed) == ("1", ("n1", "n2", "n3"))
+    rows = {row.name: row for row in shown.members}
+    n1, n4 = rows["n1"], rows["n4"]
+    told = (n1.state, n1.loss, n1.agent, n1.lag, n1.stretch, n1.epoch, n1.version, n1.permitted)
+    assert told == ("alive", "0.0", "healthy", "0.0", "1.0", "1", "0.2.0", ("mlock",))
+    assert (n4.verdict, n4.agent) == ("Down", "")
+    assert len(n4.states) == 3
+    assert all("%]" in word for word in n4.states)
+    votes = vote_rows(Document(answer).parts("members")[3].parts("round", "votes"))
+    assert {vote.voter for vote in votes} == {"n1", "n2", "n3"}
+    assert all(vote.ago_seconds is not None and vote.signature and vote.round for vote in votes)
