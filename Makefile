@@ -78,6 +78,15 @@ fuzz: $(VENV) ## fuzz everything that reads bytes from outside, FUZZ=60 seconds 
 bench-detector: $(VENV) ## measure detection beside Serf into bench/out/detector.json: 40 min, FULL=1 four hours (root)
 	@$(RUN)/python bench/detector.py
 
+.PHONY: trace
+trace: $(VENV) ## record one detection on real sockets into docs/pictures/detection.json, a minute, and draw it (root)
+	@$(RUN)/python bench/detection.py
+	@$(MAKE) picture
+
+.PHONY: picture
+picture: $(VENV) ## draw docs/pictures/detection.svg from the recorded detection beside it
+	@$(RUN)/python bench/picture.py docs/pictures/detection.json
+
 .PHONY: sim-ring
 sim-ring: $(VENV) ## the ring in virtual time: SEEDS=1000 random fault scripts on 100 nodes each, against the invariants
 	@$(RUN)/python -m simulator fuzz --seeds $(SEEDS)

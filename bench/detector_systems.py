@@ -23,7 +23,7 @@ from pathlib import Path
 
 from detector_net import RING_PORT, SERF_PORT, Net, Node
 
-from ringfence.controller.evidence import Witness
+from ringfence.controller.evidence import Verify, Witness
 from ringfence.controller.streams import Streams
 from ringfence.core.gossip.members import Member, Roster, seal_roster
 from ringfence.core.model import RingState
@@ -196,7 +196,15 @@ class Ring:
     impl = "ringfence"
     _CHANGE = re.compile(r"ringfence\.agent\.agent: (\S+) \(boot \w+\): [\w-]+ -> ([\w-]+) \(")
 
-    def __init__(self, net: Net, place: Path, died: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        net: Net,
+        place: Path,
+        died: Callable[[str], None],
+        *,
+        traced: bool = False,
+        witness: Callable[[Verify], Witness] = Witness,
+    ) -> None:
         self._net = net
         keys = make_group_keys()
         for name in (GROUP_KEY_FILE, ROSTER_PUBLIC_FILE):
@@ -216,6 +224,8 @@ class Ring:
                 "--keys-dir", str(place / "keys"), "--state-dir", str(state),
                 "--boot-id-path", str(state / "boot_id"), "--port", str(RING_PORT),
             ]  # fmt: skip
+            if traced:
+                command += ["--trace", str(place / f"{node.name}.trace")]
             self.programs[node.name] = Program(
                 node, command, place / f"{node.name}.log", self._hear(node.name), died
             )
@@ -223,7 +233,7 @@ class Ring:
         text = seal_roster(roster, SigningKey(keys[ROSTER_SEED_FILE]).sign).text()
         for node in net.nodes.values():
             _write(place / node.name / "roster.json", text.encode())
-        self._witness = Witness(verify)
+        self._witness = witness(verify)
         self._witness.roster = roster
         for member in members:
             self._witness.boot_seen(member.name, member.uid, member.boot_id)

@@ -1,6 +1,8 @@
-"""The one page of metrics.
+"""The one page of metrics; docs/metrics.md is its other half, and a test holds them together.
 
-The agent counts in its machine; here its counts get names and units when somebody asks.
+The agent counts in its machine; here its counts get names and units when somebody asks. No label's values grow with time:
+peers are those that an agent observes (about the rings' K), reasons and steps are words of the code, and only the
+controller has one value a node.
 """
 
 from __future__ import annotations
@@ -8,10 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+disable_created_metrics()  # type: ignore[no-untyped-call]  # when a counter began: a second series for each, read by nobody
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -22,6 +32,7 @@ class PeerSample:
     name: str
     state: str
     round_trip: float | None
+    loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +44,13 @@ class AgentSample:
     healthy: bool = False
     isolated: bool = False
     lag: float = 0.0
+    worst_lag: float = 0.0
     stretch: float = 1.0
     dropped: int = 0
     carrier: bool | None = None
     epoch: int = 0
+    members: int = 0
+    read: bool = False
     lease_held: bool = False
 
 
@@ -46,6 +60,12 @@ _COUNTED = {
     "missed": "Pings not answered in time.",
     "doubted": "Peers doubted after a probe, its retry and the relays.",
     "rounds": "Corroboration rounds opened.",
+    "appeals": "Rounds opened that ask the second set too, because too few observers were left.",
+    "rounds put off": "Rounds not opened, because enough had been said in that second.",
+    "surveys": "Surveys begun: looks whether most members are in reach.",
+    "wide surveys": "Surveys that had to ask a sample of the whole roster.",
+    "surveys put off": "Surveys ended without a result, because enough samples had been asked in that second.",
+    "strolls": "Probes of members that it doesn't observe.",
     "kernel probes": "Kernel probes sent.",
     "sent": "Datagrams sent.",
     "received": "Datagrams accepted.",
@@ -59,8 +79,15 @@ _COUNTED = {
 class AgentMetrics(Collector):
     """Turns samples of an agent into Prometheus' text."""
 
-    def __init__(self, sample: Callable[[], AgentSample]) -> None:
+    def __init__(
+        self,
+        sample: Callable[[], AgentSample],
+        version: str = "",
+        permitted: Mapping[str, bool] | None = None,
+    ) -> None:
         self._sample = sample
+        self._version = version
+        self._permitted = permitted or {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -93,6 +120,11 @@ class AgentMetrics(Collector):
             "ringfence_agent_lag_seconds", "How late its last timer was.", value=sample.lag
         )
         yield GaugeMetricFamily(
+            "ringfence_agent_worst_lag_seconds",
+            "The most that a timer was late of late; halves in 20 s.",
+            value=sample.worst_lag,
+        )
+        yield GaugeMetricFamily(
             "ringfence_agent_stretch",
             "How many times longer than usual it waits for an answer.",
             value=sample.stretch,
@@ -108,20 +140,43 @@ class AgentMetrics(Collector):
             )
         yield GaugeMetricFamily("ringfence_agent_roster_epoch", "Its roster's epoch.", value=sample.epoch)
         yield GaugeMetricFamily(
+            "ringfence_agent_roster_members", "Members of its roster.", value=sample.members
+        )
+        yield GaugeMetricFamily(
+            "ringfence_agent_read", "1: a controller reads its verdicts.", value=sample.read
+        )
+        yield GaugeMetricFamily(
             "ringfence_agent_lease_held", "1: its Lease was renewed.", value=sample.lease_held
         )
+        info = GaugeMetricFamily("ringfence_agent_info", "1, by its release.", labels=["version"])
+        info.add_metric([self._version], 1)
+        yield info
+        permitted = GaugeMetricFamily(
+            "ringfence_agent_permitted", "1: its host lets it do this.", labels=["what"]
+        )
+        for what, may in sorted(self._permitted.items()):
+            permitted.add_metric([what], may)
+        yield permitted
         trips = GaugeMetricFamily(
             "ringfence_agent_rtt_seconds", "Mean round trip to a peer.", labels=["peer"]
         )
         states = GaugeMetricFamily(
             "ringfence_agent_peer_state", "1: the peer's state.", labels=["peer", "state"]
         )
+        losses = GaugeMetricFamily(
+            "ringfence_agent_loss_ratio",
+            "Share of probes that a peer has not answered in time, of about the last minute.",
+            labels=["peer"],
+        )
         for peer in sample.peers:
             states.add_metric([peer.name, peer.state], 1)
             if peer.round_trip is not None:
                 trips.add_metric([peer.name], peer.round_trip)
+            if peer.loss is not None:
+                losses.add_metric([peer.name], peer.loss)
         yield states
         yield trips
+        yield losses
 
 
 class ControllerMetrics:
@@ -151,12 +206,25 @@ class ControllerMetrics:
         )
         self._protected = Gauge("ringfence_protected_vms", "VMs that are protected now.", registry=registry)
         self._declared = Gauge("ringfence_declared_vms", "VMs that shall be protected.", registry=registry)
+        self._epoch = Gauge("ringfence_roster_epoch", "The roster's epoch.", registry=registry)
+        self._members = Gauge("ringfence_roster_members", "Members of the roster.", registry=registry)
+        self._alive = Gauge(
+            "ringfence_members_alive",
+            "Members that the followed agents have heard of late.",
+            registry=registry,
+        )
 
     def leader(self, leads: bool) -> None:
         self._leader.set(leads)
 
     def streams(self, number: int) -> None:
         self._streams.set(number)
+
+    def ring(self, epoch: int, members: int, alive: int) -> None:
+        """The ring as this replica hears it: its roster, and how many of it are on its own side."""
+        self._epoch.set(epoch)
+        self._members.set(members)
+        self._alive.set(alive)
 
     def verdict(self, node: str, before: str | None, after: str) -> None:
         """A node's verdict has changed; ``before`` is None for the first."""

@@ -80,6 +80,19 @@ def test_agents_never_see_the_roster_key() -> None:
     assert "optional" not in keys
 
 
+def test_agents_are_the_last_to_be_short_of_anything() -> None:
+    """No CPU limit (a throttled agent looks like a dying node), all its memory requested, a class that is never evicted."""
+    spec = the("DaemonSet")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    requests, limits = container["resources"]["requests"], container["resources"]["limits"]
+    assert "cpu" not in limits
+    assert requests["cpu"]
+    assert requests["memory"] == limits["memory"]
+    assert spec["priorityClassName"] == "system-node-critical"
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    assert spec["hostNetwork"] is True
+
+
 def test_controller_never_tolerates_out_of_service() -> None:
     tolerations = the("Deployment")["spec"]["template"]["spec"]["tolerations"]
     assert {each["key"]: each["tolerationSeconds"] for each in tolerations} == {

@@ -30,6 +30,7 @@ RECORD = Record(
     verdict_sentence="2 of 2 peers",
     voters=("n2", "n3"),
     votes=(SignedVote("n2", BOOT, Vote.NONE, 7, b"round", b"s" * 64),),
+    vote_after=(0.312,),
     held_reason="storm",
     ladder_pass=3,
     orders=(Order("bmc-n1", 1, 10.0, 20.0),),

@@ -35,7 +35,9 @@ def test_a_fault_is_called_by_its_name(lab: Lab, fault: str, mend: str, verdict:
     assert lab.failovers("n1") == []
     told = json.loads(ringfence(lab, "events", "-o", "json").stdout)
     assert verdict in {row["reason"] for row in told if (row["kind"], row["name"]) == ("Node", "n1")}
-    ring = {row["name"]: row for row in json.loads(ringfence(lab, "members", "-o", "json").stdout)}
+    shown = json.loads(ringfence(lab, "members", "-o", "json").stdout)
+    ring = {row["name"]: row for row in shown["members"]}
     assert {name: row["verdict"] for name, row in ring.items()} == dict.fromkeys(lab.nodes, "Healthy")
     assert ring["n1"]["observers"] == ["n2", "n3"]
     assert float(ring["n1"]["rtt"]) > 0
+    assert float(ring["n1"]["loss"]) >= 0

@@ -19,6 +19,7 @@ from ringfence.agent.agent import Agent, Identity, prepare
 from ringfence.agent.health import HealthServer
 from ringfence.agent.kubernetes_link import KubernetesLink
 from ringfence.agent.state import StateDirectory
+from ringfence.agent.trace import TraceFile
 from ringfence.core.gossip.members import RosterError, SealedRoster, open_roster
 from ringfence.host.clock import read_boot_id
 from ringfence.host.privileges import return_spare_memory, take_privileges
@@ -28,6 +29,7 @@ from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, SigningKey,
 from ringfence.net.echo import EchoBy
 
 logger = logging.getLogger("ringfence.agent")
+_VERSION: str = getattr(ringfence, "__version__", "0")
 
 
 def options(
@@ -49,6 +51,9 @@ def options(
     parser.add_argument("--port", type=int, default=7947, help="UDP and TCP")
     parser.add_argument("--metrics-port", type=int, default=7948)
     parser.add_argument("--log-level", default="INFO")
+    parser.add_argument(
+        "--trace", type=Path, help="write every step and datagram of the ring to this file, as JSON lines"
+    )
     return parser.parse_args(arguments)
 
 
@@ -74,7 +79,12 @@ class _Process:
             loop.add_signal_handler(number, stop.set)
         group_key = (self._chosen.keys_dir / GROUP_KEY_FILE).read_bytes()
         agent = Agent(
-            self._identity, group_key, self._key, port=self._chosen.port, roster_key=self._roster_key
+            self._identity,
+            group_key,
+            self._key,
+            port=self._chosen.port,
+            roster_key=self._roster_key,
+            trace=TraceFile(self._chosen.trace) if self._chosen.trace else None,
         )
         await agent.start()
         self._permitted |= {
@@ -112,7 +122,7 @@ class _Process:
         return prepare(sealed)
 
     def _serve_health(self, agent: Agent) -> HealthServer:
-        metrics = AgentMetrics(lambda: agent.sample)
+        metrics = AgentMetrics(lambda: agent.sample, _VERSION, self._permitted)
         health = HealthServer(
             self._identity.address,
             self._chosen.metrics_port,
@@ -170,7 +180,7 @@ class _Process:
             "bootID": self._identity.boot_id,
             "publicKey": base64.b64encode(self._key.public).decode(),
             "addresses": [self._identity.address],
-            "agentVersion": getattr(ringfence, "__version__", "0"),
+            "agentVersion": _VERSION,
             "port": self._chosen.port,
             "permitted": self._permitted,
         }

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ringfence.agent.trace import TraceFile
 from ringfence.core.gossip.anti_entropy import apply, digests
 from ringfence.core.gossip.awareness import strain_of
 from ringfence.core.gossip.members import Member, RosterError, SealedRoster
@@ -77,6 +78,7 @@ class Agent:
         closed_port: int = CLOSED_PORT,
         dice: random.Random | None = None,
         ask_kernels: bool = True,
+        trace: TraceFile | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._address = identity.address
@@ -94,6 +96,9 @@ class Agent:
             counter=first_counter(),
             wall_offset=wall_offset(),
         )
+        self._trace = trace
+        if trace is not None:
+            trace.follow(self.swim)
         self._roster_key = roster_key
         self._sealed: SealedRoster | None = None
         """What `swim` goes by, with the signature that a peer wants to see."""
@@ -142,6 +147,10 @@ class Agent:
         await self._stream.close()
         self._datagrams.close()
         self._echo.close()
+        self.swim.trace = None
+        if self._trace is not None:
+            self._trace.close()
+            self._trace = None
 
     def install(self, sealed: SealedRoster) -> bool:
         """Go by this roster (its signature has been checked). Returns False for one that is not newer."""
@@ -189,6 +198,8 @@ class Agent:
         """Do what the machine wants done, and wake it in time."""
         now = self._loop.time()
         while (event := self.swim.next_event()) is not None:
+            if self._trace is not None:
+                self._trace.event(event)
             match event:
                 case KernelProbe(uid, address):
                     if self._ask_kernels:
@@ -212,6 +223,8 @@ class Agent:
         if self.swim.version != self._version:
             self._version = self.swim.version
             self._stream.changed()
+            if self._trace is not None and self.swim.window:
+                self._trace.write("view")
         deadline = self.swim.next_deadline()
         if self._timer is not None:
             if self._timer.when() == deadline:
@@ -233,6 +246,8 @@ class Agent:
 
     def _probe_kernel(self, uid: str, address: str) -> None:
         def answered() -> None:
+            if self._trace is not None:
+                self._trace.kernel_answered(uid)
             self.swim.kernel_answered(uid, self._loop.time())
             self._settle()
 
@@ -292,17 +307,20 @@ class Agent:
         self.sample = AgentSample(
             counts=Counter(swim.stats) + Counter({"verdicts": self._verdicts}) + self._rosters,
             peers=tuple(
-                PeerSample(subject.member.name, subject.state.value, subject.path.mean)
+                PeerSample(subject.member.name, subject.state.value, subject.path.mean, subject.path.loss)
                 for subject in swim.subjects
                 if subject.observed
             ),
             healthy=swim.awareness.healthy(self._ticked_at),
             isolated=swim.awareness.isolated,
             lag=swim.awareness.lag,
+            worst_lag=swim.awareness.worst_lag,
             stretch=swim.awareness.stretch,
             dropped=self._datagrams.dropped,
             carrier=swim.awareness.carrier,
             epoch=swim.roster.epoch if swim.roster else 0,
+            members=len(swim.roster.members) if swim.roster else 0,
+            read=swim.window,
             lease_held=self.lease_held,
         )
 

@@ -1,18 +1,25 @@
-"""One node's story: what ringfence thinks of it, and its latest Failover as the object tells it.
+"""One node's story: what ringfence thinks of it now and who says so, what it thought before, and its latest Failover.
 
 The record's shape belongs to the controller; here each list of it becomes one line an item, with the fields that a
-person asks for first and whatever else stands beside them.
+person asks for first and whatever else stands beside them. What can't be had (no right to it, no acting controller)
+is left out with a note: the rest is still worth telling.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ringfence.cli.ballot import VoteRow, vote_rows
+from ringfence.cli.chronicle import EventRow, event_rows
 from ringfence.cli.document import Document, instant
 from ringfence.cli.picture import FailoverRow, NodeRow, Reader, failover_row, node_rows, objects, started
-from ringfence.ports import Forbidden
+from ringfence.cli.ring import MemberRow, ring
+from ringfence.ports import ClusterError, Forbidden
+
+EVENTS_TOLD = 20
+"""The last so many."""
 
 
 class UnknownNodeError(Exception):
@@ -28,6 +35,18 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Present:
+    """What the ring says of the node now, as the acting controller hears it."""
+
+    member: MemberRow
+    reporter: str
+    """The agent that told of the round; empty: no round about this boot is known."""
+    round_ago: float | None
+    """Seconds since the latest round about it began."""
+    votes: tuple[VoteRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """What ``explain`` shows."""
 
@@ -39,16 +58,26 @@ class Incident:
     """The latest one of this node, open or closed."""
     held: str = ""
     """The limit that keeps it from going on."""
-    votes: tuple[str, ...] = ()
+    votes: tuple[VoteRow, ...] = ()
+    """Those that the failover's verdict rests on."""
     orders: tuple[str, ...] = ()
     proofs: tuple[str, ...] = ()
     vms: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
     timeline: tuple[Moment, ...] = ()
+    present: Present | None = None
+    """None: ringfence has no such member, or a note says why it isn't known."""
+    events: tuple[EventRow, ...] = ()
+    """Verdicts about the node, and what its failovers did and refused, oldest first."""
+    notes: tuple[str, ...] = ()
+    """What is not shown, and why."""
 
 
-def investigate(reader: Reader, name: str) -> Incident:
-    """Read what there is about the node. Raises UnknownNodeError, NotInstalledError, ClusterError."""
+def investigate(reader: Reader, name: str, release: str) -> Incident:
+    """Read what there is about the node; ``release`` is the namespace of the controller.
+
+    Raises UnknownNodeError, NotInstalledError, ClusterError.
+    """
     zones = objects(reader, "hazones")
     devices = objects(reader, "fencedevices")
     reports = objects(reader, "nodereports")
@@ -65,9 +94,46 @@ def investigate(reader: Reader, name: str) -> Incident:
     seen = row or NodeRow(name=name, zone="", ready="", verdict="", power="", agent="", sentence="")
     boot = report.text("status", "bootID") or node.text("status", "nodeInfo", "bootID")
     ways = tuple(_device(device) for device in devices if name in device.texts("spec", "nodes"))
-    if not failovers:
-        return Incident(node=seen, boot_id=boot, devices=ways, failover=None)
-    return tell(max(failovers, key=started), seen, boot, ways)
+    story = (
+        tell(max(failovers, key=started), seen, boot, ways)
+        if failovers
+        else Incident(node=seen, boot_id=boot, devices=ways, failover=None)
+    )
+    notes = []
+    present: Present | None = None
+    events: tuple[EventRow, ...] = ()
+    try:
+        present = _present(Document(reader.members(release)), name)
+    except ClusterError as error:
+        notes.append(f"what the ring says of it now: {error}")
+    try:
+        events = _events(reader, name, {failover.name for failover in failovers})
+    except ClusterError as error:
+        notes.append(f"events: {error}")
+    return replace(story, present=present, events=events, notes=tuple(notes))
+
+
+def _present(answer: Document, name: str) -> Present | None:
+    member = next((one for one in ring(answer.content).members if one.name == name), None)
+    raw = next((one for one in answer.parts("members") if one.text("name") == name), Document({}))
+    if member is None:
+        return None
+    age = raw.at("round", "age")
+    return Present(
+        member=member,
+        reporter=raw.text("round", "reporter"),
+        round_ago=float(age) if isinstance(age, int | float) else None,
+        votes=vote_rows(raw.parts("round", "votes")),
+    )
+
+
+def _events(reader: Reader, node: str, failovers: Collection[str]) -> tuple[EventRow, ...]:
+    about = [
+        row
+        for row in event_rows(reader.list_events())
+        if (row.kind == "Node" and row.name == node) or (row.kind == "Failover" and row.name in failovers)
+    ]
+    return tuple(about[-EVENTS_TOLD:])
 
 
 def tell(failover: Document, node: NodeRow, boot_id: str, devices: tuple[str, ...]) -> Incident:
@@ -78,7 +144,7 @@ def tell(failover: Document, node: NodeRow, boot_id: str, devices: tuple[str, ..
         boot_id=boot_id,
         devices=devices,
         failover=failover_row(failover),
-        votes=_lines(status.parts("votes"), "voter", "vote"),
+        votes=vote_rows(status.parts("votes")),
         orders=_lines(status.parts("orders"), "device", "action"),
         held=status.text("heldReason"),
         proofs=tuple(_proof(proof) for proof in status.parts("proofs")),
@@ -93,10 +159,9 @@ def _lines(items: Sequence[Document], *first: str) -> tuple[str, ...]:
 
 
 def _line(item: Document, *first: str) -> str:
-    """The values of ``first``, then the other plain fields by name; signatures and round ids tell a person nothing."""
-    silent = {*first, "signature", "round"}
+    """The values of ``first``, then the other plain fields by name."""
     head = " ".join(filter(None, (item.text(name) for name in first)))
-    tail = ", ".join(f"{name} {text}" for name, text in item.leaves() if name not in silent)
+    tail = ", ".join(f"{name} {text}" for name, text in item.leaves() if name not in first)
     return f"{head} ({tail})" if tail else head
 
 
@@ -149,6 +214,7 @@ def _moments(failover: Document) -> Iterator[Moment]:
         yield from at(order.time("sentAt"), f"order {order.text('action')} sent to {order.text('device')}")
     for proof in status.parts("proofs"):
         yield from at(proof.time("seenAt"), f"proof {proof.text('kind')}")
+    yield from at(status.time("doubtedAt"), "first doubt")
     yield from at(status.time("verdict", "at"), f"verdict {status.text('verdict', 'state')}")
     yield from at(status.time("holdUntil"), "end of the hold")
     yield from at(status.time("taintStoredAt"), "suspect taint seen")
@@ -158,5 +224,7 @@ def _moments(failover: Document) -> Iterator[Moment]:
         yield from at(vm.time("releasedAt"), f"{name} released: its old pod is gone")
         where = f"{name} running on {vm.text('newNode') or '?'}"
         yield from at(vm.time("runningAt"), where)
+    for told in status.parts("history"):
+        yield from at(told.time("at"), f"{told.text('phase')}: {told.text('sentence')}")
     for condition in status.parts("conditions"):
         yield from at(condition.time("lastTransitionTime"), _condition(condition))

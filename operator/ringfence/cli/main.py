@@ -31,7 +31,7 @@ from ringfence import __version__
 from ringfence.cli import confirmation, incident
 from ringfence.cli.chronicle import EventRow, event_rows
 from ringfence.cli.picture import NotInstalledError, Reader, failover_rows, gather, objects
-from ringfence.cli.ring import member_rows
+from ringfence.cli.ring import ring
 from ringfence.ports import ClusterError, Forbidden, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ Namespace = Annotated[
 Output = Annotated[
     str, typer.Option("--output", "-o", metavar="table|wide|json|yaml", help="Form of the output.")
 ]
+Release = Annotated[str, typer.Option("--release-namespace", help="Where ringfence is installed.")]
 
 
 @app.command()
@@ -119,14 +120,15 @@ def failovers(
 def explain(
     world: typer.Context,
     node: Annotated[str, typer.Argument(help="Name of the node.")],
+    release: Release = "ringfence-system",
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     output: Output = "table",
 ) -> None:
-    """What happened to NODE, why, and what was refused: its verdict and its latest failover."""
+    """What happened to NODE, why, and what was refused: verdicts with their votes, and its latest failover."""
     form = _format(output)
     with _sentences():
-        told = incident.investigate(_reader(world, kubeconfig, context), node)
+        told = incident.investigate(_reader(world, kubeconfig, context), node, release)
     from ringfence.cli import show  # noqa: PLC0415
 
     if form in {show.Format.JSON, show.Format.YAML}:
@@ -141,25 +143,23 @@ def members(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show it anew every 2 s, until Ctrl-C.")
     ] = False,
-    release: Annotated[
-        str, typer.Option("--release-namespace", help="Where ringfence is installed.")
-    ] = "ringfence-system",
+    release: Release = "ringfence-system",
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     output: Output = "table",
 ) -> None:
-    """The ring: each member's verdict, round-trip time, agent; with -o wide who observes it and who says what."""
+    """The ring: each member's verdict, state, path, agent; with -o wide who observes it, and who says what of it."""
     form = _format(output)
     with _sentences():
         reader = _reader(world, kubeconfig, context)
         from ringfence.cli import show  # noqa: PLC0415
 
         while True:
-            rows = member_rows(reader.members(release))
+            shown = ring(reader.members(release))
             if form in {show.Format.JSON, show.Format.YAML}:
-                typer.echo(show.as_text(rows, form))
+                typer.echo(show.as_text(shown, form))
             else:
-                show.console(sys.stdout).print(show.members(rows, wide=form is show.Format.WIDE))
+                show.ring(show.console(sys.stdout), shown, wide=form is show.Format.WIDE)
             if not (watch and _world(world).again()):
                 return
 

@@ -19,9 +19,9 @@ import rich.text
 
 from ringfence.cli.chronicle import EventRow
 from ringfence.cli.document import instant
-from ringfence.cli.incident import Incident
+from ringfence.cli.incident import Incident, Present
 from ringfence.cli.picture import FailoverRow, NodeRow, Picture, ProtectedVMRow, ZoneRow
-from ringfence.cli.ring import MemberRow
+from ringfence.cli.ring import MemberRow, Ring
 
 PIPE_WIDTH = 10_000
 """Columns of an output that is no terminal: nothing is folded there."""
@@ -109,14 +109,30 @@ def events(rows: Sequence[EventRow]) -> rich.table.Table:
     return table
 
 
-def members(rows: Sequence[MemberRow], *, wide: bool) -> rich.table.Table:
-    more = ("EPOCH", "VERSION", "OBSERVERS", "SEEN BY") if wide else ()
-    table = _table("NAME", "ZONE", "VERDICT", "RTT MS", "HEARD S", "AGENT", *more, "SENTENCE")
+def ring(out: rich.console.Console, shown: Ring, *, wide: bool) -> None:
+    out.print(_members(shown.members, wide=wide))
+    if wide and shown.followed:
+        out.print(
+            _words(f"\nroster epoch {shown.roster_epoch}; the controller follows {', '.join(shown.followed)}")
+        )
+    if shown.note:
+        out.print(_words(f"\nnote: {shown.note}"))
+
+
+def _members(rows: Sequence[MemberRow], *, wide: bool) -> rich.table.Table:
+    more = ("LAG MS", "STRETCH", "EPOCH", "VERSION", "PERMITTED", "OBSERVERS", "SEEN BY") if wide else ()
+    table = _table(
+        "NAME", "ZONE", "VERDICT", "STATE", "RTT MS", "LOSS %", "HEARD S", "AGENT", *more, "SENTENCE"
+    )
     for row in rows:
+        extra = (
+            *(row.lag, row.stretch, row.epoch, row.version, " ".join(row.permitted)),
+            *(", ".join(row.observers), " ".join(row.states)),
+        )
         _row(
             table,
-            *(row.name, row.zone, row.verdict, row.rtt, row.heard, row.agent),
-            *((row.epoch, row.version, ", ".join(row.observers), " ".join(row.states)) if wide else ()),
+            *(row.name, row.zone, row.verdict, row.state, row.rtt, row.loss, row.heard, row.agent),
+            *(extra if wide else ()),
             row.sentence,
         )
     return table
@@ -138,10 +154,44 @@ def incident(out: rich.console.Console, shown: Incident) -> None:
         ("boot", shown.boot_id),
         *(("fence device", device) for device in shown.devices),
     )
-    failover = shown.failover
-    if failover is None:
+    if shown.present is not None:
+        _present(out, shown.present)
+    if shown.failover is not None:
+        _failover(out, shown, shown.failover)
+    else:
         out.print("\nno failover is recorded for this node")
-        return
+    if shown.events:
+        out.print("\nevents (oldest first)")
+        for row in shown.events:
+            out.print(_words(f"  {event_line(row)}"))
+    if shown.notes:
+        out.print("\nnot shown")
+        for note in shown.notes:
+            out.print(_words(f"  {note}"))
+
+
+def _present(out: rich.console.Console, present: Present) -> None:
+    member = present.member
+    out.print("\nthe ring now")
+    path = f"{member.rtt} ms, {member.loss or '?'} % lost" if member.rtt else ""
+    ago = f"{present.round_ago:.1f} s ago" if present.round_ago is not None else "at an unknown time"
+    _facts(
+        out,
+        ("state", member.state or "none of the followed agents has to do with it"),
+        ("path", path),
+        ("heard", f"{member.heard} s ago" if member.heard else "by none of the followed agents"),
+        ("its agent", " ".join(filter(None, (member.version, member.agent)))),
+        ("observers", ", ".join(member.observers)),
+        *(("says", word) for word in member.states),
+        (
+            "last round",
+            f"begun {ago}, as {present.reporter} tells" if present.votes else "none that is remembered",
+        ),
+        *(("vote", vote.line) for vote in present.votes),
+    )
+
+
+def _failover(out: rich.console.Console, shown: Incident, failover: FailoverRow) -> None:
     out.print(_words(f"\nfailover {failover.name}: {failover.phase}"))
     _facts(
         out,
@@ -149,7 +199,7 @@ def incident(out: rich.console.Console, shown: Incident) -> None:
         ("boot", failover.boot_id),
         ("begun", failover.started_at),
         ("held by", shown.held),
-        *(("vote", vote) for vote in shown.votes),
+        *(("vote", vote.line) for vote in shown.votes),
         *(("order", order) for order in shown.orders),
         *(("proof", proof) for proof in shown.proofs or ("none: nothing was started elsewhere",)),
         *(("VM", vm) for vm in shown.vms),

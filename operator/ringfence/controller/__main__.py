@@ -213,11 +213,8 @@ async def run(chosen: argparse.Namespace) -> None:
             )
 
         def ring() -> dict[str, Any]:
-            versions = {
-                name: report.status.agent_version or ""
-                for (_, name), report in world.own.all(NodeReport).items()
-            }
-            return members(witness, loop.judgements, versions, clock.monotonic())
+            reports = {name: report.status for (_, name), report in world.own.all(NodeReport).items()}
+            return members(witness, loop.judgements, reports, clock.monotonic())
 
         health = await serve(chosen.metrics_port, metrics, lambda: world.own.swept, ring)
         work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {

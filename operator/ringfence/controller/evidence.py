@@ -163,6 +163,10 @@ class Witness:
     def fresh_views(self, now: float) -> tuple[AgentView, ...]:
         return tuple(view for view, at in self._views.values() if now - at <= timing.VIEW_FRESH)
 
+    def views(self, now: float) -> tuple[tuple[AgentView, float], ...]:
+        """The fresh views, and how long ago each came (seconds): its ages are older by so much."""
+        return tuple((view, now - at) for view, at in self._views.values() if now - at <= timing.VIEW_FRESH)
+
     def alive(self, now: float) -> frozenset[str]:
         """Own side: what the fresh streams of agents report alive."""
         return frozenset().union(*(view.alive | {view.reporter.node} for view in self.fresh_views(now)))
@@ -242,6 +246,7 @@ class Witness:
                 sentence=counted.sentence,
                 voters=tuple(counted.voters),
                 votes=one.view.votes,
+                vote_at=tuple(one.received_at - age for age in one.view.vote_ages),
                 single=counted.single,
                 by_second=counted.by_second,
                 doubted_at=doubted_at,

@@ -23,6 +23,7 @@ from ringfence.controller.evidence import Witness
 from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT, Executor
 from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.verdicts import ToldVerdicts
 from ringfence.controller.world import World
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
@@ -97,8 +98,7 @@ class Loop:
         self._settled_at: float | None = None
         self._executor: Executor | None = None
         self._saw_majority = False
-        self._told: set[str] = set()
-        """Nodes of which an Event has told something else than health."""
+        self._told = ToldVerdicts()
         self.judgements: dict[str, Judgement] = {}
 
     def sees_majority(self) -> bool:
@@ -188,20 +188,21 @@ class Loop:
             if before is None or before.verdict is not judgement.verdict:
                 logger.info("node %s: %s (%s)", node, judgement.verdict, judgement.sentence)
                 self._metrics.verdict(node, before.verdict if before else None, judgement.verdict)
-                self._tell(evidence.boot, judgement)
         for gone in self.judgements.keys() - set(self._witness.nodes()):
             self._metrics.node_gone(gone, self.judgements.pop(gone).verdict)
+        if (roster := self._witness.roster) is not None:
+            alive = self._witness.alive(now) & roster.by_name.keys()
+            self._metrics.ring(roster.epoch, len(roster.members), len(alive))
+        verdicts = {node: judgement.verdict for node, judgement in self.judgements.items()}
+        for node in self._told.due(verdicts, leads=self._leadership.leads):
+            if (boot := self._witness.boot(node)) is not None:
+                self._tell(boot, self.judgements[node])
 
     def _tell(self, boot: Boot, judgement: Judgement) -> None:
-        """An Event on the Node. A mere suspicion is none, or each lost packet would be news."""
-        verdict = judgement.verdict
-        if not self._leadership.leads or verdict is Verdict.SUSPECT:
-            return
-        if verdict is Verdict.HEALTHY and boot.node not in self._told:
-            return
-        (self._told.discard if verdict is Verdict.HEALTHY else self._told.add)(boot.node)
+        """An Event on the Node."""
         about = ObjectRef(kinds.NODE, boot.node, uid=boot.node_uid)
-        self._narrator.tell(about, verdict.value, judgement.sentence, warning=verdict is not Verdict.HEALTHY)
+        warning = judgement.verdict is not Verdict.HEALTHY
+        self._narrator.tell(about, judgement.verdict.value, judgement.sentence, warning=warning)
 
     def _device_proved(self, node: str) -> bool:
         return any(
@@ -283,6 +284,7 @@ class Loop:
                 look,
                 evidence.ring.voters,
                 votes=evidence.ring.votes,
+                vote_after=evidence.ring.vote_after,
                 verdict_wall=self._clock.wall() - (now - down_since),
             )
             record, raw = await self._executor.create(record)

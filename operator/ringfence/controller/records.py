@@ -8,6 +8,7 @@ of :data:`~ringfence.core.timing.ORDER_EFFECT`, a proof of another holds unless 
 from __future__ import annotations
 
 import base64
+from itertools import zip_longest
 
 from ringfence.api.v1alpha1.failover import Failover, FailoverProof, FenceOrder
 from ringfence.controller.rfc3339 import parse, stamp
@@ -41,11 +42,12 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
             {
                 "voter": v.voter,
                 "vote": v.vote.value,
+                **({} if after is None else {"afterSeconds": after}),
                 "signature": base64.b64encode(v.signature).decode(),
                 "round": base64.b64encode(v.round_id).decode(),
                 "rosterEpoch": v.roster_epoch,
             }
-            for v in record.votes
+            for v, after in zip_longest(record.votes, record.vote_after[: len(record.votes)])
         ],
         "heldReason": record.held_reason[:1024],
         "ladderPass": record.ladder_pass,
@@ -177,6 +179,7 @@ def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Rec
             )
             for v in status.votes
         ),
+        vote_after=tuple(v.after_seconds for v in status.votes if v.after_seconds is not None),
         held_reason=status.held_reason or "",
         ladder_pass=status.ladder_pass or 0,
         orders=tuple(

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ringfence.core.gossip.report import AgentView
+from ringfence.core.gossip.report import AgentView, SelfView, SubjectView
+from ringfence.core.model import Boot, RingState, SignedVote
 
 if TYPE_CHECKING:
     import msgspec
+
+
+_BOOT, _VOTE, _SUBJECT, _VIEW, _SELF = (
+    tuple(one.name for one in fields(kind)) for kind in (Boot, SignedVote, SubjectView, AgentView, SelfView)
+)
+_DEFAULTS = (None, ())
+"""What the fields that came later have where there is nothing to say, and so need not be sent."""
+_LATER = ("rtt", "loss", "vote_ages")
+OLD = 10.0
+"""Seconds after which a sign of life of a member with which its agent has nothing to do is not told any more."""
 
 
 class ViewError(ValueError):
@@ -23,12 +34,37 @@ class ViewError(ValueError):
 
 
 def encode_view(view: AgentView) -> bytes:
-    """The view's bytes."""
-    return json.dumps(asdict(view), default=_plain, separators=(",", ":")).encode()
+    """The view's bytes. Members of whom there is nothing to say are left out, or those of 5,000 would hold up the loop
+    for longer than an agent may be late.
+    """
+    told = _fields(view, _VIEW)
+    told["subjects"] = [_told(subject) for subject in view.subjects if _worth_telling(subject)]
+    return json.dumps(told, default=_plain, separators=(",", ":")).encode()
+
+
+def _worth_telling(subject: SubjectView) -> bool:
+    if subject.state is not RingState.UNKNOWN or subject.votes:
+        return True
+    ages = (subject.heard_age, subject.two_way_age, subject.kernel_age)
+    return any(age is not None and age <= OLD for age in ages)
+
+
+def _fields(value: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """As `dataclasses.asdict` without its copies, at a third of its price."""
+    return {name: getattr(value, name) for name in names}
+
+
+def _told(subject: SubjectView) -> dict[str, Any]:
+    told = _fields(subject, _SUBJECT)
+    told["subject"] = _fields(subject.subject, _BOOT)
+    for name in _LATER:
+        if told[name] in _DEFAULTS:
+            del told[name]
+    return told
 
 
 def decode_view(data: bytes) -> AgentView:
-    """The view; unknown fields are ignored, missing and mistyped ones raise ViewError."""
+    """The view; unknown fields are passed over, those without a default that are missing, and mistyped ones, raise ViewError."""
     import msgspec  # noqa: PLC0415 (readers only, see above)
 
     try:
@@ -50,5 +86,11 @@ def _plain(value: Any) -> Any:
             return base64.b64encode(value).decode()
         case frozenset():
             return sorted(value)
+        case Boot():
+            return _fields(value, _BOOT)
+        case SignedVote():
+            return _fields(value, _VOTE)
+        case SelfView():
+            return _fields(value, _SELF)
         case _:
             raise TypeError(f"a view has no {type(value).__name__}")

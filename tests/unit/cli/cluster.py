@@ -39,7 +39,14 @@ def failover(name: str = "n2-b0075678-x1", phase: str = "AwaitingConfirmation", 
             "sentence": "n2 is down (2 of 2 peers: n1, n3); bmc-n2 still reads on",
             "startedAt": BEGUN,
             "votes": [
-                {"voter": "n1", "vote": "none", "signature": "c2ln"},
+                {
+                    "voter": "n1",
+                    "vote": "none",
+                    "afterSeconds": 0.3125,
+                    "round": "AAECAwQFBgc=",
+                    "rosterEpoch": 7,
+                    "signature": "c2ln",
+                },
                 {"voter": "n3", "vote": "none", "signature": "c2ln"},
             ],
             "orders": [{"device": "bmc-n2", "action": "off", "sentAt": "2030-01-01T12:00:03.5Z"}],
@@ -86,6 +93,8 @@ class FakeReader:
         return self.rings[namespace]
 
     def list_events(self) -> Sequence[Mapping[str, object]]:
+        if "events" in self.forbidden:
+            raise Forbidden("events is forbidden", status=403)
         return self.events[0]
 
     def again(self) -> bool:
@@ -102,6 +111,41 @@ class FakeReader:
 
     def confirm_failover(self, name: str, uid: str, statement: str, confirmed_by: str) -> None:
         self.confirmed.append((name, uid, statement, confirmed_by))
+
+
+MEMBER: Object = {
+    "name": "n2",
+    "zone": "b",
+    "bootID": "boot-of-n2",
+    "verdict": "Suspect",
+    "sentence": "n2 is doubted by its peers",
+    "agentVersion": "0.1.0",
+    "permitted": {"mlock": True, "icmpRaw": False},
+    "healthy": False,
+    "awareness": {"isolated": False, "carrier": True, "lagMillis": 212.5, "stretch": 1.5},
+    "epoch": 7,
+    "heardAge": 1.4,
+    "rttMillis": 0.31,
+    "lossPercent": 12.5,
+    "observers": ["n1", "n3"],
+    "states": {"n1": "doubted", "n3": "alive", "n9": "unknown"},
+    "paths": {"n1": {"rttMillis": 0.31, "lossPercent": 12.5}},
+    "round": {
+        "reporter": "n1",
+        "age": 0.52,
+        "votes": [
+            {
+                "voter": "n1",
+                "vote": "none",
+                "age": 0.26,
+                "rosterEpoch": 7,
+                "round": "AAECAwQFBgc=",
+                "signature": "c2ln",
+            }
+        ],
+    },
+}
+"""As the acting controller tells of it."""
 
 
 def incident() -> FakeReader:

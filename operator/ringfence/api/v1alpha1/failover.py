@@ -150,6 +150,8 @@ class FailoverVote(Model):
     """The node that voted."""
     vote: Vote
     """What it found."""
+    after_seconds: float | None = None
+    """Seconds from the first doubt until it had come to the agent that told us."""
     round: Annotated[str | None, Field(max_length=128)] = None
     """The corroboration round, base64; a vote is worth nothing in another."""
     roster_epoch: Annotated[int | None, Field(ge=0, json_schema_extra={"format": "int64"})] = None

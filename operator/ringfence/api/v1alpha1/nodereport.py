@@ -39,7 +39,9 @@ class NodeReportStatus(Conditioned):
     watchdog: NodeWatchdog | None = None
     """The node's watchdog, where it has one."""
     permitted: Annotated[dict[str, bool], Field(max_length=32)] = Field(default_factory=dict)
-    """What the kernel allowed the agent: `mlock`, `priority`, ... An agent without them still works, less steadily."""
+    """What the kernel allowed the agent: `mlock` (it stays in memory), `priority` (nice -10), `oomScore` (-997),
+    `icmpDatagram` and `icmpRaw` (by which socket it may ask a silent node's kernel). An agent without them still works,
+    less steadily."""
     updated_at: Time | None = None
     """When the agent last wrote this."""
 
@@ -57,6 +59,11 @@ class NodeReport(Resource):
             Column("Watchdog", ".status.watchdog.armed", "boolean"),
             Column("Updated", ".status.updatedAt", "date"),
             Column("Addresses", ".status.addresses", wide=True),
+            Column("Mlock", ".status.permitted.mlock", "boolean", wide=True),
+            Column("Priority", ".status.permitted.priority", "boolean", wide=True),
+            Column("OOMScore", ".status.permitted.oomScore", "boolean", wide=True),
+            Column("ICMPDatagram", ".status.permitted.icmpDatagram", "boolean", wide=True),
+            Column("ICMPRaw", ".status.permitted.icmpRaw", "boolean", wide=True),
             AGE,
         ),
     )

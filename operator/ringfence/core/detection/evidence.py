@@ -34,6 +34,8 @@ class RingEvidence:
     """Who voted what, in words."""
     voters: tuple[str, ...] = ()
     votes: tuple[SignedVote, ...] = ()
+    vote_at: tuple[float, ...] = ()
+    """When each of the votes came to the agent that told us; empty where it is older than this."""
     single: bool = False
     """Only one voter was eligible: its vote alone is not enough."""
     by_second: bool = False
@@ -42,6 +44,13 @@ class RingEvidence:
     """Since when the ring has doubted the node without a break."""
     round_at: float = NEVER
     """When the round began whose votes these are."""
+
+    @property
+    def vote_after(self) -> tuple[float, ...]:
+        """Seconds from the doubt until each of the votes came; a window that observes nobody may learn both at once."""
+        if self.doubted_at == NEVER:
+            return ()
+        return tuple(round(at - self.doubted_at, 3) for at in self.vote_at)
 
 
 @dataclass(frozen=True, slots=True)

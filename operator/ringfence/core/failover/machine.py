@@ -142,6 +142,7 @@ def open_failover(
     voters: tuple[str, ...],
     *,
     votes: tuple[SignedVote, ...] = (),
+    vote_after: tuple[float, ...] = (),
     verdict_wall: float | None = None,
 ) -> Record:
     """The record of a new incident.
@@ -159,6 +160,7 @@ def open_failover(
         verdict_sentence=look.judgement.sentence,
         voters=voters,
         votes=votes,
+        vote_after=vote_after,
         vms=look.affected,
         leader=look.leader,
         epoch=look.epoch,

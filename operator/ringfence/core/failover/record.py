@@ -78,6 +78,8 @@ class Record:
     verdict_sentence: str = ""
     voters: tuple[str, ...] = ()
     votes: tuple[SignedVote, ...] = ()
+    vote_after: tuple[float, ...] = ()
+    """Seconds from the doubt until each of the votes had come to the agent that told us; empty where it didn't tell."""
     held_reason: str = ""
     ladder_pass: int = 0
     orders: tuple[Order, ...] = ()

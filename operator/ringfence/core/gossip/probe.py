@@ -16,6 +16,8 @@ PERIOD = 1.0
 SHORTEST_PERIOD = 0.25
 FLOOR = 0.05
 """Shortest time-out of a probe in seconds: below it the scheduler's delays look like loss."""
+LOSS_SPAN = 30.0
+"""Seconds after which a lost probe weighs e times less: seven eighths of `RoundTrip.loss` are of the last minute."""
 
 
 def period(members: int, k: int = K) -> float:
@@ -37,13 +39,17 @@ def next_slot(after: float, offset: float, at: float, every: float) -> float:
 
 
 class RoundTrip:
-    """Mean and deviation of a path's round-trip time, in seconds (Jacobson's estimator)."""
+    """Mean and deviation of a path's round-trip time, in seconds (Jacobson's estimator), and the share of lost probes."""
 
-    __slots__ = ("deviation", "mean")
+    __slots__ = ("_probes", "_weight", "deviation", "loss", "mean")
 
     def __init__(self) -> None:
         self.mean: float | None = None
         self.deviation = 0.0
+        self.loss: float | None = None
+        """Share of probes not answered in time (0 to 1), weighted towards the last ones; None before the first."""
+        self._probes = 0
+        self._weight = 1.0
 
     def observe(self, sample: float) -> None:
         """Learn from one answered probe."""
@@ -53,6 +59,17 @@ class RoundTrip:
         error = sample - self.mean
         self.mean += error / 8
         self.deviation += (abs(error) - self.deviation) / 4
+
+    def probed(self, every: float) -> None:
+        """A probe leaves, one of many at this period. It counts as answered until `missed` says otherwise."""
+        self._probes += 1
+        # The plain share until there are enough of them: one lost among the first three is no hundred per cent.
+        self._weight = max(every / LOSS_SPAN, 1 / self._probes)
+        self.loss = (self.loss or 0.0) * (1 - self._weight)
+
+    def missed(self) -> None:
+        """The last probe was not answered in time."""
+        self.loss = (self.loss or 0.0) + self._weight
 
     def timeout(self, every: float, stretch: float = 1.0) -> float:
         """How long to wait for an answer: mean + 8 deviations, 50 ms at least, stretched, up to half a period."""

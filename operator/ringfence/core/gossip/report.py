@@ -1,6 +1,9 @@
 """What one agent says of the ring: the content of the verdict stream that controllers subscribe to.
 
 Ages, not instants: clocks of two machines are never compared. The receiver adds the time since it got the view.
+
+Controllers and agents of two releases talk to each other: a field that comes later has a default, which its reader takes
+where the sender doesn't know it yet, and readers pass over fields that they don't know.
 """
 
 from __future__ import annotations
@@ -29,6 +32,24 @@ class SubjectView:
     """All of one round: the one that made the state, or the latest that ended."""
     rtt: float | None = None
     """Mean round-trip time of its path in seconds, where this agent probes it."""
+    loss: float | None = None
+    """Share of this agent's probes that it has not answered in time, of about the last minute; where it observes it."""
+    vote_ages: tuple[float, ...] = ()
+    """Since each of the votes came to this agent, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelfView:
+    """What an agent knows of itself (`awareness`)."""
+
+    isolated: bool
+    """It holds itself for cut off."""
+    carrier: bool | None
+    """Whether its interface has a link; None where nobody can tell."""
+    lag: float
+    """The most that a timer of it was late of late, in seconds; halves in 20 s."""
+    stretch: float
+    """By how much it waits longer than usual for answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +63,8 @@ class AgentView:
     alive: frozenset[str]
     """Names of members with two-way evidence within the last 2 s, the reporter included."""
     subjects: tuple[SubjectView, ...]
+    """Members that are not among them are `RingState.UNKNOWN` to the reporter, and it has not heard them of late."""
+    itself: SelfView | None = None
 
     @property
     def content(self) -> tuple[object, ...]:

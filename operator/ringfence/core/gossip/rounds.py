@@ -59,6 +59,13 @@ class Round:
     """Somebody has said ``alive`` in it."""
     reported: bool = False
     """This observer has told the windows of it."""
+    came: dict[str, float] = field(default_factory=dict)
+    """When each vote came, by voter."""
+
+    def take(self, vote: SignedVote, now: float) -> None:
+        """This vote has come, or is our own."""
+        self.votes[vote.voter] = vote
+        self.came[vote.voter] = now
 
 
 @dataclass(slots=True)

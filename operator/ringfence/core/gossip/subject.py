@@ -115,6 +115,10 @@ class Subject:
             round_age=_age(self.shown.started if self.shown else None, now),
             votes=tuple(self.shown.votes.values()) if self.shown else (),
             rtt=self.path.mean,
+            loss=self.path.loss if self.observed else None,
+            vote_ages=tuple(max(0.0, now - self.shown.came[name]) for name in self.shown.votes)
+            if self.shown
+            else (),
         )
 
 

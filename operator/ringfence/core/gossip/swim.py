@@ -137,6 +137,9 @@ class RosterWanted:
 
 
 Event = KernelProbe | StateChanged | AwarenessChanged | PathLost | RosterWanted
+Trace = Callable[[str, bytes, Message | Round | None], None]
+"""``trace(what, tag, thing)``: ``sent`` and ``received`` with the peer's tag and the message; ``missed``, ``missed again``,
+``examines`` and ``closed`` (with the round) with the subject's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +189,8 @@ class Swim:
         """Changes with every change of what `view` says beyond ages."""
         self.window = False
         """Whether somebody reads our view: then the observers of all members are asked to tell us their verdicts."""
+        self.trace: Trace | None = None
+        """Who wants to be told of every step; nobody, as a rule."""
         self._boot_raw = boot_bytes(boot_id)
         self._crypto = crypto
         self._dice = dice
@@ -335,6 +340,7 @@ class Swim:
                 for member in (self.roster.members if self.roster else ())
                 if member.name != self.node
             ),
+            itself=self.awareness.view(),
         )
 
     @property
@@ -433,6 +439,8 @@ class Swim:
         if self._wish.heard(epoch, self.roster, now):
             self._events.append(RosterWanted(subject.member.uid, address))
         self.stats["received"] += 1
+        if self.trace is not None:
+            self.trace("received", header.tag, message)
         if isinstance(message, Ack):
             self._on_ack(subject, message.nonce, now, at)
         self._heard(subject, now)
@@ -546,6 +554,7 @@ class Swim:
         self._ping(subject, now)
         if subject.cycle_at is None:
             subject.cycle_at = now
+            subject.path.probed(self._every)
             self._await_answer(subject, now, now, self._miss)
 
     def _coprime(self, count: int) -> int:
@@ -599,6 +608,9 @@ class Swim:
 
     def _miss(self, subject: Subject, now: float) -> None:
         self.stats["missed"] += 1
+        subject.path.missed()
+        if self.trace is not None:
+            self.trace("missed", subject.tag, None)
         self._perhaps_deaf(subject, now)
         cycle = subject.cycle_at
         assert cycle is not None
@@ -635,6 +647,8 @@ class Swim:
         cycle, subject.cycle_at = subject.cycle_at, None
         assert cycle is not None
         subject.misses += 1
+        if self.trace is not None:
+            self.trace("missed again", subject.tag, None)
         if subject.relayed_at is not None and subject.relayed_at >= cycle:
             if not subject.observed:
                 self._events.append(PathLost(subject.boot))
@@ -854,6 +868,8 @@ class Swim:
     def _examine(self, subject: Subject, now: float) -> None:
         self._sequence += 1
         examination = subject.examination = Examination(self._sequence, now)
+        if self.trace is not None:
+            self.trace("examines", subject.tag, None)
         self._ping(subject, now)
         self._probe_kernel(subject)
         if not self.awareness.isolated:
@@ -897,7 +913,7 @@ class Swim:
         signature = self._crypto.sign(vote_payload(self.roster.cluster, unsigned))
         signed = SignedVote(self.node, about.subject, vote, self.roster.epoch, about.round_id, signature)
         about.cast = vote
-        about.votes[self.node] = signed
+        about.take(signed, now)
         self.stats[f"vote {vote}"] += 1
         copies = rounds.copies(vote, renewed=subject.state in _NO_ANSWER)
         # Where all the others' votes have come by then, little is lost on these paths: then nor was ours.
@@ -946,7 +962,7 @@ class Swim:
         for vote in self._unpack(message, subject):
             known = about.votes.get(vote.voter)
             if vote.voter != self.node and (known is None or vote.vote is Vote.ALIVE is not known.vote):
-                about.votes[vote.voter] = vote
+                about.take(vote, now)
                 self._count(subject, about, now)
 
     def _count(self, subject: Subject, about: Round, now: float) -> None:
@@ -989,6 +1005,8 @@ class Swim:
             about.votes.values(), self.roster, about.subject, self._crypto.verify, rings=self._rings
         )
         votes = {vote.vote for vote in about.votes.values()}
+        if self.trace is not None:
+            self.trace("closed", subject.tag, about)
         if subject.two_way_at is not None and subject.two_way_at >= about.started:
             return  # it has answered us since
         if not subject.observed:
@@ -1132,7 +1150,8 @@ class Swim:
             subject.learned.append(message.round_id)
             subject.shown = shown = Round(message.round_id, subject.boot, now, closed=True)
         assert shown is not None
-        shown.votes.update({vote.voter: vote for vote in votes})
+        for vote in votes:
+            shown.take(vote, now)
         self.version += 1
         if not count.alive:
             subject.confirmed_at = now
@@ -1263,6 +1282,8 @@ class Swim:
         body = encode(message, self.roster.epoch & 0xFFFF_FFFF)
         sealed = self._crypto.seal(self.me.uid, self._boot_raw, self._counter, header + receiver, body)
         self.stats["sent"] += 1
+        if self.trace is not None:
+            self.trace("sent", receiver, message)
         self._out.append((header + sealed, address))
 
     def _enter(self, subject: Subject, state: RingState, why: str, now: float) -> None:

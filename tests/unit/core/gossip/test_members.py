@@ -176,3 +176,25 @@ def test_periods_phases_and_time_outs() -> None:
     assert trip.timeout(1.0) == pytest.approx(0.08, abs=0.01)
     trip.observe(2.0)
     assert trip.timeout(1.0) == 0.5
+
+
+def test_loss_is_the_plain_share_at_first_and_forgets_within_a_minute_or_two() -> None:
+    path = RoundTrip()
+    assert path.loss is None
+    for lost in (True, False, False, False):
+        path.probed(1.0)
+        if lost:
+            path.missed()
+    assert path.loss == pytest.approx(0.25)
+    for number in range(600):
+        path.probed(1.0)
+        if number % 5 == 0:
+            path.missed()
+    assert path.loss == pytest.approx(0.2, abs=0.03)
+    for _ in range(60):
+        path.probed(1.0)
+    assert 0 < (path.loss or 0) < 0.2 / 7
+    for _ in range(240):  # four times as many in the same minute
+        path.probed(0.25)
+        path.missed()
+    assert path.loss == pytest.approx(1 - 1 / 7, abs=0.05)

@@ -324,3 +324,24 @@ def test_the_second_set_can_veto_too() -> None:
         world.cut(["n2"], [name])
     world.run(4)
     assert not [subject for _, subject, _ in world.verdicts if subject == "n2"]
+
+
+def test_a_view_tells_each_paths_loss_and_when_each_vote_came() -> None:
+    calm, lossy = World(4), World(4, loss=0.1)
+    for world in (calm, lossy):
+        world.run(60.0)
+    assert {calm.view("n1", name).loss for name in ("n2", "n3", "n4")} == {0.0}
+    # A probe is lost in one direction or the other: 0.19 of them, here over three paths and a hundred probes each.
+    losses = [lossy.view("n1", name).loss for name in ("n2", "n3", "n4")]
+    assert 0.1 < sum(loss for loss in losses if loss is not None) / 3 < 0.3
+    calm.crash("n4")
+    assert calm.run(3.0, until=lambda: calm.state("n1", "n4") is RingState.UNREACHABLE)
+    seen = calm.view("n1", "n4")
+    assert seen.round_age is not None
+    assert len(seen.vote_ages) == len(seen.votes) == 3
+    assert all(0.0 <= age < seen.round_age for age in seen.vote_ages)
+    calm.run(60.0)
+    lost = calm.view("n1", "n4").loss
+    assert lost is not None
+    assert lost > 0.8
+    assert calm.view("n1", "n2").loss == 0.0
