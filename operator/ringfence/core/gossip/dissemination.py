@@ -1,8 +1,8 @@
 """How a verdict finds the controllers without telling everybody: who reads is known to all, the verdict goes there.
 
-A controller hears the ring through a few agents, its *windows*. Which ones is gossiped at a constant price: every ping
-and ack carries one window's name and how long ago it last said that it is one. What is new goes first, so a new window
-is known to thousands in about a second; one that has no reader any more is forgotten. A round's result then goes
+A controller hears the ring through a few agents, its *windows*. Which ones is gossiped at a constant price: a ping or ack
+carries one window's name and how long ago it last said that it is one, every message for what is new, so that a new window
+is known to thousands in about a second, and one in four for the rest; one that has no reader any more is forgotten. A round's result then goes
 straight from an observer to the windows: one hop at the moment that counts, and nothing for the other members, however
 many die. In small rosters everybody counts votes himself and none of this is needed.
 """
@@ -22,6 +22,8 @@ MAX_WINDOWS = 24
 """Three for each of a few controller replicas, and as many again that they have just left."""
 TELLERS = 2
 """Observers that tell one window of a new verdict, once each; of its renewals one does. A controller has three windows."""
+_EVERY = 4
+"""One message in so many carries what is not new."""
 _FIRST_SENDS = 8
 """Messages that carry a new window before it takes its turn with the others."""
 
@@ -33,6 +35,7 @@ class Windows:
         self._said_at: dict[bytes, float] = {}
         self._turns: deque[bytes] = deque()
         self._new: dict[bytes, int] = {}
+        self._asked = 0
 
     def heard(self, tag: bytes, age: int, now: float) -> None:
         """Somebody says that this member called itself a window so many units ago."""
@@ -56,12 +59,13 @@ class Windows:
 
     def next(self, now: float) -> tuple[bytes, int] | None:
         """What the next message shall carry: a tag and its age in units; None where nothing is known."""
+        self._asked += 1
         tag = next(iter(self._new), None)
         if tag is not None:
             self._new[tag] -= 1
             if not self._new[tag]:
                 del self._new[tag]
-        elif self._turns:
+        elif self._turns and self._asked % _EVERY == 0:
             self._turns.rotate(-1)
             tag = self._turns[-1]
         if tag is None:
