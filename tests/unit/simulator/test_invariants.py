@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ringfence.core.gossip.wire import Crypto
 from simulator import faults, story
 from simulator.__main__ import main
-from simulator.crypto import FakeCrypto, Keyring
+from simulator.crypto import FakeCrypto, Keyring, Rekeyed
 from simulator.invariants import Watch
 from simulator.node import Node
 from simulator.script import Fault, random_script, read
@@ -45,7 +44,7 @@ class Gullible(FakeCrypto):
         return True
 
 
-def gullible(name: str, boot: int) -> tuple[Crypto, bytes]:
+def gullible(name: str, boot: int) -> tuple[Rekeyed, bytes]:
     ring = Keyring()
     _, public = ring.make(name, boot)
     return Gullible(ring, public), public
