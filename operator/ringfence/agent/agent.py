@@ -338,6 +338,7 @@ class Agent:
             members=len(swim.roster.members) if swim.roster else 0,
             read=swim.window,
             lease_held=self.lease_held,
+            key=self.keys.used,
         )
 
     def _look_at_host(self) -> None:
