@@ -29,13 +29,16 @@ MakeCrypto = Callable[[str, int], tuple[Rekeyed, bytes]]
 _SEAL_BYTES = 12
 
 
+FIRST = KeySet.first(b"group".ljust(KEY_BYTES, b"."))
+
+
 class Keyring:
     """Makes the keys of all nodes, and knows to which seed a public key belongs."""
 
     def __init__(self, group: bytes = b"group") -> None:
         self._group = group
         self.first = KeySet.first(group.ljust(KEY_BYTES, b"."))
-        """The group keys that everybody begins with."""
+        """The group keys that everybody begins with; `FIRST` where no other group is named."""
         self._seeds: dict[bytes, bytes] = {}
         self._subkeys: dict[tuple[GroupKey, str, bytes], bytes] = {}
 
