@@ -172,13 +172,15 @@ class Watch:
         self._break(12, f"{node.name} took in what was sealed with a key that it has removed")
 
     def _check_kept(self, node: Node, event: StateChanged) -> None:
-        """No verdict about a dead node is lost by a change of keys: all its healthy observers could renew it."""
+        """No verdict about a dead node is lost in a change of keys: as long as all its observers are well, somebody shows it."""
         world, boot = self._world, event.subject
         dead = world.by_name[boot.node]
         if dead.kernel or not world.group.generation:
             return
         since = world.now - 4.0
-        judges = [node, *(world.by_uid[member.uid] for member in self.rings().observers(dead.uid))]
+        judges = [world.by_uid[member.uid] for member in self.rings().observers(dead.uid)]
+        if any(one.listens and self._state(one, dead) is RingState.UNREACHABLE for one in world.nodes):
+            return
         if all(
             one.listens and one.calm_since <= since and world.pinned[one.uid] == one.boot for one in judges
         ) and all(

@@ -6,13 +6,14 @@ import random
 
 import pytest
 
-from ringfence.core.gossip.keys import KeySet
 from ringfence.core.model import RingState
 from ringfence.net.crypto import GroupSeal, SigningKey, derive
-from simulator.crypto import Keyring, Rekeyed
+from simulator import faults
+from simulator.crypto import FIRST, Keyring, Rekeyed
 from simulator.invariants import Watch
 from simulator.links import LAN, Link, Links, Rule
 from simulator.node import BACKLOG
+from simulator.script import Fault
 from simulator.world import World
 
 
@@ -53,15 +54,21 @@ def test_what_one_sealed_opens_as_that_and_nothing_else() -> None:
 def test_the_machine_runs_on_the_real_seals_too() -> None:
     def real(name: str, boot: int) -> tuple[Rekeyed, bytes]:
         key = SigningKey(derive(b"k" * 32, "test", name.encode(), b"%d" % boot))
-        return GroupSeal(KeySet.first(b"g" * 32), key), key.public
+        return GroupSeal(FIRST, key), key.public
 
     world = World(4, make_crypto=real)
     watch = Watch(world)
     world.run(3)
+    faults.begin(world, Fault(0.0, "rotate", amount=0.5))
+    world.run(2)
     world.crash(world.by_name["n2"])
     world.run(1.5)
     assert state(world, "n1", "n2") is RingState.UNREACHABLE
-    assert [verdict.subject.node for verdict in watch.verdicts][:1] == ["n2"]
+    world.run(10)
+    assert state(world, "n1", "n2") is RingState.UNREACHABLE
+    assert state(world, "n1", "n3") is RingState.ALIVE
+    assert [node.keys.ids for node in world.nodes if node.kernel] == [(1,)] * 3
+    assert {verdict.subject.node for verdict in watch.verdicts} == {"n2"}
     assert not watch.broken
 
 
