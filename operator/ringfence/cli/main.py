@@ -291,16 +291,28 @@ def keys_rotate(
         reader = _reader(world, kubeconfig, context)
         wanted = group_keys.ask(reader, without or ())
         typer.echo(f"generation {wanted} of the group keys is asked for")
-        told = ""
-        while wait:
-            row = group_keys.look(reader)
-            if row.asked == wanted and row.sentence != told:
-                told = row.sentence
+        if wait and not _show_rotation(world, reader, wanted):
+            _end("you stopped waiting; it goes on in the cluster: ringfence keys status", NOT_DONE)
+
+
+def _show_rotation(context: typer.Context, reader: Reader, wanted: int) -> bool:
+    """Tell what changes until it is done; False where the person would not wait for that."""
+    told = ""
+    try:
+        while True:
+            try:
+                row = group_keys.look(reader)
+            except Unavailable as error:  # minutes are long: this passes, and the change goes on
+                sentence, done = str(error), False
+            else:
+                sentence, done = row.sentence, row.done and row.generation >= wanted
+            if sentence != told:
+                told = sentence
                 typer.echo(told)
-            if row.generation >= wanted and row.done:
-                return
-            if not _world(world).again():
-                _end("you stopped waiting; it goes on in the cluster: ringfence keys status", NOT_DONE)
+            if done or not _world(context).again():
+                return done
+    except KeyboardInterrupt:
+        return False
 
 
 def main() -> Never:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+
+from ringfence.ports import Unavailable
 
 from .cluster import FakeReader, Object, condition, named
 from .conftest import Run
@@ -76,11 +79,30 @@ def test_rotate_asks_and_tells_each_step_until_it_is_done(run: Run) -> None:
     assert reader.asked == [(1, ())]
     assert shown.stdout.splitlines() == [
         "generation 1 of the group keys is asked for",
+        "all agents use key 0 and hold no other (generation 0)",
         "generation 1 is asked for, not begun yet",
         WAITS,
         "key 1 is used, key 0 not removed yet; waits for n2 (uses 0)",
         DONE,
     ]
+
+
+class Away(FakeReader):
+    """The API server is away at the second look."""
+
+    looks = 0
+
+    def list_objects(self, plural: str, namespace: str | None = None) -> Sequence[Mapping[str, object]]:
+        self.looks += 1
+        if self.looks == 2:
+            raise Unavailable("the API server does not answer")
+        return super().list_objects(plural, namespace)
+
+
+def test_rotate_waits_on_while_the_api_server_is_away(run: Run) -> None:
+    shown = run(Away({"haclusters": BEFORE}, turns=[INSTALLING, SETTLED]), "keys", "rotate")
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[1:] == ["the API server does not answer", WAITS, DONE]
 
 
 def test_rotate_without_waiting_only_asks(run: Run) -> None:
