@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringfence.core.gossip.keys import (
@@ -263,6 +263,7 @@ ACTIONS = st.tuples(st.sampled_from(["turn", "turn", "killed", "mount", "mount",
                     st.integers(0, 3))  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(ACTIONS, max_size=120))
 def test_in_any_interleaving_all_that_are_waited_for_open_what_all_of_them_seal(
     actions: list[tuple[str, int]],
