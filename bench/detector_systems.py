@@ -25,6 +25,7 @@ from detector_net import RING_PORT, SERF_PORT, Net, Node
 
 from ringfence.controller.evidence import Verify, Witness
 from ringfence.controller.streams import Streams
+from ringfence.core.gossip.keys import KeySet
 from ringfence.core.gossip.members import Member, Roster, seal_roster
 from ringfence.core.model import RingState
 from ringfence.metrics import ControllerMetrics
@@ -239,7 +240,7 @@ class Ring:
             self._witness.boot_seen(member.name, member.uid, member.boot_id)
         self._clock = SystemClock()
         self._streams = Streams(
-            StreamClient(keys[GROUP_KEY_FILE]),
+            StreamClient(KeySet.first(keys[GROUP_KEY_FILE])),
             self._witness,
             self._clock,
             "bench",

@@ -1,6 +1,6 @@
 """Seals and signatures that cost next to nothing and keep, inside the simulator, what the real ones promise.
 
-What was sealed under one group key, by one sender's boot, under one counter opens as that and nothing else; a signature
+What was sealed under a group key, by one sender's boot, under one counter opens as that and nothing else; a signature
 can be made only by who holds the key. Against a real attacker they would be worth nothing: here an attacker is a
 fault script, and it has no means but these functions.
 """
@@ -10,36 +10,51 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable
+from typing import Protocol
 
+from ringfence.core.gossip.keys import KEY_BYTES, GroupKey, KeySet
 from ringfence.core.gossip.wire import Crypto
 
-MakeCrypto = Callable[[str, int], tuple[Crypto, bytes]]
+
+class Rekeyed(Crypto, Protocol):
+    """A `Crypto` that can be given other group keys."""
+
+    def rekey(self, keys: KeySet) -> None:
+        """Go by these from now on."""
+
+
+MakeCrypto = Callable[[str, int], tuple[Rekeyed, bytes]]
 """The crypto of one boot (node name, number of the boot), and its public key."""
 
 _SEAL_BYTES = 12
 
 
+FIRST = KeySet.first(b"group".ljust(KEY_BYTES, b"."))
+
+
 class Keyring:
-    """Makes the keys of all nodes from one group key, and knows to which seed a public key belongs."""
+    """Makes the keys of all nodes, and knows to which seed a public key belongs."""
 
-    def __init__(self, group_key: bytes = b"group") -> None:
-        self._group_key = group_key
+    def __init__(self, group: bytes = b"group") -> None:
+        self._group = group
+        self.first = KeySet.first(group.ljust(KEY_BYTES, b"."))
+        """The group keys that everybody begins with; `FIRST` where no other group is named."""
         self._seeds: dict[bytes, bytes] = {}
-        self._subkeys: dict[tuple[str, bytes], bytes] = {}
+        self._subkeys: dict[tuple[GroupKey, str, bytes], bytes] = {}
 
-    def make(self, name: str, boot: int) -> tuple[Crypto, bytes]:
+    def make(self, name: str, boot: int) -> tuple[Rekeyed, bytes]:
         """A `MakeCrypto`: asked twice for the same boot it makes the same key."""
-        seed = hashlib.blake2b(f"{name} {boot}".encode(), key=self._group_key, digest_size=32).digest()
+        seed = hashlib.blake2b(f"{name} {boot}".encode(), key=self._group, digest_size=32).digest()
         public = hashlib.blake2b(seed, digest_size=32).digest()
         self._seeds[public] = seed
         return FakeCrypto(self, seed), public
 
-    def subkey(self, uid: str, boot: bytes) -> bytes:
-        """What only holders of the group key know of this sender's boot."""
-        known = self._subkeys.get((uid, boot))
+    def subkey(self, key: GroupKey, uid: str, boot: bytes) -> bytes:
+        """What only holders of this group key know of this sender's boot."""
+        known = self._subkeys.get((key, uid, boot))
         if known is None:
-            known = self._subkeys[uid, boot] = hashlib.blake2b(
-                uid.encode() + boot, key=self._group_key, digest_size=_SEAL_BYTES
+            known = self._subkeys[key, uid, boot] = hashlib.blake2b(
+                uid.encode() + boot, key=key.secret, digest_size=_SEAL_BYTES
             ).digest()
         return known
 
@@ -52,20 +67,30 @@ class Keyring:
 class FakeCrypto:
     """One boot's `Crypto`."""
 
-    __slots__ = ("_ring", "_seed")
+    __slots__ = ("_keys", "_ring", "_seed", "held", "used")
 
     def __init__(self, ring: Keyring, seed: bytes) -> None:
         self._ring = ring
         self._seed = seed
+        self.rekey(ring.first)
+
+    def rekey(self, keys: KeySet) -> None:
+        """Go by these group keys from now on."""
+        self.used = keys.used
+        self.held = frozenset(keys.ids)
+        self._keys = {key.id: key for key in keys.keys}
 
     def seal(self, uid: str, boot: bytes, counter: int, header: bytes, body: bytes) -> bytes:
         """As long as a real one: 16 bytes more than the body. A changed bit anywhere is noticed."""
-        return self._ring.subkey(uid, boot) + _sum(counter, header, body) + body
+        return self._ring.subkey(self._keys[self.used], uid, boot) + _sum(counter, header, body) + body
 
-    def open(self, uid: str, boot: bytes, counter: int, header: bytes, sealed: bytes) -> bytes | None:
-        """The body, or None where anything differs from what was sealed."""
+    def open(
+        self, key: int, uid: str, boot: bytes, counter: int, header: bytes, sealed: bytes
+    ) -> bytes | None:
+        """The body, or None where anything differs from what was sealed under this key."""
         body = sealed[16:]
-        if sealed[:16] == self._ring.subkey(uid, boot) + _sum(counter, header, body):
+        known = self._keys.get(key)
+        if known and sealed[:16] == self._ring.subkey(known, uid, boot) + _sum(counter, header, body):
             return body
         return None
 

@@ -12,6 +12,7 @@ from ringfence.core.gossip.wire import Ballot, Crypto, Header, Votes, boot_bytes
 from ringfence.core.model import SignedVote, Vote
 from simulator.links import Link, Rule
 from simulator.node import Node
+from simulator.rotation import Rotation
 from simulator.script import Fault
 from simulator.world import World, boot_id
 
@@ -156,6 +157,12 @@ def _api(world: World, fault: Fault, nodes: list[Node]) -> None:
     _after(world, fault.seconds, back)
 
 
+def _rotate(world: World, fault: Fault, _nodes: list[Node]) -> None:
+    """The group keys are changed; kubelets take up to ``by`` seconds for each step, and nobody waits for the nodes named."""
+    late = [world.by_name[name] for name in fault.nodes]
+    Rotation(world, late, fault.amount, random.Random(f"{world.seed} {fault}"))
+
+
 # -- paths --------------------------------------------------------------------------------------------------------
 
 
@@ -289,4 +296,5 @@ _ACTS: dict[str, Callable[[World, Fault, list[Node]], None]] = {
     "reorder": _paths(lambda amount: _no_change(reorder=amount)),
     "mtu": _paths(lambda amount: _no_change(mtu=amount), both=True),
 }
+_ACTS |= {"rotate": _rotate}
 _ACTS |= {"replay": _replay, "garbage": _garbage, "forge": _forge}

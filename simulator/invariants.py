@@ -130,6 +130,8 @@ class Watch:
         number = self._number(boot)
         key = (node.index, node.process, boot.node)
         newest = self._newest.get(key, -1)
+        if event.old is RingState.UNREACHABLE and event.new is not RingState.UNREACHABLE:
+            self._check_kept(node, event)
         if number < newest:
             self._break(6, f"{node.name} went back from boot {newest} of {boot.node} to boot {number}")
         self._newest[key] = max(newest, number)
@@ -155,6 +157,38 @@ class Watch:
         """Invariant 6, its second half, begins to wait."""
         if node.disk is not None:
             self._world.later(ALIVE_AGAIN, self._check_alive, (node, node.boot, self._world.now))
+
+    # -- group keys: invariant 12 ---------------------------------------------------------------------------------
+
+    def unopened(self, node: Node, source: Node) -> None:
+        """In a change of keys everybody that is waited for opens what everybody that is waited for seals."""
+        if not {node.name, source.name} & self._world.behind:
+            self._break(
+                12, f"{node.name} ({node.keys}) doesn't open what it heard of {source.name} ({source.keys})"
+            )
+
+    def opened(self, node: Node) -> None:
+        """A removed key opens nothing."""
+        self._break(12, f"{node.name} took in what was sealed with a key that it has removed")
+
+    def _check_kept(self, node: Node, event: StateChanged) -> None:
+        """No verdict about a dead node is lost in a change of keys: as long as all its observers are well, somebody shows it."""
+        world, boot = self._world, event.subject
+        dead = world.by_name[boot.node]
+        if dead.kernel or not world.group.generation:
+            return
+        since = world.now - 4.0
+        judges = [world.by_uid[member.uid] for member in self.rings().observers(dead.uid)]
+        if any(one.listens and self._state(one, dead) is RingState.UNREACHABLE for one in world.nodes):
+            return
+        if all(
+            one.listens and one.calm_since <= since and world.pinned[one.uid] == one.boot for one in judges
+        ) and all(
+            world.links.past(one.index, other.index, since).clean
+            for place, one in enumerate(judges)
+            for other in judges[:place]
+        ):
+            self._break(12, f"{node.name} lost the verdict about {boot}: {event.sentence}")
 
     # -- verdicts: invariants 1, 2 and 5 --------------------------------------------------------------------------
 

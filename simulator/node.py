@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 
+from ringfence.core.gossip.keys import KeySet
 from ringfence.core.gossip.members import Roster
 from ringfence.core.gossip.swim import Swim
-from ringfence.core.gossip.wire import Crypto
+from simulator.crypto import Rekeyed
 
 BACKLOG = 500
 """Small datagrams that fit into a socket's buffer as Linux counts them (212,992 bytes with 768 or less for each)."""
@@ -36,10 +37,13 @@ class Node:
         "index",
         "kernel",
         "kernel_answers",
+        "keys",
         "late_until",
+        "mounted",
         "name",
         "process",
         "received",
+        "reported",
         "resumed_at",
         "sent",
         "sent_bytes",
@@ -53,7 +57,7 @@ class Node:
         "zone",
     )
 
-    def __init__(self, index: int, zone: str) -> None:
+    def __init__(self, index: int, zone: str, keys: KeySet) -> None:
         self.index = index
         self.name = f"n{index + 1}"
         self.uid = f"uid-{self.name}"
@@ -69,7 +73,13 @@ class Node:
         """World time since when its kernel answers without a break."""
         self.swim: Swim | None = None
         """The machine of the running process; None where there is none."""
-        self.crypto: Crypto | None = None
+        self.crypto: Rekeyed | None = None
+        self.mounted = keys
+        """The group keys that its kubelet has brought."""
+        self.keys = keys
+        """Those that its agent goes by."""
+        self.reported: tuple[int, KeySet] | None = (0, keys)
+        """What its agent has last reported of them, and in which boot."""
         self.process = 0
         """Number of the agent's process; what was meant for an earlier one is nobody's any more."""
         self.frozen = False

@@ -110,7 +110,25 @@ def random_script(seed: int, nodes: int = 100, zones: int = 3) -> Script:
     dice = random.Random(f"{seed} script")
     names = [f"n{number}" for number in range(1, nodes + 1)]
     kinds = [dice.choice(_KINDS) for _ in range(dice.randint(1, 6))]
-    return read(str(Script(nodes, zones, seed, tuple(_draw(dice, kind, names, zones) for kind in kinds))))
+    faults = [_draw(dice, kind, names, zones) for kind in kinds]
+    return read(str(Script(nodes, zones, seed, (*faults, *_rotation(seed, names)))))
+
+
+def _rotation(seed: int, names: list[str]) -> tuple[Fault, ...]:
+    """Beside them, in a third of all scripts, a change of the group keys, often with some late nodes.
+
+    By dice of its own: what else a seed's script says has stories to tell (`test_found`).
+    """
+    dice = random.Random(f"{seed} rotation")
+    if dice.random() >= 1 / 3:
+        return ()
+    late = dice.sample(names, dice.choice((0, 1, max(1, len(names) // 20))))
+    amount = dice.choice((0.5, 1.0, 2.0))
+    return (
+        Fault(
+            round(dice.random() * WINDOW, 3), "rotate", tuple(late), seconds=3 * amount + 9.0, amount=amount
+        ),
+    )
 
 
 _KINDS = (

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from ringfence.core.gossip.awareness import LATE, RECOVERY
+from ringfence.core.gossip.keys import KeySet
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.swim import (
     AwarenessChanged,
@@ -25,7 +26,7 @@ from ringfence.core.gossip.swim import (
     StateChanged,
     Swim,
 )
-from simulator.crypto import Keyring, MakeCrypto
+from simulator.crypto import FIRST, Keyring, MakeCrypto
 from simulator.links import LAN, Link, Links
 from simulator.node import BACKLOG, Node
 
@@ -34,6 +35,8 @@ WINDOWS = 9
 """Three for each of three controller replicas."""
 _TICK = 1.0
 """The agent looks for jumps of its clock once a second."""
+_IN_FLIGHT = 1.0
+"""A node that has been given the others' group keys may have been heard under its old ones for so long."""
 _PUBLISH = 1.0
 """Seconds in which the registrar gathers changes into one epoch."""
 
@@ -59,6 +62,12 @@ class Witness(Protocol):
     def booted(self, node: Node) -> None:
         """This node has begun its next boot."""
 
+    def unopened(self, node: Node, source: Node) -> None:
+        """This node does not hold the key that the other has sealed a datagram with."""
+
+    def opened(self, node: Node) -> None:
+        """What was sealed with a removed key has been taken in."""
+
 
 def boot_id(name: str, number: int) -> str:
     """The boot id of this boot of this node."""
@@ -77,6 +86,7 @@ class World:
         zones: int = 3,
         usual: Link = LAN,
         make_crypto: MakeCrypto | None = None,
+        keys: KeySet = FIRST,
         trace: Callable[[str], None] | None = None,
     ) -> None:
         self.now = 0.0
@@ -87,11 +97,15 @@ class World:
         self.dice = random.Random(f"{seed} world")
         self.links = Links(usual, random.Random(f"{seed} links"))
         self.witness: Witness | None = None
-        self.nodes = [Node(index, f"z{index % zones}") for index in range(count)]
+        self.nodes = [Node(index, f"z{index % zones}", keys) for index in range(count)]
         self.by_name = {node.name: node for node in self.nodes}
         self._by_address = {node.address: node for node in self.nodes}
         self.by_uid = {node.uid: node for node in self.nodes}
         self.make_crypto = make_crypto or Keyring().make
+        self.group = keys
+        """The group keys as they stand in the Secret."""
+        self.behind: set[str] = set()
+        """Nodes that a change of the keys didn't wait for, and that have not followed since."""
         self._trace = trace
         self._heap: list[tuple[float, int, Callable[[Any], None], Any]] = []
         self._sequence = 0
@@ -144,6 +158,7 @@ class World:
         node.boot += 1
         node.booted_at = node.resumed_at = self.now
         node.kernel = True
+        node.mounted = self.group
         self._note(node, "boots")
         self.start_agent(node)
         if self.witness is not None:
@@ -174,6 +189,7 @@ class World:
         node.late_until = -math.inf
         crypto, _ = self.make_crypto(node.name, node.boot)
         node.crypto = crypto
+        self.rekey(node)
         node.swim = Swim(
             node=node.name,
             uid=node.uid,
@@ -253,6 +269,52 @@ class World:
         node.troubles -= 1
         if node.troubles == 0:
             node.calm_since = self.now
+
+    # -- the group keys -----------------------------------------------------------------------------------------
+
+    def change_group(self, keys: KeySet, without: Iterable[str]) -> None:
+        """The Secret holds these keys now; the change has not waited for those nodes."""
+        self.group = keys
+        self.behind.update(without)
+        if self._trace is not None:
+            self._trace(f"{self.now:.9f} the group keys are {keys.ids}, {keys.used} is used")
+
+    def rekey(self, node: Node) -> None:
+        """Its agent goes by what is mounted, and reports it as soon as it can."""
+        assert node.crypto is not None
+        node.crypto.rekey(node.mounted)
+        if node.keys != node.mounted:
+            self._note(node, f"goes by the keys {node.mounted.ids}, {node.mounted.used} is used")
+        node.keys = node.mounted
+        if node.keys == self.group:
+            self.later(_IN_FLIGHT, self._caught_up, node)
+        if self.group.generation:
+            self.report_keys(node)
+
+    def _caught_up(self, node: Node) -> None:
+        if node.keys == self.group:
+            self.behind.discard(node.name)
+
+    def report_keys(self, node: Node) -> None:
+        """Its agent writes down what it goes by, as soon as it can."""
+        self.later(0.05 + self.dice.random() * 0.5, self._report_keys, (node, node.process, node.keys))
+
+    def _report_keys(self, what: tuple[Node, int, KeySet]) -> None:
+        node, process, keys = what
+        if node.process != process:
+            return
+        if node.api or node.frozen:
+            self.later(0.5, self._report_keys, what)
+            return
+        node.reported = (node.boot, keys)
+
+    def inject_removed(self, target: Node, datagram: bytes, address: str) -> None:
+        """A datagram by a thief of a key that this node has removed."""
+        assert target.swim is not None
+        taken = target.swim.stats["received"]
+        self._take(target, datagram, address)
+        if self.witness is not None and target.swim.stats["received"] > taken:
+            self.witness.opened(target)
 
     # -- the roster ---------------------------------------------------------------------------------------------
 
@@ -445,7 +507,13 @@ class World:
         target, datagram, source = packet
         if self.witness is not None and target.swim is not None and not target.frozen:
             self.witness.heard(target, source.index)
+        if not self.group.generation or target.swim is None:
+            self._take(target, datagram, source.address)
+            return
+        unknown = target.swim.stats["drop unknown key"]
         self._take(target, datagram, source.address)
+        if target.swim.stats["drop unknown key"] > unknown and self.witness is not None:
+            self.witness.unopened(target, source)
 
     def _take(self, node: Node, datagram: bytes, address: str) -> None:
         swim = node.swim

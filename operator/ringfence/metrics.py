@@ -52,6 +52,7 @@ class AgentSample:
     members: int = 0
     read: bool = False
     lease_held: bool = False
+    key: int = 0
 
 
 _COUNTED = {
@@ -157,6 +158,9 @@ class AgentMetrics(Collector):
         for what, may in sorted(self._permitted.items()):
             permitted.add_metric([what], may)
         yield permitted
+        yield GaugeMetricFamily(
+            "ringfence_agent_group_key", "Id of the group key that it seals with.", value=sample.key
+        )
         trips = GaugeMetricFamily(
             "ringfence_agent_rtt_seconds", "Mean round trip to a peer.", labels=["peer"]
         )
@@ -213,6 +217,17 @@ class ControllerMetrics:
             "Members that the followed agents have heard of late.",
             registry=registry,
         )
+
+        self._generation = Gauge(
+            "ringfence_group_key_generation", "How often the group key was changed.", registry=registry
+        )
+        self._waits = Gauge(
+            "ringfence_group_key_waits", "Agents that a change of the group key waits for.", registry=registry
+        )
+
+    def keys(self, generation: int, waits: int) -> None:
+        self._generation.set(generation)
+        self._waits.set(waits)
 
     def leader(self, leads: bool) -> None:
         self._leader.set(leads)

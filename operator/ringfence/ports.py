@@ -191,6 +191,14 @@ class LeaseRecord:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
+@dataclass(frozen=True, slots=True)
+class SecretRecord:
+    """A Secret's decoded data at one version; the data is in no representation."""
+
+    data: Mapping[str, bytes] = field(repr=False)
+    resource_version: str = ""
+
+
 class Cluster(Protocol):
     """Reads and writes through the API server. Every read is consistent (never from a server's cache).
 
@@ -297,9 +305,17 @@ class Cluster(Protocol):
         """The decoded data of a Secret in the release's namespace; NotFound."""
 
     async def create_secret(
-        self, name: str, data: Mapping[str, bytes], *, deadline: float | None = None
+        self, name: str, data: Mapping[str, bytes], *, immutable: bool = True, deadline: float | None = None
     ) -> None:
-        """Create an immutable Opaque Secret in the release's namespace; AlreadyExists."""
+        """Create an Opaque Secret in the release's namespace; AlreadyExists."""
+
+    async def get_secret(self, name: str) -> SecretRecord:
+        """A Secret of the release's namespace with its version; NotFound."""
+
+    async def replace_secret(
+        self, name: str, secret: SecretRecord, *, deadline: float | None = None
+    ) -> SecretRecord:
+        """Put this data over exactly the version in the record; Conflict, NotFound. Returns it as stored."""
 
     async def apply_configmap(
         self, name: str, data: Mapping[str, str], *, deadline: float | None = None

@@ -57,6 +57,14 @@ REFUSED: dict[str, tuple[Json, str]] = {
     "storm of all": (cluster(stormFraction=1), "spec.stormFraction must be from 0 to 0.5"),
     "storm window too short": (cluster(stormWindowSeconds=1), "spec.stormWindowSeconds must be from 60"),
     "grace below 0": (cluster(shutdownGraceSeconds=-1), "spec.shutdownGraceSeconds must be from 0"),
+    "generation below 0": (
+        cluster(gossip={"keyGeneration": -1}),
+        "spec.gossip.keyGeneration must be from 0 to 1000000: `ringfence keys rotate` raises it",
+    ),
+    "rotation without one node twice": (
+        cluster(gossip={"rotateWithout": ["n1", "n1"]}),
+        'spec.gossip.rotateWithout[1]: Duplicate value: "n1"',
+    ),
     "zone without nodes": (
         zone({}),
         "spec.nodes must name or select the zone's nodes: fill spec.nodes.names or spec.nodes.selector",
@@ -207,6 +215,7 @@ def test_empty_cluster_is_filled_with_defaults(server: Server) -> None:
         "shutdownGraceSeconds": 180,
         "stormWindowSeconds": 600,
         "stormFraction": 0.4,
+        "gossip": {"keyGeneration": 0},
     }
 
 

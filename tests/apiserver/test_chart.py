@@ -75,9 +75,17 @@ def test_api_server_address_reaches_both() -> None:
 
 def test_agents_never_see_the_roster_key() -> None:
     volumes = the("DaemonSet")["spec"]["template"]["spec"]["volumes"]
-    (keys,) = (each["secret"] for each in volumes if each["name"] == "keys")
-    assert [each["key"] for each in keys["items"]] == ["group.key", "roster.pub"]
-    assert "optional" not in keys
+    (keys,) = (each["projected"] for each in volumes if each["name"] == "keys")
+    first, changed = (source["secret"] for source in keys["sources"])
+    assert first["name"] == "ringfence-gossip"
+    assert [each["key"] for each in first["items"]] == ["group.key", "roster.pub"]
+    assert "optional" not in first, "without these an agent is none: its pod waits"
+    assert changed["name"] == "ringfence-group-keys"
+    assert [each["key"] for each in changed["items"]] == ["group-keys.json"]
+    assert changed["optional"] is True, (
+        "there before the controller of this version leads: a roll-out must not wait"
+    )
+    assert keys["defaultMode"] == 0o400
 
 
 def test_agents_are_the_last_to_be_short_of_anything() -> None:

@@ -28,6 +28,7 @@ from ringfence.ports import (
     NotFound,
     ObjectRef,
     Refused,
+    SecretRecord,
     SystemClock,
     Taint,
     TooLate,
@@ -404,6 +405,27 @@ async def test_secrets_are_bytes_and_made_once(cluster: Cluster) -> None:
     assert await cluster.read_secret(name) == {"group.key": bytes(range(32))}
     with pytest.raises(AlreadyExists):
         await cluster.create_secret(name, {"group.key": b"another"})
+
+
+async def test_a_secret_is_replaced_at_its_version_or_not_at_all(cluster: Cluster) -> None:
+    name = fresh("secret")
+    with pytest.raises(NotFound):
+        await cluster.get_secret(name)
+    await cluster.create_secret(name, {"a": b"1", "b": b"2"}, immutable=False)
+    labelled = {"metadata": {"labels": {"app": "x"}}}
+    await cluster.patch(kinds.SECRET, name, RELEASE, labelled)
+    first = await cluster.get_secret(name)
+    second = await cluster.replace_secret(name, SecretRecord({"a": b"3"}, first.resource_version))
+    assert second == await cluster.get_secret(name)
+    assert second.data == {"a": b"3"}
+    assert (await cluster.get(kinds.SECRET, name, RELEASE))["metadata"]["labels"] == {"app": "x"}
+    with pytest.raises(Conflict):
+        await cluster.replace_secret(name, SecretRecord({"a": b"4"}, first.resource_version))
+    with pytest.raises(NotFound):
+        await cluster.replace_secret(fresh("secret"), second)
+    with pytest.raises(TooLate):
+        await cluster.replace_secret(name, second, deadline=0.0)
+    assert (await cluster.get_secret(name)).data == {"a": b"3"}
 
 
 async def test_a_configmap_becomes_what_it_should_be(cluster: Cluster) -> None:

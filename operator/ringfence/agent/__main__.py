@@ -17,6 +17,7 @@ from typing import Any
 import ringfence
 from ringfence.agent.agent import Agent, Identity, prepare
 from ringfence.agent.health import HealthServer
+from ringfence.agent.keys import LOOK_EVERY, KeyFolder
 from ringfence.agent.kubernetes_link import KubernetesLink
 from ringfence.agent.state import StateDirectory
 from ringfence.agent.trace import TraceFile
@@ -25,7 +26,7 @@ from ringfence.host.clock import read_boot_id
 from ringfence.host.privileges import return_spare_memory, take_privileges
 from ringfence.kube.node_api import Access, NodeApi
 from ringfence.metrics import AgentMetrics
-from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, SigningKey, check
+from ringfence.net.crypto import ROSTER_PUBLIC_FILE, SigningKey, check
 from ringfence.net.echo import EchoBy
 
 logger = logging.getLogger("ringfence.agent")
@@ -77,10 +78,10 @@ class _Process:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        group_key = (self._chosen.keys_dir / GROUP_KEY_FILE).read_bytes()
+        folder = KeyFolder(self._chosen.keys_dir)
         agent = Agent(
             self._identity,
-            group_key,
+            folder.read(),
             self._key,
             port=self._chosen.port,
             roster_key=self._roster_key,
@@ -97,6 +98,7 @@ class _Process:
             agent.install(sealed)
         agent.on_roster = self._state.keep_roster
         link = self._link(agent, loop)
+        following = asyncio.create_task(_follow_keys(folder, agent, link))
         logger.info(
             "agent of %s, boot %s, on %s port %d, ICMP echo: %s",
             self._identity.node,
@@ -107,6 +109,7 @@ class _Process:
         )
         return_spare_memory()
         await stop.wait()
+        following.cancel()
         if link is not None:
             link.stop()
         await agent.close()
@@ -164,7 +167,7 @@ class _Process:
         link = KubernetesLink(
             api,
             node=node,
-            status=lambda: self._status(uid()),
+            status=lambda: self._status(agent, uid()),
             on_roster=on_roster,
             on_lease=set_lease,
         )
@@ -172,9 +175,10 @@ class _Process:
         link.start()
         return link
 
-    def _status(self, uid: str | None) -> dict[str, Any] | None:
+    def _status(self, agent: Agent, uid: str | None) -> dict[str, Any] | None:
         if uid is None:
             return None
+        keys = agent.keys
         return {
             "nodeUID": uid,
             "bootID": self._identity.boot_id,
@@ -183,7 +187,19 @@ class _Process:
             "agentVersion": _VERSION,
             "port": self._chosen.port,
             "permitted": self._permitted,
+            "keys": {"held": list(keys.ids), "used": keys.used},
         }
+
+
+async def _follow_keys(folder: KeyFolder, agent: Agent, link: KubernetesLink | None) -> None:
+    """Take over the group keys whenever the kubelet has brought others, and report it at once."""
+    while True:
+        await asyncio.sleep(LOOK_EVERY)
+        keys = folder.changed()
+        if keys is not None:
+            agent.rekey(keys)
+            if link is not None:
+                link.report()
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ringfence.agent.trace import TraceFile
 from ringfence.core.gossip.anti_entropy import apply, digests
 from ringfence.core.gossip.awareness import strain_of
+from ringfence.core.gossip.keys import KeySet
 from ringfence.core.gossip.members import Member, RosterError, SealedRoster
 from ringfence.core.gossip.rings import rings_of
 from ringfence.core.gossip.swim import (
@@ -70,7 +71,7 @@ class Agent:
     def __init__(
         self,
         identity: Identity,
-        group_key: bytes,
+        keys: KeySet,
         key: SigningKey,
         *,
         roster_key: bytes,
@@ -87,11 +88,14 @@ class Agent:
         self._echo = Echo(self._datagrams.socket.family)
         self.echo_by = self._echo.by
         self._closed_port = closed_port
+        self.keys = keys
+        """The group keys that it goes by."""
+        self._seal = GroupSeal(keys, key)
         self.swim = Swim(
             node=identity.node,
             uid=identity.uid,
             boot_id=identity.boot_id,
-            crypto=GroupSeal(group_key, key),
+            crypto=self._seal,
             dice=dice or random.Random(),
             counter=first_counter(),
             wall_offset=wall_offset(),
@@ -105,11 +109,9 @@ class Agent:
         self._pull: asyncio.Task[None] | None = None
         self._rosters: Counter[str] = Counter()
         self._refused_at = float("-inf")
-        self._stream = StreamServer(
-            group_key, lambda: self.swim.view(self._loop.time()), lambda: self._sealed
-        )
+        self._stream = StreamServer(keys, lambda: self.swim.view(self._loop.time()), lambda: self._sealed)
         self._stream.on_readers = self._read_by
-        self._peers = StreamClient(group_key)
+        self._peers = StreamClient(keys)
         self._ask_kernels = ask_kernels
         self._timer: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
@@ -164,6 +166,20 @@ class Agent:
             )
         self._settle()
         return newer
+
+    def rekey(self, keys: KeySet) -> None:
+        """Go by these group keys from now on, for what is sent, opened and streamed."""
+        if keys == self.keys:
+            return
+        self.keys = keys
+        for one in (self._seal, self._stream, self._peers):
+            one.rekey(keys)
+        logger.info(
+            "group keys %s are held, %d is used (generation %d)",
+            ", ".join(map(str, keys.ids)),
+            keys.used,
+            keys.generation,
+        )
 
     @property
     def ready(self) -> bool:
@@ -322,6 +338,7 @@ class Agent:
             members=len(swim.roster.members) if swim.roster else 0,
             read=swim.window,
             lease_held=self.lease_held,
+            key=self.keys.used,
         )
 
     def _look_at_host(self) -> None:

@@ -47,6 +47,10 @@ class KubernetesLink:
             self._hurry = on
             self._wake.set()
 
+    def report(self) -> None:
+        """What the NodeReport says has changed: write it now."""
+        self._wake.set()
+
     def start(self) -> None:
         """Begin to watch and to write."""
         for target in (self._watch, self._write):

@@ -9,6 +9,7 @@ Exit codes, also in docs/command-line.md:
 3     the API server can't be reached, or the kubeconfig can't be used
 4     not there: the node, the failover, or ringfence's kinds in this cluster
 5     forbidden: this user's rights don't reach
+6     asked for and under way, but you stopped waiting before it was done
 ====  =====================================================================================
 
 rich, the Kubernetes client and YAML are imported by the command that needs them, so ``--help`` and completion answer
@@ -29,6 +30,7 @@ import typer
 
 from ringfence import __version__
 from ringfence.cli import confirmation, incident
+from ringfence.cli import keys as group_keys
 from ringfence.cli.chronicle import EventRow, event_rows
 from ringfence.cli.picture import NotInstalledError, Reader, failover_rows, gather, objects
 from ringfence.cli.ring import ring
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 WATCH_EVERY = 2.0
 """Seconds between two looks of a watch."""
-REFUSED, UNREACHABLE, NOT_THERE, FORBIDDEN = 1, 3, 4, 5
+REFUSED, UNREACHABLE, NOT_THERE, FORBIDDEN, NOT_DONE = 1, 3, 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ app = typer.Typer(
 )
 fence_app = typer.Typer(help="A person's part in fencing.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(fence_app, name="fence")
+keys_app = typer.Typer(help="The ring's group keys, and their change.", rich_markup_mode=None)
+app.add_typer(keys_app, name="keys")
 
 Kubeconfig = Annotated[str | None, typer.Option("--kubeconfig", help="Path of the kubeconfig.")]
 Context = Annotated[str | None, typer.Option("--context", help="Context in the kubeconfig.")]
@@ -240,6 +244,77 @@ def confirm(
     typer.echo(f"{failover}: confirmed as {asked.user}")
 
 
+@keys_app.callback(invoke_without_command=True)
+def keys(
+    world: typer.Context, kubeconfig: Kubeconfig = None, context: Context = None, output: Output = "table"
+) -> None:
+    """The ring's group keys, and their change; without a command as `keys status`."""
+    if world.invoked_subcommand is None:
+        keys_status(world, kubeconfig, context, output)
+
+
+@keys_app.command("status")
+def keys_status(
+    world: typer.Context, kubeconfig: Kubeconfig = None, context: Context = None, output: Output = "table"
+) -> None:
+    """The keys' generation, how far a change of them has come, and which agents it waits for."""
+    form = _format(output)
+    with _sentences():
+        row = group_keys.look(_reader(world, kubeconfig, context))
+    from ringfence.cli import show  # noqa: PLC0415
+
+    if form in {show.Format.JSON, show.Format.YAML}:
+        typer.echo(show.as_text(row, form))
+    else:
+        show.keys(show.console(sys.stdout), row)
+
+
+@keys_app.command("rotate")
+def keys_rotate(
+    world: typer.Context,
+    *,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="NODE", help="Don't wait for this node's agent; may be repeated."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Show the progress until it is done.")
+    ] = True,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Change the group key that seals all that agents say to each other, while they go on.
+
+    Takes up to five minutes: each of three steps waits until every kubelet has brought the changed Secret to its agent.
+    """
+    with _sentences():
+        reader = _reader(world, kubeconfig, context)
+        wanted = group_keys.ask(reader, without or ())
+        typer.echo(f"generation {wanted} of the group keys is asked for")
+        if wait and not _show_rotation(world, reader, wanted):
+            _end("you stopped waiting; it goes on in the cluster: ringfence keys status", NOT_DONE)
+
+
+def _show_rotation(context: typer.Context, reader: Reader, wanted: int) -> bool:
+    """Tell what changes until it is done; False where the person would not wait for that."""
+    told = ""
+    try:
+        while True:
+            try:
+                row = group_keys.look(reader)
+            except Unavailable as error:  # minutes are long: this passes, and the change goes on
+                sentence, done = str(error), False
+            else:
+                sentence, done = row.sentence, row.done and row.generation >= wanted
+            if sentence != told:
+                told = sentence
+                typer.echo(told)
+            if done or not _world(context).again():
+                return done
+    except KeyboardInterrupt:
+        return False
+
+
 def main() -> Never:
     """The console script."""
     sys.exit(app(obj=World(connect=_connect, now=lambda: datetime.now(UTC), again=_pause)))
@@ -283,7 +358,7 @@ def _sentences() -> Iterator[None]:
     """Every foreseen failure is one sentence on stderr and an exit code."""
     try:
         yield
-    except confirmation.NotAskedError as error:
+    except (confirmation.NotAskedError, group_keys.NothingToldError) as error:
         _end(str(error), REFUSED)
     except (NotInstalledError, incident.UnknownNodeError, NotFound) as error:
         _end(str(error), NOT_THERE)

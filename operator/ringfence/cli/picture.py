@@ -39,6 +39,8 @@ class Reader(Protocol):
 
     def confirm_failover(self, name: str, uid: str, statement: str, confirmed_by: str) -> None: ...
 
+    def ask_for_keys(self, generation: int, without: Sequence[str]) -> None: ...
+
 
 class NotInstalledError(Exception):
     """The cluster doesn't know ringfence's kinds."""

@@ -20,6 +20,7 @@ import rich.text
 from ringfence.cli.chronicle import EventRow
 from ringfence.cli.document import instant
 from ringfence.cli.incident import Incident, Present
+from ringfence.cli.keys import KeysRow
 from ringfence.cli.picture import FailoverRow, NodeRow, Picture, ProtectedVMRow, ZoneRow
 from ringfence.cli.ring import MemberRow, Ring
 
@@ -211,6 +212,18 @@ def _failover(out: rich.console.Console, shown: Incident, failover: FailoverRow)
             out.print(_words(f"  {moment.seconds:+9.1f}  {moment.what}"))
     if failover.waits:
         out.print(f'\nwaits for a person: ringfence fence confirm {failover.name} --statement "..."')
+
+
+def keys(out: rich.console.Console, row: KeysRow) -> None:
+    _facts(
+        out,
+        ("generation", f"{row.generation}" + ("" if row.done else f" ({row.asked} is asked for)")),
+        ("step", row.step),
+        ("keys that open", ", ".join(row.held)),
+        ("key that seals", row.used),
+        ("waits for", ", ".join(row.waiting_for)),
+        ("sentence", row.sentence),
+    )
 
 
 def age(since: str, now: datetime) -> str:

@@ -19,10 +19,12 @@ from typing import Any
 import kopf
 from aiohttp import web
 
+from ringfence.api.v1alpha1.hacluster import GossipSpec
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller import bootstrap, handlers
 from ringfence.controller.devices import PROVE_EVERY, DeviceBook
 from ringfence.controller.evidence import Witness
+from ringfence.controller.keys import KeyKeeper, holders
 from ringfence.controller.launchers import Launchers
 from ringfence.controller.leadership import Leadership
 from ringfence.controller.loop import Loop
@@ -39,13 +41,14 @@ from ringfence.metrics import CONTENT_TYPE, ControllerMetrics
 from ringfence.net.crypto import verify
 from ringfence.net.kernel_probe import CLOSED_PORT, TIMEOUT, probe_kernel
 from ringfence.net.stream import StreamClient
-from ringfence.ports import ClusterError, Kind, PortError, SystemClock
+from ringfence.ports import ClusterError, Conflict, Kind, PortError, SystemClock
 
 logger = logging.getLogger(__name__)
 
 SWEEP_EVERY = 60.0
 HOUSEKEEPING_EVERY = 1.0
 ROSTER_EVERY = 2.0
+KEYS_EVERY = 2.0
 OWN_KINDS: dict[str, Kind] = {
     "haclusters": kinds.HA_CLUSTER,
     "hazones": kinds.HA_ZONE,
@@ -105,6 +108,8 @@ async def run(chosen: argparse.Namespace) -> None:
             metrics.leader,
             able,
         )
+        keeper = KeyKeeper(cluster, keys.group, lambda: leadership.deadline)
+        await keeper.begin()
         registrar = bootstrap.Registrar(cluster, world, witness, keys, lambda: leadership.deadline)
         probes: set[asyncio.Task[None]] = set()
 
@@ -143,11 +148,13 @@ async def run(chosen: argparse.Namespace) -> None:
         )
         poked.append(loop.poke)
         statuses = Statuses(
-            cluster, clock, world, devices, loop, narrator, lambda: leadership.deadline, metrics
+            cluster, clock, world, devices, loop, narrator, keeper, lambda: leadership.deadline, metrics
         )
         launchers = Launchers(cluster, world, lambda: leadership.deadline)
+        client = StreamClient(keeper.keys)
+        keeper.on_change = client.rekey
         streams = Streams(
-            StreamClient(keys.group),
+            client,
             witness,
             clock,
             chosen.identity,
@@ -171,8 +178,35 @@ async def run(chosen: argparse.Namespace) -> None:
                     leadership.ready()
                 await asyncio.sleep(SWEEP_EVERY if world.own.swept else 1.0)
 
+        async def group_keys(every: float) -> None:
+            """Their trouble must not hold up anything else."""
+            try:
+                await keeper.read(clock.monotonic(), every=every)
+                if leadership.leads:
+                    await rotate()
+            except Conflict as error:
+                logger.info("group keys: %s; looking again", error)
+            except PortError as error:
+                if keeper.trouble is None:  # else it is said there
+                    logger.warning("group keys: %s", error)
+
+        async def rotate() -> None:
+            declared = world.own.cluster
+            asked = declared.spec.gossip if declared else GossipSpec()
+            last = declared.status.keys if declared else None
+            found = holders(
+                witness,
+                loop.judgements,
+                world.own.all(NodeReport),
+                asked.rotate_without,
+                clock.monotonic(),
+            )
+            if found is not None:
+                await keeper.step(asked.key_generation, last.generation if last else 0, found)
+                metrics.keys(keeper.keys.generation, len(keeper.told.waits) if keeper.told else 0)
+
         async def housekeeping() -> None:
-            """What may wait a second: roster, conditions, tolerations."""
+            """What may wait a second: roster, group keys, conditions, tolerations."""
             await asyncio.gather(*(r.synced.wait() for r in world.reflectors))
             led = False
             while True:
@@ -181,6 +215,7 @@ async def run(chosen: argparse.Namespace) -> None:
                 try:
                     # What another leader wrote last must be known before this one writes.
                     await registrar.read(clock.monotonic(), every=ROSTER_EVERY if led == leads else 0.0)
+                    await group_keys(KEYS_EVERY if led == leads else 0.0)
                     led = leads
                     if leads:
                         await registrar.publish()

@@ -10,10 +10,12 @@ from ringfence.api.v1alpha1.hacluster import HACluster
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller.devices import DeviceBook, DeviceTarget
+from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import stamp
 from ringfence.controller.world import World
+from ringfence.core.gossip.keys import Step
 from ringfence.core.protection import Protection, VmFacts, VolumeLook, assess
 from ringfence.kube import kinds
 from ringfence.kube.objects import VmiObject, VmObject
@@ -21,6 +23,9 @@ from ringfence.metrics import ControllerMetrics
 from ringfence.ports import Clock, Cluster, ClusterError, DeviceSpec, Json, Kind, ObjectRef
 
 logger = logging.getLogger(__name__)
+
+MOST_NAMED = 64
+"""So many nodes fit into HACluster's status.keys.waitingFor."""
 
 
 class Statuses:
@@ -34,10 +39,12 @@ class Statuses:
         devices: DeviceBook,
         loop: Loop,
         narrator: Narrator,
+        keeper: KeyKeeper,
         deadline: Callable[[], float],
         metrics: ControllerMetrics,
     ) -> None:
         self._metrics = metrics
+        self._keeper = keeper
         self._cluster = cluster
         self._clock = clock
         self._world = world
@@ -88,6 +95,29 @@ class Statuses:
             sentence = f"mode {mode}, led by {self._loop.leader}"
             wanted: Json = {"leader": self._loop.leader}
             await self._say(kinds.HA_CLUSTER, "haclusters", name, "", "Ready", True, mode, sentence, wanted)
+            await self._group_keys(name)
+
+    async def _group_keys(self, name: str) -> None:
+        keeper, told = self._keeper, self._keeper.told
+        extra: Json = {}
+        if told is not None:
+            extra["keys"] = {
+                "generation": keeper.keys.generation,
+                "step": told.step.value,
+                "held": list(keeper.keys.ids),
+                "used": keeper.keys.used,
+                "waitingFor": list(told.waits[:MOST_NAMED]),
+            }
+        if keeper.trouble is not None:
+            ok, (reason, message) = False, keeper.trouble
+        elif told is not None:
+            ok, reason, message = told.step is Step.SETTLED, told.step.value, told.sentence
+        else:
+            return
+        await self._say(
+            *(kinds.HA_CLUSTER, "haclusters", name, "", "KeysSettled", ok, reason, message, extra),
+            warning=keeper.trouble is not None,
+        )
 
     async def _zones(self) -> None:
         devices = self._world.own.all(FenceDevice)
@@ -235,6 +265,8 @@ class Statuses:
         reason: str,
         message: str,
         extra: Json,
+        *,
+        warning: bool | None = None,
     ) -> None:
         raw = self._world.own.raw(plural, (namespace, name))
         if raw is None:
@@ -273,7 +305,7 @@ class Statuses:
         self._world.own.seen(plural, stored)
         if moved or old.get("reason") != reason:
             ref = ObjectRef(kind, name, namespace, raw["metadata"].get("uid", ""))
-            self._narrator.tell(ref, reason, message, warning=not status)
+            self._narrator.tell(ref, reason, message, warning=not status if warning is None else warning)
 
 
 def _condition(raw: Json, kind: str) -> Json:

@@ -29,6 +29,7 @@ from ringfence.ports import (
     NotFound,
     ObjectRef,
     Refused,
+    SecretRecord,
     Taint,
     Unavailable,
 )
@@ -350,27 +351,35 @@ class KubeCluster:
     # --- things of the release's own namespace ---
 
     async def read_secret(self, name: str) -> dict[str, bytes]:
-        raw = await self.get(kinds.SECRET, name, self._namespace)
-        data = raw.get("data")
-        try:
-            return {
-                key: base64.b64decode(value, validate=True)
-                for key, value in (data if isinstance(data, dict) else {}).items()
-                if isinstance(value, str)
-            }
-        except binascii.Error as err:  # the API server refuses such Secrets: the answer was mangled
-            raise Unavailable(f"Secret {name}: data is no base64") from err
+        return dict((await self.get_secret(name)).data)
 
     async def create_secret(
-        self, name: str, data: Mapping[str, bytes], *, deadline: float | None = None
+        self, name: str, data: Mapping[str, bytes], *, immutable: bool = True, deadline: float | None = None
     ) -> None:
-        secret = {
+        secret: Json = {
             "metadata": {"name": name, "namespace": self._namespace},
             "type": "Opaque",
-            "immutable": True,
-            "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
+            "data": _encoded(data),
         }
+        if immutable:
+            secret["immutable"] = True
         await self.create(kinds.SECRET, secret, deadline=deadline)
+
+    async def get_secret(self, name: str) -> SecretRecord:
+        return _secret(await self.get(kinds.SECRET, name, self._namespace))
+
+    async def replace_secret(
+        self, name: str, secret: SecretRecord, *, deadline: float | None = None
+    ) -> SecretRecord:
+        # Read first, so that labels and annotations of others stay.
+        raw = await self.get(kinds.SECRET, name, self._namespace)
+        if raw["metadata"]["resourceVersion"] != secret.resource_version:
+            raise Conflict(f"Secret {name} has been changed by somebody else", status=409)
+        raw["data"] = _encoded(secret.data)
+        path = path_of(kinds.SECRET, self._namespace, name)
+        return _secret(
+            await self._api.request("PUT", path, body=raw, timeout=self._timeout, deadline=deadline)
+        )
 
     async def apply_configmap(
         self, name: str, data: Mapping[str, str], *, deadline: float | None = None
@@ -488,3 +497,20 @@ def _lease(lease: LeaseRecord) -> Json:
         "leaseTransitions": lease.transitions,
     }
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+
+
+def _encoded(data: Mapping[str, bytes]) -> dict[str, str]:
+    return {key: base64.b64encode(value).decode() for key, value in data.items()}
+
+
+def _secret(raw: Json) -> SecretRecord:
+    data = raw.get("data")
+    try:
+        decoded = {
+            key: base64.b64decode(value, validate=True)
+            for key, value in (data if isinstance(data, dict) else {}).items()
+            if isinstance(value, str)
+        }
+    except binascii.Error:  # the API server refuses such Secrets: the answer was mangled
+        raise Unavailable("a Secret's data is no base64") from None
+    return SecretRecord(decoded, str(raw["metadata"]["resourceVersion"]))

@@ -29,6 +29,7 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 15.0
 """Seconds; a person waits for the answer, and an API server that needs longer is the news."""
 
+CLUSTER_NAME = "default"
 LEASE = "ringfence-controller"
 CONTROLLER_PORT = 7949
 
@@ -38,7 +39,7 @@ class KubeconfigError(ClusterError):
 
 
 class KubeconfigReader:
-    """Reads ringfence's objects with the rights of the kubeconfig's user; writes one thing, a confirmation."""
+    """Reads ringfence's objects with the rights of the kubeconfig's user; writes a confirmation, or a wish for new keys."""
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
         """Take the named file, else ``$KUBECONFIG`` or ``~/.kube/config``, else the pod's service account.
@@ -120,6 +121,15 @@ class KubeconfigReader:
         _asked(
             self._objects.patch_cluster_custom_object,
             *(GROUP, VERSION, "failovers", name, patch),
+            field_manager="ringfence-cli",
+        )
+
+    def ask_for_keys(self, generation: int, without: Sequence[str]) -> None:
+        """Write ``spec.gossip`` of the HACluster: the generation of group keys that there shall be. Raises ClusterError."""
+        patch = {"spec": {"gossip": {"keyGeneration": generation, "rotateWithout": list(without)}}}
+        _asked(
+            self._objects.patch_cluster_custom_object,
+            *(GROUP, VERSION, "haclusters", CLUSTER_NAME, patch),
             field_manager="ringfence-cli",
         )
 

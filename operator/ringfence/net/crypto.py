@@ -1,7 +1,8 @@
 """Keys, seals and signatures: what `core` asks for through protocols, done with the `cryptography` library.
 
-Three kinds of key. The *group key* seals every datagram and proves membership on the stream; from it comes one sub-key
-a sender and boot, so that the plain counters of two senders never meet as nonces under one key. A *node key* (Ed25519,
+Three kinds of key. A *group key* seals every datagram and proves membership on the stream; from it comes one sub-key
+a sender and boot, so that the plain counters of two senders never meet as nonces under one key. Several group keys may be
+held, one of them seals (`core.gossip.keys`). A *node key* (Ed25519,
 one a boot) signs votes. The *roster key* signs the roster; agents have only its public half.
 """
 
@@ -17,17 +18,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from ringfence.core.gossip.keys import KEY_BYTES, KeySet
+
 GROUP_KEY_FILE = "group.key"
+"""The first key, as every version knows it; of no use once `GROUP_KEYS_FILE` is there."""
+GROUP_KEYS_FILE = "group-keys.json"
+"""All group keys (`KeySet.text`)."""
 ROSTER_SEED_FILE = "roster.key"
 ROSTER_PUBLIC_FILE = "roster.pub"
-_KEY_BYTES = 32
 
 
 def make_group_keys() -> dict[str, bytes]:
     """Fresh content of Secret ``ringfence-gossip``: group key, roster seed and roster public key."""
-    roster = SigningKey(os.urandom(_KEY_BYTES))
+    roster = SigningKey(os.urandom(KEY_BYTES))
     return {
-        GROUP_KEY_FILE: os.urandom(_KEY_BYTES),
+        GROUP_KEY_FILE: os.urandom(KEY_BYTES),
         ROSTER_SEED_FILE: roster.seed,
         ROSTER_PUBLIC_FILE: roster.public,
     }
@@ -63,7 +68,7 @@ class SigningKey:
     @classmethod
     def fresh(cls) -> SigningKey:
         """A new random key."""
-        return cls(os.urandom(_KEY_BYTES))
+        return cls(os.urandom(KEY_BYTES))
 
     def sign(self, payload: bytes) -> bytes:
         """The 64-byte signature."""
@@ -77,8 +82,13 @@ def derive(group_key: bytes, purpose: str, *context: bytes) -> bytes:
     return hmac.digest(prk, info + b"\x01", hashlib.sha256)
 
 
+def make_key() -> bytes:
+    """A fresh group key."""
+    return os.urandom(KEY_BYTES)
+
+
 class GroupSeal:
-    """AES-256-GCM under one sub-key a sender and boot; the `Crypto` of the gossip core.
+    """AES-256-GCM under one sub-key a group key, sender and boot; the `Crypto` of the gossip core.
 
     The nonce is the sender's counter. It starts at CLOCK_BOOTTIME, so an agent that starts again within one boot goes
     on above every counter that it has used, and no nonce ever comes twice under a sub-key.
@@ -86,21 +96,30 @@ class GroupSeal:
 
     _MAX_CACHED = 16_384  # a few boots for each member of the largest roster
 
-    def __init__(self, group_key: bytes, key: SigningKey) -> None:
-        if len(group_key) != _KEY_BYTES:
-            raise ValueError(f"the group key has {len(group_key)} bytes, not {_KEY_BYTES}")
-        self._group_key = group_key
+    def __init__(self, keys: KeySet, key: SigningKey) -> None:
         self._key = key
-        self._subkeys: dict[tuple[str, bytes], AESGCM] = {}
+        self._subkeys: dict[tuple[int, str, bytes], AESGCM] = {}
+        self.rekey(keys)
+
+    def rekey(self, keys: KeySet) -> None:
+        """Go by these keys from now on; what one that is not among them has sealed opens no more."""
+        self.used = keys.used
+        self.held = frozenset(keys.ids)
+        self._secrets = {key.id: key.secret for key in keys.keys}
+        self._subkeys.clear()  # an id may name another key than before
 
     def seal(self, uid: str, boot: bytes, counter: int, header: bytes, body: bytes) -> bytes:
-        """Encrypt and authenticate ``body``, authenticate ``header`` too."""
-        return self._subkey(uid, boot).encrypt(counter.to_bytes(12, "big"), body, header)
+        """Encrypt and authenticate ``body`` by the key in use, authenticate ``header`` too."""
+        return self._subkey(self.used, uid, boot).encrypt(counter.to_bytes(12, "big"), body, header)
 
-    def open(self, uid: str, boot: bytes, counter: int, header: bytes, sealed: bytes) -> bytes | None:
-        """What was sealed, or None where it was not by this sender under this group key."""
+    def open(
+        self, key: int, uid: str, boot: bytes, counter: int, header: bytes, sealed: bytes
+    ) -> bytes | None:
+        """What was sealed, or None where it was not by this sender under the held group key of this id."""
+        if key not in self.held:
+            return None
         try:
-            return self._subkey(uid, boot).decrypt(counter.to_bytes(12, "big"), sealed, header)
+            return self._subkey(key, uid, boot).decrypt(counter.to_bytes(12, "big"), sealed, header)
         except (InvalidTag, ValueError):
             return None
 
@@ -112,10 +131,11 @@ class GroupSeal:
         """As the module's `verify`."""
         return verify(payload, signature, public_key)
 
-    def _subkey(self, uid: str, boot: bytes) -> AESGCM:
-        known = self._subkeys.get((uid, boot))
+    def _subkey(self, key: int, uid: str, boot: bytes) -> AESGCM:
+        known = self._subkeys.get((key, uid, boot))
         if known is None:
             if len(self._subkeys) >= self._MAX_CACHED:
                 self._subkeys.clear()
-            known = self._subkeys[uid, boot] = AESGCM(derive(self._group_key, "datagram", uid.encode(), boot))
+            derived = derive(self._secrets[key], "datagram", uid.encode(), boot)
+            known = self._subkeys[key, uid, boot] = AESGCM(derived)
         return known

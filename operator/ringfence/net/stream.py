@@ -1,8 +1,9 @@
 """The agents' stream: how controllers learn what the ring sees, and agents their peers' roster.
 
 TCP on the gossip port, inside TLS 1.3. The agent's certificate is its own and vouches for nothing; instead both sides
-prove that they hold the group key, by a MAC over both sides' nonces and the fingerprint of the certificate that was
-really shown, so nobody in the middle can pass the proofs on. Then the agent sends an AgentView on every change and at
+prove that they hold a group key, by a MAC over both sides' nonces and the fingerprint of the certificate that was
+really shown, so nobody in the middle can pass the proofs on. The agent proves by the key that it uses, the reader by the
+same one; either takes any that it holds. When a key is removed, what was begun by it ends. Then the agent sends an AgentView on every change and at
 least every half second; a reader that hears nothing for longer takes the stream for dead.
 
 A reader that wants the roster says so behind its proof, in the same frame: ``roster``, the epoch that it has, and its
@@ -25,6 +26,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from ringfence.core.gossip.anti_entropy import DIGESTS_BYTES, MAX_DELTA, delta
+from ringfence.core.gossip.keys import GroupKey, KeySet
 from ringfence.core.gossip.members import SealedRoster
 from ringfence.core.gossip.report import AgentView
 from ringfence.net.certificate import own_certificate
@@ -56,12 +58,12 @@ class StreamError(Exception):
 
 
 class StreamServer:
-    """The agent's end: shows its view, or its roster, to everyone who holds the group key."""
+    """The agent's end: shows its view, or its roster, to everyone who holds a group key of ours."""
 
     def __init__(
-        self, group_key: bytes, view: Callable[[], AgentView], roster: Callable[[], SealedRoster | None]
+        self, keys: KeySet, view: Callable[[], AgentView], roster: Callable[[], SealedRoster | None]
     ) -> None:
-        self._key = derive(group_key, "stream")
+        self._keys = keys
         self._view = view
         self._roster = roster
         self._rosters = 0
@@ -69,7 +71,8 @@ class StreamServer:
         self._context, self._fingerprint = _server_context()
         self._server: asyncio.Server | None = None
         self._wakers: set[asyncio.Event] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], GroupKey | None] = {}
+        """Who is being served, and the key that they have proved to hold."""
         self.on_readers: Callable[[int], None] = lambda _count: None
         """Called with the number of readers when one has come or gone."""
 
@@ -83,6 +86,13 @@ class StreamServer:
             ssl_handshake_timeout=HANDSHAKE,
             reuse_address=True,
         )
+
+    def rekey(self, keys: KeySet) -> None:
+        """Go by these keys from now on; who has proved to hold one that is not among them is hung up on."""
+        self._keys = keys
+        for task, proved in self._tasks.items():
+            if proved is not None and proved not in keys.keys:
+                task.cancel()
 
     def changed(self) -> None:
         """The view has changed: push it now."""
@@ -103,25 +113,28 @@ class StreamServer:
         if len(self._tasks) >= _MAX_READERS:
             writer.transport.abort()
             return
-        self._tasks.add(task)
+        self._tasks[task] = None
         try:
-            await self._serve(reader, writer)
+            await self._serve(reader, writer, task)
         except (OSError, StreamError, EOFError, TimeoutError, asyncio.CancelledError) as error:
             logger.debug("a verdict stream ended: %r", error)
         finally:
-            self._tasks.discard(task)
+            self._tasks.pop(task, None)
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
+    ) -> None:
         async with asyncio.timeout(HANDSHAKE):
             theirs = await _read(reader, _MAX_PROOF)
             if len(theirs) != _NONCE:
                 raise StreamError("not a nonce")
             ours = os.urandom(_NONCE)
-            _write(writer, ours + _proof(self._key, b"agent", theirs, ours, self._fingerprint))
+            _write(writer, ours + _proof(_used(self._keys), b"agent", theirs, ours, self._fingerprint))
             answer = await _read(reader, _MAX_PROOF)
             proof, wish = answer[:_PROOF], answer[_PROOF:]
-            if not hmac.compare_digest(proof, _proof(self._key, b"reader", theirs, ours, self._fingerprint)):
+            self._tasks[task] = _proved(self._keys, proof, b"reader", theirs, ours, self._fingerprint)
+            if self._tasks[task] is None:
                 raise StreamError("the reader doesn't hold the group key")
         if wish:
             await self._send_roster(wish, writer)
@@ -173,12 +186,16 @@ class StreamServer:
 class StreamClient:
     """Subscribes to agents' views and asks for their roster. One object serves any number of agents."""
 
-    def __init__(self, group_key: bytes) -> None:
-        self._key = derive(group_key, "stream")
+    def __init__(self, keys: KeySet) -> None:
+        self._keys = keys
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_3
         self._context.check_hostname = False
         self._context.verify_mode = ssl.CERT_NONE  # the proofs over its fingerprint vouch for it
+
+    def rekey(self, keys: KeySet) -> None:
+        """Go by these keys from the next connection on."""
+        self._keys = keys
 
     async def views(self, address: str, port: int) -> AsyncGenerator[AgentView, None]:
         """Connect, prove, and yield views until the stream is lost; then StreamError or OSError. Redial to go on."""
@@ -231,14 +248,30 @@ class StreamClient:
             _write(writer, ours)
             answer = await _read(reader, _MAX_PROOF)
             theirs, proof = answer[:_NONCE], answer[_NONCE:]
-            if not hmac.compare_digest(proof, _proof(self._key, b"agent", ours, theirs, fingerprint)):
+            key = _proved(self._keys, proof, b"agent", ours, theirs, fingerprint)
+            if key is None:
                 raise StreamError("the agent doesn't hold the group key, or somebody stands between")
-            _write(writer, _proof(self._key, b"reader", ours, theirs, fingerprint) + wish)
+            _write(writer, _proof(key, b"reader", ours, theirs, fingerprint) + wish)
             await writer.drain()
 
 
-def _proof(key: bytes, role: bytes, reader_nonce: bytes, agent_nonce: bytes, fingerprint: bytes) -> bytes:
-    return hmac.digest(key, role + b"\x00" + reader_nonce + agent_nonce + fingerprint, hashlib.sha256)
+def _used(keys: KeySet) -> GroupKey:
+    return next(key for key in keys.keys if key.id == keys.used)
+
+
+def _proof(key: GroupKey, role: bytes, reader_nonce: bytes, agent_nonce: bytes, fingerprint: bytes) -> bytes:
+    said = role + b"\x00" + reader_nonce + agent_nonce + fingerprint
+    return hmac.digest(derive(key.secret, "stream"), said, hashlib.sha256)
+
+
+def _proved(
+    keys: KeySet, proof: bytes, role: bytes, reader_nonce: bytes, agent_nonce: bytes, fingerprint: bytes
+) -> GroupKey | None:
+    """Which of the keys was proved to be held."""
+    for key in keys.keys:
+        if hmac.compare_digest(proof, _proof(key, role, reader_nonce, agent_nonce, fingerprint)):
+            return key
+    return None
 
 
 def _write(writer: asyncio.StreamWriter, frame: bytes) -> None:

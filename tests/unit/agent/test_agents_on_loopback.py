@@ -15,15 +15,21 @@ import pytest
 from ringfence.agent.agent import Agent, Identity
 from ringfence.core.gossip.anti_entropy import apply, digests
 from ringfence.core.gossip.corroboration import tally
+from ringfence.core.gossip.keys import KeySet
 from ringfence.core.gossip.members import Member, Roster, SealedRoster, open_roster, seal_roster
 from ringfence.core.gossip.report import AgentView, SubjectView
 from ringfence.core.model import RingState
-from ringfence.net.crypto import SigningKey, check, make_group_keys, verify
+from ringfence.net.crypto import SigningKey, check, make_group_keys, make_key, verify
 from ringfence.net.stream import StreamClient, StreamError
 
 KEYS = make_group_keys()
+GROUP = KeySet.first(KEYS["group.key"])
 ROSTER_KEY = SigningKey(KEYS["roster.key"])
 BOUND = 20.0
+
+
+def stranger_keys() -> KeySet:
+    return KeySet.first(make_key())
 
 
 def address(number: int) -> str:
@@ -65,7 +71,7 @@ class Three:
         port = next((agent.port for agent in self.agents.values()), 0)
         agent = Agent(
             Identity(f"n{number}", address(number), boot(number)),
-            KEYS["group.key"],
+            GROUP,
             self.keys[number],
             roster_key=ROSTER_KEY.public,
             port=port,
@@ -100,7 +106,7 @@ def subject(view: AgentView, name: str) -> SubjectView:
 
 
 async def first_view(three: Three, wanted: Callable[[AgentView], bool], number: int = 1) -> AgentView:
-    stream = StreamClient(KEYS["group.key"]).views(address(number), three.agents[number].port)
+    stream = StreamClient(GROUP).views(address(number), three.agents[number].port)
     async with asyncio.timeout(BOUND), aclosing(stream) as views:
         async for view in views:
             if wanted(view):
@@ -141,7 +147,7 @@ async def test_a_silent_node_is_unreachable_by_votes_that_a_controller_can_check
 
 
 async def test_who_has_not_the_group_key_sees_nothing(three: Three) -> None:
-    stranger = StreamClient(make_group_keys()["group.key"])
+    stranger = StreamClient(stranger_keys())
     with pytest.raises(StreamError, match="group key"):
         async with asyncio.timeout(BOUND):
             async for _ in stranger.views(address(1), three.agents[1].port):
@@ -254,7 +260,7 @@ async def test_a_roster_that_the_roster_key_has_not_signed_is_refused_and_change
 
 
 async def test_a_peer_sends_what_differs_and_nothing_to_who_is_not_behind(three: Three) -> None:
-    client, port = StreamClient(KEYS["group.key"]), three.agents[1].port
+    client, port = StreamClient(GROUP), three.agents[1].port
     three.agents[1].install(three.sealed(2))
     members = three.roster.members
     small = await client.roster(address(1), port, 1, digests(members))
@@ -265,11 +271,11 @@ async def test_a_peer_sends_what_differs_and_nothing_to_who_is_not_behind(three:
     with pytest.raises(StreamError, match="hung up"):
         await client.roster(address(1), port, 1, b"too short")
     with pytest.raises(StreamError, match="group key"):
-        await StreamClient(make_group_keys()["group.key"]).roster(address(1), port, 1, digests(()))
+        await StreamClient(stranger_keys()).roster(address(1), port, 1, digests(()))
 
 
 async def test_many_who_ask_at_once_get_the_roster_or_a_refusal_and_no_place_is_lost(three: Three) -> None:
-    client, port = StreamClient(KEYS["group.key"]), three.agents[1].port
+    client, port = StreamClient(GROUP), three.agents[1].port
     answers = await asyncio.gather(
         *(client.roster(address(1), port, 0, digests(())) for _ in range(20)), return_exceptions=True
     )

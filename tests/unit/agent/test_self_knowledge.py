@@ -10,6 +10,7 @@ import socket
 import pytest
 
 from ringfence.agent.agent import Agent, Identity
+from ringfence.core.gossip.keys import KeySet
 from ringfence.metrics import AgentMetrics, AgentSample
 from ringfence.net.crypto import SigningKey, make_group_keys
 from unit.net.own_network import ip, own_network
@@ -22,7 +23,7 @@ def agent_at(address: str) -> Agent:
     keys = make_group_keys()
     return Agent(
         identity,
-        keys["group.key"],
+        KeySet.first(keys["group.key"]),
         SigningKey.fresh(),
         roster_key=keys["roster.pub"],
         port=0,

@@ -10,6 +10,7 @@ from typing import Any
 
 from ringfence.agent.agent import Agent, Identity
 from ringfence.agent.trace import TraceFile
+from ringfence.core.gossip.keys import KeySet
 from ringfence.core.gossip.members import Member, Roster, seal_roster
 from ringfence.core.model import RingState
 from ringfence.net.crypto import SigningKey, make_group_keys
@@ -29,7 +30,7 @@ def boot(number: int) -> str:
 def agent_of(number: int, key: SigningKey, port: int, trace: TraceFile | None) -> Agent:
     return Agent(
         Identity(f"n{number}", address(number), boot(number)),
-        KEYS["group.key"],
+        KeySet.first(KEYS["group.key"]),
         key,
         roster_key=KEYS["roster.pub"],
         port=port,

@@ -71,6 +71,10 @@ class FakeReader:
     user: str = "alice"
     forbidden: frozenset[str] = frozenset()
     confirmed: list[tuple[str, str, str, str]] = field(default_factory=list)
+    asked: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
+    """Generations of group keys that were asked for, and the nodes that are not waited for."""
+    turns: list[list[Object]] = field(default_factory=list)
+    """What becomes of the HAClusters each time that somebody waits; a wait ends with the last."""
 
     def list_objects(self, plural: str, namespace: str | None = None) -> Sequence[Mapping[str, object]]:
         if plural in self.forbidden:
@@ -97,7 +101,15 @@ class FakeReader:
             raise Forbidden("events is forbidden", status=403)
         return self.events[0]
 
+    def ask_for_keys(self, generation: int, without: Sequence[str]) -> None:
+        if "haclusters" in self.forbidden:
+            raise Forbidden("haclusters is forbidden", status=403)
+        self.asked.append((generation, tuple(without)))
+
     def again(self) -> bool:
+        if self.turns:
+            self.objects["haclusters"] = self.turns.pop(0)
+            return True
         self.events.pop(0)
         return bool(self.events)
 

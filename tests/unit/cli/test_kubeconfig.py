@@ -161,3 +161,10 @@ def test_nobody_listens(server: Server, tmp_path: Path) -> None:
 def test_no_such_context(tmp_path: Path) -> None:
     with pytest.raises(KubeconfigError, match="other"):
         KubeconfigReader(kubeconfig(tmp_path, "http://127.0.0.1:1"), "other")
+
+
+def test_new_keys_are_asked_for_by_one_merge_patch(server: Server, reader: KubeconfigReader) -> None:
+    server.answers[f"{BASE}/haclusters/default"] = (200, {})
+    reader.ask_for_keys(3, ("n2",))
+    wish = {"spec": {"gossip": {"keyGeneration": 3, "rotateWithout": ["n2"]}}}
+    assert server.asked == [("PATCH", f"{BASE}/haclusters/default", "application/merge-patch+json", wish)]

@@ -3,25 +3,43 @@ from __future__ import annotations
 from pathlib import Path
 
 from ringfence.agent.state import StateDirectory
+from ringfence.core.gossip.keys import GroupKey, KeySet
 from ringfence.host.clock import first_counter
-from ringfence.net.crypto import GroupSeal, SigningKey, make_group_keys, verify
+from ringfence.net.crypto import GroupSeal, SigningKey, make_key, verify
 
 BOOT, OTHER = b"b" * 16, b"c" * 16
 
 
 def test_a_seal_opens_only_as_what_it_is() -> None:
-    keys = make_group_keys()
     key = SigningKey.fresh()
-    seal, stranger = GroupSeal(keys["group.key"], key), GroupSeal(make_group_keys()["group.key"], key)
+    seal, stranger = (GroupSeal(KeySet.first(make_key()), key) for _ in range(2))
     sealed = seal.seal("uid", BOOT, 1, b"head", b"body")
-    assert seal.open("uid", BOOT, 1, b"head", sealed) == b"body"
-    assert seal.open("uid", BOOT, 2, b"head", sealed) is None
-    assert seal.open("uid", OTHER, 1, b"head", sealed) is None
-    assert seal.open("other", BOOT, 1, b"head", sealed) is None
-    assert seal.open("uid", BOOT, 1, b"Head", sealed) is None
-    assert seal.open("uid", BOOT, 1, b"head", sealed[:-1]) is None
-    assert seal.open("uid", BOOT, 1, b"head", b"") is None
-    assert stranger.open("uid", BOOT, 1, b"head", sealed) is None
+    assert seal.open(0, "uid", BOOT, 1, b"head", sealed) == b"body"
+    assert seal.open(0, "uid", BOOT, 2, b"head", sealed) is None
+    assert seal.open(0, "uid", OTHER, 1, b"head", sealed) is None
+    assert seal.open(0, "other", BOOT, 1, b"head", sealed) is None
+    assert seal.open(0, "uid", BOOT, 1, b"Head", sealed) is None
+    assert seal.open(0, "uid", BOOT, 1, b"head", sealed[:-1]) is None
+    assert seal.open(0, "uid", BOOT, 1, b"head", b"") is None
+    assert stranger.open(0, "uid", BOOT, 1, b"head", sealed) is None
+
+
+def test_every_held_key_opens_one_seals_and_a_removed_one_opens_nothing() -> None:
+    old, new = GroupKey(0, make_key()), GroupKey(1, make_key())
+    one, other = (GroupSeal(KeySet((old, new), 0), SigningKey.fresh()) for _ in range(2))
+    by_old = one.seal("uid", BOOT, 1, b"head", b"body")
+    one.rekey(KeySet((old, new), 1))
+    by_new = one.seal("uid", BOOT, 2, b"head", b"body")
+    assert (one.used, other.used) == (1, 0)
+    assert other.open(0, "uid", BOOT, 1, b"head", by_old) == b"body"
+    assert other.open(1, "uid", BOOT, 2, b"head", by_new) == b"body"
+    assert other.open(1, "uid", BOOT, 1, b"head", by_old) is None
+    other.rekey(KeySet((new,), 1))
+    assert other.open(0, "uid", BOOT, 1, b"head", by_old) is None
+    assert other.open(1, "uid", BOOT, 1, b"head", by_old) is None
+    assert other.open(1, "uid", BOOT, 2, b"head", by_new) == b"body"
+    other.rekey(KeySet((GroupKey(0, make_key()),), 0))
+    assert other.open(0, "uid", BOOT, 1, b"head", by_old) is None, "an id that comes again is another key"
 
 
 def test_a_signature_is_its_keys_alone() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
-from ringfence.core.gossip.wire import Crypto
+from ringfence.core.gossip.keys import GroupKey, KeySet
 from simulator import faults, story
 from simulator.__main__ import main
-from simulator.crypto import FakeCrypto, Keyring
+from simulator.crypto import FakeCrypto, Keyring, MakeCrypto, Rekeyed
 from simulator.invariants import Watch
 from simulator.node import Node
 from simulator.script import Fault, random_script, read
@@ -45,19 +47,70 @@ class Gullible(FakeCrypto):
         return True
 
 
-def gullible(name: str, boot: int) -> tuple[Crypto, bytes]:
+def gullible(name: str, boot: int) -> tuple[Rekeyed, bytes]:
     ring = Keyring()
     _, public = ring.make(name, boot)
     return Gullible(ring, public), public
 
 
-def broken_in(world: World, *fault: Fault, seconds: float = 8.0) -> set[int]:
+class Boasting(World):
+    """Every agent has reported keys that it has not been given yet."""
+
+    def change_group(self, keys: KeySet, without: Iterable[str]) -> None:
+        super().change_group(keys, without)
+        for node in self.nodes:
+            node.reported = (node.boot, keys)
+
+    def report_keys(self, node: Node) -> None:
+        pass
+
+
+class Babel(World):
+    """With the first step everybody gets a key of their own."""
+
+    def change_group(self, keys: KeySet, without: Iterable[str]) -> None:
+        super().change_group(keys, without)
+        for node in self.nodes:
+            if node.crypto is not None:
+                node.crypto.rekey(KeySet((GroupKey(node.index, b"%032d" % node.index),), node.index))
+
+
+class Hoarding(FakeCrypto):
+    """Lets go of no key."""
+
+    def rekey(self, keys: KeySet) -> None:
+        kept = getattr(self, "_keys", {})
+        super().rekey(keys)
+        self._keys = {**kept, **self._keys}
+        self.held = frozenset(self._keys)
+
+
+def hoarding() -> MakeCrypto:
+    ring = Keyring()
+
+    def make(name: str, boot: int) -> tuple[Rekeyed, bytes]:
+        seed = f"{name} {boot}".encode()
+        public = ring.make(name, boot)[1]
+        return Hoarding(ring, seed.ljust(32)), public
+
+    return make
+
+
+def watched(world: World, *fault: Fault, seconds: float = 8.0) -> Watch:
     watch = Watch(world)
     world.run(3)
     for one in fault:
         world.later(one.at, lambda one: faults.begin(world, one), one)
     world.run(seconds)
-    return {one.number for one in watch.broken}
+    return watch
+
+
+def broken_in(world: World, *fault: Fault, seconds: float = 8.0) -> set[int]:
+    return {one.number for one in watched(world, *fault, seconds=seconds).broken}
+
+
+def sentences(world: World, *fault: Fault, seconds: float) -> str:
+    return "\n".join(one.sentence for one in watched(world, *fault, seconds=seconds).broken)
 
 
 @pytest.mark.parametrize("count", [5, 20])
@@ -78,6 +131,24 @@ def test_a_crash_that_nobody_learns_of_breaks_3(count: int) -> None:
     crash = Fault(0.0, "crash", ("n2",))
     assert broken_in(NoVotes(count), crash) == {3}
     assert broken_in(World(count), crash) == set()
+
+
+ROTATE = Fault(0.0, "rotate", amount=1.0)
+
+
+def test_a_step_that_has_not_waited_for_all_breaks_12() -> None:
+    assert 12 in broken_in(Boasting(9), ROTATE)
+    assert broken_in(World(9), ROTATE, seconds=15.0) == set()
+
+
+def test_a_verdict_that_is_lost_in_a_rotation_breaks_12() -> None:
+    crash, rotate = Fault(0.0, "crash", ("n2",)), Fault(2.0, "rotate", amount=4.0)
+    assert "lost the verdict" in sentences(Babel(9), crash, rotate, seconds=8.0)
+    assert sentences(World(9), crash, rotate, seconds=20.0) == ""
+
+
+def test_a_removed_key_that_opens_breaks_12() -> None:
+    assert "has removed" in sentences(World(9, make_crypto=hoarding()), ROTATE, seconds=15.0)
 
 
 def test_too_many_packets_break_9() -> None:

@@ -6,13 +6,14 @@ import random
 
 import pytest
 
-from ringfence.core.gossip.wire import Crypto
 from ringfence.core.model import RingState
 from ringfence.net.crypto import GroupSeal, SigningKey, derive
-from simulator.crypto import Keyring
+from simulator import faults
+from simulator.crypto import FIRST, Keyring, Rekeyed
 from simulator.invariants import Watch
 from simulator.links import LAN, Link, Links, Rule
 from simulator.node import BACKLOG
+from simulator.script import Fault
 from simulator.world import World
 
 
@@ -38,30 +39,36 @@ def test_what_one_sealed_opens_as_that_and_nothing_else() -> None:
     (one, public), (other, _) = ring.make("n1", 0), ring.make("n2", 0)
     sealed = one.seal("u1", b"b" * 16, 7, b"head", b"body")
     assert len(sealed) == len(b"body") + 16
-    assert other.open("u1", b"b" * 16, 7, b"head", sealed) == b"body"
-    assert other.open("u2", b"b" * 16, 7, b"head", sealed) is None
-    assert other.open("u1", b"c" * 16, 7, b"head", sealed) is None
-    assert other.open("u1", b"b" * 16, 8, b"head", sealed) is None
-    assert other.open("u1", b"b" * 16, 7, b"Head", sealed) is None
-    assert other.open("u1", b"b" * 16, 7, b"head", sealed[:-1] + b"x") is None
-    assert stranger.make("n1", 0)[0].open("u1", b"b" * 16, 7, b"head", sealed) is None
+    assert other.open(0, "u1", b"b" * 16, 7, b"head", sealed) == b"body"
+    assert other.open(0, "u2", b"b" * 16, 7, b"head", sealed) is None
+    assert other.open(0, "u1", b"c" * 16, 7, b"head", sealed) is None
+    assert other.open(0, "u1", b"b" * 16, 8, b"head", sealed) is None
+    assert other.open(0, "u1", b"b" * 16, 7, b"Head", sealed) is None
+    assert other.open(0, "u1", b"b" * 16, 7, b"head", sealed[:-1] + b"x") is None
+    assert stranger.make("n1", 0)[0].open(0, "u1", b"b" * 16, 7, b"head", sealed) is None
     assert other.verify(b"vote", one.sign(b"vote"), public)
     assert not other.verify(b"vote", other.sign(b"vote"), public)
     assert not other.verify(b"Vote", one.sign(b"vote"), public)
 
 
 def test_the_machine_runs_on_the_real_seals_too() -> None:
-    def real(name: str, boot: int) -> tuple[Crypto, bytes]:
+    def real(name: str, boot: int) -> tuple[Rekeyed, bytes]:
         key = SigningKey(derive(b"k" * 32, "test", name.encode(), b"%d" % boot))
-        return GroupSeal(b"g" * 32, key), key.public
+        return GroupSeal(FIRST, key), key.public
 
     world = World(4, make_crypto=real)
     watch = Watch(world)
     world.run(3)
+    faults.begin(world, Fault(0.0, "rotate", amount=0.5))
+    world.run(2)
     world.crash(world.by_name["n2"])
     world.run(1.5)
     assert state(world, "n1", "n2") is RingState.UNREACHABLE
-    assert [verdict.subject.node for verdict in watch.verdicts][:1] == ["n2"]
+    world.run(10)
+    assert state(world, "n1", "n2") is RingState.UNREACHABLE
+    assert state(world, "n1", "n3") is RingState.ALIVE
+    assert [node.keys.ids for node in world.nodes if node.kernel] == [(1,)] * 3
+    assert {verdict.subject.node for verdict in watch.verdicts} == {"n2"}
     assert not watch.broken
 
 

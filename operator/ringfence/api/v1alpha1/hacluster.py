@@ -14,12 +14,35 @@ from ringfence.api.v1alpha1.meta import (
     Model,
     Name,
     Names,
+    ObjectName,
     Resource,
     Rule,
+    as_set,
     rules,
     within,
 )
+from ringfence.core.gossip.keys import Step
 from ringfence.core.model import Mode
+
+
+class GossipSpec(Model):
+    """What is asked of the agents' ring."""
+
+    key_generation: Annotated[
+        int,
+        within(
+            0,
+            1_000_000,
+            "spec.gossip.keyGeneration must be from 0 to 1000000: `ringfence keys rotate` raises it",
+        ),
+    ] = 0
+    """How often the ring's group key shall have been changed. Raised above `status.keys.generation` it asks for a change
+    (`ringfence keys rotate` does it); lower, it asks for nothing."""
+    rotate_without: Annotated[list[ObjectName], Field(max_length=256, json_schema_extra=as_set())] = Field(
+        default_factory=list
+    )
+    """Nodes whose agents a change of the group key doesn't wait for. Such an agent hears nobody from then on, until the
+    changed Secret is brought to it: its node is `AgentDown` so long. Nodes that are down are never waited for."""
 
 
 class HAClusterSpec(Model):
@@ -53,6 +76,24 @@ class HAClusterSpec(Model):
     ] = 0.4
     """The part of a zone's nodes that may be down, in flight or not yet back within the storm window; with more, none
     is ordered off until the storm clears or an administrator releases it. One node is always allowed."""
+    gossip: GossipSpec = Field(default_factory=GossipSpec, json_schema_extra={"default": {}})
+    """What is asked of the agents' ring."""
+
+
+class GroupKeys(Model):
+    """The ring's group keys and how far their change has come. The keys themselves are in a Secret."""
+
+    generation: Annotated[int, Field(ge=0)] = 0
+    """How often the key has been changed, the change under way included."""
+    step: Step = Step.SETTLED
+    """`Settled`; or what is waited for: that all agents have the new key (`Installing`), use it (`Using`), and have let
+    go of the old one (`Removing`)."""
+    held: Annotated[list[int], Field(max_length=4)] = Field(default_factory=list)
+    """Ids of the keys that open."""
+    used: Annotated[int, Field(ge=0, le=255)] = 0
+    """Id of the key that seals."""
+    waiting_for: Annotated[list[Name], Field(max_length=64)] = Field(default_factory=list)
+    """Nodes whose agents are waited for; the first 64 of them."""
 
 
 class HAClusterStatus(Conditioned):
@@ -60,6 +101,8 @@ class HAClusterStatus(Conditioned):
 
     leader: Name | None = None
     """The controller pod that decides and writes now."""
+    keys: GroupKeys | None = None
+    """The ring's group keys and how far their change has come."""
 
 
 class HACluster(Resource):

@@ -19,6 +19,17 @@ class NodeWatchdog(Model):
     """The time-out that the driver really took, in seconds."""
 
 
+class NodeKeys(Model):
+    """The group keys of the ring that a node's agent goes by."""
+
+    held: Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(max_length=8)] = Field(
+        default_factory=list
+    )
+    """Ids of the keys that it opens with."""
+    used: Annotated[int, Field(ge=0, le=255)] = 0
+    """Id of the key that it seals with."""
+
+
 class NodeReportStatus(Conditioned):
     """What the agent says of its node."""
 
@@ -42,6 +53,8 @@ class NodeReportStatus(Conditioned):
     """What the kernel allowed the agent: `mlock` (it stays in memory), `priority` (nice -10), `oomScore` (-997),
     `icmpDatagram` and `icmpRaw` (by which socket it may ask a silent node's kernel). An agent without them still works,
     less steadily."""
+    keys: NodeKeys | None = None
+    """The group keys that the agent goes by; absent from one that is older than their rotation."""
     updated_at: Time | None = None
     """When the agent last wrote this."""
 

@@ -413,6 +413,8 @@ class Swim:
 
     def _receive(self, datagram: bytes, address: str, now: float, at: float) -> None:
         header, head, sealed = split(datagram)
+        if header.key not in self._crypto.held:
+            raise WireError("unknown key")
         member = self._by_tag(header.tag)
         subject = self._subject(member.uid) if member is not None else None
         if subject is None:
@@ -422,7 +424,9 @@ class Swim:
             raise WireError("old boot")
         if same_boot and not subject.window.fresh(header.counter):
             raise WireError("replayed")
-        body = self._crypto.open(subject.member.uid, header.boot, header.counter, head + self._tag, sealed)
+        body = self._crypto.open(
+            header.key, subject.member.uid, header.boot, header.counter, head + self._tag, sealed
+        )
         if body is None:
             raise WireError("bad seal")
         message, epoch = decode(body)
@@ -1278,7 +1282,7 @@ class Swim:
         if self.me is None or self.roster is None:
             return
         self._counter += 1
-        header = Header(self._tag, self._boot_raw, self._counter).encode()
+        header = Header(self._tag, self._boot_raw, self._counter, self._crypto.used).encode()
         body = encode(message, self.roster.epoch & 0xFFFF_FFFF)
         sealed = self._crypto.seal(self.me.uid, self._boot_raw, self._counter, header + receiver, body)
         self.stats["sent"] += 1

@@ -6,13 +6,17 @@ the receiver, which is not sent: what was said to one member opens at no other. 
 sender's roster epoch. A later version may append to a body what this one passes over, and send kinds that this one
 drops and counts; only what can't be said so needs another version number. Nothing is longer than 1200 bytes; every length is checked; what doesn't decode raises WireError
 and nothing else, and the machine counts it by its reason.
+
+The key id is that of the key which seals; any that the receiver holds opens (`keys`). An agent of the version before
+knows the id 0 alone and drops all others, so it and a later one hear each other for as long as nobody has asked for a
+rotation: the first key has the id 0, and no rotation goes beyond its first step while such an agent is there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -38,11 +42,21 @@ class WireError(ValueError):
 class Crypto(Protocol):
     """Seals and signatures, brought in from `net`. ``boot`` is the sender's boot id as 16 bytes."""
 
+    @property
+    def used(self) -> int:
+        """The id of the group key that `seal` goes by."""
+
+    @property
+    def held(self) -> Collection[int]:
+        """The ids of the group keys that can be opened with."""
+
     def seal(self, uid: str, boot: bytes, counter: int, header: bytes, body: bytes) -> bytes:
         """Encrypt the body and authenticate both."""
 
-    def open(self, uid: str, boot: bytes, counter: int, header: bytes, sealed: bytes) -> bytes | None:
-        """The body, or None where the seal is not this sender's."""
+    def open(
+        self, key: int, uid: str, boot: bytes, counter: int, header: bytes, sealed: bytes
+    ) -> bytes | None:
+        """The body; None where the seal is not this sender's under the key of this id."""
 
     def sign(self, payload: bytes) -> bytes:
         """Sign by this node's own key."""
@@ -53,15 +67,16 @@ class Crypto(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Who sent it, and under which nonce."""
+    """Who sent it, under which nonce, and sealed by which group key."""
 
     tag: bytes
     boot: bytes
     counter: int
+    key: int = 0
 
     def encode(self) -> bytes:
         """The 32 bytes that stand before the sealed body and are authenticated with it."""
-        return _HEADER.pack(VERSION, 0, self.tag, self.boot, self.counter)
+        return _HEADER.pack(VERSION, self.key, self.tag, self.boot, self.counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +182,7 @@ def split(datagram: bytes) -> tuple[Header, bytes, bytes]:
     version, key_id, tag, boot, counter = _HEADER.unpack_from(datagram)
     if version != VERSION:
         raise WireError("wrong version")
-    if key_id != 0:
-        raise WireError("unknown key")
-    return Header(tag, boot, counter), datagram[: _HEADER.size], datagram[_HEADER.size :]
+    return Header(tag, boot, counter, key_id), datagram[: _HEADER.size], datagram[_HEADER.size :]
 
 
 def encode(message: Message, epoch: int) -> bytes:

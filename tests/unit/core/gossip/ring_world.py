@@ -25,13 +25,17 @@ WINDOWS = 12
 class FakeCrypto:
     def __init__(self, key: bytes) -> None:
         self.public = hashlib.sha256(key).digest()
+        self.used = 0
+        self.held = frozenset({0})
 
     def seal(self, uid: str, boot: bytes, counter: int, header: bytes, body: bytes) -> bytes:
-        return self._mac(uid, boot, counter, header, body) + body
+        return self._mac(self.used, uid, boot, counter, header, body) + body
 
-    def open(self, uid: str, boot: bytes, counter: int, header: bytes, sealed: bytes) -> bytes | None:
+    def open(
+        self, key: int, uid: str, boot: bytes, counter: int, header: bytes, sealed: bytes
+    ) -> bytes | None:
         body = sealed[16:]
-        return body if sealed[:16] == self._mac(uid, boot, counter, header, body) else None
+        return body if sealed[:16] == self._mac(key, uid, boot, counter, header, body) else None
 
     def sign(self, payload: bytes) -> bytes:
         return hashlib.sha512(self.public + payload).digest()
@@ -40,9 +44,9 @@ class FakeCrypto:
         return hashlib.sha512(public_key + payload).digest() == signature
 
     @staticmethod
-    def _mac(uid: str, boot: bytes, counter: int, header: bytes, body: bytes) -> bytes:
+    def _mac(key: int, uid: str, boot: bytes, counter: int, header: bytes, body: bytes) -> bytes:
         return hashlib.blake2b(
-            b"|".join((uid.encode(), boot, b"%d" % counter, header, body)), digest_size=16
+            b"|".join((b"%d" % key, uid.encode(), boot, b"%d" % counter, header, body)), digest_size=16
         ).digest()
 
 

@@ -148,3 +148,52 @@ def test_a_boot_id_keeps_its_text() -> None:
     assert boot_text(boot_bytes(boot_id("x"))) == boot_id("x")
     with pytest.raises(ValueError, match="not a UUID"):
         boot_bytes("abcd")
+
+
+def test_the_first_key_is_written_as_the_version_before_wrote_the_only_one() -> None:
+    header = Header(b"t" * 6, b"b" * 16, 7).encode()
+    assert header == b"\x01\x00" + b"t" * 6 + b"b" * 16 + b"\x00" * 7 + b"\x07"
+    assert split(header + b"sealed")[0] == Header(b"t" * 6, b"b" * 16, 7, key=0)
+
+
+@given(st.integers(0, 255))
+def test_the_header_names_the_key_that_seals(key: int) -> None:
+    header = Header(b"t" * 6, b"b" * 16, 7, key)
+    assert split(header.encode() + b"sealed") == (header, header.encode(), b"sealed")
+
+
+def test_a_key_that_is_not_held_is_dropped_and_counted_and_each_that_is_held_opens() -> None:
+    swim, crypto = machine(), FakeCrypto(b"")
+    swim._crypto = crypto
+    sender = FakeCrypto(b"")
+
+    def taken(counter: int) -> bool:
+        boot = boot_bytes(boot_id("n2"))
+        header = Header(tag_of("uid-n2"), boot, counter, sender.used).encode()
+        sealed = sender.seal("uid-n2", boot, counter, header + tag_of("uid-n1"), encode(Ping(counter), 1))
+        before = swim.stats["received"]
+        swim.receive(header + sealed, "10.0.0.2", 0.1)
+        return swim.stats["received"] > before
+
+    assert taken(1)
+    sender.used = 1
+    assert not taken(2)
+    assert swim.stats["drop unknown key"] == 1
+    crypto.held = frozenset({0, 1})
+    assert taken(3)
+    sender.used = 0
+    assert taken(4)
+    crypto.held = frozenset({1})
+    assert not taken(5)
+    assert swim.stats["drop unknown key"] == 2
+
+
+def test_what_is_sent_names_the_key_in_use_from_the_next_datagram_on() -> None:
+    swim, crypto = machine(), FakeCrypto(b"")
+    swim._crypto = crypto
+    for number, used in enumerate((0, 5)):
+        crypto.used = used
+        swim.handle_timer(2.0 + number)
+        sent = swim.datagrams_to_send(2.0 + number)
+        assert sent
+        assert {split(datagram)[0].key for datagram, _ in sent} == {used}
