@@ -207,14 +207,14 @@ class Agent:
                 case StateChanged(subject, old, new, sentence):
                     self._verdicts += new is RingState.UNREACHABLE
                     logger.info("%s: %s -> %s (%s)", subject, old, new, sentence)
-                    self.on_loneliness(self._lonely())
+                    self.on_loneliness(self.swim.lonely)
                 case PathLost(subject):
                     logger.warning("%s answers others, but not this node: a path is lost", subject)
                 case AwarenessChanged(isolated):
                     logger.warning(
                         "cut off from the others, accusing nobody" if isolated else "among the others again"
                     )
-                    self.on_loneliness(self._lonely())
+                    self.on_loneliness(self.swim.lonely)
                 case RosterWanted(_, address):
                     if self._sealed is not None and (self._pull is None or self._pull.done()):
                         self._pull = asyncio.ensure_future(self._pull_roster(self._sealed, address))
@@ -236,13 +236,6 @@ class Agent:
 
     def _read_by(self, readers: int) -> None:
         self.swim.window = readers > 0
-
-    def _lonely(self) -> bool:
-        observed = [s for s in self.swim.subjects if s.observed]
-        silent = sum(s.state in (RingState.DOUBTED, RingState.UNREACHABLE) for s in observed)
-        # Who holds itself for cut off doubts nobody any more, so the count alone would stop short.
-        awareness = self.swim.awareness
-        return awareness.isolated or awareness.carrier is False or 2 * silent > len(observed)
 
     def _probe_kernel(self, uid: str, address: str) -> None:
         def answered() -> None:
@@ -335,4 +328,4 @@ class Agent:
                 "%s has a link again" if before is False else "no link under %s, accusing nobody",
                 self._address,
             )
-            self.on_loneliness(self._lonely())
+            self.on_loneliness(self.swim.lonely)

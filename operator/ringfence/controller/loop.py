@@ -107,8 +107,8 @@ class Loop:
             return True
         now = self._clock.monotonic()
         proved = {a.record.boot.node for a in self._adopted.values() if a.record and a.record.phase in PROVED}
-        electorate = {m.name for m in self._witness.roster.members} - proved
-        counted = 2 * len(self._witness.alive(now) & electorate) >= len(electorate)
+        electorate = frozenset(m.name for m in self._witness.roster.members) - proved
+        counted = limits.sees_half(self._witness.alive(now), electorate)
         # Agents of a larger ring count heads only while somebody is doubted; else nobody is missed.
         majority = counted or self._witness.calm(now)
         self._saw_majority |= majority
@@ -459,6 +459,8 @@ class Loop:
             storm_released=released,
             down_in_zone=frozenset(down & members),
             in_flight_elsewhere=in_flight,
+            fencing=frozenset(r.boot.node for r in open_records if r.phase is Phase.FENCING),
+            proved=proved,
             leader_node=self._own_node,
             power_devices=bool(zone and any(self._world.levels(zone, node))),
             settled_for=now - self._settled_at if self._settled_at is not None else 0.0,

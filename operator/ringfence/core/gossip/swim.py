@@ -348,6 +348,14 @@ class Swim:
         """The members that we observe or have had to do with (for metrics)."""
         return self._subjects.values()
 
+    @property
+    def lonely(self) -> bool:
+        """Whether most of those that we observe are silent for us: then our Lease must speak for us more often."""
+        silent = sum(one.state in _TROUBLE for one in self._watched)
+        # Who holds itself for cut off doubts nobody any more, so the count alone would stop short.
+        cut_off = self.awareness.isolated or self.awareness.carrier is False
+        return cut_off or 2 * silent > len(self._watched)
+
     def _view_of(self, member: Member, now: float) -> SubjectView:
         known = self._subjects.get(member.uid)
         if known is not None:
