@@ -89,6 +89,6 @@ class Api:
         """Compare and swap; None where somebody wrote first."""
         if seen.resource_version != self.lease.resource_version:
             return None
-        epoch = self.lease.epoch + (holder != self.lease.holder and holder != "")
+        epoch = self.lease.epoch + (holder not in {self.lease.holder, ""})
         self.lease = LeaseView(holder, epoch, str(int(self.lease.resource_version) + 1))
         return self.lease

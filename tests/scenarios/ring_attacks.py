@@ -24,19 +24,21 @@ EVERY = 0.1
 class Attacker:
     """Knows what all controllers have been told, and begins what a script's line says."""
 
-    def __init__(self, world: World, controllers: list[Controller], verify: Verify) -> None:
+    def __init__(self, world: World, controllers: tuple[Controller, ...], verify: Verify) -> None:
         self._world = world
         self._controllers = controllers
         self._verify = verify
         self._seen: dict[str, dict[bytes, tuple[SignedVote, ...]]] = {}
         """Rounds that called a node unreachable, by node."""
+        self._versions: dict[str, tuple[int, int]] = {}
         self._counter = 0
 
     def watch(self) -> None:
         """Keep the votes that make verdicts."""
         for node in self._world.nodes:
-            if node.swim is None:
+            if node.swim is None or self._versions.get(node.name) == (node.process, node.swim.version):
                 continue
+            self._versions[node.name] = node.process, node.swim.version
             for one in node.swim.view(node.clock(self._world.now)).subjects:
                 if one.state is RingState.UNREACHABLE and one.votes:
                     rounds = self._seen.setdefault(one.subject.node, {})
@@ -142,4 +144,3 @@ class Attacker:
         header = Header(tag_of(thief.uid), raw, counter).encode()
         body = encode(message, self._world.roster.epoch & 0xFFFF_FFFF)
         return header + crypto.seal(thief.uid, raw, counter, header + tag_of(told.uid), body)
-

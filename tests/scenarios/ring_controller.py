@@ -45,9 +45,9 @@ class Controller:
         self._api = api
         self._verify = verify
         self._zones = zones
-        self._start()
+        self.restart()
 
-    def _start(self) -> None:
+    def restart(self) -> None:
         """A new process: it knows nothing but what is stored."""
         self._boot = self.home.boot
         self.started_at = self._world.now
@@ -77,7 +77,7 @@ class Controller:
     def turn(self) -> None:
         now = self._world.now
         if self.home.boot != self._boot:
-            self._start()
+            self.restart()
         if self._api.reached_by(self.home):
             self._read_api(now)
         self._read_agents(now)
@@ -86,7 +86,7 @@ class Controller:
             assert evidence is not None
             self.judgements[node] = judge(evidence, now)
             self.witness.down(node, self.judgements[node].verdict is Verdict.DOWN, now)
-            if evidence.ring.single and not evidence.own_probe_silent:
+            if evidence.wants_probe(now):
                 self._probe(node, now)
         for gone in self.judgements.keys() - set(self.witness.nodes()):
             del self.judgements[gone]
@@ -159,7 +159,9 @@ class Controller:
     def _probe(self, name: str, now: float) -> None:
         if name not in self._probing:
             self._probing[name] = now
-            self._world.later(0.0 if self.reaches(self._world.by_name[name]) else PROBE_TAKES, self._probed, name)
+            self._world.later(
+                0.0 if self.reaches(self._world.by_name[name]) else PROBE_TAKES, self._probed, name
+            )
 
     def _probed(self, name: str) -> None:
         self._probing.pop(name, None)

@@ -5,7 +5,7 @@
 of who leads, of whether a verdict may be acted upon. A node that is ordered off is off a second later (the ladder has
 stories of its own, in `virtual`).
 
-On each tick: nobody is judged Down who is well and has been for a second; no order goes to a node that answers the
+On each tick: nobody is judged Down for longer than a look takes who is well and has been for a second; no order goes to a node that answers the
 controller that gives it; only one controller may act.
 """
 
@@ -30,6 +30,8 @@ from simulator.world import World, boot_id
 TICK = 0.05
 HOLD = 2.0
 FENCE_TAKES = 1.0
+LOOK_TAKES = 0.06
+"""A controller that is shown a verdict asks the node itself: so long it may believe one that is false."""
 WELL_AFTER = 1.0
 """Seconds that a controller may need to notice that a node is back (a verdict's withdrawal: GOSSIP §10.7)."""
 
@@ -51,21 +53,25 @@ class RingStory:
         self.api = Api(self.world.roster)
         each = ring.get("hazones") == "each"
         zones = {node.name: node.zone if each else "all" for node in self.world.nodes}
-        self.controllers = [
-            Controller(self.world.by_name[name], self.world, self.api, keys.verify, zones)
+        self.controllers = {
+            name: Controller(self.world.by_name[name], self.world, self.api, keys.verify, zones)
             for name in ring["controllers"]
-        ]
+        }
+        self._began = 0.0
         self.log: list[str] = []
-        self.attacker = ring_attacks.Attacker(self.world, self.controllers, keys.verify)
+        self.attacker = ring_attacks.Attacker(self.world, tuple(self.controllers.values()), keys.verify)
         self._told: dict[tuple[str, str], str] = {}
+        self._false_since: dict[tuple[str, str], float] = {}
         self._well_since = {node.name: 0.0 for node in self.world.nodes}
-        while self.world.now < SETTLING:
+        settled = ring.get("settled", SETTLING)
+        while self.world.now < settled:
             self._turn()
+        self._began = self.world.now
         self._first_look()
 
     @property
     def now(self) -> float:
-        return self.world.now - SETTLING
+        return self.world.now - self._began
 
     def say(self, line: str) -> None:
         self.log.append(f"{self.now:7.2f} {line}")
@@ -82,7 +88,9 @@ class RingStory:
                 self.api.incidents.pop(name, None)
                 self.world.delete(self.world.by_name[name])
             case ["pause-controller", name, "for", seconds]:
-                next(c for c in self.controllers if c.name == name).pause(float(seconds))
+                self.controllers[name].pause(float(seconds))
+            case ["restart-controller", name]:
+                self.controllers[name].restart()
             case ["lie" | "spread", *_]:
                 for line in self.attacker.begin(words):
                     self.say(line)
@@ -98,7 +106,7 @@ class RingStory:
 
     def end(self) -> None:
         """The last lines: what every controller makes of every node."""
-        for controller in self.controllers:
+        for controller in self.controllers.values():
             self.say(f"{controller.name} ends with {_summary(controller)}")
 
     # --- time ------------------------------------------------------------------------------------------
@@ -108,8 +116,8 @@ class RingStory:
         self.api.turn(self.world)
         for node in self.world.nodes:
             if node.swim is not None:
-                node.swim.window = any(c.runs and node.name in c.read for c in self.controllers)
-        for controller in self.controllers:
+                node.swim.window = any(c.runs and node.name in c.read for c in self.controllers.values())
+        for controller in self.controllers.values():
             if controller.runs:
                 controller.turn()
         self.attacker.watch()
@@ -119,13 +127,15 @@ class RingStory:
                 del self.api.incidents[name]  # a later boot: that one is over
 
     def _first_look(self) -> None:
-        for controller in self.controllers:
+        for controller in self.controllers.values():
             for node, judgement in controller.judgements.items():
                 self._told[controller.name, node] = judgement.verdict
             self._told[controller.name, "leads"] = str(controller.leads)
             self._told[controller.name, "side"] = ""
             leads = "leads, " if controller.leads else ""
-            self.say(f"{controller.name} {leads}reads {', '.join(controller.read)}, finds {_summary(controller)}")
+            self.say(
+                f"{controller.name} {leads}reads {', '.join(controller.read)}, finds {_summary(controller)}"
+            )
 
     def _news(self, who: str, what: str, told: str) -> bool:
         before = self._told.get((who, what))
@@ -133,7 +143,7 @@ class RingStory:
         return before != told
 
     def _tell(self) -> None:
-        for controller in self.controllers:
+        for controller in self.controllers.values():
             if not controller.home.kernel or not controller.runs:
                 continue
             name = controller.name
@@ -172,7 +182,7 @@ class RingStory:
 
     def _act(self) -> None:
         may: set[str] = set()
-        for controller in self.controllers:
+        for controller in self.controllers.values():
             if not controller.runs:
                 continue
             for node, judgement in sorted(controller.judgements.items()):
@@ -189,7 +199,9 @@ class RingStory:
                 if reason is None:
                     may.add(controller.name)
                 if self._news(controller.name, f"act on {node}", reason or "may"):
-                    self.say(f"{controller.name} {f'may not act on {node}: {reason}' if reason else f'may act on {node}'}")
+                    self.say(
+                        f"{controller.name} {f'may not act on {node}: {reason}' if reason else f'may act on {node}'}"
+                    )
                 if reason is None:
                     self._order(controller, node)
         if len(may) > 1:
@@ -226,10 +238,16 @@ class RingStory:
                 self._well_since[node.name] = float("inf")
             elif self._well_since[node.name] == float("inf"):
                 self._well_since[node.name] = self.world.now
-        for controller in self.controllers:
+        for controller in self.controllers.values():
             for name, judgement in controller.judgements.items():
                 well = self.world.now - self._well_since[name] >= WELL_AFTER
-                if well and controller.runs and judgement.verdict is Verdict.DOWN and self._current(controller, name):
+                false = well and judgement.verdict is Verdict.DOWN and self._current(controller, name)
+                if not false or not controller.runs:
+                    self._false_since.pop((controller.name, name), None)
+                elif (
+                    self.world.now - self._false_since.setdefault((controller.name, name), self.world.now)
+                    > LOOK_TAKES
+                ):
                     raise Broken(f"{self.now:.2f}: {controller.name}, falsely: {judgement.sentence}")
 
     def _current(self, controller: Controller, name: str) -> bool:

@@ -151,6 +151,8 @@ class World:
                 self.nodes[rest[0]].kubelet = False
             case "cut-api":
                 self.nodes[rest[0]].api = False
+            case "heal-api":
+                self.nodes[rest[0]].api = True
             case "bmc":
                 self.bmcs[rest[0]].mode = rest[1]
             case "stop-vm":

@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 SWEEP_EVERY = 60.0
 HOUSEKEEPING_EVERY = 1.0
 ROSTER_EVERY = 2.0
+MOST_PROBES = 16
+"""Nodes whose kernels are asked at a time."""
 OWN_KINDS: dict[str, Kind] = {
     "haclusters": kinds.HA_CLUSTER,
     "hazones": kinds.HA_ZONE,
@@ -106,11 +108,11 @@ async def run(chosen: argparse.Namespace) -> None:
             able,
         )
         registrar = bootstrap.Registrar(cluster, world, witness, keys, lambda: leadership.deadline)
-        probes: set[asyncio.Task[None]] = set()
+        probes: dict[str, asyncio.Task[None]] = {}
 
         def probe(node: str) -> None:
             member = witness.roster.by_name.get(node) if witness.roster else None
-            if member is None or not member.addresses or probes:
+            if member is None or not member.addresses or node in probes or len(probes) >= MOST_PROBES:
                 return
 
             async def ask() -> None:
@@ -123,9 +125,8 @@ async def run(chosen: argparse.Namespace) -> None:
                     pass
                 witness.probe_seen(node, heard.is_set(), clock.monotonic())
 
-            task = asyncio.create_task(ask())
-            probes.add(task)
-            task.add_done_callback(probes.discard)
+            probes[node] = asyncio.create_task(ask())
+            probes[node].add_done_callback(lambda _: probes.pop(node))
 
         loop = Loop(
             cluster=cluster,

@@ -24,6 +24,7 @@ Verify = Callable[[bytes, bytes, bytes], bool]
 class _Seen:
     """One reporter's word about one subject, with instants instead of ages."""
 
+    reporter: str
     view: SubjectView
     received_at: float
 
@@ -37,6 +38,7 @@ class _Seen:
 
     @property
     def round_at(self) -> float:
+        """By the reporter's word alone."""
         return NEVER if self.view.round_age is None else self.received_at - self.view.round_age
 
     @property
@@ -59,6 +61,7 @@ class _Node:
     has_agent: bool = False
     doubted_at: float = NEVER
     down_since: float = NEVER
+    probed_at: float = NEVER
     probe_silent_at: float = NEVER
 
 
@@ -69,7 +72,10 @@ class Witness:
         self._verify = verify
         self._nodes: dict[str, _Node] = {}
         self._views: dict[str, tuple[AgentView, float]] = {}
-        self._tallies: dict[str, tuple[tuple[SignedVote, ...], Tally]] = {}
+        self._tallies: dict[tuple[str, str], tuple[tuple[SignedVote, ...], Tally]] = {}
+        """The last count of each reporter's votes about each node."""
+        self._rounds: dict[bytes, float] = {}
+        """When each round was first heard of here, oldest first."""
         self.roster: Roster | None = None
 
     # --- taking in -------------------------------------------------------------------------------------
@@ -125,13 +131,17 @@ class Witness:
             known = self._nodes.get(subject.subject.node)
             if known is None or known.boot.node_uid != subject.subject.node_uid:
                 continue
-            seen = _Seen(subject, now)
+            for round_id in {vote.round_id for vote in subject.votes}:
+                self._rounds.setdefault(round_id, now)
+            seen = _Seen(view.reporter.node, subject, now)
             packet = NEVER if subject.heard_age is None else now - subject.heard_age
             packet = max(packet, seen.two_way_at)
             if subject.subject.boot_id == known.boot.boot_id and packet > known.life.packet:
                 known.life = replace(known.life, packet=packet)
             if seen.kernel_at > known.life.kernel:
                 known.life = replace(known.life, kernel=seen.kernel_at)
+        while len(self._rounds) > _ROUNDS_KEPT:
+            del self._rounds[next(iter(self._rounds))]
         # A reporter is alive by its own stream: that is a packet of its boot, authenticated.
         self._own_word(view, now)
         return before is None or before[0].content != view.content
@@ -146,6 +156,7 @@ class Witness:
         known = self._nodes.get(node)
         if known is None:
             return
+        known.probed_at = now
         if answered:
             known.life = replace(known.life, kernel=now)
         else:
@@ -205,6 +216,7 @@ class Witness:
             heartbeat_silent_since=known.silent_since.get("heartbeat", NEVER),
             ready=known.ready,
             has_agent=known.has_agent,
+            probed_at=known.probed_at,
             own_probe_silent=known.probe_silent_at > max(ring.doubted_at, known.life.kernel) > NEVER,
             device_proved=device_proved,
         )
@@ -221,7 +233,7 @@ class Witness:
     def _ring(self, known: _Node, now: float) -> RingEvidence:
         node = known.boot.node
         seen = [
-            _Seen(subject, at)
+            _Seen(view.reporter.node, subject, at)
             for view, at in self._views.values()
             if now - at <= timing.VIEW_FRESH and view.reporter.node != node and view.healthy
             for subject in view.subjects
@@ -229,20 +241,14 @@ class Witness:
         ]
         if not seen:
             return RingEvidence()
-        unreachable = [
-            s
-            for s in seen
-            if s.view.state is RingState.UNREACHABLE and now - s.round_at <= timing.ROUND_FRESH
-        ]
         doubted_at = min((s.state_at for s in seen if s.view.state in _DOUBTING), default=NEVER)
-        for one in sorted(unreachable, key=lambda s: s.round_at, reverse=True):
-            counted = self._tally(one.view, known.boot)
-            if counted is None or not counted.unreachable:
-                continue
-            contrary = [s for s in seen if max(s.two_way_at, s.kernel_at) >= one.round_at]
-            state = RingState.PARTIAL if contrary else RingState.UNREACHABLE
+        accusations = self._accusations(known.boot, seen, now)
+        speaking = sum(now - s.received_at <= timing.VIEW_SPEAKS for s in seen)
+        if accusations and len(accusations) >= min(REPORTERS, speaking):
+            round_at, one, counted = max(accusations, key=lambda accusation: accusation[0])
+            contrary = [s for s in seen if max(s.two_way_at, s.kernel_at) >= round_at]
             return RingEvidence(
-                state=state,
+                state=RingState.PARTIAL if contrary else RingState.UNREACHABLE,
                 sentence=counted.sentence,
                 voters=tuple(counted.voters),
                 votes=one.view.votes,
@@ -250,7 +256,7 @@ class Witness:
                 single=counted.single,
                 by_second=counted.by_second,
                 doubted_at=doubted_at,
-                round_at=one.round_at,
+                round_at=round_at,
             )
         states = {s.view.state for s in seen}
         for state in (RingState.PARTIAL, RingState.DOUBTED, RingState.UNREACHABLE):
@@ -260,17 +266,44 @@ class Witness:
         for state in (RingState.ALIVE, RingState.AGENT_DOWN, RingState.LEFT):
             if state in states:
                 return RingEvidence(state=state)
+        if self._undoubted(known, seen):
+            return RingEvidence(state=RingState.ALIVE)
         return RingEvidence()
 
-    def _tally(self, view: SubjectView, boot: Boot) -> Tally | None:
+    def _undoubted(self, known: _Node, seen: Iterable[_Seen]) -> bool:
+        """Whether a member that our agents don't observe has long been accused by nobody: of others they hear no more."""
+        large = self.roster is not None and not is_small(self.roster)
+        return large and known.has_agent and all(s.view.state_age >= timing.UNDOUBTED for s in seen)
+
+    def _accusations(self, boot: Boot, seen: Iterable[_Seen], now: float) -> list[tuple[float, _Seen, Tally]]:
+        """Of each reporter that calls the boot unreachable: when its round began, and its votes, if they suffice."""
+        found = []
+        for one in seen:
+            if one.view.state is not RingState.UNREACHABLE:
+                continue
+            counted = self._tally(one, boot)
+            if counted is None or not counted.unreachable:
+                continue
+            # Votes can be shown again. A round is no younger than our first word of it, whatever its reporter says.
+            round_at = min(one.round_at, self._rounds.get(counted.round_id, NEVER))
+            if now - round_at <= timing.ROUND_FRESH:
+                found.append((round_at, one, counted))
+        return found
+
+    def _tally(self, one: _Seen, boot: Boot) -> Tally | None:
         """Count the votes ourselves, signatures and all; once a round."""
+        view = one.view
         if self.roster is None or view.subject != boot or not view.votes:
             return None
-        cached = self._tallies.get(boot.node)
+        key = one.reporter, boot.node
+        cached = self._tallies.get(key)
         if cached is None or cached[0] != view.votes:
             cached = (view.votes, tally(view.votes, self.roster, view.subject, self._verify))
-            self._tallies[boot.node] = cached
+            self._tallies[key] = cached
         return cached[1]
 
 
 _DOUBTING = (RingState.DOUBTED, RingState.PARTIAL, RingState.UNREACHABLE)
+REPORTERS = 2
+"""Agents that must show the votes of a verdict, where so many speak: one may be a thief who has kept some from before."""
+_ROUNDS_KEPT = 4096

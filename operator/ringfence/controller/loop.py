@@ -183,7 +183,7 @@ class Loop:
             before = self.judgements.get(node)
             self.judgements[node] = judgement
             self._witness.down(node, judgement.verdict is Verdict.DOWN, now)
-            if evidence.ring.single and not evidence.own_probe_silent:
+            if evidence.wants_probe(now):
                 self._probe(node)
             if before is None or before.verdict is not judgement.verdict:
                 logger.info("node %s: %s (%s)", node, judgement.verdict, judgement.sentence)

@@ -110,11 +110,15 @@ def test_of_two_halves_one_node_goes_after_the_other_and_none_waits_for_one_that
     after_n3 = "our side sees exactly half of the nodes (2 of 4): one at a time, after n3"
     assert limitation(HALF) is None
     assert limitation(last) == after_n3
-    ordered = {"fencing": frozenset({"n3"})}
-    assert limitation(replace(HALF, **ordered)) is None
-    assert limitation(replace(last, **ordered)) == after_n3
-    proved = {"proved": frozenset({"n3"}), "electorate": names(4) - {"n3"}, "in_flight_elsewhere": frozenset()}
-    assert limitation(replace(last, **proved)) is None
+    assert limitation(replace(HALF, fencing=frozenset({"n3"}))) is None
+    assert limitation(replace(last, fencing=frozenset({"n3"}))) == after_n3
+    left = replace(
+        last,
+        proved=frozenset({"n3"}),
+        electorate=names(4) - {"n3"},
+        in_flight_elsewhere=frozenset(),
+    )
+    assert limitation(left) is None
 
 
 def test_who_has_been_ordered_off_is_first_whatever_its_name() -> None:
