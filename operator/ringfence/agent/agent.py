@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ringfence.agent.refusals import Refusals
 from ringfence.agent.trace import TraceFile
 from ringfence.core.gossip.anti_entropy import apply, digests
 from ringfence.core.gossip.awareness import strain_of
@@ -105,6 +106,7 @@ class Agent:
         self._pull: asyncio.Task[None] | None = None
         self._rosters: Counter[str] = Counter()
         self._refused_at = float("-inf")
+        self._refusals = Refusals()
         self._stream = StreamServer(
             group_key, lambda: self.swim.view(self._loop.time()), lambda: self._sealed
         )
@@ -297,6 +299,8 @@ class Agent:
             self.swim.impair(slept, self._ticked_at)
         self._look_at_host()
         swim = self.swim
+        for line in self._refusals.news(swim.stats, swim.refused, self._ticked_at):
+            logger.warning(line)
         self.sample = AgentSample(
             counts=Counter(swim.stats) + Counter({"verdicts": self._verdicts}) + self._rosters,
             peers=tuple(
