@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from ringfence.core.gossip.corroboration import tally, vote_payload
+from ringfence.core.gossip.corroboration import refusal, vote_payload
+from ringfence.core.gossip.members import Member
 from ringfence.core.gossip.report import AgentView, SubjectView
-from ringfence.core.gossip.rings import Rings
+from ringfence.core.gossip.rings import rings_of
 from ringfence.core.gossip.wire import Ballot, Crypto, Header, Votes, boot_bytes, encode, tag_of
 from ringfence.core.model import RingState, SignedVote, Vote
 from scenarios.ring_controller import Controller, Verify
@@ -50,14 +51,21 @@ class Attacker:
         how, thief, _, victim, _, kind, _, seconds = words
         node, member = self._world.by_name[thief], self._world.roster.by_name[victim]
         votes = self._votes(kind, node, victim)
-        count = tally(votes, self._world.roster, member.boot, self._verify)
-        refused = "; ".join(dict.fromkeys(count.refused)) or "none is refused"
-        yield f"thief: {len(votes)} votes that {victim} is unreachable, of which count {len(count.voters)}: {refused}"
+        yield f"thief: {len(votes)} votes that {victim} is unreachable; {self._told(votes, member)}"
         if how == "lie":
             rounds = [votes] if kind != "replayed" else list(self._seen[victim].values())
             self._lie(thief, victim, rounds, float(seconds))
         else:
             self._spread(node, victim, votes, float(seconds))
+
+    def _told(self, votes: Iterable[SignedVote], about: Member) -> str:
+        """Whose votes count by themselves, and why the others don't."""
+        roster = self._world.roster
+        by_reason: dict[str, list[str]] = {}
+        for vote in votes:
+            reason = refusal(vote, roster, about.boot, self._verify, rings_of(roster)) or "valid"
+            by_reason.setdefault(reason, []).append(vote.voter)
+        return "; ".join(f"{reason}: {', '.join(sorted(names))}" for reason, names in by_reason.items())
 
     # --- votes -----------------------------------------------------------------------------------------
 
@@ -65,7 +73,7 @@ class Attacker:
         roster = self._world.roster
         crypto, _ = self._world.make_crypto(thief.name, thief.boot)
         member = roster.by_name[victim]
-        observers = [m.name for m in Rings(roster).observers(member.uid)]
+        observers = [m.name for m in rings_of(roster).observers(member.uid)]
         match kind:
             case "forged":  # in everybody's name, by the one key that it has
                 return tuple(self._sign(crypto, name, victim, roster.epoch) for name in observers)

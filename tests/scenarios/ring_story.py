@@ -193,7 +193,7 @@ class RingStory:
                     boot = self.api.nodes[node].boot_id
                     self.api.incidents.setdefault(node, Incident(node, boot, self.now))
                 since = controller.witness.down(node, is_down=True, now=self.world.now)
-                if self.world.now - since < HOLD or self._ordered(node):
+                if self.world.now - since < HOLD + judgement.hold_more or self._ordered(node):
                     continue
                 reason = controller.why_not(node)
                 if reason is None:

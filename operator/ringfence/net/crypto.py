@@ -99,10 +99,17 @@ class GroupSeal:
 
     def open(self, uid: str, boot: bytes, counter: int, header: bytes, sealed: bytes) -> bytes | None:
         """What was sealed, or None where it was not by this sender under this group key."""
+        known = self._subkeys.get((uid, boot))
+        key = known or self._derived(uid, boot)
         try:
-            return self._subkey(uid, boot).decrypt(counter.to_bytes(12, "big"), sealed, header)
+            body = key.decrypt(counter.to_bytes(12, "big"), sealed, header)
         except (InvalidTag, ValueError):
             return None
+        if known is None:
+            self._keep(
+                uid, boot, key
+            )  # not before: whoever invents boots would fill our memory with their keys
+        return body
 
     def sign(self, payload: bytes) -> bytes:
         """Sign by this node's key."""
@@ -115,7 +122,14 @@ class GroupSeal:
     def _subkey(self, uid: str, boot: bytes) -> AESGCM:
         known = self._subkeys.get((uid, boot))
         if known is None:
-            if len(self._subkeys) >= self._MAX_CACHED:
-                self._subkeys.clear()
-            known = self._subkeys[uid, boot] = AESGCM(derive(self._group_key, "datagram", uid.encode(), boot))
+            known = self._derived(uid, boot)
+            self._keep(uid, boot, known)
         return known
+
+    def _derived(self, uid: str, boot: bytes) -> AESGCM:
+        return AESGCM(derive(self._group_key, "datagram", uid.encode(), boot))
+
+    def _keep(self, uid: str, boot: bytes, key: AESGCM) -> None:
+        if len(self._subkeys) >= self._MAX_CACHED:
+            self._subkeys.clear()
+        self._subkeys[uid, boot] = key

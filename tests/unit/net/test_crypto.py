@@ -24,6 +24,16 @@ def test_a_seal_opens_only_as_what_it_is() -> None:
     assert stranger.open("uid", BOOT, 1, b"head", sealed) is None
 
 
+def test_invented_boots_leave_no_keys_behind() -> None:
+    keys = make_group_keys()
+    seal = GroupSeal(keys["group.key"], SigningKey.fresh())
+    for number in range(1000):
+        assert seal.open("uid", number.to_bytes(16, "big"), 1, b"head", b"garbage" * 9) is None
+    assert len(seal._subkeys) == 0
+    assert seal.open("uid", BOOT, 1, b"head", seal.seal("uid", BOOT, 1, b"head", b"body")) == b"body"
+    assert len(seal._subkeys) == 1, "who is heard again and again is not derived again"
+
+
 def test_a_signature_is_its_keys_alone() -> None:
     key = SigningKey.fresh()
     signature = key.sign(b"vote")

@@ -978,7 +978,9 @@ class Swim:
         if subject is None or subject.boot_sent != message.boot:
             # Of ourselves anybody may speak, and does: who votes about us tells all who observe us.
             if message.tag != self._tag:
-                self._drop("about a stranger" if subject is None else "about another boot", sender.member.name)
+                self._drop(
+                    "about a stranger" if subject is None else "about another boot", sender.member.name
+                )
             return
         about = subject.rounds.get(message.round_id)
         if about is None and not subject.observed:

@@ -93,7 +93,7 @@ def not_an_observer() -> Votes:
     """Of a member that n1 does observe in a ring of twenty."""
     rings = Rings(large())
     about = next(m for m in rings.subjects("uid-n1") if m.name != "n2")
-    observers = {m.name for m in rings.observers(about.uid)} | {"n1", about.name}
+    observers = {m.name for m in rings.judges(about.uid, second=True)} | {"n1", about.name}
     stranger = next(m.name for m in large().members if m.name not in observers)
     return vote(stranger, about=about.name)
 
