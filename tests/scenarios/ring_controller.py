@@ -7,20 +7,19 @@ from dataclasses import dataclass
 
 from ringfence.controller.evidence import Witness
 from ringfence.controller.streams import REDIAL, chosen
+from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
 from ringfence.core.detection.verdict import Judgement, judge
 from ringfence.core.election import Election, LeaseAction
 from ringfence.core.failover import limits
 from ringfence.core.gossip.report import AgentView
-from ringfence.core.model import Mode, Verdict
+from ringfence.core.model import Mode, RingState, Verdict
 from ringfence.net.stream import PUSH_EVERY, QUIET
 from scenarios.ring_api import Api
 from simulator.node import Node
 from simulator.world import World
 
 Verify = Callable[[bytes, bytes, bytes], bool]
-PROBE_TAKES = 0.6
-"""A kernel probe that nobody answers (`controller/__main__.py`)."""
 
 
 @dataclass
@@ -58,7 +57,7 @@ class Controller:
         self._streams: dict[str, _Stream] = {}
         self._failed_at: dict[str, float] = {}
         self._dialled_at = NEVER
-        self._probing: dict[str, float] = {}
+        self._asked_at: dict[str, float] = {}
         self._contact_at = self._world.now
         self._saw_majority = False
 
@@ -86,8 +85,8 @@ class Controller:
             assert evidence is not None
             self.judgements[node] = judge(evidence, now)
             self.witness.down(node, self.judgements[node].verdict is Verdict.DOWN, now)
-            if evidence.wants_probe(now):
-                self._probe(node, now)
+            if evidence.ring.state is RingState.UNREACHABLE:
+                self._ask(node, now)
         for gone in self.judgements.keys() - set(self.witness.nodes()):
             del self.judgements[gone]
         self._elect(now)
@@ -156,18 +155,13 @@ class Controller:
                 view = self.forged[node.name](view)
             self.witness.view_seen(view, now)
 
-    def _probe(self, name: str, now: float) -> None:
-        if name not in self._probing:
-            self._probing[name] = now
-            self._world.later(
-                0.0 if self.reaches(self._world.by_name[name]) else PROBE_TAKES, self._probed, name
-            )
-
-    def _probed(self, name: str) -> None:
-        self._probing.pop(name, None)
-        if self.runs:
-            answered = self.reaches(self._world.by_name[name])
-            self.witness.probe_seen(name, answered, self._world.now)
+    def _ask(self, name: str, now: float) -> None:
+        """As `controller/questions.py`: its agent's own word."""
+        if now - self._asked_at.get(name, NEVER) >= timing.LOOK_EVERY:
+            self._asked_at[name] = now
+            node = self._world.by_name[name]
+            if node.swim is not None and node.listens and self.reaches(node):
+                self.witness.answered(node.swim.view(node.clock(now)), now)
 
     # --- whether it may act ----------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from ringfence.controller.leadership import Leadership
 from ringfence.controller.loop import Loop
 from ringfence.controller.members import members
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.questions import Questions
 from ringfence.controller.statuses import Statuses
 from ringfence.controller.streams import Streams
 from ringfence.controller.world import OWN, World
@@ -46,8 +47,6 @@ logger = logging.getLogger(__name__)
 SWEEP_EVERY = 60.0
 HOUSEKEEPING_EVERY = 1.0
 ROSTER_EVERY = 2.0
-MOST_PROBES = 16
-"""Nodes whose kernels are asked at a time."""
 OWN_KINDS: dict[str, Kind] = {
     "haclusters": kinds.HA_CLUSTER,
     "hazones": kinds.HA_ZONE,
@@ -108,11 +107,11 @@ async def run(chosen: argparse.Namespace) -> None:
             able,
         )
         registrar = bootstrap.Registrar(cluster, world, witness, keys, lambda: leadership.deadline)
-        probes: dict[str, asyncio.Task[None]] = {}
+        probes: set[asyncio.Task[None]] = set()
 
         def probe(node: str) -> None:
             member = witness.roster.by_name.get(node) if witness.roster else None
-            if member is None or not member.addresses or node in probes or len(probes) >= MOST_PROBES:
+            if member is None or not member.addresses or probes:
                 return
 
             async def ask() -> None:
@@ -125,9 +124,11 @@ async def run(chosen: argparse.Namespace) -> None:
                     pass
                 witness.probe_seen(node, heard.is_set(), clock.monotonic())
 
-            probes[node] = asyncio.create_task(ask())
-            probes[node].add_done_callback(lambda _: probes.pop(node))
+            task = asyncio.create_task(ask())
+            probes.add(task)
+            task.add_done_callback(probes.discard)
 
+        questions = Questions(StreamClient(keys.group), witness, clock, chosen.port, poke)
         loop = Loop(
             cluster=cluster,
             clock=clock,
@@ -140,6 +141,7 @@ async def run(chosen: argparse.Namespace) -> None:
             own_node=chosen.node_name,
             suffix=lambda: secrets.token_hex(2),
             probe=probe,
+            ask=questions.ask,
             metrics=metrics,
         )
         poked.append(loop.poke)
@@ -241,6 +243,7 @@ async def run(chosen: argparse.Namespace) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5.0):
                 await asyncio.gather(*tasks, return_exceptions=True)
+        await questions.close()
         await leadership.release()
         await devices.close()
         await health.cleanup()

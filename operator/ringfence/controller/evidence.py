@@ -61,7 +61,6 @@ class _Node:
     has_agent: bool = False
     doubted_at: float = NEVER
     down_since: float = NEVER
-    probed_at: float = NEVER
     probe_silent_at: float = NEVER
 
 
@@ -151,12 +150,20 @@ class Witness:
         if known is not None and known.boot == view.reporter and view.healthy:
             known.life = replace(known.life, packet=max(known.life.packet, now))
 
+    def answered(self, view: AgentView, now: float) -> None:
+        """The agent of a node that others call unreachable has answered this controller: that boot lives.
+
+        Of others its view says nothing here: it isn't one of the agents that are followed.
+        """
+        known = self._nodes.get(view.reporter.node)
+        if known is not None and known.boot == view.reporter:
+            known.life = replace(known.life, packet=max(known.life.packet, now))
+
     def probe_seen(self, node: str, answered: bool, now: float) -> None:
         """The controller's own kernel probe."""
         known = self._nodes.get(node)
         if known is None:
             return
-        known.probed_at = now
         if answered:
             known.life = replace(known.life, kernel=now)
         else:
@@ -216,7 +223,6 @@ class Witness:
             heartbeat_silent_since=known.silent_since.get("heartbeat", NEVER),
             ready=known.ready,
             has_agent=known.has_agent,
-            probed_at=known.probed_at,
             own_probe_silent=known.probe_silent_at > max(ring.doubted_at, known.life.kernel) > NEVER,
             device_proved=device_proved,
         )

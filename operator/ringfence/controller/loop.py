@@ -33,7 +33,7 @@ from ringfence.core.failover.machine import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.failover.recovery import VmiLook, VmLook
-from ringfence.core.model import Boot, Mode, Verdict
+from ringfence.core.model import Boot, Mode, RingState, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
 from ringfence.metrics import ControllerMetrics
@@ -78,6 +78,7 @@ class Loop:
         own_node: str,
         suffix: Callable[[], str],
         probe: Callable[[str], None],
+        ask: Callable[[str], None],
         metrics: ControllerMetrics,
     ) -> None:
         self._metrics = metrics
@@ -92,6 +93,7 @@ class Loop:
         self._own_node = own_node
         self._suffix = suffix
         self._probe = probe
+        self._ask = ask
         self._poked = asyncio.Event()
         self._adopted: dict[str, Adopted] = {}
         self._ended_at: dict[str, float] = {}
@@ -183,8 +185,10 @@ class Loop:
             before = self.judgements.get(node)
             self.judgements[node] = judgement
             self._witness.down(node, judgement.verdict is Verdict.DOWN, now)
-            if evidence.wants_probe(now):
+            if evidence.ring.single and not evidence.own_probe_silent:
                 self._probe(node)
+            if evidence.ring.state is RingState.UNREACHABLE:
+                self._ask(node)
             if before is None or before.verdict is not judgement.verdict:
                 logger.info("node %s: %s (%s)", node, judgement.verdict, judgement.sentence)
                 self._metrics.verdict(node, before.verdict if before else None, judgement.verdict)

@@ -30,8 +30,8 @@ UNDOUBTED = 5.0
 alive. More than the 3 s for which they keep a verdict that nobody renews."""
 ROUND_FRESH = 3.0
 """Votes of a corroboration round count this long; while a node is unreachable the ring renews them every second."""
-PROBE_EVERY = 0.5
-"""Pause between a controller's own looks at the kernel of a node that the ring calls unreachable."""
+LOOK_EVERY = 0.5
+"""Pause between a controller's own questions to the agent of a node that the ring calls unreachable."""
 KUBELET_LEASE_VALID = 20.0
 """A kubelet renews every 10 s: one renewal vetoes ``Down`` for two periods."""
 AGENT_LEASE_VALID = 11.0

@@ -115,34 +115,23 @@ def test_a_round_grows_old_from_our_first_word_of_it_whatever_its_reporters_say(
     assert told.verdict(at=later) is Verdict.DOWN, "a new round counts anew"
 
 
-def test_an_answer_to_our_own_probe_vetoes_votes_that_are_shown_again(told: Told) -> None:
+def test_the_accused_agents_own_answer_vetoes_votes_that_are_shown_again(told: Told) -> None:
+    for at in (NOW, NOW + 0.2):
+        for reporter in ("n1", "n2", "n3"):
+            told.says(reporter, gone(N5, told.votes("n5"), 0.0), at)
+        told.witness.answered(AgentView(N5, 1, False, frozenset({"n5"}), ()), NOW + 0.01)
+        assert told.verdict(at=at + 0.02) is Verdict.SUSPECT
     for reporter in ("n1", "n2", "n3"):
-        told.says(reporter, gone(N5, told.votes("n5"), 0.0))
-    evidence = told.witness.evidence("n5", NOW, device_proved=True)
-    assert evidence is not None
-    assert evidence.wants_probe(NOW)
-    told.witness.probe_seen("n5", answered=True, now=NOW + 0.01)
-    for reporter in ("n1", "n2", "n3"):
-        told.says(reporter, gone(N5, told.votes("n5"), 0.0), NOW + 0.2)
-    assert told.verdict(at=NOW + 0.2) is Verdict.SUSPECT
-    evidence = told.witness.evidence("n5", NOW + 0.2, device_proved=True)
-    assert evidence is not None
-    assert not evidence.wants_probe(NOW + 0.2), "not in every turn"
-    assert evidence.wants_probe(NOW + 0.01 + timing.PROBE_EVERY), "but as long as it lasts"
+        told.says(reporter, gone(N5, told.votes("n5", b"round--2"), 0.0), NOW + 1.0)
+    assert told.verdict(at=NOW + 1.0) is Verdict.DOWN, "a round that began after the answer"
 
 
-def test_silence_of_our_own_probe_takes_nothing_back(told: Told) -> None:
+def test_the_answer_of_another_boot_is_no_sign_of_this_one(told: Told) -> None:
     for reporter in ("n1", "n2"):
         told.says(reporter, gone(N5, told.votes("n5")))
-    told.witness.probe_seen("n5", answered=False, now=NOW)
+    told.witness.answered(AgentView(Boot("n5", "uid-n5", "boot-before"), 1, True, frozenset(), ()), NOW)
+    told.witness.answered(AgentView(Boot("n9", "uid-n9", "boot-n9"), 1, True, frozenset(), ()), NOW)
     assert told.verdict() is Verdict.DOWN
-
-
-def test_nobody_asks_the_kernel_of_a_node_that_is_alive(told: Told) -> None:
-    told.says("n1", alive(N5))
-    evidence = told.witness.evidence("n5", NOW, device_proved=True)
-    assert evidence is not None
-    assert not evidence.wants_probe(NOW)
 
 
 def test_votes_about_the_node_that_had_the_name_before_count_for_nothing(told: Told) -> None:

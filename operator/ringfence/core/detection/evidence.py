@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ringfence.core import timing
 from ringfence.core.model import Boot, RingState, SignedVote
 
 NEVER = float("-inf")
@@ -101,13 +100,3 @@ class Evidence:
     """When the kubelet's Lease was last seen to change, or first seen at all; NEVER where there is none."""
     heartbeat_silent_since: float = NEVER
     """The same of virt-handler's heartbeat."""
-    probed_at: float = NEVER
-    """When the controller's own last probe of its kernel ended, with or without an answer."""
-
-    def wants_probe(self, now: float) -> bool:
-        """Whether the controller shall ask the node's kernel itself: as long as others call it dead, again and again.
-
-        An answer vetoes ``Down``: whatever votes say, shown a second time or by whom, who answers us lives.
-        """
-        silent = self.ring.state is RingState.UNREACHABLE or self.ring.single
-        return silent and now - self.probed_at >= timing.PROBE_EVERY
