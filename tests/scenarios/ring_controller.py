@@ -15,6 +15,7 @@ from ringfence.core.failover import limits
 from ringfence.core.gossip.report import AgentView
 from ringfence.core.model import Mode, RingState, Verdict
 from ringfence.net.stream import PUSH_EVERY, QUIET
+from ringfence.net.views import decode_view, encode_view
 from scenarios.ring_api import Api
 from simulator.node import Node
 from simulator.world import World
@@ -153,7 +154,7 @@ class Controller:
             view = swim.view(node.clock(now))
             if node.name in self.forged:
                 view = self.forged[node.name](view)
-            self.witness.view_seen(view, now)
+            self.witness.view_seen(decode_view(encode_view(view)), now)
 
     def _ask(self, name: str, now: float) -> None:
         """As `controller/questions.py`: its agent's own word."""

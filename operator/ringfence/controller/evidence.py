@@ -59,6 +59,8 @@ class _Node:
     """When each of these was last seen to change, or first seen."""
     ready: Ready = Ready.MISSING
     has_agent: bool = False
+    ill_at: float = NEVER
+    """When an agent last said anything worse of it than nothing."""
     doubted_at: float = NEVER
     down_since: float = NEVER
     probe_silent_at: float = NEVER
@@ -75,6 +77,8 @@ class Witness:
         """The last count of each reporter's votes about each node."""
         self._rounds: dict[bytes, float] = {}
         """When each round was first heard of here, oldest first."""
+        self._hearing_since = NEVER
+        """Since when agents have spoken to us without a break."""
         self.roster: Roster | None = None
 
     # --- taking in -------------------------------------------------------------------------------------
@@ -91,7 +95,7 @@ class Witness:
             known.boots = [*known.boots, boot_id][-16:]
             known.boot = Boot(node, uid, boot_id)
             known.life = Life()
-            known.doubted_at = known.down_since = NEVER
+            known.doubted_at = known.down_since = known.ill_at = NEVER
 
     def forget(self, node: str) -> None:
         """The Node object is gone."""
@@ -125,11 +129,15 @@ class Witness:
     def view_seen(self, view: AgentView, now: float) -> bool:
         """An agent's view arrived. True if it says something else than the one before; ages grow by themselves."""
         before = self._views.get(view.reporter.node)
+        if not self.fresh_views(now):
+            self._hearing_since = now
         self._views[view.reporter.node] = (view, now)
         for subject in view.subjects:
             known = self._nodes.get(subject.subject.node)
             if known is None or known.boot.node_uid != subject.subject.node_uid:
                 continue
+            if subject.state not in _NO_ILL:
+                known.ill_at = now
             for round_id in {vote.round_id for vote in subject.votes}:
                 self._rounds.setdefault(round_id, now)
             seen = _Seen(view.reporter.node, subject, now)
@@ -238,18 +246,22 @@ class Witness:
 
     def _ring(self, known: _Node, now: float) -> RingEvidence:
         node = known.boot.node
-        seen = [
-            _Seen(view.reporter.node, subject, at)
+        reporters = [
+            (view, at)
             for view, at in self._views.values()
             if now - at <= timing.VIEW_FRESH and view.reporter.node != node and view.healthy
+        ]
+        if not reporters:
+            return RingEvidence()
+        seen = [
+            _Seen(view.reporter.node, subject, at)
+            for view, at in reporters
             for subject in view.subjects
             if subject.subject.node == node and subject.subject.node_uid == known.boot.node_uid
         ]
-        if not seen:
-            return RingEvidence()
         doubted_at = min((s.state_at for s in seen if s.view.state in _DOUBTING), default=NEVER)
         accusations = self._accusations(known.boot, seen, now)
-        speaking = sum(now - s.received_at <= timing.VIEW_SPEAKS for s in seen)
+        speaking = sum(now - at <= timing.VIEW_SPEAKS for _, at in reporters)
         if accusations and len(accusations) >= min(REPORTERS, speaking):
             round_at, one, counted = max(accusations, key=lambda accusation: accusation[0])
             contrary = [s for s in seen if max(s.two_way_at, s.kernel_at) >= round_at]
@@ -272,14 +284,15 @@ class Witness:
         for state in (RingState.ALIVE, RingState.AGENT_DOWN, RingState.LEFT):
             if state in states:
                 return RingEvidence(state=state)
-        if self._undoubted(known, seen):
+        if self._undoubted(known, now):
             return RingEvidence(state=RingState.ALIVE)
         return RingEvidence()
 
-    def _undoubted(self, known: _Node, seen: Iterable[_Seen]) -> bool:
+    def _undoubted(self, known: _Node, now: float) -> bool:
         """Whether a member that our agents don't observe has long been accused by nobody: of others they hear no more."""
         large = self.roster is not None and not is_small(self.roster)
-        return large and known.has_agent and all(s.view.state_age >= timing.UNDOUBTED for s in seen)
+        since = max(known.ill_at, self._hearing_since)
+        return large and known.has_agent and now - since >= timing.UNDOUBTED
 
     def _accusations(self, boot: Boot, seen: Iterable[_Seen], now: float) -> list[tuple[float, _Seen, Tally]]:
         """Of each reporter that calls the boot unreachable: when its round began, and its votes, if they suffice."""
@@ -309,6 +322,7 @@ class Witness:
         return cached[1]
 
 
+_NO_ILL = (RingState.ALIVE, RingState.UNKNOWN)
 _DOUBTING = (RingState.DOUBTED, RingState.PARTIAL, RingState.UNREACHABLE)
 REPORTERS = 2
 """Agents that must show the votes of a verdict, where so many speak: one may be a thief who has kept some from before."""
