@@ -168,7 +168,8 @@ def draw(told: dict[str, Any]) -> str:
     """The picture of a trace as `detection.story` writes it."""
     story = Story(told)
     lanes = [story.victim, *story.lanes(), "controller"]
-    begin, bend, end = story.lines[0]["at"] - 6, story.voted_at - LEAD, story.verdict + 3
+    begin: float = story.lines[0]["at"] - 6
+    bend, end = story.voted_at - LEAD, story.verdict + 3
     height = TOP + LANE * len(lanes) + 122
     width = LEFT + FLAT + STRETCHED + RIGHT
 

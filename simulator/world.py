@@ -111,7 +111,7 @@ class World:
         self._sequence = 0
         self._publishing = False
         self.pinned = {node.uid: 0 for node in self.nodes}
-        """The boot (its number) that the roster names for each node."""
+        """The boot (its number) that the roster names for each node; one that isn't here has no Node object."""
         self.windows = frozenset(random.Random(f"{seed} windows").sample(range(count), min(WINDOWS, count)))
         """Nodes (indices) whose agents a controller reads."""
         self.sniffers: list[Callable[[Node, bytes, str], None]] = []
@@ -164,6 +164,17 @@ class World:
         if self.witness is not None:
             self.witness.booted(node)
 
+    def delete(self, node: Node) -> None:
+        """Its Node object is deleted, the machine is gone. What boots next under its name registers with another UID."""
+        if node.kernel:
+            self.crash(node)
+        self._note(node, "deleted")
+        del self.by_uid[node.uid], self.pinned[node.uid]
+        node.uid += "-new"
+        node.disk = None
+        self.by_uid[node.uid] = node
+        self.publish()
+
     def stop_agent(self, node: Node) -> None:
         """The process is gone; the kernel goes on answering."""
         self._note(node, "agent ends")
@@ -206,7 +217,7 @@ class World:
             node.swim.install(node.disk, node.clock(self.now))
         self._settle(node)
         self._fetch(node)
-        if self.pinned[node.uid] != node.boot:
+        if self.pinned.get(node.uid) != node.boot:
             self.publish()
 
     def first_counter(self, node: Node) -> int:
@@ -334,7 +345,7 @@ class World:
         for node in self.nodes:
             if node.swim is not None and not node.api:
                 self.pinned[node.uid] = node.boot
-            elif node.swim is not None and self.pinned[node.uid] != node.boot:
+            elif node.swim is not None and self.pinned.get(node.uid) != node.boot:
                 self.publish()  # its agent can't report yet
         roster = self._make_roster(self.roster.epoch + 1)
         if roster.members == self.roster.members:
@@ -348,7 +359,7 @@ class World:
             epoch,
             "simulated",
             b"salt" + self.seed.to_bytes(8, "big"),
-            tuple(self._member(node) for node in self.nodes),
+            tuple(self._member(node) for node in self.nodes if node.uid in self.pinned),
         )
 
     def _member(self, node: Node) -> Member:

@@ -15,7 +15,7 @@ from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, Ring
 from ringfence.core.detection.verdict import judge
 from ringfence.core.failover import limits, machine
 from ringfence.core.failover.machine import Confirmation, Look
-from ringfence.core.failover.phase import ENDED, PROVED
+from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord
 from ringfence.core.failover.recovery import (
     DeletePod,
@@ -151,6 +151,8 @@ class World:
                 self.nodes[rest[0]].kubelet = False
             case "cut-api":
                 self.nodes[rest[0]].api = False
+            case "heal-api":
+                self.nodes[rest[0]].api = True
             case "bmc":
                 self.bmcs[rest[0]].mode = rest[1]
             case "stop-vm":
@@ -394,6 +396,8 @@ class World:
             down_in_zone=down,
             in_flight_elsewhere=frozenset(r.boot.node for r in open_records if r.phase not in PROVED)
             - {boot.node},
+            fencing=frozenset(r.boot.node for r in open_records if r.phase is Phase.FENCING),
+            proved=proved,
             leader_node="-",
             power_devices=boot.node in self.bmcs,
             settled_for=1e9,

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ringfence.agent.refusals import Refusals
 from ringfence.agent.trace import TraceFile
 from ringfence.core.gossip.anti_entropy import apply, digests
 from ringfence.core.gossip.awareness import strain_of
@@ -109,6 +110,7 @@ class Agent:
         self._pull: asyncio.Task[None] | None = None
         self._rosters: Counter[str] = Counter()
         self._refused_at = float("-inf")
+        self._refusals = Refusals()
         self._stream = StreamServer(keys, lambda: self.swim.view(self._loop.time()), lambda: self._sealed)
         self._stream.on_readers = self._read_by
         self._peers = StreamClient(keys)
@@ -223,14 +225,14 @@ class Agent:
                 case StateChanged(subject, old, new, sentence):
                     self._verdicts += new is RingState.UNREACHABLE
                     logger.info("%s: %s -> %s (%s)", subject, old, new, sentence)
-                    self.on_loneliness(self._lonely())
+                    self.on_loneliness(self.swim.lonely)
                 case PathLost(subject):
                     logger.warning("%s answers others, but not this node: a path is lost", subject)
                 case AwarenessChanged(isolated):
                     logger.warning(
                         "cut off from the others, accusing nobody" if isolated else "among the others again"
                     )
-                    self.on_loneliness(self._lonely())
+                    self.on_loneliness(self.swim.lonely)
                 case RosterWanted(_, address):
                     if self._sealed is not None and (self._pull is None or self._pull.done()):
                         self._pull = asyncio.ensure_future(self._pull_roster(self._sealed, address))
@@ -252,13 +254,6 @@ class Agent:
 
     def _read_by(self, readers: int) -> None:
         self.swim.window = readers > 0
-
-    def _lonely(self) -> bool:
-        observed = [s for s in self.swim.subjects if s.observed]
-        silent = sum(s.state in (RingState.DOUBTED, RingState.UNREACHABLE) for s in observed)
-        # Who holds itself for cut off doubts nobody any more, so the count alone would stop short.
-        awareness = self.swim.awareness
-        return awareness.isolated or awareness.carrier is False or 2 * silent > len(observed)
 
     def _probe_kernel(self, uid: str, address: str) -> None:
         def answered() -> None:
@@ -320,6 +315,8 @@ class Agent:
             self.swim.impair(slept, self._ticked_at)
         self._look_at_host()
         swim = self.swim
+        for line in self._refusals.news(swim.stats, swim.refused, self._ticked_at):
+            logger.warning(line)
         self.sample = AgentSample(
             counts=Counter(swim.stats) + Counter({"verdicts": self._verdicts}) + self._rosters,
             peers=tuple(
@@ -352,4 +349,4 @@ class Agent:
                 "%s has a link again" if before is False else "no link under %s, accusing nobody",
                 self._address,
             )
-            self.on_loneliness(self._lonely())
+            self.on_loneliness(self.swim.lonely)

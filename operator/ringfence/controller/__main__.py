@@ -30,6 +30,7 @@ from ringfence.controller.leadership import Leadership
 from ringfence.controller.loop import Loop
 from ringfence.controller.members import members
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.questions import Questions
 from ringfence.controller.statuses import Statuses
 from ringfence.controller.streams import Streams
 from ringfence.controller.world import OWN, World
@@ -132,6 +133,9 @@ async def run(chosen: argparse.Namespace) -> None:
             probes.add(task)
             task.add_done_callback(probes.discard)
 
+        client = StreamClient(keeper.keys)
+        keeper.on_change = client.rekey
+        questions = Questions(client, witness, clock, chosen.port, poke)
         loop = Loop(
             cluster=cluster,
             clock=clock,
@@ -144,6 +148,7 @@ async def run(chosen: argparse.Namespace) -> None:
             own_node=chosen.node_name,
             suffix=lambda: secrets.token_hex(2),
             probe=probe,
+            ask=questions.ask,
             metrics=metrics,
         )
         poked.append(loop.poke)
@@ -151,8 +156,6 @@ async def run(chosen: argparse.Namespace) -> None:
             cluster, clock, world, devices, loop, narrator, keeper, lambda: leadership.deadline, metrics
         )
         launchers = Launchers(cluster, world, lambda: leadership.deadline)
-        client = StreamClient(keeper.keys)
-        keeper.on_change = client.rekey
         streams = Streams(
             client,
             witness,
@@ -275,6 +278,7 @@ async def run(chosen: argparse.Namespace) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5.0):
                 await asyncio.gather(*tasks, return_exceptions=True)
+        await questions.close()
         await leadership.release()
         await devices.close()
         await health.cleanup()

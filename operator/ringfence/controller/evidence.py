@@ -24,6 +24,7 @@ Verify = Callable[[bytes, bytes, bytes], bool]
 class _Seen:
     """One reporter's word about one subject, with instants instead of ages."""
 
+    reporter: str
     view: SubjectView
     received_at: float
 
@@ -37,6 +38,7 @@ class _Seen:
 
     @property
     def round_at(self) -> float:
+        """By the reporter's word alone."""
         return NEVER if self.view.round_age is None else self.received_at - self.view.round_age
 
     @property
@@ -57,6 +59,8 @@ class _Node:
     """When each of these was last seen to change, or first seen."""
     ready: Ready = Ready.MISSING
     has_agent: bool = False
+    ill_at: float = NEVER
+    """When an agent last said anything worse of it than nothing."""
     doubted_at: float = NEVER
     down_since: float = NEVER
     probe_silent_at: float = NEVER
@@ -69,7 +73,12 @@ class Witness:
         self._verify = verify
         self._nodes: dict[str, _Node] = {}
         self._views: dict[str, tuple[AgentView, float]] = {}
-        self._tallies: dict[str, tuple[tuple[SignedVote, ...], Tally]] = {}
+        self._tallies: dict[tuple[str, str], tuple[tuple[SignedVote, ...], Tally]] = {}
+        """The last count of each reporter's votes about each node."""
+        self._rounds: dict[bytes, float] = {}
+        """When each round was first heard of here, oldest first."""
+        self._hearing_since = NEVER
+        """Since when agents have spoken to us without a break."""
         self.roster: Roster | None = None
 
     # --- taking in -------------------------------------------------------------------------------------
@@ -86,7 +95,7 @@ class Witness:
             known.boots = [*known.boots, boot_id][-16:]
             known.boot = Boot(node, uid, boot_id)
             known.life = Life()
-            known.doubted_at = known.down_since = NEVER
+            known.doubted_at = known.down_since = known.ill_at = NEVER
 
     def forget(self, node: str) -> None:
         """The Node object is gone."""
@@ -120,18 +129,26 @@ class Witness:
     def view_seen(self, view: AgentView, now: float) -> bool:
         """An agent's view arrived. True if it says something else than the one before; ages grow by themselves."""
         before = self._views.get(view.reporter.node)
+        if not self.fresh_views(now):
+            self._hearing_since = now
         self._views[view.reporter.node] = (view, now)
         for subject in view.subjects:
             known = self._nodes.get(subject.subject.node)
             if known is None or known.boot.node_uid != subject.subject.node_uid:
                 continue
-            seen = _Seen(subject, now)
+            if subject.state not in _NO_ILL:
+                known.ill_at = now
+            for round_id in {vote.round_id for vote in subject.votes}:
+                self._rounds.setdefault(round_id, now)
+            seen = _Seen(view.reporter.node, subject, now)
             packet = NEVER if subject.heard_age is None else now - subject.heard_age
             packet = max(packet, seen.two_way_at)
             if subject.subject.boot_id == known.boot.boot_id and packet > known.life.packet:
                 known.life = replace(known.life, packet=packet)
             if seen.kernel_at > known.life.kernel:
                 known.life = replace(known.life, kernel=seen.kernel_at)
+        while len(self._rounds) > _ROUNDS_KEPT:
+            del self._rounds[next(iter(self._rounds))]
         # A reporter is alive by its own stream: that is a packet of its boot, authenticated.
         self._own_word(view, now)
         return before is None or before[0].content != view.content
@@ -139,6 +156,15 @@ class Witness:
     def _own_word(self, view: AgentView, now: float) -> None:
         known = self._nodes.get(view.reporter.node)
         if known is not None and known.boot == view.reporter and view.healthy:
+            known.life = replace(known.life, packet=max(known.life.packet, now))
+
+    def answered(self, view: AgentView, now: float) -> None:
+        """The agent of a node that others call unreachable has answered this controller: that boot lives.
+
+        Of others its view says nothing here: it isn't one of the agents that are followed.
+        """
+        known = self._nodes.get(view.reporter.node)
+        if known is not None and known.boot == view.reporter:
             known.life = replace(known.life, packet=max(known.life.packet, now))
 
     def probe_seen(self, node: str, answered: bool, now: float) -> None:
@@ -220,29 +246,27 @@ class Witness:
 
     def _ring(self, known: _Node, now: float) -> RingEvidence:
         node = known.boot.node
-        seen = [
-            _Seen(subject, at)
+        reporters = [
+            (view, at)
             for view, at in self._views.values()
             if now - at <= timing.VIEW_FRESH and view.reporter.node != node and view.healthy
+        ]
+        if not reporters:
+            return RingEvidence()
+        seen = [
+            _Seen(view.reporter.node, subject, at)
+            for view, at in reporters
             for subject in view.subjects
             if subject.subject.node == node and subject.subject.node_uid == known.boot.node_uid
         ]
-        if not seen:
-            return RingEvidence()
-        unreachable = [
-            s
-            for s in seen
-            if s.view.state is RingState.UNREACHABLE and now - s.round_at <= timing.ROUND_FRESH
-        ]
         doubted_at = min((s.state_at for s in seen if s.view.state in _DOUBTING), default=NEVER)
-        for one in sorted(unreachable, key=lambda s: s.round_at, reverse=True):
-            counted = self._tally(one.view, known.boot)
-            if counted is None or not counted.unreachable:
-                continue
-            contrary = [s for s in seen if max(s.two_way_at, s.kernel_at) >= one.round_at]
-            state = RingState.PARTIAL if contrary else RingState.UNREACHABLE
+        accusations = self._accusations(known.boot, seen, now)
+        speaking = sum(now - at <= timing.VIEW_SPEAKS for _, at in reporters)
+        if accusations and len(accusations) >= min(REPORTERS, speaking):
+            round_at, one, counted = max(accusations, key=lambda accusation: accusation[0])
+            contrary = [s for s in seen if max(s.two_way_at, s.kernel_at) >= round_at]
             return RingEvidence(
-                state=state,
+                state=RingState.PARTIAL if contrary else RingState.UNREACHABLE,
                 sentence=counted.sentence,
                 voters=tuple(counted.voters),
                 votes=one.view.votes,
@@ -250,7 +274,7 @@ class Witness:
                 single=counted.single,
                 by_second=counted.by_second,
                 doubted_at=doubted_at,
-                round_at=one.round_at,
+                round_at=round_at,
             )
         states = {s.view.state for s in seen}
         for state in (RingState.PARTIAL, RingState.DOUBTED, RingState.UNREACHABLE):
@@ -260,17 +284,46 @@ class Witness:
         for state in (RingState.ALIVE, RingState.AGENT_DOWN, RingState.LEFT):
             if state in states:
                 return RingEvidence(state=state)
+        if self._undoubted(known, now):
+            return RingEvidence(state=RingState.ALIVE)
         return RingEvidence()
 
-    def _tally(self, view: SubjectView, boot: Boot) -> Tally | None:
+    def _undoubted(self, known: _Node, now: float) -> bool:
+        """Whether a member that our agents don't observe has long been accused by nobody: of others they hear no more."""
+        large = self.roster is not None and not is_small(self.roster)
+        since = max(known.ill_at, self._hearing_since)
+        return large and known.has_agent and now - since >= timing.UNDOUBTED
+
+    def _accusations(self, boot: Boot, seen: Iterable[_Seen], now: float) -> list[tuple[float, _Seen, Tally]]:
+        """Of each reporter that calls the boot unreachable: when its round began, and its votes, if they suffice."""
+        found = []
+        for one in seen:
+            if one.view.state is not RingState.UNREACHABLE:
+                continue
+            counted = self._tally(one, boot)
+            if counted is None or not counted.unreachable:
+                continue
+            # Votes can be shown again. A round is no younger than our first word of it, whatever its reporter says.
+            round_at = min(one.round_at, self._rounds.get(counted.round_id, NEVER))
+            if now - round_at <= timing.ROUND_FRESH:
+                found.append((round_at, one, counted))
+        return found
+
+    def _tally(self, one: _Seen, boot: Boot) -> Tally | None:
         """Count the votes ourselves, signatures and all; once a round."""
+        view = one.view
         if self.roster is None or view.subject != boot or not view.votes:
             return None
-        cached = self._tallies.get(boot.node)
+        key = one.reporter, boot.node
+        cached = self._tallies.get(key)
         if cached is None or cached[0] != view.votes:
             cached = (view.votes, tally(view.votes, self.roster, view.subject, self._verify))
-            self._tallies[boot.node] = cached
+            self._tallies[key] = cached
         return cached[1]
 
 
+_NO_ILL = (RingState.ALIVE, RingState.UNKNOWN)
 _DOUBTING = (RingState.DOUBTED, RingState.PARTIAL, RingState.UNREACHABLE)
+REPORTERS = 2
+"""Agents that must show the votes of a verdict, where so many speak: one may be a thief who has kept some from before."""
+_ROUNDS_KEPT = 4096

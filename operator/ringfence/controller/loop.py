@@ -33,7 +33,7 @@ from ringfence.core.failover.machine import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.failover.recovery import VmiLook, VmLook
-from ringfence.core.model import Boot, Mode, Verdict
+from ringfence.core.model import Boot, Mode, RingState, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
 from ringfence.metrics import ControllerMetrics
@@ -78,6 +78,7 @@ class Loop:
         own_node: str,
         suffix: Callable[[], str],
         probe: Callable[[str], None],
+        ask: Callable[[str], None],
         metrics: ControllerMetrics,
     ) -> None:
         self._metrics = metrics
@@ -92,6 +93,7 @@ class Loop:
         self._own_node = own_node
         self._suffix = suffix
         self._probe = probe
+        self._ask = ask
         self._poked = asyncio.Event()
         self._adopted: dict[str, Adopted] = {}
         self._ended_at: dict[str, float] = {}
@@ -107,8 +109,8 @@ class Loop:
             return True
         now = self._clock.monotonic()
         proved = {a.record.boot.node for a in self._adopted.values() if a.record and a.record.phase in PROVED}
-        electorate = {m.name for m in self._witness.roster.members} - proved
-        counted = 2 * len(self._witness.alive(now) & electorate) >= len(electorate)
+        electorate = frozenset(m.name for m in self._witness.roster.members) - proved
+        counted = limits.sees_half(self._witness.alive(now), electorate)
         # Agents of a larger ring count heads only while somebody is doubted; else nobody is missed.
         majority = counted or self._witness.calm(now)
         self._saw_majority |= majority
@@ -185,6 +187,8 @@ class Loop:
             self._witness.down(node, judgement.verdict is Verdict.DOWN, now)
             if evidence.ring.single and not evidence.own_probe_silent:
                 self._probe(node)
+            if evidence.ring.state is RingState.UNREACHABLE:
+                self._ask(node)
             if before is None or before.verdict is not judgement.verdict:
                 logger.info("node %s: %s (%s)", node, judgement.verdict, judgement.sentence)
                 self._metrics.verdict(node, before.verdict if before else None, judgement.verdict)
@@ -459,6 +463,8 @@ class Loop:
             storm_released=released,
             down_in_zone=frozenset(down & members),
             in_flight_elsewhere=in_flight,
+            fencing=frozenset(r.boot.node for r in open_records if r.phase is Phase.FENCING),
+            proved=proved,
             leader_node=self._own_node,
             power_devices=bool(zone and any(self._world.levels(zone, node))),
             settled_for=now - self._settled_at if self._settled_at is not None else 0.0,

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ringfence.controller.evidence import Witness
-from ringfence.core.gossip.members import Member
+from ringfence.core.gossip.members import Member, Roster
 from ringfence.metrics import ControllerMetrics
 from ringfence.net.stream import StreamClient, StreamError
 from ringfence.ports import Clock
@@ -67,16 +67,7 @@ class Streams:
     def _wanted(self, now: float) -> list[Member]:
         if self._witness.roster is None:
             return []
-        members = [m for m in self._witness.roster.members if m.addresses]
-        own = [m for m in members if m.name == self._own_node]
-        others = sorted(
-            (m for m in members if m.name != self._own_node),
-            key=lambda m: (
-                now - self._failed_at.get(m.name, float("-inf")) < PASS_OVER,
-                hashlib.sha256(f"{self._identity}/{m.name}".encode()).digest(),
-            ),
-        )
-        return (own + others)[:STREAMS]
+        return chosen(self._witness.roster, self._identity, self._own_node, self._failed_at, now)
 
     async def _follow(self, member: Member) -> None:
         try:
@@ -88,3 +79,19 @@ class Streams:
             if member.name not in self._failed_at:
                 logger.info("no stream from the agent of %s: %s", member.name, error or "time-out")
         self._failed_at[member.name] = self._clock.monotonic()
+
+
+def chosen(
+    roster: Roster, identity: str, own_node: str, failed_at: Mapping[str, float], now: float
+) -> list[Member]:
+    """The agents that this replica reads: its own node's and two others; who has just failed stands behind the rest."""
+    members = [m for m in roster.members if m.addresses]
+    own = [m for m in members if m.name == own_node]
+    others = sorted(
+        (m for m in members if m.name != own_node),
+        key=lambda m: (
+            now - failed_at.get(m.name, float("-inf")) < PASS_OVER,
+            hashlib.sha256(f"{identity}/{m.name}".encode()).digest(),
+        ),
+    )
+    return (own + others)[:STREAMS]

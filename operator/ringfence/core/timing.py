@@ -23,8 +23,15 @@ assert LEASE_DURATION * CLOCK_RATE_BOUND < ORDER_MARGIN
 # --- evidence ---------------------------------------------------------------------------------------------
 VIEW_FRESH = 2.0
 """An agent's view counts for "own side" this long."""
+VIEW_SPEAKS = 1.0
+"""An agent whose last view is no older than two pushes speaks to us now."""
+UNDOUBTED = 5.0
+"""In a ring too large for everybody to observe everybody: a member of which our agents have heard no ill for so long is
+alive. More than the 3 s for which they keep a verdict that nobody renews."""
 ROUND_FRESH = 3.0
 """Votes of a corroboration round count this long; while a node is unreachable the ring renews them every second."""
+LOOK_EVERY = 0.5
+"""Pause between a controller's own questions to the agent of a node that the ring calls unreachable."""
 KUBELET_LEASE_VALID = 20.0
 """A kubelet renews every 10 s: one renewal vetoes ``Down`` for two periods."""
 AGENT_LEASE_VALID = 11.0

@@ -118,10 +118,16 @@ class GroupSeal:
         """What was sealed, or None where it was not by this sender under the held group key of this id."""
         if key not in self.held:
             return None
+        known = self._subkeys.get((key, uid, boot))
+        subkey = known or self._derived(key, uid, boot)
         try:
-            return self._subkey(key, uid, boot).decrypt(counter.to_bytes(12, "big"), sealed, header)
+            body = subkey.decrypt(counter.to_bytes(12, "big"), sealed, header)
         except (InvalidTag, ValueError):
             return None
+        if known is None:
+            # Not before: whoever invents boots would fill our memory with their keys.
+            self._keep(key, uid, boot, subkey)
+        return body
 
     def sign(self, payload: bytes) -> bytes:
         """Sign by this node's key."""
@@ -134,8 +140,14 @@ class GroupSeal:
     def _subkey(self, key: int, uid: str, boot: bytes) -> AESGCM:
         known = self._subkeys.get((key, uid, boot))
         if known is None:
-            if len(self._subkeys) >= self._MAX_CACHED:
-                self._subkeys.clear()
-            derived = derive(self._secrets[key], "datagram", uid.encode(), boot)
-            known = self._subkeys[key, uid, boot] = AESGCM(derived)
+            known = self._derived(key, uid, boot)
+            self._keep(key, uid, boot, known)
         return known
+
+    def _derived(self, key: int, uid: str, boot: bytes) -> AESGCM:
+        return AESGCM(derive(self._secrets[key], "datagram", uid.encode(), boot))
+
+    def _keep(self, key: int, uid: str, boot: bytes, subkey: AESGCM) -> None:
+        if len(self._subkeys) >= self._MAX_CACHED:
+            self._subkeys.clear()
+        self._subkeys[key, uid, boot] = subkey

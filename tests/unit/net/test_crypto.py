@@ -42,6 +42,15 @@ def test_every_held_key_opens_one_seals_and_a_removed_one_opens_nothing() -> Non
     assert other.open(0, "uid", BOOT, 1, b"head", by_old) is None, "an id that comes again is another key"
 
 
+def test_invented_boots_leave_no_keys_behind() -> None:
+    seal = GroupSeal(KeySet.first(make_key()), SigningKey.fresh())
+    for number in range(1000):
+        assert seal.open(0, "uid", number.to_bytes(16, "big"), 1, b"head", b"garbage" * 9) is None
+    assert len(seal._subkeys) == 0
+    assert seal.open(0, "uid", BOOT, 1, b"head", seal.seal("uid", BOOT, 1, b"head", b"body")) == b"body"
+    assert len(seal._subkeys) == 1, "who is heard again and again is not derived again"
+
+
 def test_a_signature_is_its_keys_alone() -> None:
     key = SigningKey.fresh()
     signature = key.sign(b"vote")

@@ -50,7 +50,8 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                 Verdict.SUSPECT, f"{node} is doubted by its peers: {ring.sentence or 'votes are being taken'}"
             )
         case RingState.PARTIAL:
-            return Judgement(Verdict.SUSPECT, f"{node} is reached by some peers only: {ring.sentence}")
+            detail = f": {ring.sentence}" if ring.sentence else ""
+            return Judgement(Verdict.SUSPECT, f"{node} is reached by some peers only{detail}")
         case RingState.LEFT:
             return Judgement(Verdict.LEFT, f"{node}'s agent has left; its kernel answers")
         case RingState.AGENT_DOWN:
@@ -72,7 +73,10 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                 )
             return Judgement(Verdict.HEALTHY, f"{node} is alive")
         case RingState.UNKNOWN:
-            if _fresh(evidence.life.kubelet_lease, now, timing.KUBELET_LEASE_VALID):
+            lease = _fresh(evidence.life.kubelet_lease, now, timing.KUBELET_LEASE_VALID)
+            if lease and evidence.has_agent:  # its agent may be well: it is we who hear of nobody
+                return Judgement(Verdict.SUSPECT, f"{node} renews its Lease, but no agent tells us of it now")
+            if lease:
                 return Judgement(
                     Verdict.AGENT_DOWN, f"{node} renews its Lease, but no agent of it was heard yet"
                 )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringfence.core import timing
+from ringfence.core.gossip.rings import K
 from ringfence.core.model import Mode
 
 
@@ -37,6 +38,10 @@ class Situation:
     """Nodes of the zone that are Down now, in flight, or not yet back within the storm window; this one included."""
     in_flight_elsewhere: frozenset[str]
     """Nodes on which another failover is between verdict and proof."""
+    fencing: frozenset[str]
+    """Nodes that may have been ordered off and are not proved off yet; this one included, where it is one."""
+    proved: frozenset[str]
+    """Nodes with a standing proof: no part of the electorate, but of what once was the whole."""
     leader_node: str
     power_devices: bool
     """Every device of the ladder cuts power or storage (needed for an exact half)."""
@@ -46,6 +51,15 @@ class Situation:
     """Age of the oldest cache that the decision rests on."""
     writable: bool
     """This controller's Lease renewals go through."""
+
+    @property
+    def whole(self) -> frozenset[str]:
+        """The electorate as it was before proofs took members out of it."""
+        return self.electorate | self.proved
+
+    def is_half(self, members: frozenset[str]) -> bool:
+        """Whether exactly half of these are alive on our side."""
+        return bool(members) and 2 * len(self.alive & members) == len(members)
 
 
 Limit = Callable[[Situation], str | None]
@@ -83,26 +97,42 @@ def nothing_protected(s: Situation) -> str | None:
     return None if s.protected_vms > 0 else f"no protected VM runs on {s.node}: it is not fenced"
 
 
+def sees_half(alive: frozenset[str], electorate: frozenset[str]) -> bool:
+    """Whether half of the electorate at least is alive: with less a controller can fence nobody, and should not lead."""
+    return 2 * len(alive & electorate) >= len(electorate)
+
+
 def minority(s: Situation) -> str | None:
-    """More than half of the electorate must be alive on our side; exactly half only with power devices, one at a time."""
+    """Half of the electorate at least must be alive on our side."""
     alive, total = len(s.alive & s.electorate), len(s.electorate)
-    if 2 * alive > total:
-        return None
-    if 2 * alive == total and total > 0:
-        if not s.power_devices:
-            return f"our side sees exactly half of the nodes ({alive} of {total}) and no device cuts power"
-        if s.in_flight_elsewhere:
-            return f"our side sees exactly half of the nodes: one at a time, after {', '.join(sorted(s.in_flight_elsewhere))}"
+    if total > 0 and sees_half(s.alive, s.electorate):
         return None
     return f"our side is the minority: it sees {alive} of {total} nodes alive"
+
+
+def half(s: Situation) -> str | None:
+    """Two halves have the same right: the leader's acts, by devices that cut, on one node after the other.
+
+    The first is whoever has been ordered off already, else the first by name: the same for all that are asked about, so
+    none waits for one that waits for it.
+    """
+    members = next((some for some in (s.whole, s.electorate) if s.is_half(some)), None)
+    if members is None:
+        return None
+    seen = f"our side sees exactly half of the nodes ({len(s.alive & members)} of {len(members)})"
+    if not s.power_devices:
+        return f"{seen} and no device cuts power"
+    first = min(s.fencing or s.in_flight_elsewhere | {s.node})
+    return None if first == s.node else f"{seen}: one at a time, after {first}"
 
 
 def storm(s: Situation) -> str | None:
     """At most max(1, 40 %) of a zone's nodes may be down, in flight or not yet back within the window."""
     most = max(1, math.floor(s.storm_fraction * s.zone_size))
-    # Exactly half has its own rule, one at a time, in `minority`.
     if s.storm_released or len(s.down_in_zone) <= most or s.zone_size <= 2:
         return None
+    if s.is_half(s.whole) and len(s.whole) <= K:
+        return None  # `half` lets them go one at a time; in larger clusters that many are a storm
     return f"too many nodes of zone {s.zone} are down at once: {', '.join(sorted(s.down_in_zone))} (at most {most} of {s.zone_size})"
 
 
@@ -121,6 +151,7 @@ LIMITS: tuple[Limit, ...] = (
     nothing_protected,
     own_node,
     minority,
+    half,
     storm,
 )
 

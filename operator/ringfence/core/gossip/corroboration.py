@@ -149,6 +149,14 @@ def decisive(votes: Iterable[SignedVote], roster: Roster, uid: str, *, k: int = 
     return [vote for _, vote in turns][:needed]
 
 
+def refusal(vote: SignedVote, roster: Roster, subject: Boot, verify: Verify, rings: Rings) -> str | None:
+    """Why this vote does not count about this boot, in words that are fit for a metric's label; None where it does."""
+    judges = {member.name for member in rings.observers(subject.node_uid)}
+    if vote.voter not in judges:
+        judges = {member.name for member in rings.second(subject.node_uid)}
+    return _refusal(vote, roster, subject, judges, verify)
+
+
 class _Outcome(Enum):
     UNREACHABLE = auto()
     SINGLE = auto()
@@ -208,11 +216,11 @@ def _refusal(
     if member is None:
         return "not in the roster"
     if vote.subject != subject:
-        return f"about another boot ({vote.subject})"
+        return "about another boot"
     if member.uid == subject.node_uid:
         return "about itself"
     if abs(vote.roster_epoch - roster.epoch) > _EPOCHS_APART:
-        return f"of roster epoch {vote.roster_epoch}, this is {roster.epoch}"
+        return "of another roster epoch"
     if not member.votes:
         return "it has no vote now"
     if vote.voter not in observers:

@@ -27,7 +27,15 @@ from ringfence.core.gossip import survey as surveys
 from ringfence.core.gossip.anti_entropy import Wish
 from ringfence.core.gossip.awareness import LATE, Awareness
 from ringfence.core.gossip.budget import Budget
-from ringfence.core.gossip.corroboration import H, Tally, decisive, leave_payload, tally, vote_payload
+from ringfence.core.gossip.corroboration import (
+    H,
+    Tally,
+    decisive,
+    leave_payload,
+    refusal,
+    tally,
+    vote_payload,
+)
 from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.probe import next_slot, period, phase
@@ -185,6 +193,8 @@ class Swim:
         self.me: Member | None = None
         self.awareness = Awareness()
         self.stats: Counter[str] = Counter()
+        self.refused: dict[str, str] = {}
+        """For each reason to drop something: whose it was last, an address or a member's name."""
         self.version = 0
         """Changes with every change of what `view` says beyond ages."""
         self.window = False
@@ -274,7 +284,7 @@ class Swim:
         try:
             self._receive(datagram, address, now, now if at is None else at)
         except WireError as error:
-            self.stats[f"drop {error.args[0]}"] += 1
+            self._drop(error.args[0], address)
 
     def handle_timer(self, now: float) -> None:
         """Do everything that is due."""
@@ -347,6 +357,14 @@ class Swim:
     def subjects(self) -> Iterable[Subject]:
         """The members that we observe or have had to do with (for metrics)."""
         return self._subjects.values()
+
+    @property
+    def lonely(self) -> bool:
+        """Whether most of those that we observe are silent for us: then our Lease must speak for us more often."""
+        silent = sum(one.state in _TROUBLE for one in self._watched)
+        # Who holds itself for cut off doubts nobody any more, so the count alone would stop short.
+        cut_off = self.awareness.isolated or self.awareness.carrier is False
+        return cut_off or 2 * silent > len(self._watched)
 
     def _view_of(self, member: Member, now: float) -> SubjectView:
         known = self._subjects.get(member.uid)
@@ -462,7 +480,7 @@ class Swim:
             case Relayed(nonce):
                 self._on_relayed(nonce, now)
             case Ask():
-                self._on_ask(message, now)
+                self._on_ask(subject, message, now)
             case Votes():
                 self._on_votes(subject, message, now)
             case Leave(signature):
@@ -491,9 +509,11 @@ class Swim:
             self._vote_all(subject, Vote.ALIVE, now)
 
     def _on_ack(self, subject: Subject, nonce: int, now: float, at: float) -> None:
-        sent = self._nonces.pop(nonce, None)
+        sent = self._nonces.get(nonce)
         if sent is None or sent.uid != subject.member.uid:
+            self._drop("answer that nobody waits for", subject.member.name)
             return
+        del self._nonces[nonce]
         if sent.relay_for is not None:
             address, asked, asker = sent.relay_for
             self._send(Relayed(asked), address, asker)
@@ -513,7 +533,9 @@ class Swim:
     def _on_relay(self, asker: Subject, nonce: int, tag: bytes, address: str, now: float) -> None:
         member = self._by_tag(tag)
         subject = self._subject(member.uid) if member is not None else None
-        if subject is not None and subject is not asker and subject.address is not None:
+        if subject is None:
+            self._drop("about a stranger", asker.member.name)
+        elif subject is not asker and subject.address is not None:
             self._ping(subject, now, relay_for=(address, nonce, asker.tag))
 
     def _on_relayed(self, nonce: int, now: float) -> None:
@@ -525,7 +547,7 @@ class Swim:
         assert self.roster is not None
         payload = leave_payload(self.roster.cluster, subject.boot)
         if not subject.observed or not self._crypto.verify(payload, signature, subject.member.public_key):
-            self.stats["drop leave"] += 1
+            self._drop("leave", subject.member.name)
         elif subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL}:
             subject.ask_at = None
             self._enter(subject, RingState.LEFT, "its agent ended in an orderly way", now)
@@ -861,7 +883,7 @@ class Swim:
             del subject.rounds[old.round_id]
         called = subject.observed or (second and self._in_second(subject))
         if len(subject.rounds) >= rounds.MAX_ROUNDS or not called:
-            self.stats["drop too many rounds"] += 1
+            self._drop("too many rounds", subject.member.name)
             return None
         joined = subject.rounds[round_id] = Round(round_id, subject.boot, now, second)
         self._at(now + rounds.CLOSE, lambda now, _late: self._close(subject, joined, now))
@@ -938,12 +960,16 @@ class Swim:
             self._cast(subject, shown, Vote.ALIVE, now)
             self._tell_windows(subject, shown, self._windows.open(now), now)
 
-    def _on_ask(self, message: Ask, now: float) -> None:
+    def _on_ask(self, asker: Subject, message: Ask, now: float) -> None:
         subject = self._by_subject_tag(message.tag)
-        if subject is None or not (subject.observed or (message.second and self._in_second(subject))):
+        if subject is None:
+            self._drop("about a stranger", asker.member.name)
+            return
+        if not (subject.observed or (message.second and self._in_second(subject))):
+            self._drop("about one that others observe", asker.member.name)
             return
         if message.boot != subject.boot_sent:
-            self.stats["drop ask about another boot"] += 1
+            self._drop("about another boot", asker.member.name)
             return
         about = subject.rounds.get(message.round_id)
         if about is None:
@@ -954,18 +980,25 @@ class Swim:
     def _on_votes(self, sender: Subject, message: Votes, now: float) -> None:
         subject = self._by_subject_tag(message.tag)
         if subject is None or subject.boot_sent != message.boot:
+            # Of ourselves anybody may speak, and does: who votes about us tells all who observe us.
+            if message.tag != self._tag:
+                self._drop(
+                    "about a stranger" if subject is None else "about another boot", sender.member.name
+                )
             return
         about = subject.rounds.get(message.round_id)
         if about is None and not subject.observed:
-            self._learn(subject, message, now)
+            self._learn(sender, subject, message, now)
             return
         if about is None and sender is not subject:
             about = self._join(subject, message.round_id, now)  # the vote has overtaken the question
         if about is None:
             return
-        for vote in self._unpack(message, subject):
+        for vote in self._unpack(sender, message, subject):
             known = about.votes.get(vote.voter)
             if vote.voter != self.node and (known is None or vote.vote is Vote.ALIVE is not known.vote):
+                if self._refuse(sender, vote, subject) and vote.vote is not Vote.ALIVE:
+                    continue  # it must not stand where the voter's own would
                 about.take(vote, now)
                 self._count(subject, about, now)
 
@@ -1121,11 +1154,11 @@ class Swim:
                 self._tell(message, member)
                 self._budget.spend(1, now)
 
-    def _learn(self, subject: Subject, message: Votes, now: float) -> None:
+    def _learn(self, sender: Subject, subject: Subject, message: Votes, now: float) -> None:
         """A round's votes about a member that others observe: check them as anyone can."""
         if self.roster is None or not self.window:
             return
-        votes = self._unpack(message, subject)
+        votes = self._unpack(sender, message, subject)
         shown = subject.shown
         known = shown is not None and shown.round_id == message.round_id
         veto = any(vote.vote is Vote.ALIVE for vote in votes)
@@ -1137,6 +1170,7 @@ class Swim:
             or heard.issuperset((vote.voter, vote.vote) for vote in votes)
         ):
             return  # it says nothing new, or nothing that changes a refuted round: not worth checking signatures
+        votes = [vote for vote in votes if not self._refuse(sender, vote, subject)]
         count = tally(votes, self.roster, subject.boot, self._crypto.verify, rings=self._rings)
         if count.alive:
             # It may be about an earlier round than the one that we show, and may overtake a verdict, which then is not
@@ -1213,11 +1247,27 @@ class Swim:
             ballots,
         )
 
-    def _unpack(self, message: Votes, subject: Subject) -> list[SignedVote]:
+    def _refuse(self, sender: Subject, vote: SignedVote, subject: Subject) -> bool:
+        """Whether the vote counts for nothing. It may be another's who has sent it, and whose it says it is another's."""
+        assert self.roster is not None
+        assert self._rings is not None
+        reason = refusal(vote, self.roster, subject.boot, self._crypto.verify, self._rings)
+        if reason is not None:
+            self._drop(f"vote: {reason}", sender.member.name)
+        return reason is not None
+
+    def _drop(self, reason: str, whose: str) -> None:
+        """Count what was refused; the outer loop says it, now and then."""
+        self.stats[f"drop {reason}"] += 1
+        self.refused[reason] = whose
+
+    def _unpack(self, sender: Subject, message: Votes, subject: Subject) -> list[SignedVote]:
         votes = []
         for ballot in message.ballots:
             voter = self._by_tag(ballot.tag)
-            if voter is not None:
+            if voter is None and ballot.tag != self._tag:
+                self._drop("vote: not in the roster", sender.member.name)
+            elif voter is not None:
                 votes.append(
                     SignedVote(
                         voter.name,

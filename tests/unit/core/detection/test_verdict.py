@@ -75,6 +75,15 @@ def test_only_unreachable_is_down_however_silent_all_else_is(state: RingState, e
     assert verdict(replace(DOWN, ring=replace(GONE, state=state))) is expected
 
 
+@pytest.mark.parametrize(("reported", "expected"), [(True, Verdict.SUSPECT), (False, Verdict.AGENT_DOWN)])
+def test_a_node_of_which_we_hear_nothing_is_without_agent_only_if_none_has_reported(
+    *, reported: bool, expected: Verdict
+) -> None:
+    """Else it may be we who hear of nobody."""
+    evidence = Evidence(BOOT, RingEvidence(), Life(kubelet_lease=NOW - 1.0), Ready.TRUE, has_agent=reported)
+    assert verdict(evidence) is expected
+
+
 @pytest.mark.parametrize(
     ("life", "word"),
     [

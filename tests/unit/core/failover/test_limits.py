@@ -10,6 +10,7 @@ import pytest
 from ringfence.core import timing
 from ringfence.core.failover.limits import (
     Situation,
+    half,
     limitation,
     limitation_when_found_off,
     minority,
@@ -31,6 +32,8 @@ FREE = Situation(
     storm_released=False,
     down_in_zone=frozenset({"n1"}),
     in_flight_elsewhere=frozenset(),
+    fencing=frozenset(),
+    proved=frozenset(),
     leader_node="n2",
     power_devices=True,
     settled_for=timing.SETTLE,
@@ -90,15 +93,83 @@ def test_a_zone_of_two_knows_no_storm(size: int) -> None:
     assert storm(replace(FREE, zone_size=size, down_in_zone=names(size))) is None
 
 
-def test_exactly_half() -> None:
-    half = replace(FREE, electorate=names(4), alive=frozenset({"n3", "n4"}), zone_size=2)
-    assert minority(half) is None
-    assert minority(replace(half, power_devices=False)) == (
+HALF = replace(
+    FREE,
+    node="n3",
+    electorate=names(4),
+    alive=names(2),
+    zone_size=4,
+    down_in_zone=frozenset({"n3", "n4"}),
+    in_flight_elsewhere=frozenset({"n4"}),
+)
+
+
+def test_of_two_halves_one_node_goes_after_the_other_and_none_waits_for_one_that_waits() -> None:
+    """The steps of two of four that are Down at once, each Failover asked in turn."""
+    last = replace(HALF, node="n4", in_flight_elsewhere=frozenset({"n3"}))
+    after_n3 = "our side sees exactly half of the nodes (2 of 4): one at a time, after n3"
+    assert limitation(HALF) is None
+    assert limitation(last) == after_n3
+    assert limitation(replace(HALF, fencing=frozenset({"n3"}))) is None
+    assert limitation(replace(last, fencing=frozenset({"n3"}))) == after_n3
+    left = replace(
+        last,
+        proved=frozenset({"n3"}),
+        electorate=names(4) - {"n3"},
+        in_flight_elsewhere=frozenset(),
+    )
+    assert limitation(left) is None
+
+
+def test_who_has_been_ordered_off_is_first_whatever_its_name() -> None:
+    ordered = frozenset({"n4"})
+    assert half(replace(HALF, fencing=ordered)) == (
+        "our side sees exactly half of the nodes (2 of 4): one at a time, after n4"
+    )
+    later = replace(HALF, node="n4", in_flight_elsewhere=frozenset({"n3"}), fencing=ordered)
+    assert half(later) is None
+    both = frozenset({"n3", "n4"})  # ordered while more of us were alive: one of them goes on
+    assert [half(replace(s, fencing=both)) is None for s in (HALF, later)] == [True, False]
+
+
+def test_half_is_for_devices_that_cut() -> None:
+    assert limitation(replace(HALF, power_devices=False)) == (
         "our side sees exactly half of the nodes (2 of 4) and no device cuts power"
     )
-    assert minority(replace(half, in_flight_elsewhere=frozenset({"n2"}))) == (
-        "our side sees exactly half of the nodes: one at a time, after n2"
+
+
+@pytest.mark.parametrize(("count", "reason"), [(8, False), (10, True)])
+def test_half_of_a_large_cluster_is_a_storm(count: int, *, reason: bool) -> None:
+    alive, down = names(count // 2), names(count) - names(count // 2)
+    large = replace(
+        FREE,
+        node=min(down),
+        electorate=names(count),
+        alive=alive,
+        zone_size=count,
+        down_in_zone=down,
+        in_flight_elsewhere=down - {min(down)},
     )
+    assert (storm(large) is not None) is reason
+    assert (limitation(large) is not None) is reason
+
+
+@pytest.mark.parametrize("proved", [0, 1, 2, 3])
+def test_proofs_never_carry_it_beyond_half(proved: int) -> None:
+    """Four of eight fall one by one and are proved; a fifth is held, though most of the rest is alive."""
+    gone = frozenset({"n5", "n6", "n7", "n8"})
+    stands = frozenset(sorted(gone)[: proved + 1])
+    fifth = replace(
+        FREE,
+        node="n1",
+        electorate=names(8) - stands,
+        alive=names(4) - {"n1"},
+        zone_size=8,
+        down_in_zone=gone | {"n1"},
+        in_flight_elsewhere=gone - stands,
+        proved=stands,
+    )
+    assert limitation(fifth) is not None
 
 
 @pytest.mark.parametrize("alive", [0, 1])

@@ -116,7 +116,7 @@ def test_votes_of_one_zone_alone_are_not_enough_where_two_have_voters() -> None:
     ("changes", "reason"),
     [
         ({"subject": Boot("n1", "uid-n1", boot_id("n1", 9))}, "about another boot"),
-        ({"roster_epoch": 7}, "of roster epoch 7"),
+        ({"roster_epoch": 7}, "of another roster epoch"),
         ({"round_id": b"another!"}, "of another round"),
     ],
 )
