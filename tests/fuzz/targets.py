@@ -7,10 +7,13 @@ past the AEAD. So this is what a holder of the group key could send, forged vote
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 
+from ringfence.core.fencing import slots
+from ringfence.core.fencing.slotwatch import SlotWatch
 from ringfence.core.gossip import anti_entropy
 from ringfence.core.gossip.members import Member, Roster, RosterError, open_roster, seal_roster
 from ringfence.core.gossip.swim import Swim
@@ -32,7 +35,7 @@ from ringfence.core.gossip.wire import (
     split,
     tag_of,
 )
-from ringfence.core.model import Vote
+from ringfence.core.model import Boot, Vote
 from ringfence.net.views import ViewError, decode_view, encode_view
 
 MEMBERS = 5
@@ -130,6 +133,40 @@ def delta(data: bytes) -> None:
         anti_entropy.apply(_roster().members, data, lambda _data, signature: signature[:1] == b"\1")
 
 
+_HEART = slots.Header(slots.cluster_id(b"\1" * 32), 8)
+
+
+def _signed(_payload: bytes, signature: bytes) -> bool:
+    return signature[:1] == b"\1"
+
+
+def slot(data: bytes) -> None:
+    """Blocks of the heartbeat volume as anyone may have written them: as they are, and behind the checksum.
+
+    The first byte says how long the pieces are, the rest are looks at one pair after the other.
+    """
+    size = 16 * (1 + data[0] % 128) if data else 16
+    watch = SlotWatch(_HEART, _signed)
+    for number, at in enumerate(range(1, len(data), size)):
+        piece = data[at : at + size]
+        for block in (piece, piece.ljust(slots.BLOCK, b"\0"), _resealed(piece)):
+            for read in (
+                lambda raw: slots.decode_header(raw, _HEART.cluster),
+                lambda raw: slots.decode_slot(raw, _HEART.cluster),
+                lambda raw: slots.decode_word(raw, _HEART.cluster, _signed),
+            ):
+                with suppress(slots.SlotError):
+                    read(block)
+        watch.see(_resealed(piece) + piece.ljust(slots.BLOCK, b"\0"), float(number), number % _HEART.slots)
+    for one in watch.sightings:
+        one.state(9.0)
+
+
+def _resealed(piece: bytes) -> bytes:
+    whole = piece[: slots.BLOCK - 4].ljust(slots.BLOCK - 4, b"\0")
+    return whole + zlib.crc32(whole).to_bytes(4, "big")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "message": message,
     "datagram": datagram,
@@ -137,6 +174,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "view": view,
     "roster": roster,
     "delta": delta,
+    "slot": slot,
 }
 
 
@@ -168,6 +206,16 @@ def seeds() -> dict[str, list[bytes]]:
     whole = sealed.text().encode()
     known = [anti_entropy.digests(_roster().members[:number]) for number in range(MEMBERS + 1)]
     deltas = [anti_entropy.delta(sealed, theirs) for theirs in known]
+    me = Boot("n1", "uid-1", _boot(1))
+    blocks = [
+        slots.encode_header(_HEART),
+        slots.encode_slot(slots.Slot(me, 7, 1.0), _HEART.cluster),
+        slots.encode_slot(slots.Slot(me, 8, 1.0, slots.Flag.FENCED), _HEART.cluster),
+        slots.encode_slot(slots.Slot(Boot("n2", "uid-2", _boot(2)), 1, 60.0), _HEART.cluster),
+        slots.encode_word(
+            slots.Word("uid-1", _boot(1), "n1-1", stop_guests=True), _HEART.cluster, lambda _: b"\1" * 64
+        ),
+    ]
     return {
         "message": bodies,
         "datagram": [Header(tag_of("uid-3"), boot_bytes(_boot(3)), 9).encode() + body for body in bodies],
@@ -175,5 +223,11 @@ def seeds() -> dict[str, list[bytes]]:
         + [b"\3\20" + body for body in bodies],
         "view": [*views, b"{}", b"[]", b"null"],
         "roster": [whole, *(whole[:length] for length in range(0, len(whole), 60)), b"{}", b"[]"],
+        "slot": [
+            *(b"\x0f" + block[:256] for block in blocks),
+            *(b"\x0f" + blocks[1][:256] + block[:256] for block in blocks),
+            b"\x07" + blocks[1][:128] + blocks[2][:128] + blocks[1][:128],
+            b"\xff" + blocks[1],
+        ],
         "delta": [*deltas, *(deltas[0][:length] for length in range(0, len(deltas[0]), 60))],
     }
