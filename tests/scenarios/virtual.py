@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence
-from ringfence.core.detection.verdict import judge
+from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence, SlotEvidence
+from ringfence.core.detection.verdict import judge, slot_due
 from ringfence.core.failover import limits, machine
 from ringfence.core.failover.machine import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
@@ -29,6 +29,7 @@ from ringfence.core.failover.recovery import (
 )
 from ringfence.core.fencing.ladder import DeviceLook, OrderOff, ReadPower
 from ringfence.core.fencing.proof import Reading
+from ringfence.core.fencing.slotwatch import SlotState, silence_of
 from ringfence.core.model import Boot, Mode, PowerState, RingState, Verdict
 
 TICK = 0.05
@@ -39,6 +40,7 @@ KUBEVIRT_NEEDS = 3.5
 """From a launcher that is gone to the new instance Running (KUBEVIRT §7)."""
 BOOT_NEEDS = 8.0
 LEASE_TAKES = timing.LEASE_DURATION
+SLOT_INTERVAL = 1.0
 
 
 @dataclass
@@ -54,6 +56,16 @@ class Node:
     out_of_service: bool = False
     silent_since: float | None = None
     booted_at: float = NEVER
+    storage: bool = True
+    """Its path to the shared storage."""
+    slot: tuple[str, int] = ("", 0)
+    """Boot and sequence on the heartbeat volume, where there is one."""
+    slot_seen: tuple[str, int] = ("", 0)
+    slot_looked_at: float = NEVER
+    slot_moved: tuple[float, float] = (NEVER, NEVER)
+    """After when and before when its last write came, as the others saw it."""
+    word: str = ""
+    """The boot that is told beside its slot that it is fenced."""
 
     @property
     def identity(self) -> Boot:
@@ -104,8 +116,18 @@ class Broken(AssertionError):
 class World:
     """One cluster in virtual time. ``log`` is the story as it was told."""
 
-    def __init__(self, nodes: list[str], vms: dict[str, str], bmcs: dict[str, str | None], mode: str) -> None:
+    def __init__(
+        self,
+        nodes: list[str],
+        vms: dict[str, str],
+        bmcs: dict[str, str | None],
+        mode: str,
+        *,
+        heartbeat: dict[str, bool] | None = None,
+    ) -> None:
         self.now = 0.0
+        self.heartbeat = heartbeat is not None
+        self.stop_guests = (heartbeat or {}).get("stopGuests", False)
         self.nodes = {n: Node(n) for n in nodes}
         self.bmcs = {n: Bmc(m) for n in nodes if (m := bmcs.get(n, "ok")) is not None}
         self.vms = {
@@ -153,6 +175,10 @@ class World:
                 self.nodes[rest[0]].api = False
             case "heal-api":
                 self.nodes[rest[0]].api = True
+            case "cut-storage":
+                self.nodes[rest[0]].storage = False
+            case "heal-storage":
+                self.nodes[rest[0]].storage = True
             case "bmc":
                 self.bmcs[rest[0]].mode = rest[1]
             case "stop-vm":
@@ -208,6 +234,8 @@ class World:
             act()
         for node in self.nodes.values():
             self._live(node)
+            if self.heartbeat:
+                self._beat(node)
         for vm in self.vms.values():
             self._kubevirt(vm)
         if self.now >= self.leaderless_until:
@@ -235,6 +263,45 @@ class World:
         if node.kernel_answers and node.silent_since is not None:
             life = replace(life, kernel=self.now)
         self._life[node.name] = life
+
+    def _every(self, seconds: float) -> bool:
+        return round(self.now / TICK) % round(seconds / TICK) == 0
+
+    def _beat(self, node: Node) -> None:
+        """The node writes its slot and reads its word; the others look."""
+        runs = node.powered and node.storage and self.now >= node.booted_at
+        boot = node.identity.boot_id
+        if runs and self._every(SLOT_INTERVAL):
+            guests = [vm for vm in self.vms.values() if node.name in vm.qemu]
+            stops = node.word == boot and self.stop_guests
+            if stops and guests:
+                self.say(
+                    f"world: {node.name} reads that it is fenced and kills {', '.join(vm.name for vm in guests)}"
+                )
+                for vm in guests:
+                    vm.qemu.discard(node.name)
+            if not stops:
+                node.slot = (boot, node.slot[1] + 1)
+        others = [n for n in self.nodes.values() if n is not node and self._up(n) and n.storage]
+        if not others or not self._every(timing.SLOT_LOOK):
+            return
+        if node.slot != node.slot_seen and node.slot_looked_at > NEVER:
+            node.slot_moved = (node.slot_looked_at, self.now)
+            life = self._life[node.name]
+            if node.slot[0] == boot:
+                self._life[node.name] = replace(life, slot=self.now)
+        node.slot_seen, node.slot_looked_at = node.slot, self.now
+
+    def _slot(self, node: Node) -> SlotEvidence:
+        if not self.heartbeat or node.slot_seen[0] != node.identity.boot_id:
+            return SlotEvidence()
+        after, at = node.slot_moved
+        silence = silence_of(SLOT_INTERVAL)
+        if self.now - at <= silence:
+            return SlotEvidence(SlotState.MOVING, SLOT_INTERVAL, after)
+        if self.now - node.slot_looked_at > silence:
+            return SlotEvidence(SlotState.UNREAD, SLOT_INTERVAL, after)
+        return SlotEvidence(SlotState.SILENT, SLOT_INTERVAL, after, at)
 
     def _launcher_gone(self, vm: Vm) -> None:
         vm.pod, vm.launcher_on, vm.released_at, vm.phase = "", "", self.now, "Failed"
@@ -312,7 +379,9 @@ class World:
                     round_at=max(node.silent_since + 0.4, self.now - 1.0),
                 )
         ready = Ready.TRUE if node.kubelet and node.api and self._up(node) else Ready.UNKNOWN
-        return Evidence(node.identity, ring, self._life[node.name], ready, has_agent=True)
+        return Evidence(
+            node.identity, ring, self._life[node.name], ready, has_agent=True, slot=self._slot(node)
+        )
 
     def _controller(self) -> None:
         verdicts = {n: judge(self._evidence(node), self.now) for n, node in self.nodes.items()}
@@ -322,6 +391,10 @@ class World:
             else:
                 self._down_since.pop(name, None)
         open_ = {r.boot.node: n for n, r in self.stored.items() if r.phase not in ENDED}
+        for node in self.nodes.values():
+            if node.word and node.name not in open_:
+                self.say(f"word: to {node.name}: taken back")
+                node.word = ""
         for name, judgement in verdicts.items():
             node = self.nodes[name]
             if judgement.verdict is Verdict.DOWN and name not in open_ and self._affected(name):
@@ -420,7 +493,7 @@ class World:
             judgement=judgement,
             limit=limits.limitation(situation),
             limit_when_found_off=limits.limitation_when_found_off(situation),
-            hold_over=since is not None and self.now - since >= HOLD,
+            hold_over=since is not None and self.now - since >= HOLD and self.now >= judgement.not_before,
             life_at=life.latest,
             life_sign=life.latest_sign(),
             node_exists=True,
@@ -438,6 +511,9 @@ class World:
             power_on_due=self.now - max(self._powered_on.get(name, NEVER), phase_since) >= wait,
             retry_due=self.now - phase_since
             >= timing.LADDER_BACKOFF[min(passes, len(timing.LADDER_BACKOFF) - 1)],
+            slot_due=slot_due(self._evidence(node)) if node.identity == boot else NEVER,
+            told_fenced=node.word == boot.boot_id if self.heartbeat else None,
+            stop_guests=self.stop_guests,
         )
 
     def _device(self, node: str) -> DeviceLook:
@@ -493,6 +569,11 @@ class World:
                     raise Broken(f"{self.now:.2f}: {node} is powered on while an order off may take effect")
                 self.say(f"order: {command.device} on")
                 self.after(0.2, lambda: self._power(node, on=True))
+            case machine.TellFenced(boot=boot):
+                if not record.proofs:
+                    self._is_down(node, record)
+                self.say(f"word: to {boot}: it is fenced")
+                self.nodes[node].word = boot.boot_id
             case machine.AddSuspectTaint():
                 self.after(0.03, lambda: setattr(self.nodes[node], "suspect", True))
             case machine.AddOutOfServiceTaint(recover=recover):
@@ -507,14 +588,17 @@ class World:
 
     def _order_due(self, node: str, record: Record) -> None:
         """No order to a node that lives, to a later boot, or beside one that may still take effect."""
+        self._is_down(node, record)
+        if self.now < self._effective_until.get(node, NEVER):
+            raise Broken(f"{self.now:.2f}: {node} is ordered off twice within {timing.ORDER_EFFECT} s")
+        self._effective_until[node] = self.now + timing.ORDER_EFFECT
+
+    def _is_down(self, node: str, record: Record) -> None:
         verdict = judge(self._evidence(self.nodes[node]), self.now)
         if verdict.verdict is not Verdict.DOWN:
             raise Broken(f"{self.now:.2f}: {node} is ordered off: {verdict.sentence}")
         if self.nodes[node].identity != record.boot and self.now >= self.nodes[node].booted_at:
             raise Broken(f"{self.now:.2f}: {node} is ordered off for an earlier boot")
-        if self.now < self._effective_until.get(node, NEVER):
-            raise Broken(f"{self.now:.2f}: {node} is ordered off twice within {timing.ORDER_EFFECT} s")
-        self._effective_until[node] = self.now + timing.ORDER_EFFECT
 
     def _bmc(self, node: str, takes: float, act: Callable[[], None]) -> None:
         key = ("bmc", node)
@@ -536,7 +620,8 @@ class World:
 
     def _read(self, node: str) -> None:
         bmc = self.bmcs[node]
-        state = PowerState.ON if self.nodes[node].powered and not bmc.lied else PowerState.OFF
+        lies = bmc.lied or bmc.mode == "says-off"
+        state = PowerState.ON if self.nodes[node].powered and not lies else PowerState.OFF
         bmc.readings.append(Reading(state, self.now - 0.05, self.now))
         if state is PowerState.OFF and not bmc.ordered:
             bmc.called_off_at = self.now

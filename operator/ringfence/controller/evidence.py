@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence
+from ringfence.core.detection.heartbeats import Heartbeats
+from ringfence.core.fencing.slotreport import SlotReport
 from ringfence.core.gossip.corroboration import Tally, tally
 from ringfence.core.gossip.members import Roster
 from ringfence.core.gossip.report import AgentView, SubjectView
@@ -65,6 +67,11 @@ class _Node:
     down_since: float = NEVER
     probe_silent_at: float = NEVER
 
+    @property
+    def past(self) -> frozenset[str]:
+        """Boots that are over."""
+        return frozenset(self.boots) - {self.boot.boot_id}
+
 
 class Witness:
     """The evidence of one replica."""
@@ -80,6 +87,7 @@ class Witness:
         self._hearing_since = NEVER
         """Since when agents have spoken to us without a break."""
         self.roster: Roster | None = None
+        self.heartbeats = Heartbeats()
 
     # --- taking in -------------------------------------------------------------------------------------
 
@@ -89,17 +97,22 @@ class Witness:
             return
         known = self._nodes.get(node)
         if known is None or known.boot.node_uid != uid:
+            if known is not None:
+                self.heartbeats.forget(known.boot.node_uid)
             self._nodes[node] = _Node(Boot(node, uid, boot_id), [boot_id])
             return
         if boot_id not in known.boots:
             known.boots = [*known.boots, boot_id][-16:]
             known.boot = Boot(node, uid, boot_id)
             known.life = Life()
+            self.heartbeats.forget(uid)
             known.doubted_at = known.down_since = known.ill_at = NEVER
 
     def forget(self, node: str) -> None:
         """The Node object is gone."""
-        self._nodes.pop(node, None)
+        known = self._nodes.pop(node, None)
+        if known is not None:
+            self.heartbeats.forget(known.boot.node_uid)
 
     def ready_seen(self, node: str, ready: Ready) -> None:
         if (known := self._nodes.get(node)) is not None:
@@ -177,6 +190,14 @@ class Witness:
         else:
             known.probe_silent_at = now
 
+    def slots_seen(self, report: SlotReport, now: float) -> None:
+        """A heartbeat process has said what it sees on the heartbeat volume."""
+        self.heartbeats.take(report, now)
+        uids = {row.boot.node_uid for row in report.rows}
+        for known in self._nodes.values():
+            if known.boot.node_uid in uids:
+                known.life = replace(known.life, slot=self.heartbeats.moved_at(known.boot, known.past))
+
     # --- giving out ------------------------------------------------------------------------------------
 
     def boot(self, node: str) -> Boot | None:
@@ -233,7 +254,12 @@ class Witness:
             has_agent=known.has_agent,
             own_probe_silent=known.probe_silent_at > max(ring.doubted_at, known.life.kernel) > NEVER,
             device_proved=device_proved,
+            slot=self.heartbeats.of(known.boot, known.past, now),
         )
+
+    def told_fenced(self, boot: Boot, now: float) -> bool | None:
+        """Whether the heartbeat volume tells this boot that it is fenced; None where nobody can say."""
+        return self.heartbeats.told(boot, now)
 
     def down(self, node: str, is_down: bool, now: float) -> float:
         """Keep the hold's clock: since when the node has been Down without a break."""

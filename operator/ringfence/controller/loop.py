@@ -27,7 +27,7 @@ from ringfence.controller.verdicts import ToldVerdicts
 from ringfence.controller.world import World
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
-from ringfence.core.detection.verdict import Judgement, judge
+from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits, machine
 from ringfence.core.failover.machine import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
@@ -368,6 +368,8 @@ class Loop:
             v.vmi_uid for v in (record.vms if record else ())
         )
         levels = self._world.levels(zone, boot.node) if zone else ()
+        evidence = self._witness.evidence(boot.node, now, device_proved=False) if same_boot else None
+        heartbeat = zone.spec.storage.heartbeat if zone and zone.spec.storage else None
         return Look(
             now=now,
             wall=self._clock.wall(),
@@ -376,7 +378,9 @@ class Loop:
             judgement=judgement,
             limit=limits.limitation(situation),
             limit_when_found_off=limits.limitation_when_found_off(situation),
-            hold_over=down_since > NEVER and now - down_since >= self.spec.hold_seconds + judgement.hold_more,
+            hold_over=down_since > NEVER
+            and now - down_since >= self.spec.hold_seconds + judgement.hold_more
+            and now >= judgement.not_before,
             life_at=life.latest if same_boot else NEVER,
             life_sign=life.latest_sign(),
             node_exists=node is not None and node.uid == boot.node_uid,
@@ -396,6 +400,9 @@ class Loop:
             retry_due=adopted is not None
             and record is not None
             and now - adopted.phase_since >= _backoff(record.ladder_pass),
+            slot_due=slot_due(evidence) if same_boot and evidence is not None else NEVER,
+            told_fenced=self._witness.told_fenced(boot, now) if heartbeat is not None else None,
+            stop_guests=heartbeat is not None and heartbeat.stop_guests,
         )
 
     @staticmethod

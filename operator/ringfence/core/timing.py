@@ -45,6 +45,10 @@ CONTROL_PATH_LOST_AFTER = 40.0
 """Age of the kubelet's Lease from which a node that the ring hears has lost its control path."""
 SINGLE_VOTER_LEASE_AGE = 20.0
 """With one eligible voter the kubelet's Lease must be this old as well (DESIGN §3, small clusters)."""
+SLOT_LOOK = 0.5
+"""Seconds between two looks of a heartbeat process at the others' slots, while a controller listens to it."""
+STORAGE_LOST_AFTER = 10.0
+"""Silence of its storage slot from which a node that the ring hears has lost its storage (a restarted process takes less)."""
 SETTLE = 3.0
 """A controller that has just started judges nobody for so long after its caches and streams are up."""
 
@@ -73,3 +77,11 @@ STUCK_AFTER = 3.0
 """A VMI that fails on the old QEMU's image lock for so long is deleted, once the proof stands (KUBEVIRT §7)."""
 COMMAND_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pauses before a failed command is tried again."""
+
+
+def slot_due(moved_at: float, interval: float) -> float:
+    """The instant by which a node whose slot moved at ``moved_at``, if it lives, has written again and been seen.
+
+    Half an interval of grace: a busy disk is not a dead node.
+    """
+    return moved_at + 1.5 * interval + SLOT_LOOK

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot, RingState, SignedVote
 
 NEVER = float("-inf")
@@ -66,10 +67,12 @@ class Life:
     agent_lease: float = NEVER
     kubelet_lease: float = NEVER
     heartbeat: float = NEVER
+    slot: float = NEVER
+    """Its slot on the heartbeat volume: when the look began that saw it change."""
 
     @property
     def latest(self) -> float:
-        return max(self.packet, self.kernel, self.agent_lease, self.kubelet_lease, self.heartbeat)
+        return max(self.packet, self.kernel, self.agent_lease, self.kubelet_lease, self.heartbeat, self.slot)
 
     def latest_sign(self) -> str:
         """Name of the newest sign, for sentences."""
@@ -79,8 +82,22 @@ class Life:
             self.agent_lease: "its agent's Lease",
             self.kubelet_lease: "its kubelet's Lease",
             self.heartbeat: "virt-handler's heartbeat",
+            self.slot: "its storage slot",
         }
         return signs[self.latest] if self.latest > NEVER else "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotEvidence:
+    """What is seen of this boot's slot on the heartbeat volume. When it last moved is in :class:`Life`."""
+
+    state: SlotState = SlotState.NONE
+    interval: float = 0.0
+    """Seconds between two writes, as the node says."""
+    moved_after: float = NEVER
+    """Its last write came surely after this instant."""
+    silent_since: float = NEVER
+    """For a silent one: since when good looks have seen no change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +117,4 @@ class Evidence:
     """When the kubelet's Lease was last seen to change, or first seen at all; NEVER where there is none."""
     heartbeat_silent_since: float = NEVER
     """The same of virt-handler's heartbeat."""
+    slot: SlotEvidence = SlotEvidence()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, Evidence, Ready
+from ringfence.core.fencing.slotwatch import SlotState, silence_of
 from ringfence.core.model import RingState, Verdict
 
 
@@ -22,6 +23,8 @@ class Judgement:
     sentence: str
     hold_more: float = 0.0
     """Seconds that ``Down`` has to stand beyond the usual hold."""
+    not_before: float = NEVER
+    """The instant before which ``Down`` can't be acted upon, hold or not: a living node may not have spoken yet."""
 
 
 def judge(evidence: Evidence, now: float) -> Judgement:
@@ -44,7 +47,10 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                     Verdict.SUSPECT, f"{node} is silent for its only voter ({ring.sentence}); {missing}"
                 )
             hold_more = timing.SECOND_SET_HOLD if ring.by_second else 0.0
-            return Judgement(Verdict.DOWN, f"{node} is down: {ring.sentence}", hold_more)
+            silent = "; its storage slot is silent" if evidence.slot.state is SlotState.SILENT else ""
+            return Judgement(
+                Verdict.DOWN, f"{node} is down: {ring.sentence}{silent}", hold_more, slot_due(evidence)
+            )
         case RingState.DOUBTED:
             return Judgement(
                 Verdict.SUSPECT, f"{node} is doubted by its peers: {ring.sentence or 'votes are being taken'}"
@@ -56,10 +62,11 @@ def judge(evidence: Evidence, now: float) -> Judgement:
             return Judgement(Verdict.LEFT, f"{node}'s agent has left; its kernel answers")
         case RingState.AGENT_DOWN:
             if _hung(evidence, now):
+                silent = ", and its storage slot is silent" if evidence.slot.state is SlotState.SILENT else ""
                 return Judgement(
                     Verdict.HUNG,
                     f"{node} hangs: its kernel answers, but not its agent, its kubelet for more than"
-                    f" {timing.HUNG_LEASE_AGE:.0f} s, virt-handler for {timing.HUNG_HEARTBEAT_AGE:.0f} s;"
+                    f" {timing.HUNG_LEASE_AGE:.0f} s, virt-handler for {timing.HUNG_HEARTBEAT_AGE:.0f} s{silent};"
                     " nothing is done without evidence from its guests: look at it",
                 )
             return Judgement(
@@ -70,6 +77,12 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                 return Judgement(
                     Verdict.CONTROL_PATH_LOST,
                     f"{node} is alive for its peers, but not for the API server (Ready={evidence.ready}): its VMs run on",
+                )
+            if _storage_lost(evidence, now):
+                return Judgement(
+                    Verdict.STORAGE_LOST,
+                    f"{node} is alive, but its storage slot is silent: its heartbeat is stopped, or it has lost the volume;"
+                    " its VMs are left where they are",
                 )
             return Judgement(Verdict.HEALTHY, f"{node} is alive")
         case RingState.UNKNOWN:
@@ -103,7 +116,29 @@ def life_veto(evidence: Evidence, now: float) -> str | None:
     ):
         if seen_at > ring.doubted_at and _fresh(seen_at, now, valid):
             return f"{what} {_ago(now, seen_at)}"
+    # Only a write that surely came after the doubt: a dead node's last one is often seen later. A living one writes
+    # again before anybody may be shot (`not_before`).
+    slot = evidence.slot
+    if slot.moved_after > ring.doubted_at and _fresh(life.slot, now, silence_of(slot.interval)):
+        return f"its storage slot moved {_ago(now, life.slot)}"
     return None
+
+
+def slot_due(evidence: Evidence) -> float:
+    """Until when a slot that has moved has to be waited for: its next write, if its node lives, is seen by then.
+
+    Before that nobody is shot, and no device's `off` is a proof: between two writes a living node is silent too.
+    """
+    slot = evidence.slot
+    if slot.state is not SlotState.MOVING:
+        return NEVER
+    return timing.slot_due(evidence.life.slot, slot.interval)
+
+
+def _storage_lost(evidence: Evidence, now: float) -> bool:
+    slot = evidence.slot
+    silent = slot.state is SlotState.SILENT and slot.silent_since > NEVER
+    return silent and now - slot.silent_since >= timing.STORAGE_LOST_AFTER
 
 
 def _single_voter_lacks(evidence: Evidence, now: float) -> str | None:
@@ -119,9 +154,11 @@ def _single_voter_lacks(evidence: Evidence, now: float) -> str | None:
 def _hung(evidence: Evidence, now: float) -> bool:
     """Whether all that should speak has been silent for long. A person is told; nobody is fenced for it.
 
-    It would take evidence from the guests too (a silent storage slot, failing probes), which is not looked at yet:
-    until then every zone's policy is ``onHung: Alert`` (DESIGN §3).
+    A storage slot that moves says that its processes run. A silent one is told beside it; fencing for it would be a
+    policy of the zone, which there is not yet: every zone's is ``onHung: Alert`` (DESIGN §3).
     """
+    if evidence.slot.state is SlotState.MOVING:
+        return False
     lease, heartbeat = now - evidence.kubelet_silent_since, now - evidence.heartbeat_silent_since
     never = float("inf")
     return timing.HUNG_LEASE_AGE < lease < never and timing.HUNG_HEARTBEAT_AGE < heartbeat < never

@@ -75,6 +75,19 @@ class RehearseAdmission:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class TellFenced:
+    """Let "you are fenced" be written beside the node's slot: should that boot run on, or thaw, it stops its guests.
+
+    An order like a device's: given only where one may be given, to one boot, and it proves nothing.
+    """
+
+    boot: Boot
+    incident: str
+    stop_guests: bool
+    """Whether the zone lets the node kill its guests."""
+
+
 Command = (
     LadderCommand
     | AddOutOfServiceTaint
@@ -83,6 +96,7 @@ Command = (
     | RecoverPods
     | OrderOn
     | RehearseAdmission
+    | TellFenced
 )
 
 
@@ -126,6 +140,12 @@ class Look:
     power_on_due: bool = False
     retry_due: bool = False
     """The back-off after an exhausted ladder is over."""
+    slot_due: float = float("-inf")
+    """The node's slot has moved: until then nothing but a later boot proves that it is over."""
+    told_fenced: bool | None = None
+    """Whether the heartbeat volume tells this boot that it is fenced; None where it has no slot, or nobody can say."""
+    stop_guests: bool = False
+    """The zone lets a fenced node kill its own guests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +223,13 @@ def _early(record: Record, look: Look) -> tuple[Command, ...]:
     return (*taint, *_rehearsal(record, look))
 
 
+def _tell(record: Record, look: Look) -> tuple[TellFenced, ...]:
+    """For the node itself, should it live: due with the first order, and as long as nobody has seen the word stand."""
+    if look.told_fenced is not False:
+        return ()
+    return (TellFenced(record.boot, record.name, look.stop_guests),)
+
+
 def _rehearsal(record: Record, look: Look) -> tuple[Command, ...]:
     vms = record.vms or look.affected
     lost = any(p.role is recovery.PodRole.VIRT_API for p in look.pods)
@@ -243,8 +270,10 @@ def _new_pass(record: Record, look: Look) -> Record:
 
 def _proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -> Step | None:
     """Go to recovery if what is proved is enough."""
-    proofs = list(found)
-    if look.confirmation is not None:
+    # A living node is silent between two writes of its slot: an `off` read in that gap is no proof yet.
+    slot_quiet = look.now >= look.slot_due
+    proofs = list(found) if slot_quiet else []
+    if look.confirmation is not None and slot_quiet:
         c = look.confirmation
         confirmed = AdminConfirmed(record.boot, c.confirmed_by, c.statement, c.seen_at)
         if void_because(confirmed, look.life_at, look.life_sign) is None:
@@ -329,7 +358,9 @@ def _climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
             f"{look.judgement.sentence}; not proved off: {rung.sentence}. "
             f"Make sure that {record.boot.node} is off, then: ringfence fence confirm {record.name}"
         )
-        return Step(_enter(record, Phase.AWAITING_CONFIRMATION, sentence, look), extra)
+        return Step(
+            _enter(record, Phase.AWAITING_CONFIRMATION, sentence, look), (*extra, *_tell(record, look))
+        )
     orders = record.orders
     for command in rung.commands:
         if isinstance(command, OrderOff):
@@ -337,7 +368,10 @@ def _climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
             orders = (*orders, Order(command.device, command.attempt, look.now, look.now + lasts))
     if orders != record.orders:
         record = _timed(replace(record, orders=orders), "order", look.wall)
-    return Step(_enter(record, Phase.FENCING, rung.sentence, look), (*extra, *rung.commands))
+    tell = (
+        _tell(record, look) if orders else ()
+    )  # reads only: the node may be off already, or be called alive yet
+    return Step(_enter(record, Phase.FENCING, rung.sentence, look), (*extra, *rung.commands, *tell))
 
 
 def _fencing(record: Record, look: Look) -> Step:
@@ -379,7 +413,8 @@ def _awaiting(record: Record, look: Look) -> Step:
                 _enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look)
             )
         return _climb(again, look)
-    return Step(record, _early(record, look))
+    tell = _tell(record, look) if look.limit is None else ()
+    return Step(record, (*_early(record, look), *tell))
 
 
 def _recovering(record: Record, look: Look) -> Step:
@@ -399,7 +434,8 @@ def _recovering(record: Record, look: Look) -> Step:
                 look,
             )
         )
-    commands: list[Command] = []
+    tell = () if later_boot else _tell(record, look)
+    commands: list[Command] = [*tell]
     # A taint that was not on record before the later boot showed may have come too late for the kubelet of that boot:
     # then deletions are gentle, and that kubelet carries them out.
     if look.out_of_service_taint and not record.tainted and not later_boot:
@@ -407,7 +443,7 @@ def _recovering(record: Record, look: Look) -> Step:
     if not record.tainted and not later_boot:
         # Taint first: else the scheduler puts the new launcher on the dead node (KUBEVIRT §1).
         if look.node_exists:
-            return Step(record, (AddOutOfServiceTaint(recover), *_rehearsal(record, look)))
+            return Step(record, (AddOutOfServiceTaint(recover), *_rehearsal(record, look), *tell))
         record = replace(record, tainted=True)
     force = record.tainted
     due = recovery.deletions(look.pods, record.pods, force=force)
@@ -484,7 +520,7 @@ def _recovered(record: Record, look: Look) -> Step:
             _enter(record, Phase.RECOVERED, f"{_outcome(record)}; powering {record.boot.node} on", look),
             tuple(OrderOn(d) for d in powered),
         )
-    return Step(record)
+    return Step(record, _tell(record, look))
 
 
 _PHASES: dict[Phase, Callable[[Record, Look], Step]] = {

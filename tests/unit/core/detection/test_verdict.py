@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence
+from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence, SlotEvidence
 from ringfence.core.detection.verdict import judge, life_veto
+from ringfence.core.fencing.slotwatch import SlotState, silence_of
 from ringfence.core.model import Boot, RingState, Verdict
 
 NOW = 1000.0
@@ -28,7 +29,14 @@ OLD = Life(*(NOW - 100.0,) * 5)
 DOWN = Evidence(BOOT, GONE, OLD, Ready.UNKNOWN, has_agent=True, device_proved=True)
 
 instants = st.one_of(st.just(NEVER), st.floats(NOW - 300.0, NOW))
-lives = st.builds(Life, instants, instants, instants, instants, instants)
+lives = st.builds(Life, instants, instants, instants, instants, instants, instants)
+slots = st.builds(
+    SlotEvidence,
+    st.sampled_from(SlotState),
+    interval=st.sampled_from([1.0, 5.0]),
+    moved_after=instants,
+    silent_since=instants,
+)
 rings = st.builds(
     RingEvidence,
     state=st.sampled_from(RingState),
@@ -47,6 +55,7 @@ evidences = st.builds(
     st.booleans(),
     st.booleans(),
     st.booleans(),
+    slot=slots,
 )
 
 
@@ -195,6 +204,98 @@ def test_a_sign_of_this_moment_always_vetoes(evidence: Evidence, sign: str) -> N
     )
 
 
+# --- the storage slot -----------------------------------------------------------------------------------------
+
+MOVING = SlotEvidence(SlotState.MOVING, interval=1.0, moved_after=DOUBTED_AT + 0.01)
+
+
+def test_a_moving_slot_vetoes_death() -> None:
+    """Cut off from every network, and writing: a node that lives is not shot."""
+    moving = replace(DOWN, slot=MOVING, life=replace(OLD, slot=NOW - 0.3))
+    assert verdict(moving) is Verdict.SUSPECT
+    assert judge(moving, NOW).sentence.endswith("but its storage slot moved 0.3 s ago")
+
+
+@given(evidences, st.floats(0.0, 100.0))
+def test_a_slot_that_moves_now_always_vetoes(evidence: Evidence, before: float) -> None:
+    ring = replace(evidence.ring, doubted_at=min(evidence.ring.doubted_at, NOW - before - 0.6))
+    slot = replace(evidence.slot, state=SlotState.MOVING, moved_after=NOW - before - 0.5)
+    life = replace(evidence.life, slot=NOW - min(before, silence_of(slot.interval)) + 0.01)
+    assert verdict(replace(evidence, ring=ring, slot=slot, life=life)) is not Verdict.DOWN
+
+
+def test_a_write_that_may_have_come_before_the_doubt_does_not_veto() -> None:
+    """The last write of a node that died is often seen after the doubt began."""
+    ambiguous = replace(MOVING, moved_after=DOUBTED_AT - 0.1)
+    assert verdict(replace(DOWN, slot=ambiguous, life=replace(OLD, slot=DOUBTED_AT + 0.4))) is Verdict.DOWN
+
+
+def test_a_slot_vetoes_until_it_is_silent() -> None:
+    """What moved after the doubt and then stopped is a node that was cut first and died later."""
+    long_ago = replace(GONE, doubted_at=NOW - 500.0)
+    slot = replace(MOVING, moved_after=NOW - 100.0)
+    still = replace(DOWN, ring=long_ago, slot=slot, life=Life(slot=NOW - silence_of(1.0) + 0.01))
+    assert verdict(still) is Verdict.SUSPECT
+    assert verdict(replace(still, life=Life(slot=NOW - silence_of(1.0) - 0.01))) is Verdict.DOWN
+
+
+@pytest.mark.parametrize("interval", [1.0, 5.0])
+def test_nobody_is_shot_before_a_living_node_would_have_written(interval: float) -> None:
+    """At the doubt it may have written just before; its next write takes an interval, the look at it another moment."""
+    slot = SlotEvidence(SlotState.MOVING, interval=interval, moved_after=DOUBTED_AT - 0.5)
+    judgement = judge(replace(DOWN, slot=slot, life=replace(OLD, slot=DOUBTED_AT)), NOW)
+    assert judgement.verdict is Verdict.DOWN
+    assert (
+        judgement.not_before
+        == timing.slot_due(DOUBTED_AT, interval)
+        >= DOUBTED_AT + interval + timing.SLOT_LOOK
+    )
+
+
+@pytest.mark.parametrize("state", [SlotState.NONE, SlotState.UNREAD])
+def test_a_slot_that_nobody_can_read_keeps_nobody_waiting(state: SlotState) -> None:
+    judgement = judge(replace(DOWN, slot=SlotEvidence(state, interval=5.0)), NOW)
+    assert judgement.verdict is Verdict.DOWN
+    assert judgement.not_before == NEVER
+    assert "slot" not in judgement.sentence
+
+
+def test_a_silent_slot_supports_and_is_told() -> None:
+    slot = SlotEvidence(SlotState.SILENT, interval=1.0, silent_since=NOW - 9.0)
+    judgement = judge(replace(DOWN, slot=slot), NOW)
+    assert judgement.sentence == "n1 is down: 2 of 2 peers: n2, n3; its storage slot is silent"
+
+
+@pytest.mark.parametrize("state", [s for s in RingState if s is not RingState.UNREACHABLE])
+def test_a_silent_slot_never_proves(state: RingState) -> None:
+    slot = SlotEvidence(SlotState.SILENT, interval=1.0, silent_since=NOW - 900.0)
+    assert verdict(replace(DOWN, ring=replace(GONE, state=state), slot=slot)) is not Verdict.DOWN
+
+
+def test_a_node_that_only_its_storage_has_lost_is_told_and_left_alone() -> None:
+    alive = Evidence(BOOT, RingEvidence(RingState.ALIVE), Life(kubelet_lease=NOW), Ready.TRUE)
+    since = NOW - timing.STORAGE_LOST_AFTER - 0.1
+    lost = replace(alive, slot=SlotEvidence(SlotState.SILENT, interval=1.0, silent_since=since))
+    assert verdict(lost) is Verdict.STORAGE_LOST
+    young = replace(lost, slot=replace(lost.slot, silent_since=NOW - timing.STORAGE_LOST_AFTER + 0.1))
+    assert verdict(young) is Verdict.HEALTHY
+    for state in (SlotState.NONE, SlotState.UNREAD, SlotState.MOVING):
+        assert verdict(replace(lost, slot=replace(lost.slot, state=state))) is Verdict.HEALTHY
+
+
+def test_a_node_whose_slot_moves_does_not_hang() -> None:
+    hangs = Evidence(
+        BOOT,
+        RingEvidence(RingState.AGENT_DOWN),
+        kubelet_silent_since=NOW - 41.0,
+        heartbeat_silent_since=NOW - 181.0,
+    )
+    assert verdict(replace(hangs, slot=MOVING)) is Verdict.AGENT_DOWN
+    silent = judge(replace(hangs, slot=SlotEvidence(SlotState.SILENT, interval=1.0)), NOW)
+    assert silent.verdict is Verdict.HUNG
+    assert "storage slot is silent" in silent.sentence
+
+
 @pytest.mark.parametrize(
     ("lease", "heartbeat", "expected"),
     [
@@ -228,3 +329,5 @@ def test_the_word_of_the_second_set_is_held_longer() -> None:
 def test_the_newest_sign_has_a_name() -> None:
     assert Life().latest_sign() == "nothing"
     assert Life(packet=1.0, kernel=2.0).latest_sign() == "an answer of its kernel"
+    assert Life(packet=1.0, slot=2.0).latest_sign() == "its storage slot"
+    assert Life(packet=1.0, slot=2.0).latest == 2.0

@@ -18,6 +18,7 @@ from ringfence.core.failover.machine import (
     RecoverPods,
     RehearseAdmission,
     RemoveTaints,
+    TellFenced,
     open_failover,
     step,
 )
@@ -116,6 +117,43 @@ def test_what_leaves_the_kernel_alive_is_nobodys_death(script: list[tuple[float,
     run_for(world, 10.0)
     assert world.stored == {}
     assert all(bmc.orders == 0 for bmc in world.bmcs.values())
+
+
+@SETTLED
+@given(
+    st.lists(
+        st.tuples(
+            pause,
+            st.one_of(
+                st.tuples(
+                    st.sampled_from(["cut", "heal", "kill-agent", "kill-kubelet", "cut-api"]), st.just("n1")
+                ).map(list),
+                st.tuples(st.just("bmc"), st.just("n1"), st.sampled_from(["lie", "says-off", "ignore"])).map(
+                    list
+                ),
+                st.just(["kill-leader"]),
+            ),
+        ),
+        min_size=1,
+        max_size=7,
+    ),
+    st.booleans(),
+)
+def test_whose_slot_moves_is_left_alone_whatever_its_device_says(
+    script: list[tuple[float, list[str]]], stop_guests: bool
+) -> None:
+    """A14b: lies and silence of every network, at every phase of the slot's writes; the BMC alone would be believed."""
+    world = World(NODES, VMS, {}, "Active", heartbeat={"stopGuests": stop_guests})
+    world.do(["bmc", "n1", "says-off"])
+    run_for(world, 3.0)
+    for delay, words in script:
+        run_for(world, delay)
+        world.do(words)
+    run_for(world, 16.0)
+    assert world.forced == []
+    assert world.bmcs["n1"].orders == 0
+    assert not world.nodes["n1"].out_of_service
+    assert world.vms["db"].qemu == {"n1"}
 
 
 # --- single steps -----------------------------------------------------------------------------------------
@@ -323,3 +361,68 @@ def test_a_recovery_without_a_proof_goes_back() -> None:
     assert step(replace(RECOVERING, proofs=()), LOOK).record.phase is Phase.FENCING
     other = replace(PROOF, boot=Boot("n1", "uid-1", "boot-0"))
     assert step(replace(RECOVERING, proofs=(other,)), LOOK).record.phase is Phase.FENCING
+
+
+# --- the storage slot -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAITING_CONFIRMATION])
+def test_no_device_and_no_person_proves_off_whose_slot_may_move_again(phase: Phase) -> None:
+    """The gap between two writes: found off by a device that lies, while the node lives on."""
+    record = replace(HOLDING, phase=phase)
+    off = replace(LOOK, levels=((device("bmc", (OFF, NOW - 0.5), (OFF, NOW - 0.1)),),), hold_over=False)
+    said = replace(off, confirmation=Confirmation("I pulled the plug", "kim", NOW - 0.1))
+    assert step(record, replace(said, slot_due=NOW + 0.1)).record.phase is not Phase.RECOVERING
+    assert step(record, replace(said, slot_due=NOW)).record.phase is Phase.RECOVERING
+    assert step(record, replace(off, slot_due=NOW)).record.phase is Phase.RECOVERING
+
+
+def test_a_later_boot_proves_whatever_the_slot_does() -> None:
+    look = replace(LOOK, slot_due=NOW + 9.0, current_boot_id="boot-2")
+    assert step(HOLDING, look).record.phase is Phase.RECOVERING
+
+
+# --- the word to the node -----------------------------------------------------------------------------------
+
+WORD = TellFenced(BOOT, "f-1", stop_guests=True)
+UNTOLD = replace(READS_ON, told_fenced=False, stop_guests=True)
+
+
+def test_the_node_is_told_with_the_first_order() -> None:
+    assert WORD in step(HOLDING, UNTOLD).commands
+    assert WORD in step(replace(FENCING, orders=(ORDER,)), UNTOLD).commands
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        replace(UNTOLD, hold_over=False),
+        replace(UNTOLD, limit="a storm"),
+        replace(UNTOLD, judgement=ALIVE),
+        replace(UNTOLD, told_fenced=True),
+        replace(UNTOLD, told_fenced=None),
+        replace(UNTOLD, levels=((device("bmc"),),)),
+    ],
+    ids=["in the hold", "limited", "alive", "told already", "nobody can say", "nothing ordered yet"],
+)
+@pytest.mark.parametrize("record", [HOLDING, FENCING], ids=["holding", "fencing"])
+def test_nobody_is_told_who_may_not_be_ordered(record: Record, look: Look) -> None:
+    if record is FENCING and look.hold_over is False:
+        return  # a fence that runs does not look at the hold again
+    assert not any(isinstance(c, TellFenced) for c in step(record, look).commands)
+
+
+def test_who_has_no_device_is_told_all_the_same() -> None:
+    after = step(HOLDING, replace(UNTOLD, levels=()))
+    assert after.record.phase is Phase.AWAITING_CONFIRMATION
+    assert WORD in after.commands
+    assert WORD in step(after.record, replace(UNTOLD, levels=())).commands
+    assert WORD not in step(after.record, replace(UNTOLD, levels=(), limit="a storm")).commands
+
+
+def test_the_word_stands_while_the_old_boot_may_come_back() -> None:
+    assert WORD in step(RECOVERING, UNTOLD).commands
+    recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True)
+    assert WORD in step(recovered, replace(UNTOLD, out_of_service_taint=True, power_on=False)).commands
+    later = replace(UNTOLD, current_boot_id="boot-2")
+    assert WORD not in step(RECOVERING, later).commands

@@ -1,0 +1,115 @@
+"""What all heartbeat processes together say of one node's slot.
+
+One who sees it move outweighs all who don't; silence is what at least one *fresh, good* look has seen and none
+contradicts. A slot that was there and that nobody can read now counts as one that may move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+from ringfence.core.detection.evidence import SlotEvidence
+from ringfence.core.fencing.slotreport import SlotReport
+from ringfence.core.fencing.slots import Flag
+from ringfence.core.fencing.slotwatch import NEVER, Sighting, SlotState
+from ringfence.core.model import Boot
+from ringfence.core.timing import VIEW_FRESH
+
+_BOOTS = 8
+"""Boots remembered of a node: the volume is not sealed, and what is invented there must not grow."""
+
+
+@dataclass(slots=True)
+class _Moves:
+    """What is remembered of one boot's slot beyond the reports of now."""
+
+    interval: float
+    moved_at: float = NEVER
+    moved_after: float = NEVER
+
+
+@dataclass(slots=True)
+class Heartbeats:
+    """The reports of one controller's streams. Instants are its own clock."""
+
+    _reports: dict[str, tuple[SlotReport, float]] = field(default_factory=dict)
+    """By the reporter's node: its last report, and when it came."""
+    _rows: dict[str, dict[str, tuple[Sighting, ...]]] = field(default_factory=dict)
+    """Node UID -> reporter -> what that one sees of its slots."""
+    _moves: dict[str, dict[str, _Moves]] = field(default_factory=dict)
+    """Node UID -> boot id -> what was ever seen of it."""
+
+    def take(self, report: SlotReport, now: float) -> None:
+        """A report has arrived."""
+        who = report.reporter.node
+        before = self._reports.get(who)
+        for row in before[0].rows if before else ():
+            self._rows.get(row.boot.node_uid, {}).pop(who, None)
+        self._reports[who] = (report, now)
+        for row in report.rows:
+            one = row.sighting(now)
+            by_reporter = self._rows.setdefault(one.boot.node_uid, {})
+            by_reporter[who] = (*by_reporter.get(who, ()), one)
+            self._remember(one)
+
+    def _remember(self, one: Sighting) -> None:
+        boots = self._moves.setdefault(one.boot.node_uid, {})
+        known = boots.setdefault(one.boot.boot_id, _Moves(one.interval))
+        known.interval = one.interval
+        known.moved_at = max(known.moved_at, one.moved_at)
+        known.moved_after = max(known.moved_after, one.moved_after)
+        if len(boots) > _BOOTS:
+            del boots[min(boots, key=lambda boot_id: boots[boot_id].moved_at)]
+
+    def forget(self, node_uid: str) -> None:
+        """The node, or the boot that it was in, is over."""
+        self._moves.pop(node_uid, None)
+
+    def reports(self, now: float) -> Iterator[SlotReport]:
+        """Those that are fresh."""
+        return (report for report, at in self._reports.values() if now - at <= VIEW_FRESH)
+
+    def moved_at(self, boot: Boot, past: Collection[str]) -> float:
+        """When the slot of this boot was last seen to move; see :meth:`of` for ``past``."""
+        moves = self._moves.get(boot.node_uid, {})
+        return max((m.moved_at for boot_id, m in moves.items() if boot_id not in past), default=NEVER)
+
+    def of(self, boot: Boot, past: Collection[str], now: float) -> SlotEvidence:
+        """The evidence about the slot of this boot.
+
+        Args:
+            past: boots of the node that are over: their slots say nothing. One that is in neither place may be the next
+                boot; it is a sign of life, and of nothing else: the volume is not sealed.
+        """
+        moves = [m for boot_id, m in self._moves.get(boot.node_uid, {}).items() if boot_id not in past]
+        if not moves:
+            return SlotEvidence()
+        latest = max(moves, key=lambda m: m.moved_at)
+        rows = [row for row in self._fresh(boot.node_uid, now) if row.boot.boot_id not in past]
+        states = {_state(row, now) for row in rows}
+        state = next((s for s in (SlotState.MOVING, SlotState.SILENT) if s in states), SlotState.UNREAD)
+        since = NEVER
+        if state is SlotState.SILENT:
+            since = max(row.moved_at if row.moved_at > NEVER else row.first_at for row in rows)
+        return SlotEvidence(state, latest.interval, max(m.moved_after for m in moves), since)
+
+    def told(self, boot: Boot, now: float) -> bool | None:
+        """Whether the word "you are fenced" stands beside this boot's slot; None where nobody can say."""
+        rows = [row for row in self._fresh(boot.node_uid, now) if row.boot == boot]
+        return any(row.told == boot.boot_id for row in rows) if rows else None
+
+    def words(self, now: float) -> dict[str, str]:
+        """Every word that stands there: node UID -> boot id."""
+        return {uid: row.told for uid in self._rows for row in self._fresh(uid, now) if row.told}
+
+    def _fresh(self, node_uid: str, now: float) -> Iterator[Sighting]:
+        for who, rows in self._rows.get(node_uid, {}).items():
+            if now - self._reports[who][1] <= VIEW_FRESH:
+                yield from rows
+
+
+def _state(row: Sighting, now: float) -> SlotState:
+    state = row.state(now)
+    # Who has signed off is not silent: nothing is expected of it.
+    return SlotState.UNREAD if state is SlotState.SILENT and Flag.LEFT in row.flags else state
