@@ -23,6 +23,7 @@ from ringfence.api.v1alpha1.meta import (
     rules,
     within,
 )
+from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Verdict
 
 WATCHDOG_MARGIN_SECONDS = 5.0
@@ -173,6 +174,38 @@ class ZoneFencing(Model):
     """Whether cutting a node from its storage counts as a proof. The old guest may answer on the network for a while."""
 
 
+class StorageHeartbeat(Model):
+    """The shared volume on which the zone's nodes write their slots; the chart's `slots` mounts it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.volume) && self.volume != ''",
+                "heartbeat.volume must be given: say the claim or the path that the chart's slots.volume names",
+                ".volume",
+                "FieldValueRequired",
+            ),
+        )
+    )
+
+    volume: Annotated[str, Field(min_length=1, max_length=253, json_schema_extra=required_by_rule())]
+    """The volume as the chart names it: the PersistentVolumeClaim, or the path on the nodes."""
+    interval_seconds: Annotated[
+        float, within(0.5, 60, "heartbeat.intervalSeconds must be from 0.5 to 60: remove it for 1 s")
+    ] = 1.0
+    """Seconds between two writes of a node, as the chart's `slots.intervalSeconds`. A failover by a device waits for one
+    and a half of them."""
+    stop_guests: bool = False
+    """Whether a node that reads that it is fenced kills its guests (the chart's `slots.stopGuests` must let it)."""
+
+
+class ZoneStorage(Model):
+    """What the zone's nodes share."""
+
+    heartbeat: StorageHeartbeat | None = None
+    """A storage heartbeat: a node that writes is alive, however silent its networks are."""
+
+
 class HAZoneSpec(Model):
     """What the administrator declares."""
 
@@ -194,6 +227,8 @@ class HAZoneSpec(Model):
     """The zone's nodes. A node belongs to at most one zone; a conflict is a condition on both."""
     fencing: ZoneFencing = Field(default_factory=ZoneFencing, json_schema_extra={"default": {}})
     """How a node of this zone is proved off."""
+    storage: ZoneStorage | None = None
+    """What the zone's nodes share."""
 
 
 class NodeVerdict(Model):
@@ -205,6 +240,8 @@ class NodeVerdict(Model):
     """The verdict."""
     sentence: Sentence = ""
     """Why."""
+    slot: SlotState | None = None
+    """What is seen of its storage slot, where the zone has a heartbeat."""
 
 
 class HAZoneStatus(Conditioned):
