@@ -165,12 +165,12 @@ class StreamServer:
         waker = asyncio.Event()
         self._wakers.add(waker)
         self.on_readers(len(self._wakers))
-        gone = asyncio.ensure_future(reader.read(1))
+        gone = asyncio.ensure_future(self._listen(reader))
         gone.add_done_callback(lambda _: waker.set())
         try:
             while not gone.done():
                 waker.clear()
-                _write(writer, encode_view(self._view()))
+                _write(writer, self._frame())
                 async with asyncio.timeout(QUIET):
                     await writer.drain()
                 with contextlib.suppress(TimeoutError):
@@ -181,6 +181,14 @@ class StreamServer:
             self.on_readers(len(self._wakers))
             gone.cancel()
             await asyncio.gather(gone, return_exceptions=True)
+
+    def _frame(self) -> bytes:
+        """What is pushed to a reader."""
+        return encode_view(self._view())
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        """Until the reader has gone. It has nothing to say here."""
+        await reader.read(1)
 
 
 class StreamClient:

@@ -100,8 +100,16 @@ class Heartbeats:
         return any(row.told == boot.boot_id for row in rows) if rows else None
 
     def words(self, now: float) -> dict[str, str]:
-        """Every word that stands there: node UID -> boot id."""
+        """To whom "you are fenced" stands there: node UID -> boot id."""
         return {uid: row.told for uid in self._rows for row in self._fresh(uid, now) if row.told}
+
+    def place(self, node_uid: str, now: float) -> tuple[int, int] | None:
+        """Where the node's slot is, and the number of the last word to it; None where nobody shows it."""
+        rows = list(self._fresh(node_uid, now))
+        if not rows:
+            return None
+        best = max(rows, key=lambda row: (row.moved_at, row.looked_at))
+        return best.index, max(row.issued for row in rows)
 
     def _fresh(self, node_uid: str, now: float) -> Iterator[Sighting]:
         for who, rows in self._rows.get(node_uid, {}).items():

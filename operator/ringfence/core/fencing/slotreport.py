@@ -1,7 +1,7 @@
 """What one node's heartbeat process says to controllers: the slots that it has looked at, and how its own writing goes.
 
-Ages, not instants: clocks of two machines are never compared. The receiver subtracts them from when it got the report,
-which is later than when it was made: a sign of life is never made older than it is by more than the way took, never younger.
+Ages, not instants: clocks of two machines are never compared. The receiver subtracts them from when it got the report, so a
+sign of life counts as younger than it is by what the way took, never as older.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class SlotRow:
     moved_age: float | None
     moved_after_age: float | None
     told: str = ""
+    issued: int = 0
 
     def sighting(self, received_at: float) -> Sighting:
         """The row on the receiver's own clock."""
@@ -42,6 +43,7 @@ class SlotRow:
             moved_at=NEVER if self.moved_age is None else received_at - self.moved_age,
             moved_after=NEVER if self.moved_after_age is None else received_at - self.moved_after_age,
             told=self.told,
+            issued=self.issued,
         )
 
 
@@ -88,6 +90,7 @@ def rows_of(sightings: Iterable[Sighting], now: float) -> tuple[SlotRow, ...]:
             moved_age=_age(now, s.moved_at),
             moved_after_age=_age(now, s.moved_after),
             told=s.told,
+            issued=s.issued,
         )
         for s in sightings
     )

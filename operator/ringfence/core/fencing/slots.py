@@ -7,7 +7,7 @@ that was torn all the same::
 
     block 0            header: magic, version, cluster, number of slots
     block 1 + 2 i      slot i:  cluster, node, boot id, sequence, interval, flags
-    block 2 + 2 i      word i:  cluster, node UID, boot id, incident, whether to stop its guests; signed
+    block 2 + 2 i      word i:  cluster, node UID, boot id, incident, number, what it says; signed
 
 A slot is *life*: its sequence changes. It says nothing by a time inside. A checksum is no seal: who can write the volume
 can make a dead node look alive, which delays a failover, and can make one look silent, which proves nothing. The word
@@ -22,6 +22,7 @@ Errors: SlotError, for everything that is not exactly what this module writes.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import struct
 import zlib
 from collections.abc import Callable, Mapping
@@ -47,11 +48,13 @@ _HEADER_MAGIC, _SLOT_MAGIC, _WORD_MAGIC = b"rf-heart", b"rf-slot\0", b"rf-word\0
 _PREFIX = struct.Struct(f">8sH{CLUSTER_BYTES}s")
 _HEADER = struct.Struct(">I")
 _SLOT = struct.Struct(">16sQIH")
-_WORD = struct.Struct(">16sB64s")
+_WORD = struct.Struct(">16sQB64s")
 _CHECKSUM = struct.Struct(">I")
 _BODY = BLOCK - _CHECKSUM.size
 _MAX_UID, _MAX_NAME = 128, 253
 _SIGNED = b"ringfence fenced\0"
+_SIGNATURE = 64
+_STOP_GUESTS, _TAKEN_BACK = 1, 2
 
 
 class SlotError(ValueError):
@@ -122,6 +125,10 @@ class Word:
     """The Failover's name."""
     stop_guests: bool
     """Whether the node may and shall kill its guests (its zone says so)."""
+    issued: int = 0
+    """Greater with each word to a boot: an old one that somebody writes again says nothing."""
+    taken_back: bool = False
+    """It says "fenced no more"."""
 
 
 def cluster_id(roster_public_key: bytes) -> bytes:
@@ -193,16 +200,19 @@ def decode_slot(block: bytes, cluster: bytes) -> Slot | None:
 
 
 def encode_word(word: Word, cluster: bytes, sign: Sign) -> bytes:
-    """The block that says "you are fenced". Raises SlotError for what it can't hold."""
+    """The block that tells a node. Raises SlotError for what it can't hold."""
     try:
         boot = boot_bytes(word.boot_id)
     except ValueError as error:
         raise SlotError(str(error)) from error
+    if not 0 <= word.issued < 1 << 64:
+        raise SlotError(f"a word can't have the number {word.issued}")
+    says = _STOP_GUESTS * word.stop_guests | _TAKEN_BACK * word.taken_back
     texts = _text(word.node_uid, _MAX_UID) + _text(word.incident, _MAX_NAME)
-    signature = sign(_said(cluster, boot, word.stop_guests, texts))
-    if len(signature) != 64:
+    signature = sign(_said(cluster, boot, word.issued, says, texts))
+    if len(signature) != _SIGNATURE:
         raise SlotError(f"a signature of {len(signature)} bytes")
-    return _block(_WORD_MAGIC, cluster, _WORD.pack(boot, word.stop_guests, signature) + texts)
+    return _block(_WORD_MAGIC, cluster, _WORD.pack(boot, word.issued, says, signature) + texts)
 
 
 def decode_word(block: bytes, cluster: bytes, check: Check) -> Word | None:
@@ -210,19 +220,19 @@ def decode_word(block: bytes, cluster: bytes, check: Check) -> Word | None:
     body = _opened(block, _WORD_MAGIC, cluster, "the word")
     if body is None:
         return None
-    boot, stop_guests, signature = _WORD.unpack_from(body)
-    if stop_guests not in (0, 1):
-        raise SlotError(f"the word has {stop_guests} where 0 or 1 should stand")
+    boot, issued, says, signature = _WORD.unpack_from(body)
+    if says & ~(_STOP_GUESTS | _TAKEN_BACK):
+        raise SlotError(f"the word says something unknown ({says:#x})")
     uid, at = _read_text(body, _WORD.size, _MAX_UID)
     incident, at = _read_text(body, at, _MAX_NAME)
     _nothing_behind(body, at)
-    if not check(_said(cluster, boot, bool(stop_guests), body[_WORD.size : at]), signature):
+    if not check(_said(cluster, boot, issued, says, body[_WORD.size : at]), signature):
         raise SlotError("the word is not signed by this installation's roster key: it is not obeyed")
-    return Word(uid, boot_text(boot), incident, bool(stop_guests))
+    return Word(uid, boot_text(boot), incident, bool(says & _STOP_GUESTS), issued, bool(says & _TAKEN_BACK))
 
 
-def _said(cluster: bytes, boot: bytes, stop_guests: bool, texts: bytes) -> bytes:
-    return _SIGNED + cluster + boot + bytes([stop_guests]) + texts
+def _said(cluster: bytes, boot: bytes, issued: int, says: int, texts: bytes) -> bytes:
+    return _SIGNED + cluster + boot + issued.to_bytes(8, "big") + bytes([says]) + texts
 
 
 # --- which is mine --------------------------------------------------------------------------------------------------
@@ -241,15 +251,10 @@ def claim(
     """
     first = header.first_choice(node_uid)
     order = [(first + step) % header.slots for step in range(header.slots)]
-    for wanted in (
-        lambda index: taken.get(index) == node_uid,
-        lambda index: index not in taken,
-        lambda index: index in free,
-    ):
-        found = next((index for index in order if wanted(index)), None)
-        if found is not None:
-            return found
-    return None
+    mine = (index for index in order if taken.get(index) == node_uid)
+    blank = (index for index in order if index not in taken)
+    given_up = (index for index in order if index in free)
+    return next(itertools.chain(mine, blank, given_up), None)
 
 
 # --- blocks ---------------------------------------------------------------------------------------------------------

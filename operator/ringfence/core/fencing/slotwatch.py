@@ -70,6 +70,8 @@ class Sighting:
     """When the look before that began: it was written after."""
     told: str = ""
     """The boot id to which the word beside it says "you are fenced"."""
+    issued: int = 0
+    """The number of the word that stands there, whatever it says."""
 
     def state(self, now: float) -> SlotState:
         silence = silence_of(self.interval)
@@ -126,6 +128,7 @@ class SlotWatch:
     def _moved(
         self, known: Sighting | None, index: int, slot: Slot, word: bytes, began_at: float
     ) -> Sighting:
+        told, issued = self._told(word, slot.boot)
         seen = Sighting(
             slot.boot,
             index,
@@ -134,7 +137,8 @@ class SlotWatch:
             slot.flags,
             first_at=began_at,
             looked_at=began_at,
-            told=self._told(word, slot.boot),
+            told=told,
+            issued=issued,
         )
         if known is None or known.boot.node_uid != slot.boot.node_uid:
             return seen
@@ -146,11 +150,13 @@ class SlotWatch:
             )
         return replace(seen, first_at=known.first_at, moved_at=began_at, moved_after=known.looked_at)
 
-    def _told(self, word: bytes, boot: Boot) -> str:
+    def _told(self, word: bytes, boot: Boot) -> tuple[str, int]:
         if word == BLANK:
-            return ""
+            return "", 0
         try:
             found = decode_word(word, self._header.cluster, self._check)
         except SlotError:
-            return ""
-        return found.boot_id if found is not None and found.node_uid == boot.node_uid else ""
+            return "", 0
+        if found is None or found.node_uid != boot.node_uid:
+            return "", 0
+        return "" if found.taken_back else found.boot_id, found.issued

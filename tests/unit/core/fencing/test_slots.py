@@ -59,9 +59,11 @@ def test_a_slot_is_read_as_it_was_written(
     assert decode_slot(encode_slot(slot, OURS), OURS) == slot
 
 
-@given(st.booleans(), st.uuids(), st.text(min_size=1, max_size=60))
-def test_a_word_is_read_as_it_was_written(stop: bool, boot: object, incident: str) -> None:
-    word = Word("uid", str(boot), incident, stop)
+@given(st.booleans(), st.uuids(), st.text(min_size=1, max_size=60), st.integers(0, 2**64 - 1), st.booleans())
+def test_a_word_is_read_as_it_was_written(
+    stop: bool, boot: object, incident: str, issued: int, taken_back: bool
+) -> None:
+    word = Word("uid", str(boot), incident, stop, issued, taken_back)
     assert decode_word(encode_word(word, OURS, sign), OURS, check) == word
 
 
@@ -149,6 +151,8 @@ def test_a_word_that_the_controller_has_not_signed_is_not_obeyed() -> None:
         {"node_uid": "another"},
         {"stop_guests": False},
         {"incident": "other"},
+        {"issued": 8},
+        {"taken_back": True},
     ],
 )
 def test_a_signature_covers_the_whole_word(changed: dict[str, object]) -> None:

@@ -1,0 +1,86 @@
+"""The guests that run on this host: QEMU processes of KubeVirt, and their end.
+
+They are seen only where the process shares the host's pid namespace (`hostPID`), and killed only with CAP_KILL. A process
+is held by its pidfd from the look to the signal, so that a pid that is used again is never hit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+_MARKS = ("kubevirt", "kubepods")
+"""What tells KubeVirt's QEMU from another one of this host: the first stands in its command line (the private folder of its
+libvirt), the second in its control group's path, unless that is shown from a namespace of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """One running guest."""
+
+    pid: int
+    name: str
+    """As KubeVirt names the domain: namespace_name."""
+
+
+def guests(proc: Path = PROC) -> tuple[Guest, ...]:
+    """The guests of KubeVirt that run here. Never raises: what ends meanwhile is left out."""
+    return tuple(guest for pid in _pids(proc) if (guest := _guest(proc, pid)) is not None)
+
+
+def sees_host(proc: Path = PROC) -> bool:
+    """Whether this process sees the host's processes: then process 1 is neither itself nor its pod's pause."""
+    try:
+        return os.getpid() != 1 and (proc / "1" / "comm").read_text(encoding="ascii").strip() != "pause"
+    except (OSError, ValueError):
+        return False
+
+
+def kill(guest: Guest, proc: Path = PROC) -> bool:
+    """SIGKILL it, if it is still the same; False where that is not permitted. It dies when its last I/O has come back."""
+    try:
+        descriptor = os.pidfd_open(guest.pid)
+    except OSError:
+        return True
+    try:
+        if _guest(proc, guest.pid) == guest:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _pids(proc: Path) -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        for entry in proc.iterdir():
+            if entry.name.isdigit():
+                yield int(entry.name)
+
+
+def _guest(proc: Path, pid: int) -> Guest | None:
+    try:
+        line = (proc / str(pid) / "cmdline").read_bytes().decode(errors="replace")
+        words = line.split("\0")
+        program = words[0].rpartition("/")[2]
+        if not (program.startswith("qemu-system-") or program == "qemu-kvm"):
+            return None
+        group = (proc / str(pid) / "cgroup").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    if not any(mark in line or mark in group for mark in _MARKS):
+        return None
+    for option, value in itertools.pairwise(words):
+        if option == "-name":
+            first = value.partition(",")[0]
+            return Guest(pid, first.removeprefix("guest="))
+    return None

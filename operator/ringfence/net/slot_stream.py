@@ -1,0 +1,137 @@
+"""The heartbeat processes' stream: what they see on the volume to controllers, words to fenced nodes back.
+
+The agents' stream (`stream.py`) with other frames: reports as JSON instead of views, and the reader may speak too: a word
+to a node, as the signed block that it will be, where to write it, and for how many seconds that is still wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import TYPE_CHECKING, NoReturn
+
+from ringfence.core.fencing.slotreport import SlotReport
+from ringfence.core.fencing.slots import BLOCK
+from ringfence.net.stream import QUIET, StreamClient, StreamError, StreamServer, _read, _write
+
+if TYPE_CHECKING:
+    import msgspec
+
+SLOTS_PORT = 7950
+_MAX_ORDER = 2 * BLOCK
+_MAX_REPORT = 8 * 2**20
+_MAX_TTL = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class WordWish:
+    """Write this block beside that slot, within ``ttl`` seconds from when it is received."""
+
+    index: int
+    block: bytes
+    ttl: float
+
+
+def encode_report(report: SlotReport) -> bytes:
+    """The report's bytes."""
+    return json.dumps(asdict(report), separators=(",", ":")).encode()
+
+
+def decode_report(data: bytes) -> SlotReport:
+    """The report; unknown fields are ignored, missing and mistyped ones raise StreamError."""
+    import msgspec  # noqa: PLC0415 (readers only, as in views.py)
+
+    try:
+        return _decoder().decode(data)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise StreamError(f"not a report: {error}") from error
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[SlotReport]:
+    import msgspec  # noqa: PLC0415
+
+    return msgspec.json.Decoder(SlotReport)
+
+
+def encode_wish(wish: WordWish) -> bytes:
+    """The wish's bytes."""
+    block = base64.b64encode(wish.block).decode()
+    return json.dumps({"index": wish.index, "block": block, "ttl": wish.ttl}).encode()
+
+
+def decode_wish(data: bytes) -> WordWish:
+    """The wish; raises StreamError for what is none."""
+    try:
+        said = json.loads(data)
+        index, ttl = said["index"], said["ttl"]
+        block = base64.b64decode(said["block"], validate=True)
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
+        raise StreamError(f"not a wish: {error}") from error
+    number = isinstance(ttl, int | float) and not isinstance(ttl, bool)
+    if type(index) is not int or not number or not 0 < ttl <= _MAX_TTL or len(block) != BLOCK:
+        raise StreamError("not a wish: index, ttl or block is out of bounds")
+    return WordWish(index, block, float(ttl))
+
+
+class SlotServer(StreamServer):
+    """The heartbeat process' end."""
+
+    def __init__(
+        self, group_key: bytes, report: Callable[[], SlotReport], on_wish: Callable[[WordWish], None]
+    ) -> None:
+        super().__init__(group_key, _no_view, lambda: None)
+        self._report = report
+        self._on_wish = on_wish
+
+    def _frame(self) -> bytes:
+        return encode_report(self._report())
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        """Take wishes until the reader has gone; one that breaks the protocol is hung up on."""
+        with contextlib.suppress(EOFError, OSError, StreamError):
+            while True:
+                self._on_wish(decode_wish(await _read(reader, _MAX_ORDER)))
+
+
+class SlotSession:
+    """A controller's end of one open stream."""
+
+    def __init__(self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._address = address
+        self._reader = reader
+        self._writer = writer
+
+    async def report(self) -> SlotReport:
+        """The next report. Raises StreamError; TimeoutError and EOFError become one where the session ends."""
+        async with asyncio.timeout(QUIET):
+            frame = await _read(self._reader, _MAX_REPORT)
+        try:
+            return decode_report(frame)
+        except StreamError as error:
+            raise StreamError(f"{self._address} sent no report: {error}") from error
+
+    def tell(self, wish: WordWish) -> None:
+        """Send the wish; whether it was fulfilled is seen in later reports."""
+        _write(self._writer, encode_wish(wish))
+
+
+class SlotClient(StreamClient):
+    """Opens sessions with heartbeat processes."""
+
+    @contextlib.asynccontextmanager
+    async def session(self, address: str, port: int) -> AsyncIterator[SlotSession]:
+        """Connect and prove. Raises StreamError or OSError, here or within."""
+        async with self._stream(address, port) as (reader, writer):
+            await self._prove(reader, writer)
+            yield SlotSession(address, reader, writer)
+
+
+def _no_view() -> NoReturn:
+    raise AssertionError("a heartbeat process shows reports, not views")

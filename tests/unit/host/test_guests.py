@@ -1,0 +1,56 @@
+"""Guests of KubeVirt among a host's processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from ringfence.host.guests import Guest, guests, kill, sees_host
+
+NAME = "guest=default_db,debug-threads=on"
+
+
+def process(proc: Path, pid: int, *words: str, group: str = "0::/kubepods.slice/pod1") -> None:
+    folder = proc / str(pid)
+    folder.mkdir(parents=True)
+    (folder / "cmdline").write_bytes("\0".join(words).encode() + b"\0")
+    (folder / "cgroup").write_text(group)
+    (folder / "comm").write_text(words[0].rpartition("/")[2][:15] + "\n")
+
+
+def test_only_kubevirts_qemu_is_a_guest(tmp_path: Path) -> None:
+    process(tmp_path, 10, "/usr/bin/qemu-system-x86_64", "-name", NAME)
+    process(tmp_path, 11, "/usr/libexec/qemu-kvm", "-name", "guest=shop_web")
+    process(tmp_path, 12, "/usr/bin/qemu-system-x86_64", "-name", "mine", group="0::/user.slice")
+    process(tmp_path, 13, "/usr/bin/virt-launcher", "-name", NAME)
+    process(
+        tmp_path, 14, "qemu-system-x86_64", "-name", NAME, "-x", "/var/run/kubevirt-private/a", group="0::/"
+    )
+    process(tmp_path, 15, "qemu-system-x86_64", "-version")
+    (tmp_path / "16").mkdir()
+    (tmp_path / "self").mkdir()
+    found = sorted(guests(tmp_path), key=lambda g: g.pid)
+    assert found == [Guest(10, "default_db"), Guest(11, "shop_web"), Guest(14, "default_db")]
+
+
+def test_no_proc_no_guests(tmp_path: Path) -> None:
+    assert guests(tmp_path / "none") == ()
+    assert not sees_host(tmp_path / "none")
+
+
+def test_whether_the_host_is_seen(tmp_path: Path) -> None:
+    process(tmp_path, 1, "/pause")
+    assert not sees_host(tmp_path)
+    assert sees_host()
+
+
+def test_a_guest_is_killed_and_whoever_has_its_number_later_is_not(tmp_path: Path) -> None:
+    sleeper = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(sleeper, stdin=subprocess.PIPE) as child:
+        process(tmp_path, child.pid, "/usr/bin/qemu-system-x86_64", "-name", NAME)
+        assert kill(Guest(child.pid, "shop_other"), tmp_path)
+        assert child.poll() is None
+        assert kill(Guest(child.pid, "default_db"), tmp_path)
+        assert child.wait(10) == -9
+    assert kill(Guest(child.pid, "default_db"), tmp_path), "one that is gone is as good as killed"
