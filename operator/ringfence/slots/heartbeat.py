@@ -77,7 +77,6 @@ class Standing:
     word: Word | None = None
     """The word to this very boot."""
     guests: int | None = None
-    trouble: str = ""
 
 
 def prepare(blocks: Blocks, cluster: bytes, slots: int) -> Header:
@@ -148,7 +147,7 @@ class Heartbeat:
             logger.warning("this boot is fenced (%s)", word.incident)
         elif word is None and self.standing.word is not None:
             logger.info("fenced no more")
-        self.standing = replace(self.standing, index=index, word=word, trouble="")
+        self.standing = replace(self.standing, index=index, word=word)
         if word is None:
             self._write(blocks, index, Flag.NONE, now)
             self._held(now)
