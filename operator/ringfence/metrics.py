@@ -189,6 +189,12 @@ class ControllerMetrics:
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
         self._leader = Gauge("ringfence_leader", "1: this replica leads.", registry=registry)
+        self._slot_streams = Gauge(
+            "ringfence_slot_streams", "Open streams from heartbeat processes.", registry=registry
+        )
+        self._slots = Gauge(
+            "ringfence_slots", "Nodes by what is seen of their storage slot.", ["state"], registry=registry
+        )
         self._streams = Gauge(
             "ringfence_agent_streams", "Open verdict streams from agents.", registry=registry
         )
@@ -240,6 +246,14 @@ class ControllerMetrics:
         self._epoch.set(epoch)
         self._members.set(members)
         self._alive.set(alive)
+
+    def slot_streams(self, number: int) -> None:
+        self._slot_streams.set(number)
+
+    def slots(self, counts: Mapping[str, int]) -> None:
+        """Nodes by what is seen of their storage slot."""
+        for state, number in counts.items():
+            self._slots.labels(state).set(number)
 
     def verdict(self, node: str, before: str | None, after: str) -> None:
         """A node's verdict has changed; ``before`` is None for the first."""

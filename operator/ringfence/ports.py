@@ -33,7 +33,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ringfence.core.model import PowerState
+from ringfence.core.model import Boot, PowerState
 
 Json = dict[str, Any]
 """One JSON object of the Kubernetes API. Read it in ``kube/objects.py`` or by a pydantic model, nowhere else."""
@@ -330,6 +330,24 @@ class Cluster(Protocol):
 
     async def replace_lease(self, lease: LeaseRecord, *, deadline: float | None = None) -> LeaseRecord:
         """Write it over exactly the version in ``resource_version``; Conflict. Returns it as stored."""
+
+
+# --- the heartbeat volume ---------------------------------------------------------------------------------------------
+
+
+class Scribe(Protocol):
+    """Has words written beside the slots of the heartbeat volume."""
+
+    async def tell(
+        self,
+        boot: Boot,
+        incident: str,
+        *,
+        stop_guests: bool = False,
+        taken_back: bool = False,
+        deadline: float | None = None,
+    ) -> None:
+        """Tell this boot that it is fenced (or no more). That it was written is seen elsewhere. Raises TooLate."""
 
 
 # --- fence devices -----------------------------------------------------------------------------------------------

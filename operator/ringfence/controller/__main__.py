@@ -31,16 +31,19 @@ from ringfence.controller.loop import Loop
 from ringfence.controller.members import members
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.questions import Questions
+from ringfence.controller.slots import SlotStreams
 from ringfence.controller.statuses import Statuses
 from ringfence.controller.streams import Streams
 from ringfence.controller.world import OWN, World
+from ringfence.core.fencing.slots import cluster_id
 from ringfence.fencing import open_device
 from ringfence.kube import kinds
 from ringfence.kube.client import ApiServer
 from ringfence.kube.cluster import KubeCluster
 from ringfence.metrics import CONTENT_TYPE, ControllerMetrics
-from ringfence.net.crypto import verify
+from ringfence.net.crypto import SigningKey, verify
 from ringfence.net.kernel_probe import CLOSED_PORT, TIMEOUT, probe_kernel
+from ringfence.net.slot_stream import SlotClient
 from ringfence.net.stream import StreamClient
 from ringfence.ports import ClusterError, Conflict, Kind, PortError, SystemClock
 
@@ -69,6 +72,9 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--identity", default=env("POD_NAME", ""), required=not env("POD_NAME"))
     parser.add_argument("--node-name", default=env("NODE_NAME", ""))
     parser.add_argument("--port", type=int, default=7947, help="the agents' port")
+    parser.add_argument(
+        "--slots-port", type=int, default=0, help="the heartbeat processes' port; 0: there are none"
+    )
     parser.add_argument("--metrics-port", type=int, default=7949)
     parser.add_argument("--kubeconfig", default=None, help="outside a cluster only")
     parser.add_argument("--log-level", default=env("LOG_LEVEL", "INFO"))
@@ -133,9 +139,30 @@ async def run(chosen: argparse.Namespace) -> None:
             probes.add(task)
             task.add_done_callback(probes.discard)
 
-        client = StreamClient(keeper.keys)
-        keeper.on_change = client.rekey
+        client, slot_client = StreamClient(keeper.keys), SlotClient(keeper.keys)
+
+        def rekey(keys: KeySet) -> None:
+            client.rekey(keys)
+            slot_client.rekey(keys)
+
+        keeper.on_change = rekey
         questions = Questions(client, witness, clock, chosen.port, poke)
+        slot_streams = (
+            SlotStreams(
+                slot_client,
+                witness,
+                clock,
+                chosen.identity,
+                chosen.node_name,
+                chosen.slots_port,
+                poke,
+                metrics,
+                cluster=cluster_id(keys.roster_public),
+                sign=SigningKey(keys.roster_seed).sign,
+            )
+            if chosen.slots_port
+            else None
+        )
         loop = Loop(
             cluster=cluster,
             clock=clock,
@@ -150,6 +177,7 @@ async def run(chosen: argparse.Namespace) -> None:
             probe=probe,
             ask=questions.ask,
             metrics=metrics,
+            scribe=slot_streams,
         )
         poked.append(loop.poke)
         statuses = Statuses(
@@ -225,6 +253,7 @@ async def run(chosen: argparse.Namespace) -> None:
                         await statuses.write()
                         await launchers.lift()
                         await loop.sweep_taints()
+                        await loop.sweep_words()
                 except PortError as error:
                     logger.warning("housekeeping: %s", error)
                 await asyncio.sleep(HOUSEKEEPING_EVERY)
@@ -258,6 +287,7 @@ async def run(chosen: argparse.Namespace) -> None:
         work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "leadership": leadership.run,
             "streams": streams.run,
+            **({"slot streams": slot_streams.run} if slot_streams else {}),
             "sweep": sweep,
             "housekeeping": housekeeping,
             "prove": prove,

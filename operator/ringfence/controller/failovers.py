@@ -27,6 +27,7 @@ from ringfence.core.failover.machine import (
     RehearseAdmission,
     RemoveTaints,
     Step,
+    TellFenced,
 )
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
@@ -46,6 +47,7 @@ from ringfence.ports import (
     Json,
     NotFound,
     PortError,
+    Scribe,
     Taint,
 )
 
@@ -71,7 +73,9 @@ class Executor:
         narrator: Narrator,
         deadline: Callable[[], float],
         poke: Callable[[], None],
+        scribe: Scribe | None = None,
     ) -> None:
+        self._scribe = scribe
         self._cluster = cluster
         self._clock = clock
         self._devices = devices
@@ -153,6 +157,12 @@ class Executor:
                     rehearsal.rehearse(self._cluster, namespace, name, self._deadline),
                     once=True,
                 )
+            case TellFenced(boot=boot, incident=incident, stop_guests=stop_guests):
+                if self._scribe is not None:
+                    self._run(
+                        ("told", boot),
+                        self._scribe.tell(boot, incident, stop_guests=stop_guests, deadline=self._deadline()),
+                    )
             case RecoverPods(commands=commands):
                 for ask in commands:
                     self._run(ask, self._recover(ask))

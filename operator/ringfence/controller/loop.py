@@ -26,7 +26,8 @@ from ringfence.controller.narrator import Narrator
 from ringfence.controller.verdicts import ToldVerdicts
 from ringfence.controller.world import World
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER
+from ringfence.core.detection.evidence import NEVER, SlotEvidence
+from ringfence.core.detection.heartbeats import Heartbeats
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits, machine
 from ringfence.core.failover.machine import Confirmation, Look
@@ -37,7 +38,7 @@ from ringfence.core.model import Boot, Mode, RingState, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
 from ringfence.metrics import ControllerMetrics
-from ringfence.ports import Clock, Cluster, ClusterError, Conflict, Json, ObjectRef, TooLate
+from ringfence.ports import Clock, Cluster, ClusterError, Conflict, Json, ObjectRef, Scribe, TooLate
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,9 @@ class Loop:
         probe: Callable[[str], None],
         ask: Callable[[str], None],
         metrics: ControllerMetrics,
+        scribe: Scribe | None = None,
     ) -> None:
+        self._scribe = scribe
         self._metrics = metrics
         self._cluster = cluster
         self._clock = clock
@@ -149,6 +152,7 @@ class Loop:
                 self._narrator,
                 lambda: self._leadership.deadline,
                 self.poke,
+                self._scribe,
             )
             for adopted in self._adopted.values():
                 adopted.record = None
@@ -571,6 +575,27 @@ class Loop:
                 await self._cluster.remove_taint(
                     name, node.uid, SUSPECT, "NoSchedule", deadline=self._leadership.deadline
                 )
+
+    async def sweep_words(self) -> None:
+        """Take "you are fenced" back from boots that no open failover is about; a failover is stored before its word."""
+        if self._scribe is None:
+            return
+        about = {(f.spec.node_uid, f.spec.boot_id) for f in self._open_failovers().values()}
+        nodes = {node.uid: node.name for node in self._world.nodes.store.values()}
+        for uid, boot_id in self._witness.heartbeats.words(self._clock.monotonic()).items():
+            if (uid, boot_id) not in about and uid in nodes:
+                boot = Boot(nodes[uid], uid, boot_id)
+                await self._scribe.tell(boot, "none", taken_back=True, deadline=self._leadership.deadline)
+
+    @property
+    def heartbeats(self) -> Heartbeats:
+        """What the heartbeat processes report."""
+        return self._witness.heartbeats
+
+    def slot(self, node: str) -> SlotEvidence | None:
+        """What is seen of the node's slot; None for an unknown node."""
+        evidence = self._witness.evidence(node, self._clock.monotonic(), device_proved=False)
+        return evidence.slot if evidence else None
 
     def busy_nodes(self) -> frozenset[str]:
         """Nodes whose devices an incident uses."""

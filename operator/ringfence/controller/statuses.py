@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
@@ -15,6 +16,8 @@ from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import stamp
 from ringfence.controller.world import World
+from ringfence.core.detection.evidence import SlotEvidence
+from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.gossip.keys import Step
 from ringfence.core.protection import Protection, VmFacts, VolumeLook, assess
 from ringfence.kube import kinds
@@ -122,6 +125,7 @@ class Statuses:
     async def _zones(self) -> None:
         devices = self._world.own.all(FenceDevice)
         claimed: dict[str, list[str]] = {}
+        states: Counter[SlotState] = Counter()
         for zone in self._world.own.all(HAZone).values():
             if zone.spec.enabled:
                 for node in self._world.nodes_of(zone):
@@ -149,13 +153,44 @@ class Statuses:
                 ok, reason, message = False, "NodeNotFound", f"no node {', '.join(missing_nodes)}"
             elif bare:
                 ok, reason, message = False, "NoFenceDevice", f"no fence device reaches {', '.join(bare)}"
+            slots = self._slots(zone, nodes)
+            states.update(slot.state for slot in slots.values())
+            if ok and (trouble := self._heartbeat_trouble(zone, slots)) is not None:
+                ok, (reason, message) = False, trouble
             verdicts = [
                 {"name": n, "verdict": j.verdict.value, "sentence": j.sentence[:1024]}
+                | ({"slot": slots[n].state.value} if n in slots else {})
                 for n in nodes
                 if (j := self._loop.judgements.get(n)) is not None
             ]
             extra: Json = {"nodes": nodes, "nodeVerdicts": verdicts}
             await self._say(kinds.HA_ZONE, "hazones", name, "", "Ready", ok, reason, message, extra)
+        self._metrics.slots({state.value: states[state] for state in SlotState})
+
+    def _slots(self, zone: HAZone, nodes: list[str]) -> dict[str, SlotEvidence]:
+        if zone.spec.storage is None or zone.spec.storage.heartbeat is None:
+            return {}
+        return {n: slot for n in nodes if (slot := self._loop.slot(n)) is not None}
+
+    def _heartbeat_trouble(self, zone: HAZone, slots: dict[str, SlotEvidence]) -> tuple[str, str] | None:
+        """Why the zone's storage heartbeat doesn't do what the zone says: (reason, message)."""
+        declared = zone.spec.storage.heartbeat if zone.spec.storage else None
+        if declared is None:
+            return None
+        volumes = {report.volume for report in self._loop.heartbeats.reports(self._clock.monotonic())}
+        if declared.volume not in volumes:
+            found = f", they report {', '.join(sorted(volumes))}" if volumes else ", none answers"
+            return "HeartbeatNotSeen", (
+                f"no heartbeat process reports the volume {declared.volume}{found}: set slots.enabled and slots.volume in the"
+                " chart, or correct spec.storage.heartbeat.volume"
+            )
+        slow = sorted(n for n, s in slots.items() if s.interval > declared.interval_seconds)
+        if slow:
+            return "HeartbeatTooSlow", (
+                f"{', '.join(slow)} write more rarely than every {declared.interval_seconds:g} s: lower the chart's"
+                " slots.intervalSeconds, or raise spec.storage.heartbeat.intervalSeconds"
+            )
+        return None
 
     async def _fence_devices(self) -> None:
         for (_, name), device in self._world.own.all(FenceDevice).items():

@@ -57,12 +57,15 @@ class Streams:
                 for name, member in wanted.items():
                     if name not in self._open or self._open[name].done():
                         self._open[name] = asyncio.create_task(self._follow(member))
-                self._metrics.streams(sum(not task.done() for task in self._open.values()))
+                self._count(sum(not task.done() for task in self._open.values()))
                 await asyncio.sleep(REDIAL)
         finally:
             for task in self._open.values():
                 task.cancel()
             await asyncio.gather(*self._open.values(), return_exceptions=True)
+
+    def _count(self, streams: int) -> None:
+        self._metrics.streams(streams)
 
     def _wanted(self, now: float) -> list[Member]:
         if self._witness.roster is None:

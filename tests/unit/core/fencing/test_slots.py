@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -82,7 +83,7 @@ def test_the_header_tells_the_size() -> None:
         HEADER.offset(64)
 
 
-WHOLE = {
+WHOLE: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "header": (encode_header(HEADER), lambda data: decode_header(data, OURS)),
     "slot": (encode_slot(SLOT, OURS), lambda data: decode_slot(data, OURS)),
     "word": (encode_word(WORD, OURS, sign), lambda data: decode_word(data, OURS, check)),

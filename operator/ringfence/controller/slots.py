@@ -1,0 +1,112 @@
+"""Listen to heartbeat processes: this replica's own node's and two others; and have words written to fenced nodes.
+
+The controller mounts no volume. What it knows of one comes over these streams, and a word to a node goes out over them, to
+two processes at once: whoever comes second finds it written.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+
+from ringfence.controller.evidence import Witness
+from ringfence.controller.streams import Streams
+from ringfence.core.fencing.slots import Sign, Word, encode_word
+from ringfence.core.gossip.members import Member
+from ringfence.core.model import Boot
+from ringfence.metrics import ControllerMetrics
+from ringfence.net.slot_stream import SlotClient, SlotSession, WordWish
+from ringfence.net.stream import StreamError
+from ringfence.ports import Clock, TooLate
+
+logger = logging.getLogger(__name__)
+
+SCRIBES = 2
+"""Processes that are asked to write the same word."""
+WORD_TTL = 4.0
+"""Seconds for which a process may still write it."""
+
+
+class SlotStreams(Streams):
+    """See the module; who is listened to is chosen as the agents are."""
+
+    def __init__(
+        self,
+        client: SlotClient,
+        witness: Witness,
+        clock: Clock,
+        identity: str,
+        own_node: str,
+        port: int,
+        poke: Callable[[], None],
+        metrics: ControllerMetrics,
+        *,
+        cluster: bytes,
+        sign: Sign,
+    ) -> None:
+        super().__init__(client, witness, clock, identity, own_node, port, poke, metrics)
+        self._slots = client
+        self._cluster = cluster
+        self._sign = sign
+        self._sessions: dict[str, SlotSession] = {}
+        self._well: dict[str, bool] = {}
+        """Whose volume can be written now."""
+
+    async def tell(
+        self,
+        boot: Boot,
+        incident: str,
+        *,
+        stop_guests: bool = False,
+        taken_back: bool = False,
+        deadline: float | None = None,
+    ) -> None:
+        """Let it be written; that it stands is seen in later reports. Raises TooLate."""
+        now = self._clock.monotonic()
+        ttl = WORD_TTL if deadline is None else min(WORD_TTL, deadline - now)
+        if ttl <= 0:
+            raise TooLate(f"the word to {boot} was not sent: the right to order has run out")
+        place = self._witness.heartbeats.place(boot.node_uid, now)
+        if place is None:
+            return
+        index, last = place
+        # Above every word that was ever seen there: whose clock it was counted by doesn't matter.
+        issued = max(last + 1, int(self._clock.wall() * 1000))
+        word = Word(boot.node_uid, boot.boot_id, incident, stop_guests, issued, taken_back)
+        block = encode_word(word, self._cluster, self._sign)
+        able = [name for name in self._sessions if self._well.get(name)]
+        for name in itertools.islice(sorted(able, key=lambda name: name == boot.node), SCRIBES):
+            logger.info("%s writes to %s: %s", name, boot, "fenced no more" if taken_back else "fenced")
+            self._sessions[name].tell(WordWish(index, block, ttl))
+
+    def _count(self, streams: int) -> None:
+        self._metrics.slot_streams(streams)
+
+    async def _follow(self, member: Member) -> None:
+        try:
+            async with self._slots.session(member.addresses[0], self._port) as session:
+                self._sessions[member.name] = session
+                while True:
+                    report = await session.report()
+                    own = report.own
+                    hanging = own.hanging_age is not None
+                    trouble = own.trouble or (
+                        f"its storage hangs for {own.hanging_age:.0f} s" if hanging else ""
+                    )
+                    self._tell_trouble(member.name, trouble)
+                    self._failed_at.pop(member.name, None)
+                    self._witness.slots_seen(report, self._clock.monotonic())
+        except (StreamError, OSError, TimeoutError) as error:
+            if member.name not in self._failed_at:
+                logger.info("no heartbeat process answers on %s: %s", member.name, error or "time-out")
+        finally:
+            self._sessions.pop(member.name, None)
+            self._well.pop(member.name, None)
+        self._failed_at[member.name] = self._clock.monotonic()
+
+    def _tell_trouble(self, node: str, trouble: str) -> None:
+        well = not trouble
+        if self._well.get(node, True) is not well:
+            logger.warning("heartbeat of %s: %s", node, trouble or "goes on")
+        self._well[node] = well

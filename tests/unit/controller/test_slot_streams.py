@@ -1,0 +1,111 @@
+"""A controller that mounts no volume: real heartbeat processes on one file, their streams, and words through them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from ringfence.controller.evidence import Witness
+from ringfence.controller.slots import SlotStreams
+from ringfence.core.fencing.slots import cluster_id
+from ringfence.core.fencing.slotwatch import SlotState
+from ringfence.core.gossip.members import Member, Roster
+from ringfence.core.model import Boot
+from ringfence.metrics import ControllerMetrics
+from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE
+from ringfence.net.slot_stream import SlotClient
+from ringfence.ports import SystemClock, TooLate
+from unit.slots.test_process import BOUND, KEYS, ROSTER, boot_id, running
+
+CLOCK = SystemClock()
+
+
+def boot(number: int) -> Boot:
+    return Boot(f"n{number}", f"uid-{number}", boot_id(number))
+
+
+class Eye:
+    """One controller's streams."""
+
+    def __init__(self, port: int) -> None:
+        self.witness = Witness(lambda *_: True)
+        members = []
+        for number in (1, 2):
+            one = boot(number)
+            self.witness.boot_seen(one.node, one.node_uid, one.boot_id)
+            members.append(Member(one.node, one.node_uid, one.boot_id, (f"127.0.88.{number}",), "", b""))
+        self.witness.roster = Roster(1, "test", b"salt", tuple(members))
+        self.streams = SlotStreams(
+            SlotClient(KEYS[GROUP_KEY_FILE]),
+            self.witness,
+            CLOCK,
+            "c-1",
+            "n1",
+            port,
+            lambda: None,
+            ControllerMetrics(),
+            cluster=cluster_id(KEYS[ROSTER_PUBLIC_FILE]),
+            sign=ROSTER.sign,
+        )
+
+    def state(self, number: int) -> SlotState:
+        return self.witness.heartbeats.of(boot(number), (), CLOCK.monotonic()).state
+
+    def told(self, number: int) -> bool | None:
+        return self.witness.told_fenced(boot(number), CLOCK.monotonic())
+
+
+async def until(what: Callable[[], bool]) -> None:
+    async with asyncio.timeout(BOUND):
+        while not what():  # noqa: ASYNC110 - two halves that share no event
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def watching(folder: Path, *numbers: int) -> AsyncIterator[Eye]:
+    async with running(folder, *numbers) as port:
+        eye = Eye(port)
+        task = asyncio.create_task(eye.streams.run())
+        try:
+            yield eye
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_slots_become_evidence(tmp_path: Path) -> None:
+    async with watching(tmp_path, 1, 2) as eye:
+        await until(lambda: eye.state(1) is eye.state(2) is SlotState.MOVING)
+        assert eye.witness.life("n2").slot > float("-inf")
+
+
+async def test_a_node_without_a_heartbeat_process_has_no_slot(tmp_path: Path) -> None:
+    async with watching(tmp_path, 1) as eye:
+        await until(lambda: eye.state(1) is SlotState.MOVING)
+        assert eye.state(2) is SlotState.NONE
+        assert eye.told(2) is None
+        await eye.streams.tell(boot(2), "f-1", deadline=CLOCK.monotonic() + 5)
+
+
+async def test_a_word_is_told_and_taken_back(tmp_path: Path) -> None:
+    async with watching(tmp_path, 1, 2) as eye:
+        await until(lambda: eye.state(2) is SlotState.MOVING)
+        assert eye.told(2) is False
+        await eye.streams.tell(boot(2), "f-1", deadline=CLOCK.monotonic() + 5)
+        await until(lambda: eye.told(2) is True)
+        assert eye.witness.heartbeats.words(CLOCK.monotonic()) == {"uid-2": boot_id(2)}
+        await eye.streams.tell(boot(2), "f-1", taken_back=True, deadline=CLOCK.monotonic() + 5)
+        await until(lambda: eye.told(2) is False)
+
+
+async def test_no_word_when_the_right_to_order_has_run_out(tmp_path: Path) -> None:
+    async with watching(tmp_path, 1, 2) as eye:
+        await until(lambda: eye.state(2) is SlotState.MOVING)
+        with pytest.raises(TooLate):
+            await eye.streams.tell(boot(2), "f-1", deadline=CLOCK.monotonic() - 0.01)
+        assert eye.told(2) is False
