@@ -108,6 +108,17 @@ REFUSED: dict[str, tuple[Json, str]] = {
         zone(watchdog={"timeoutSeconds": 0, "assumeSeconds": 90}),
         "timeoutSeconds must be from 5 to 600",
     ),
+    "heartbeat without a volume": (
+        _object("HAZone", {"nodes": {"names": ["n1"]}, "storage": {"heartbeat": {}}}),
+        "heartbeat.volume must be given: say the claim or the path that the chart's slots.volume names",
+    ),
+    "heartbeat too rare": (
+        _object(
+            "HAZone",
+            {"nodes": {"names": ["n1"]}, "storage": {"heartbeat": {"volume": "a", "intervalSeconds": 90}}},
+        ),
+        "heartbeat.intervalSeconds must be from 0.5 to 60: remove it for 1 s",
+    ),
     "redfish without its block": (
         device(redfish=None),
         "spec.redfish must be given for the driver redfish: say at least its address and secretRef",

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from apiserver.chart import NAMESPACE, render, rendered, the
-from apiserver.server import Server
+from apiserver.chart import NAMESPACE, documents, render, rendered, the
+from apiserver.server import Json, Server
 
 pytestmark = pytest.mark.apiserver
 
@@ -32,6 +32,18 @@ VALUES: dict[str, list[str]] = {
         "agent.maxUnavailable=10%",
     ],
     "without policies": ["admissionPolicies.create=false"],
+    "heartbeat in a shared folder": ["slots.enabled=true", "slots.volume.hostPath=/srv/shared"],
+    "heartbeat on a claim, guests stopped": [
+        "slots.enabled=true",
+        "slots.volume.persistentVolumeClaim=heartbeat",
+        "slots.stopGuests=true",
+        "slots.intervalSeconds=2",
+    ],
+    "heartbeat on a block claim": [
+        "slots.enabled=true",
+        "slots.volume.persistentVolumeClaim=heartbeat",
+        "slots.volume.volumeMode=Block",
+    ],
 }
 
 
@@ -55,6 +67,9 @@ def test_server_accepts_what_helm_renders(governed: Server, values: str) -> None
         ('agent.capabilities=["SYS_ADMIN"]', "at '/agent/capabilities/0'"),
         ("agent.prot=7947", "additional properties 'prot' not allowed"),
         ("image.pullPolicy=Sometimes", "at '/image/pullPolicy'"),
+        ("slots.enabled=true", "slots.volume must name exactly one of persistentVolumeClaim, hostPath"),
+        ("slots.intervalSeconds=0.1", "at '/slots/intervalSeconds'"),
+        ("slots.volume.blockDevice=sda", "at '/slots/volume/blockDevice'"),
     ],
 )
 def test_wrong_values_are_refused(setting: str, sentence: str) -> None:
@@ -99,6 +114,45 @@ def test_agents_are_the_last_to_be_short_of_anything() -> None:
     assert spec["priorityClassName"] == "system-node-critical"
     assert spec["tolerations"] == [{"operator": "Exists"}]
     assert spec["hostNetwork"] is True
+
+
+def heartbeat(*settings: str) -> Json:
+    found: Json = next(
+        each
+        for each in documents("slots.enabled=true", *settings)
+        if each["kind"] == "DaemonSet" and each["metadata"]["name"] == "ringfence-slots"
+    )["spec"]["template"]["spec"]
+    return found
+
+
+def test_two_volumes_for_one_heartbeat_are_refused() -> None:
+    done = render("slots.enabled=true", "slots.volume.hostPath=/a", "slots.volume.blockDevice=/dev/a")
+    assert "set one, and leave the others empty" in done.stderr
+    done = render("slots.enabled=true", "slots.volume.hostPath=/a", "slots.volume.volumeMode=Block")
+    assert "volumeMode Block belongs to a persistentVolumeClaim" in done.stderr
+
+
+def test_the_heartbeat_has_the_hosts_processes_and_kill_only_where_guests_are_stopped() -> None:
+    shared = "slots.volume.hostPath=/srv/shared"
+    plain, stops = heartbeat(shared), heartbeat(shared, "slots.stopGuests=true")
+    assert "hostPID" not in plain
+    assert plain["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert stops["hostPID"] is True
+    assert stops["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["KILL"]}
+    assert "privileged" not in stops["containers"][0]["securityContext"]
+    assert (
+        heartbeat("slots.volume.blockDevice=/dev/a")["containers"][0]["securityContext"]["privileged"] is True
+    )
+
+
+def test_the_controller_listens_to_heartbeats_only_where_there_are_some() -> None:
+    def arguments(*settings: str) -> list[str]:
+        (container,) = the("Deployment", *settings)["spec"]["template"]["spec"]["containers"]
+        found: list[str] = container["args"]
+        return found
+
+    assert not any("slots" in word for word in arguments())
+    assert "--slots-port=7950" in arguments("slots.enabled=true", "slots.volume.hostPath=/srv/shared")
 
 
 def test_controller_never_tolerates_out_of_service() -> None:
