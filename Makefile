@@ -72,7 +72,7 @@ bench-failover: prepare ## measure failovers, RUNS=10 of each fault, into bench/
 .PHONY: fuzz
 fuzz: $(VENV) ## fuzz everything that reads bytes from outside, FUZZ=60 seconds each, into tests/fuzz/corpus
 	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .venv/bin/uv sync --quiet --frozen --all-extras --group fuzz
-	@for target in message datagram machine view roster delta; do $(RUN)/python -m fuzz $$target --seconds $(FUZZ); done
+	@for target in message datagram machine view roster delta slot; do $(RUN)/python -m fuzz $$target --seconds $(FUZZ); done
 
 .PHONY: bench-detector
 bench-detector: $(VENV) ## measure detection beside Serf into bench/out/detector.json: 40 min, FULL=1 four hours (root)
@@ -86,6 +86,10 @@ trace: $(VENV) ## record one detection on real sockets into docs/pictures/detect
 .PHONY: picture
 picture: $(VENV) ## draw docs/pictures/detection.svg from the recorded detection beside it
 	@$(RUN)/python bench/picture.py docs/pictures/detection.json
+
+.PHONY: bench-slots
+bench-slots: $(VENV) ## what the storage heartbeat costs at 50 nodes, into bench/out/slots.json: 3 min (root)
+	@$(RUN)/python bench/slots.py
 
 .PHONY: sim-ring
 sim-ring: $(VENV) ## the ring in virtual time: SEEDS=1000 random fault scripts on 100 nodes each, against the invariants
