@@ -24,7 +24,10 @@ from ringfence.core.fencing.proof import (
     PoweredOff,
     Rebooted,
     Recover,
+    RecoverVms,
+    StorageCut,
     permit,
+    permit_vms,
     void_because,
 )
 from ringfence.core.model import Boot, SignedVote, Verdict
@@ -35,6 +38,10 @@ class AddOutOfServiceTaint:
     """Says to Kubernetes that the node is off. Only ever issued with a :class:`Recover` in hand."""
 
     recover: Recover
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.recover, Recover):
+            raise TypeError("the out-of-service taint needs a proof about the whole node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +61,24 @@ class RemoveTaints:
 class RecoverPods:
     """Deletions under a proof."""
 
-    recover: Recover
+    recover: Recover | RecoverVms
     commands: tuple[RecoveryCommand, ...]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.recover, RecoverVms) and (
+            foreign := [c for c in self.commands if not _within(self.recover, c)]
+        ):
+            raise TypeError(f"{foreign[0]} is about what is not named in the proof")
+
+
+def _within(recover: RecoverVms, command: RecoveryCommand) -> bool:
+    match command:
+        case recovery.DeletePod(ref=ref):
+            return ref.uid in recover.pods
+        case recovery.DeleteVmi() | recovery.RequestStart():
+            return any((vm.namespace, vm.name) == (command.namespace, command.name) for vm in recover.vms)
+        case recovery.FreeLeadership():
+            return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ringfence.core import timing
-from ringfence.core.fencing.proof import FencingProof, PoweredOff, Reading, powered_off
+from ringfence.core.fencing.proof import (
+    CutVm,
+    FencingProof,
+    PoweredOff,
+    Reading,
+    StorageCut,
+    permit_vms,
+    powered_off,
+)
 from ringfence.core.model import Boot, PowerState
 
 
@@ -36,6 +44,9 @@ class DeviceLook:
     """Seconds after its sending for which an order may still take effect."""
     called_off_at: float | None = None
     """When it last called the node ``off`` without an order of ours in this incident."""
+    cuts: frozenset[str] | None = None
+    """For a storage: the volumes from which it cuts the node, ``namespace/claim``; ``off`` is then "cut off from them".
+    None: it cuts the power."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,10 @@ class Ladder:
     """The orders of this pass."""
     life_at: float = float("-inf")
     """The latest sign of life of the boot: readings asked for before it prove nothing."""
+    vms: tuple[CutVm, ...] = ()
+    """The VMs of the incident, for storages."""
+    slot_moved_at: float = float("-inf")
+    """The latest write of the boot to the heartbeat volume: what voids a storage's reading, which no other life does."""
 
     def look(self, now: float) -> Rung:
         """Read only: what can be found without any order."""
@@ -96,7 +111,7 @@ class Ladder:
                     proofs.append(proof)
                 elif (read := self._next_read(device, now, relaxed=True)) is not None:
                     commands.append(read)
-            found = [p for p in proofs if isinstance(p, PoweredOff)]
+            found = [p for p in proofs if isinstance(p, PoweredOff | StorageCut)]
             if level and {p.device for p in found} >= {d.name for d in level}:
                 return Rung(
                     (), tuple(proofs), "read as off without an order: " + ", ".join(p.device for p in found)
@@ -141,9 +156,14 @@ class Ladder:
                 return Rung(tuple(commands), tuple(proofs), f"fencing, level {number}: " + "; ".join(pending))
             # Only a whole level counts: a node with two supplies is not off while one of them feeds it.
             proofs.extend(proved)
-            done = {p.device for p in proofs if isinstance(p, PoweredOff)}
-            if len(done) >= required:
-                return Rung((), tuple(proofs), "proved off by " + ", ".join(sorted(done)))
+            off = {p.device for p in proofs if isinstance(p, PoweredOff)}
+            if len(off) >= required:
+                return Rung((), tuple(proofs), "proved off by " + ", ".join(sorted(off)))
+            cuts = {p.device for p in proofs if isinstance(p, StorageCut)}
+            if cuts and permit_vms(self.boot, tuple(proofs), required) is not None:
+                return Rung((), tuple(proofs), "cut from its storage by " + ", ".join(sorted(cuts)))
+            if cuts:
+                says.append(f"{', '.join(sorted(cuts))}: cut, but {self._uncovered(proofs)}")
         if not usable_seen and not says:
             return Rung((), tuple(proofs), "no fence device reaches this node", exhausted=True)
         return Rung((), tuple(proofs), "; ".join(says) or "not enough independent devices", exhausted=True)
@@ -151,9 +171,28 @@ class Ladder:
     def ordered(self, device: str) -> tuple[Order, ...]:
         return tuple(o for o in self.orders if o.device == device)
 
-    def _proof(self, device: DeviceLook) -> PoweredOff | None:
+    def _uncovered(self, proofs: list[FencingProof]) -> str:
+        """What of each VM is not behind the cut, for people."""
+        reach = {volume for p in proofs if isinstance(p, StorageCut) for volume in p.volumes}
+        left = {vm.name: [v for v in vm.volumes if v not in reach] for vm in self.vms}
+        open_ = [f"{name} ({', '.join(volumes)})" for name, volumes in left.items() if volumes]
+        return (
+            f"not from all that these write to: {', '.join(open_)}"
+            if open_
+            else "no VM has a volume behind it"
+        )
+
+    def _proof(self, device: DeviceLook) -> PoweredOff | StorageCut | None:
+        if device.cuts is not None:
+            # The node may well be alive: only its writes count against the reading.
+            since = tuple(r for r in device.readings if r.asked_at > self.slot_moved_at)
+            cut = self._off(device, since)
+            volumes = tuple(sorted(device.cuts))
+            return cut and StorageCut(self.boot, device.name, self.vms, volumes, cut.seen_at, cut.detail)
+        return self._off(device, tuple(r for r in device.readings if r.asked_at > self.life_at))
+
+    def _off(self, device: DeviceLook, readings: tuple[Reading, ...]) -> PoweredOff | None:
         orders = self.ordered(device.name)
-        readings = tuple(r for r in device.readings if r.asked_at > self.life_at)
         proof = powered_off(self.boot, device.name, readings, orders[0].sent_at if orders else None)
         if proof is None and orders:
             # Off since before our order is off all the same: it was found, not ordered.
@@ -167,17 +206,14 @@ class Ladder:
         last = device.readings[-1] if device.readings else None
         if len(orders) >= timing.ORDER_TRIES and not in_effect and not device.busy:
             why = device.error or (f"still reads {last.state}" if last else "gives no reading")
-            return None, f"{device.name}: {len(orders)} orders to power off, {why}", True
+            what = "power off" if device.cuts is None else "cut it from its storage"
+            return None, f"{device.name}: {len(orders)} orders to {what}, {why}", True
         if device.error is not None and device.next_try_at > now:
             # A device that gives no answer holds the ladder up only as long as an order could take effect.
             return None, f"{device.name}: {device.error}", not in_effect
         if orders and in_effect:
             read = self._next_read(device, now, relaxed=False)
-            return (
-                read,
-                f"{device.name} is ordered off (order {len(orders)}), waiting to read it as off",
-                False,
-            )
+            return read, _waiting(device, len(orders)), False
         if device.busy or last is None or now - last.seen_at > timing.READ_FRESH:
             return self._next_read(device, now, relaxed=False), f"reading {device.name}", False
         if last.state in (PowerState.OFF, PowerState.TRANSITION):
@@ -190,11 +226,7 @@ class Ladder:
             # It said `off` and now says `on`: the node may be booting already, and a boot must not be shot.
             say = f"{device.name} called the node off {now - device.called_off_at:.0f} s ago, no order before {timing.FOUND_OFF_BLACKOUT:.0f} s"
             return self._next_read(device, now, relaxed=True), say, False
-        return (
-            OrderOff(device.name, len(orders) + 1),
-            f"{device.name} is ordered off (order {len(orders) + 1}), waiting to read it as off",
-            False,
-        )
+        return OrderOff(device.name, len(orders) + 1), _waiting(device, len(orders) + 1), False
 
     def _next_read(self, device: DeviceLook, now: float, *, relaxed: bool) -> ReadPower | None:
         if device.busy or now < device.next_try_at:
@@ -205,3 +237,9 @@ class Ladder:
         if last is None or now - last.asked_at >= spacing:
             return ReadPower(device.name)
         return None
+
+
+def _waiting(device: DeviceLook, order: int) -> str:
+    if device.cuts is not None:
+        return f"{device.name} is ordered to cut it from its storage (order {order}), waiting to read that"
+    return f"{device.name} is ordered off (order {order}), waiting to read it as off"

@@ -65,7 +65,39 @@ class AdminConfirmed:
     detail: str = ""
 
 
-FencingProof = PoweredOff | Rebooted | AdminConfirmed
+@dataclass(frozen=True, slots=True)
+class CutVm:
+    """One VM of the node: its pods there, and every volume that its guest could write."""
+
+    namespace: str
+    name: str
+    vmi_uid: str
+    pods: tuple[str, ...] = ()
+    """UIDs of its launcher and its hotplug pods."""
+    volumes: tuple[str, ...] = ()
+    """``namespace/claim``; what is no claim (a file of the host) stands there under a name that no device cuts."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageCut:
+    """A storage lets the node at none of these volumes any more: read so, twice, ``READ_SPACING`` apart.
+
+    The node may run on, its guests may answer on the network: it says nothing about the node, and something only about
+    the VMs that it names. Life on the network doesn't void it; a moving storage slot does.
+    """
+
+    boot: Boot
+    device: str
+    vms: tuple[CutVm, ...]
+    volumes: tuple[str, ...]
+    """What this device cuts."""
+    seen_at: float
+    detail: str = ""
+
+
+WholeNodeProof = PoweredOff | Rebooted | AdminConfirmed
+"""What shows that nothing of the node writes any more."""
+FencingProof = WholeNodeProof | StorageCut
 
 
 def powered_off(
@@ -100,12 +132,14 @@ def void_because(proof: FencingProof, life_at: float, sign: str) -> str | None:
 
 def independent_methods(proofs: tuple[FencingProof, ...]) -> int:
     """How many independent methods stand behind these proofs: devices count once each, a person once."""
-    return len({f"device {p.device}" if isinstance(p, PoweredOff) else type(p).__name__ for p in proofs})
+    return len(
+        {f"device {p.device}" if isinstance(p, PoweredOff | StorageCut) else type(p).__name__ for p in proofs}
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Recover:
-    """Leave to recover what ran on one boot of a node. Built by :func:`permit` only."""
+    """Leave to recover whatever ran on one boot of a node. Built by :func:`permit` only."""
 
     boot: Boot
     proofs: tuple[FencingProof, ...]
@@ -116,14 +150,59 @@ class Recover:
             raise TypeError("Recover comes from ringfence.core.fencing.proof.permit()")
 
 
+@dataclass(frozen=True, slots=True)
+class RecoverVms:
+    """Leave to recover these VMs of a node that may live on: their pods may be deleted by UID, and nothing else be done.
+
+    Another type than :class:`Recover`, so that what is about the whole node can't be built from it. Built by
+    :func:`permit_vms` only.
+    """
+
+    boot: Boot
+    vms: tuple[CutVm, ...]
+    proofs: tuple[FencingProof, ...]
+    _token: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self._token is not _PERMIT:
+            raise TypeError("RecoverVms comes from ringfence.core.fencing.proof.permit_vms()")
+
+    @property
+    def pods(self) -> frozenset[str]:
+        """UIDs of the pods that may be deleted."""
+        return frozenset(uid for vm in self.vms for uid in vm.pods)
+
+
 _PERMIT = object()
 
 
 def permit(boot: Boot, proofs: tuple[FencingProof, ...], required: int) -> Recover | None:
-    """Leave to recover, if the proofs are for this very boot and enough: a reboot or a person's word stands alone."""
-    valid = tuple(p for p in proofs if p.boot == boot)
+    """Leave to recover, if the proofs are for this very boot and enough: a reboot or a person's word stands alone.
+
+    A cut from the storage is no proof about the node.
+    """
+    valid = tuple(p for p in proofs if p.boot == boot and not isinstance(p, StorageCut))
     if any(isinstance(p, Rebooted | AdminConfirmed) for p in valid) or (
         valid and independent_methods(valid) >= max(1, required)
     ):
         return Recover(boot, valid, _PERMIT)
     return None
+
+
+def permit_vms(boot: Boot, proofs: tuple[FencingProof, ...], required: int) -> RecoverVms | None:
+    """Leave to recover the VMs that are cut from *every* one of their volumes, by as many independent methods as required.
+
+    A device that powers the node off counts for all volumes; a storage for those that it cuts. A VM without a volume is
+    never cut off: there is nothing that could be read.
+    """
+    valid = tuple(p for p in proofs if p.boot == boot)
+    cuts = [p for p in valid if isinstance(p, StorageCut)]
+    off = independent_methods(tuple(p for p in valid if not isinstance(p, StorageCut)))
+    allowed = []
+    for vm in dict.fromkeys(vm for cut in cuts for vm in cut.vms):
+        weakest = min(
+            (len({cut.device for cut in cuts if volume in cut.volumes}) for volume in vm.volumes), default=0
+        )
+        if weakest and weakest + off >= required:
+            allowed.append(vm)
+    return RecoverVms(boot, tuple(allowed), valid, _PERMIT) if allowed else None

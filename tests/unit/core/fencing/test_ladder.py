@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ringfence.core import timing
 from ringfence.core.fencing.ladder import DeviceLook, Ladder, Order, OrderOff, ReadPower
-from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, Reading
+from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading, StorageCut
 from ringfence.core.model import Boot, PowerState
 
 NOW = 100.0
@@ -202,3 +202,65 @@ def test_what_holds_on_every_rung(
         whole = [level for level in levels if proof.device in {d.name for d in level}]
         proved = {p.device for p in rung.proofs if isinstance(p, PoweredOff)}
         assert any({d.name for d in level} <= proved for level in whole)
+
+
+# --- storages --------------------------------------------------------------------------------------------------
+
+DB = CutVm("shop", "db", "vmi-db", ("pod-db",), ("shop/db",))
+WEB = CutVm("shop", "web", "vmi-web", ("pod-web",), ("shop/web", "hostDisk/scratch"))
+
+
+def storage(
+    *readings: tuple[PowerState, float], cuts: frozenset[str] = frozenset({"shop/db", "shop/web"})
+) -> DeviceLook:
+    return replace(look("ceph", *readings), cuts=cuts)
+
+
+def with_vms(*levels: tuple[DeviceLook, ...], vms: tuple[CutVm, ...] = (DB, WEB)) -> Ladder:
+    return replace(ladder(*levels), vms=vms)
+
+
+def test_a_storage_is_ordered_and_read_back_like_any_device() -> None:
+    assert with_vms((storage(),)).climb(NOW, 1).commands == (ReadPower("ceph"),)
+    rung = with_vms((storage((ON, NOW - 0.1)),)).climb(NOW, 1)
+    assert rung.commands == (OrderOff("ceph", 1),)
+    assert "ordered to cut it from its storage" in rung.sentence
+
+
+def test_what_it_shows_is_a_cut_and_never_a_power_off() -> None:
+    rung = with_vms((storage(*FOUND),)).climb(NOW, 1)
+    (proof,) = rung.proofs
+    assert isinstance(proof, StorageCut)
+    assert (proof.vms, proof.volumes) == ((DB, WEB), ("shop/db", "shop/web"))
+    assert rung.sentence == "cut from its storage by ceph"
+    (looked,) = with_vms((storage(*FOUND),)).look(NOW).proofs
+    assert isinstance(looked, StorageCut)
+
+
+def test_life_on_the_network_does_not_void_it_a_write_does() -> None:
+    cut = with_vms((storage(*FOUND),))
+    assert replace(cut, life_at=NOW).climb(NOW, 1).proofs != ()
+    assert replace(cut, slot_moved_at=NOW - 0.3).climb(NOW, 1).proofs == ()
+
+
+def test_a_cut_that_covers_no_vm_is_said() -> None:
+    rung = with_vms((storage(*FOUND),), vms=(WEB,)).climb(NOW, 1)
+    assert rung.exhausted
+    assert rung.sentence == "ceph: cut, but not from all that these write to: web (hostDisk/scratch)"
+    none = with_vms((storage(*FOUND),), vms=(replace(DB, volumes=()),)).climb(NOW, 1)
+    assert none.sentence == "ceph: cut, but no VM has a volume behind it"
+
+
+def test_a_storage_beside_a_bmc_on_one_level() -> None:
+    """All devices of a level must succeed: the power is off and the storage cut, and the node's proof is the power's."""
+    rung = with_vms((look("bmc", *FOUND), storage((ON, NOW - 0.1)))).climb(NOW, 1)
+    assert rung.commands == (OrderOff("ceph", 1),)
+    both = with_vms((look("bmc", *FOUND), storage(*FOUND))).climb(NOW, 1)
+    assert {type(p) for p in both.proofs} == {PoweredOff, StorageCut}
+    assert both.sentence == "proved off by bmc"
+
+
+def test_two_methods_of_which_one_is_a_storage() -> None:
+    bmc, ceph = look("bmc", *FOUND), storage((ON, NOW - 0.1))
+    assert with_vms((bmc,), (ceph,)).climb(NOW, 2).commands == (OrderOff("ceph", 1),)
+    assert with_vms((bmc,), (storage(*FOUND),)).climb(NOW, 2).sentence == "cut from its storage by ceph"
