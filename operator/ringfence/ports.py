@@ -273,6 +273,9 @@ class Cluster(Protocol):
     async def delete_vmi(self, namespace: str, name: str, uid: str, *, deadline: float | None = None) -> bool:
         """Ask for the deletion of the VMI of that UID. False: it isn't there (any more)."""
 
+    async def delete(self, kind: Kind, name: str, uid: str, *, deadline: float | None = None) -> bool:
+        """Ask for the deletion of the cluster-scoped object of that UID. False: it isn't there (any more)."""
+
     async def add_taint(self, node: str, uid: str, taint: Taint, *, deadline: float | None = None) -> bool:
         """Put the taint on the node of that UID; True if that changed anything. NotFound: another node."""
 
@@ -371,6 +374,18 @@ class DeviceSpec:
     insecure_skip_verify: bool = False
     timeout_seconds: float = 5.0
     """Of one HTTP request, connecting included."""
+    parameters: tuple[tuple[str, str], ...] = ()
+    """storage: what the CSI driver wants besides, by name."""
+    node: str = ""
+    """storage: the node's name."""
+    cidrs: tuple[str, ...] = ()
+    """storage: the addresses from which the node reaches it."""
+    csi_driver: str = ""
+    """storage: the CSI driver's name."""
+    fence_class: str = ""
+    """storage: the NetworkFenceClass; empty: ``fence_secret``."""
+    fence_secret: tuple[str, str] = ("", "")
+    """storage: namespace and name of the CSI driver's Secret, which is named and never read."""
 
 
 @dataclass(frozen=True, slots=True)

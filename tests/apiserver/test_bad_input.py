@@ -37,6 +37,12 @@ def bmc(**changes: Any) -> Json:
     return {key: value for key, value in block.items() if value is not None}
 
 
+def storage(**changes: Any) -> Json:
+    secret = {"name": "csi", "namespace": "rook-ceph"}
+    block = {"csiDriver": "rbd.csi.ceph.com", "storageClasses": ["rbd"], "secretRef": secret} | changes
+    return {key: value for key, value in block.items() if value is not None}
+
+
 def protected(**changes: Any) -> Json:
     return _object("ProtectedVM", {"vm": {"name": "db"}} | changes)
 
@@ -147,6 +153,27 @@ REFUSED: dict[str, tuple[Json, str]] = {
         device(redfish=bmc(timeoutSeconds=600)),
         "spec.redfish.timeoutSeconds must be from 1 to 60: remove it for 5 s",
     ),
+    "storage without its block": (
+        device(driver="storage", redfish=None),
+        "spec.storage belongs to the driver storage",
+    ),
+    "redfish with a storage": (device(storage=storage()), "spec.storage belongs to the driver storage"),
+    "storage without a driver": (
+        device(driver="storage", redfish=None, storage=storage(csiDriver=None)),
+        "spec.storage.csiDriver must be given: say the CSI driver's name",
+    ),
+    "storage without classes": (
+        device(driver="storage", redfish=None, storage=storage(storageClasses=[])),
+        "spec.storage.storageClasses must name at least one StorageClass",
+    ),
+    "storage with class and Secret": (
+        device(driver="storage", redfish=None, storage=storage(networkFenceClassName="ceph")),
+        "spec.storage needs one of networkFenceClassName and secretRef",
+    ),
+    "storage with neither": (
+        device(driver="storage", redfish=None, storage=storage(secretRef=None)),
+        "spec.storage needs one of networkFenceClassName and secretRef",
+    ),
     "manual with a BMC": (
         device(driver="manual"),
         "spec.redfish belongs to the driver redfish only: remove it",
@@ -210,6 +237,16 @@ def test_is_refused_with_the_mend(server: Server, case: str) -> None:
         device(redfish=bmc(address="https://bmc.example:8443/base", systemId="437XR1138R2")),
         device(redfish=bmc(address="https://[fd00::9]")),
         device(driver="manual", redfish=None),
+        device(driver="storage", redfish=None, storage=storage()),
+        device(
+            driver="storage",
+            redfish=None,
+            storage=storage(
+                secretRef=None,
+                networkFenceClassName="ceph",
+                addresses=[{"node": "n1", "cidrs": ["10.1.0.7/32"]}],
+            ),
+        ),
         protected(priority=0),
         failover(confirm={"statement": "unplugged", "confirmedBy": "admin"}),
     ],

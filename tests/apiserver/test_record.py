@@ -12,7 +12,14 @@ from ringfence.controller.records import conditions_of, record_of, spec_of, stat
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
 from ringfence.core.fencing.ladder import Order
-from ringfence.core.fencing.proof import AdminConfirmed, PoweredOff, PowerOffHow, Rebooted
+from ringfence.core.fencing.proof import (
+    AdminConfirmed,
+    CutVm,
+    PoweredOff,
+    PowerOffHow,
+    Rebooted,
+    StorageCut,
+)
 from ringfence.core.model import Boot, SignedVote, Vote
 
 pytestmark = pytest.mark.apiserver
@@ -39,7 +46,16 @@ RECORD = Record(
         PoweredOff(BOOT, "pdu-a", PowerOffHow.FOUND, 30.0, "read as off twice"),
         Rebooted(BOOT, "later-boot", 31.0, "reported by its agent"),
         AdminConfirmed(BOOT, "admin", "pulled both cords", 32.0, "by spec.confirm"),
+        StorageCut(
+            BOOT,
+            "ceph",
+            (CutVm("shop", "db", "vmi-uid", ("pod-uid",), ("shop/db",)),),
+            ("shop/db",),
+            33.0,
+            "read",
+        ),
     ),
+    cuts=("ceph",),
     pods=(PodRef("shop", "virt-launcher-db", "pod-uid"),),
     vms=(
         VmRecord(

@@ -22,6 +22,7 @@ from ringfence.agent.kubernetes_link import KubernetesLink
 from ringfence.agent.state import StateDirectory
 from ringfence.agent.trace import TraceFile
 from ringfence.core.gossip.members import RosterError, SealedRoster, open_roster
+from ringfence.host import guests
 from ringfence.host.clock import read_boot_id
 from ringfence.host.privileges import return_spare_memory, take_privileges
 from ringfence.kube.node_api import Access, NodeApi
@@ -66,6 +67,7 @@ class _Process:
         self._state = StateDirectory(chosen.state_dir)
         self._access = Access.in_cluster()
         self._permitted = take_privileges()
+        self._sees_host = guests.sees_host()
         self._roster_key = (chosen.keys_dir / ROSTER_PUBLIC_FILE).read_bytes()
         boot_id = read_boot_id(chosen.boot_id_path)
         uid = self._access.node_uid() if self._access else None
@@ -188,6 +190,7 @@ class _Process:
             "port": self._chosen.port,
             "permitted": self._permitted,
             "keys": {"held": list(keys.ids), "used": keys.used},
+            **({"guests": sorted({guest.name for guest in guests.guests()})} if self._sees_host else {}),
         }
 
 

@@ -13,7 +13,7 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import kopf
@@ -22,7 +22,7 @@ from aiohttp import web
 from ringfence.api.v1alpha1.hacluster import GossipSpec
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller import bootstrap, handlers
-from ringfence.controller.devices import PROVE_EVERY, DeviceBook
+from ringfence.controller.devices import PROVE_EVERY, DeviceBook, OpenDevice
 from ringfence.controller.evidence import Witness
 from ringfence.controller.keys import KeyKeeper, holders
 from ringfence.controller.launchers import Launchers
@@ -37,6 +37,7 @@ from ringfence.controller.streams import Streams
 from ringfence.controller.world import OWN, World
 from ringfence.core.fencing.slots import cluster_id
 from ringfence.fencing import open_device
+from ringfence.fencing.network_fence import NetworkFenceDevice
 from ringfence.kube import kinds
 from ringfence.kube.client import ApiServer
 from ringfence.kube.cluster import KubeCluster
@@ -45,7 +46,17 @@ from ringfence.net.crypto import SigningKey, verify
 from ringfence.net.kernel_probe import CLOSED_PORT, TIMEOUT, probe_kernel
 from ringfence.net.slot_stream import SlotClient
 from ringfence.net.stream import StreamClient
-from ringfence.ports import ClusterError, Conflict, Kind, PortError, SystemClock
+from ringfence.ports import (
+    Clock,
+    Cluster,
+    ClusterError,
+    Conflict,
+    DeviceSpec,
+    Kind,
+    PortError,
+    PowerDevice,
+    SystemClock,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +112,7 @@ async def run(chosen: argparse.Namespace) -> None:
                 one()
 
         world = World(api, clock, chosen.namespace, witness, random.random, poke)
-        devices = DeviceBook(cluster, clock, open_device, poke)
+        devices = DeviceBook(cluster, clock, opener(cluster), poke)
         narrator = Narrator(cluster)
 
         def able() -> bool:
@@ -314,6 +325,17 @@ async def run(chosen: argparse.Namespace) -> None:
         await health.cleanup()
         if done != {waiting}:
             raise SystemExit(1)
+
+
+def opener(cluster: Cluster) -> OpenDevice:
+    """How devices are opened: a storage is spoken to through the cluster's own API, all others by themselves."""
+
+    def open_any(spec: DeviceSpec, secret: Mapping[str, bytes], clock: Clock) -> PowerDevice:
+        if spec.driver == "storage":
+            return NetworkFenceDevice(spec, cluster, clock)
+        return open_device(spec, secret, clock)
+
+    return open_any
 
 
 async def serve(

@@ -22,6 +22,7 @@ from ringfence.core.failover.machine import (
     AddOutOfServiceTaint,
     AddSuspectTaint,
     Command,
+    LiftCut,
     OrderOn,
     RecoverPods,
     RehearseAdmission,
@@ -141,6 +142,12 @@ class Executor:
                     ("on", record.name, device, record.power_on_tries),
                     self._devices.order_on(device, record.boot.node, self._deadline()),
                     once=True,
+                )
+            case LiftCut(device=device):
+                # One step a call, until it is read as lifted.
+                self._run(
+                    ("lift", device, record.boot.node),
+                    self._devices.order_on(device, record.boot.node, self._deadline()),
                 )
             case AddSuspectTaint():
                 taint = Taint(SUSPECT, "NoSchedule", _value(record.name))

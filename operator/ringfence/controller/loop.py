@@ -16,6 +16,7 @@ from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HAClusterSpec
 from ringfence.api.v1alpha1.hazone import HAZone
+from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller import records
 from ringfence.controller.devices import DeviceBook
@@ -24,6 +25,7 @@ from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT, Executor
 from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.verdicts import ToldVerdicts
+from ringfence.controller.storages import as_storage, written_by
 from ringfence.controller.world import World
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, SlotEvidence
@@ -34,6 +36,8 @@ from ringfence.core.failover.machine import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.failover.recovery import VmiLook, VmLook
+from ringfence.core.fencing.ladder import DeviceLook
+from ringfence.core.fencing.proof import CutVm
 from ringfence.core.model import Boot, Mode, RingState, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
@@ -59,6 +63,8 @@ class Adopted:
     phase_since: float = NEVER
     phase: str = ""
     powered_on_at: float = NEVER
+    report: tuple[str, float] = ("", NEVER)
+    """The version of the node's report that was seen last, and when it was seen to change."""
     record: Record | None = None
     raw: Json = field(default_factory=dict)
 
@@ -371,7 +377,9 @@ class Loop:
         vmis = frozenset(v.vmi_uid for v in affected) | frozenset(
             v.vmi_uid for v in (record.vms if record else ())
         )
-        levels = self._world.levels(zone, boot.node) if zone else ()
+        pods = self._world.pods_on(boot.node, vmis)
+        volumes = written_by(self._world, record.vms if record and record.vms else affected, pods)
+        levels = self._levels(zone, boot.node, volumes)
         evidence = self._witness.evidence(boot.node, now, device_proved=False) if same_boot else None
         heartbeat = zone.spec.storage.heartbeat if zone and zone.spec.storage else None
         return Look(
@@ -392,9 +400,9 @@ class Loop:
             node_ready=node is not None and node.ready.status.value == "True",
             suspect_taint=node is not None and any(t.key == SUSPECT for t in node.taints),
             out_of_service_taint=node is not None and any(t.key == OUT_OF_SERVICE for t in node.taints),
-            levels=tuple(tuple(self._devices.look(d, boot.node) for d in level) for level in levels),
+            levels=levels,
             proofs_required=zone.spec.fencing.proofs if zone else 1,
-            pods=self._world.pods_on(boot.node, vmis),
+            pods=pods,
             vms=tuple(self._vm_look(v, record) for v in (record.vms if record and record.vms else affected)),
             affected=affected,
             confirmation=self._confirmation(adopted),
@@ -404,10 +412,52 @@ class Loop:
             retry_due=adopted is not None
             and record is not None
             and now - adopted.phase_since >= _backoff(record.ladder_pass),
+            slot_moved_at=life.slot if same_boot else NEVER,
+            vm_volumes=volumes,
+            guests=self._guests(boot, adopted, now),
             slot_due=slot_due(evidence) if same_boot and evidence is not None else NEVER,
             told_fenced=self._witness.told_fenced(boot, now) if heartbeat is not None else None,
             stop_guests=heartbeat is not None and heartbeat.stop_guests,
         )
+
+    def _levels(
+        self, zone: HAZone | None, node: str, volumes: tuple[CutVm, ...]
+    ) -> tuple[tuple[DeviceLook, ...], ...]:
+        """The looks at the node's devices, level by level."""
+        if zone is None:
+            return ()
+        declared = self._world.own.all(FenceDevice)
+
+        def look(name: str) -> DeviceLook:
+            seen, device = self._devices.look(name, node), declared.get(("", name))
+            if device is None or device.spec.storage is None:
+                return seen
+            return as_storage(seen, device, zone, self._world, volumes)
+
+        return tuple(tuple(look(name) for name in level) for level in self._world.levels(zone, node))
+
+    def _guests(self, boot: Boot, adopted: Adopted | None, now: float) -> frozenset[str] | None:
+        """What the agent of this boot has said of its guests since the proof was stored; None: nothing.
+
+        A report is written on change. What stood there when the proof was, or when this replica first looked, may be from
+        before the guest had started.
+        """
+        report = self._world.own.all(NodeReport).get(("", boot.node))
+        if adopted is None or report is None:
+            return None
+        version = report.metadata.resource_version or ""
+        if version != adopted.report[0]:
+            adopted.report = (version, now if adopted.report[0] else NEVER)
+        status = report.status
+        same = (status.node_uid, status.boot_id) == (boot.node_uid, boot.boot_id)
+        if (
+            not same
+            or status.guests is None
+            or adopted.report[1] <= adopted.proofs_seen
+            or adopted.proofs_seen == NEVER
+        ):
+            return None
+        return frozenset(status.guests)
 
     @staticmethod
     def _power_on_wait(record: Record | None) -> float:

@@ -16,7 +16,15 @@ from ringfence.core import timing
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
 from ringfence.core.fencing.ladder import Order
-from ringfence.core.fencing.proof import AdminConfirmed, FencingProof, PoweredOff, PowerOffHow, Rebooted
+from ringfence.core.fencing.proof import (
+    AdminConfirmed,
+    CutVm,
+    FencingProof,
+    PoweredOff,
+    PowerOffHow,
+    Rebooted,
+    StorageCut,
+)
 from ringfence.core.model import Boot, SignedVote
 from ringfence.ports import Json
 
@@ -66,6 +74,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
         "outOfServiceSeen": record.tainted,
         "newBootID": record.new_boot_id,
         "powerOnTries": record.power_on_tries,
+        "storageCuts": list(record.cuts),
         "leader": record.leader,
         "epoch": record.epoch,
         "history": [
@@ -126,6 +135,21 @@ def _proof(proof: FencingProof, pods: tuple[PodRef, ...], offset: float) -> Json
             return common | {"newBootID": proof.new_boot_id}
         case AdminConfirmed():
             return common | {"seenBy": proof.confirmed_by, "statement": proof.statement}
+        case StorageCut():
+            return common | {
+                "device": proof.device,
+                "volumes": list(proof.volumes),
+                "cutVMs": [
+                    {
+                        "namespace": vm.namespace,
+                        "name": vm.name,
+                        "vmiUID": vm.vmi_uid,
+                        "pods": list(vm.pods),
+                        "volumes": list(vm.volumes),
+                    }
+                    for vm in proof.vms
+                ],
+            }
 
 
 def _vm(vm: VmRecord) -> Json:
@@ -211,6 +235,7 @@ def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Rec
         tainted=bool(status.out_of_service_seen),
         new_boot_id=status.new_boot_id or "",
         power_on_tries=status.power_on_tries or 0,
+        cuts=tuple(status.storage_cuts or ()),
         leader=status.leader or "",
         epoch=status.epoch or 0,
         story=tuple(Moment(parse(m.at), Phase(m.phase), m.sentence) for m in status.history or ()),
@@ -233,6 +258,14 @@ def _proof_of(proof: FailoverProof, boot: Boot, seen_at: float) -> FencingProof:
             )
         case "Rebooted":
             return Rebooted(boot, proof.new_boot_id or "", seen_at, proof.detail or "")
+        case "StorageCut":
+            vms = tuple(
+                CutVm(v.namespace, v.name, v.vmi_uid or "", tuple(v.pods), tuple(v.volumes))
+                for v in proof.cut_vms
+            )
+            return StorageCut(
+                boot, proof.device or "", vms, tuple(proof.volumes), seen_at, proof.detail or ""
+            )
         case _:
             return AdminConfirmed(
                 boot, proof.seen_by or "", proof.statement or "", seen_at, proof.detail or ""

@@ -15,8 +15,10 @@ from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import stamp
+from ringfence.controller.storages import NOT_ALLOWED, behind, storage_target, written_by
 from ringfence.controller.world import World
 from ringfence.core.detection.evidence import SlotEvidence
+from ringfence.core.failover.record import VmRecord
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.gossip.keys import Step
 from ringfence.core.protection import Protection, VmFacts, VolumeLook, assess
@@ -62,6 +64,10 @@ class Statuses:
         """Tell the book of devices what the FenceDevices say now."""
         targets: dict[tuple[str, str], DeviceTarget] = {}
         for (_, name), device in self._world.own.all(FenceDevice).items():
+            for node in device.spec.nodes if device.spec.storage is not None else ():
+                known = self._world.nodes.store.get(("", node))
+                if known is not None:
+                    targets[(name, node)] = storage_target(device, known)
             redfish = device.spec.redfish
             if redfish is None:
                 continue
@@ -242,9 +248,16 @@ class Statuses:
         running = vmi is not None and vmi.phase == "Running"
         zone, trouble = self._loop.zone_of(self._world.nodes.store.get(("", node)))
         levels = self._world.levels(zone, node) if zone else ()
-        devices = []
+        devices: list[tuple[str, str | None]] = []
+        declared = self._world.own.all(FenceDevice)
+        storages = {}
         for device in {d for level in levels for d in level}:
             proof = self._devices.proof(device, node)
+            if (storage := declared[("", device)]).spec.storage is not None:
+                storages[device] = storage
+                if zone is not None and not zone.spec.fencing.allow_storage_fence:
+                    devices.append((device, NOT_ALLOWED))
+                    continue
             devices.append(
                 (device, None if proof and proof.ok else (proof.message if proof else "not looked at yet"))
             )
@@ -268,9 +281,26 @@ class Statuses:
             zone=zone.metadata.name if zone else None,
             zone_trouble=trouble,
             devices=tuple(sorted(devices)),
+            storage_fences=tuple(sorted(storages)),
+            not_cut=self._not_cut(namespace, vm, vmi, storages) if storages else (),
             healthy_others=len(others),
         )
         return assess(facts), (node if running else None)
+
+    def _not_cut(
+        self, namespace: str, vm: VmObject | None, vmi: VmiObject | None, storages: dict[str, FenceDevice]
+    ) -> tuple[str, ...]:
+        """What the VM writes to that no storage fence of its node cuts; a VM without volumes is cut from nothing."""
+        if vm is None:
+            return ()
+        record = VmRecord(namespace, vm.name, vm.uid, vmi.uid if vmi else "")
+        (written,) = written_by(self._world, (record,), ())
+        reach: set[str] = set()
+        for storage in storages.values():
+            reach |= behind(storage, written.volumes, self._world.pvcs.store, self._world.pvs.store)
+        return tuple(v for v in written.volumes if v not in reach) or (
+            () if written.volumes else ("any volume",)
+        )
 
     def _volumes(self, namespace: str, vm: VmObject | None, vmi: VmiObject | None) -> tuple[VolumeLook, ...]:
         claims = dict.fromkeys((*(vm.claims if vm else ()), *(vmi.claims if vmi else ())))

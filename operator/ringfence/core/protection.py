@@ -38,6 +38,10 @@ class VmFacts:
     zone_trouble: str | None = None
     devices: tuple[tuple[str, str | None], ...] = ()
     """Fence devices of the node: (name, why it can't be used; None if proved)."""
+    storage_fences: tuple[str, ...] = ()
+    """Those of the devices that only cut the node from its storage."""
+    not_cut: tuple[str, ...] = ()
+    """What the VM writes to that none of them cuts."""
     healthy_others: int = 0
     """Other nodes that could take it."""
 
@@ -89,11 +93,22 @@ def assess(facts: VmFacts) -> Protection:
         )
     if unproved := [f"{name}: {why}" for name, why in facts.devices if why is not None]:
         return Protection(False, "FenceDeviceUnproved", "; ".join(unproved))
+    only_storage = {name for name, _ in facts.devices} == set(facts.storage_fences)
+    if only_storage and facts.not_cut:
+        return Protection(
+            False,
+            "VolumeNotFenced",
+            f"only a storage fence ({', '.join(facts.storage_fences)}) reaches node {facts.node}, and it does not cut"
+            f" {', '.join(facts.not_cut)}: name the volume's class in its spec.storage.storageClasses, or add a power device",
+        )
     if facts.healthy_others == 0:
         return Protection(False, "NoCapacity", f"no other node is ready to take the VM if {facts.node} dies")
-    return Protection(
-        True, "Ready", f"if {facts.node} dies, {facts.vm} is restarted on another node after the fence"
+    after = (
+        "once its storage has shut the node out; the old guest may answer on the network for a while"
+        if only_storage
+        else "after the fence"
     )
+    return Protection(True, "Ready", f"if {facts.node} dies, {facts.vm} is restarted on another node {after}")
 
 
 def _volume_trouble(facts: VmFacts) -> str | None:

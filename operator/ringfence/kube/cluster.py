@@ -175,6 +175,9 @@ class KubeCluster:
     async def delete_vmi(self, namespace: str, name: str, uid: str, *, deadline: float | None = None) -> bool:
         return await self._delete(kinds.VMI, namespace, name, uid, grace=None, deadline=deadline)
 
+    async def delete(self, kind: Kind, name: str, uid: str, *, deadline: float | None = None) -> bool:
+        return await self._delete(kind, "", name, uid, grace=None, deadline=deadline)
+
     async def _delete(
         self, kind: Kind, namespace: str, name: str, uid: str, *, grace: int | None, deadline: float | None
     ) -> bool:

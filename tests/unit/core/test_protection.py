@@ -34,6 +34,11 @@ OBSTACLES: list[tuple[dict[str, Any], str, str]] = [
     ({"zone": None}, "NodeNotInZone", "n1 is in no enabled HAZone"),
     ({"devices": ()}, "NoFenceDevice", "no FenceDevice of zone a reaches node n1"),
     ({"devices": (("bmc", "wrong password"), ("pdu", None))}, "FenceDeviceUnproved", "bmc: wrong password"),
+    (
+        {"devices": (("ceph", None),), "storage_fences": ("ceph",), "not_cut": ("vms/scratch",)},
+        "VolumeNotFenced",
+        "it does not cut vms/scratch: name the volume's class in its spec.storage.storageClasses",
+    ),
     ({"healthy_others": 0}, "NoCapacity", "no other node"),
 ]
 
@@ -88,3 +93,13 @@ def test_an_attachable_volume_moves() -> None:
 
 def test_trouble_with_the_zone_is_told() -> None:
     assert assess(replace(GOOD, zone=None, zone_trouble="n1 is in two zones")).message == "n1 is in two zones"
+
+
+def test_who_is_only_cut_from_his_storage_may_answer_on_the_network() -> None:
+    only = replace(GOOD, devices=(("ceph", None),), storage_fences=("ceph",))
+    assert "the old guest may answer on the network for a while" in assess(only).message
+    both = replace(
+        GOOD, devices=(("bmc", None), ("ceph", None)), storage_fences=("ceph",), not_cut=("vms/scratch",)
+    )
+    assert assess(both).protected
+    assert "network" not in assess(both).message

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from ringfence.api.v1alpha1.conditions import Conditioned
 from ringfence.api.v1alpha1.meta import (
@@ -171,6 +171,23 @@ class CoveredPod(Model):
     """The pod's UID. Only this pod may be deleted by force under the proof, not its successor."""
 
 
+class FailoverCutVM(Model):
+    """A VM that a cut from the storage is about."""
+
+    namespace: Name
+    """The VM's namespace."""
+    name: Name
+    """The VM's name."""
+    vmi_uid: UID | None = None
+    """The UID of its instance on the node."""
+    pods: Annotated[list[UID], Field(max_length=32)] = Field(default_factory=list)
+    """The UIDs of its pods there: these and no others may be deleted by force under the cut."""
+    volumes: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=64)] = Field(
+        default_factory=list
+    )
+    """All that its guest can write to, `namespace/claim`. Every one of them has to be cut."""
+
+
 class FailoverProof(Model):
     """Why it is known that this boot of the node can no longer write."""
 
@@ -198,6 +215,18 @@ class FailoverProof(Model):
     """The pods that the proof covers; no other may be deleted by force under it."""
     new_boot_id: UID | None = None
     """For `Rebooted`: the later boot that the node reported."""
+    volumes: Annotated[list[Annotated[str, Field(max_length=512)]], Field(max_length=1024)] = Field(
+        default_factory=list
+    )
+    """For `StorageCut`: the volumes at which the storage no longer lets the node, `namespace/claim`."""
+    cut_vms: Annotated[
+        list[FailoverCutVM],
+        Field(
+            max_length=1024, validation_alias=AliasChoices("cutVMs", "cutVms"), serialization_alias="cutVMs"
+        ),
+    ] = Field(default_factory=list)
+    """For `StorageCut`: the node's VMs. Those of which every volume is cut may be moved; the proof says nothing of the
+    node."""
 
 
 class FenceOrder(Model):
@@ -280,6 +309,8 @@ class FailoverStatus(Conditioned):
     """Whether the out-of-service taint was seen on the node before any sign of a later boot."""
     vms: Annotated[list[FailoverVM], Field(max_length=1024)] = Field(default_factory=list)
     """The node's VMs."""
+    storage_cuts: Annotated[list[Name], Field(max_length=16)] = Field(default_factory=list)
+    """Storage devices that were ordered to cut the node off, and have to be lifted before the incident ends."""
     power_on_tries: Annotated[int, Field(ge=0)] = 0
     """How often the node was ordered on again."""
     history: Annotated[list[FailoverMoment], Field(max_length=64)] = Field(default_factory=list)

@@ -90,6 +90,71 @@ class Redfish(Model):
     """Seconds that one request may take."""
 
 
+class SecretOfStorage(Model):
+    """A Secret of the storage's CSI driver; ringfence never reads it."""
+
+    name: ObjectName
+    """The Secret's name."""
+    namespace: ObjectName
+    """Its namespace."""
+
+
+class NodeCidrs(Model):
+    """The addresses from which one node reaches the storage."""
+
+    node: ObjectName
+    """The node."""
+    cidrs: Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=16)]
+    """Its addresses, such as `10.1.0.7/32`."""
+
+
+class StorageFence(Model):
+    """A storage that can shut a node out: csi-addons' `NetworkFence`."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.csiDriver) && self.csiDriver != ''",
+                "spec.storage.csiDriver must be given: say the CSI driver's name, such as rook-ceph.rbd.csi.ceph.com",
+                ".csiDriver",
+                "FieldValueRequired",
+            ),
+            Rule(
+                "has(self.storageClasses) && size(self.storageClasses) > 0",
+                "spec.storage.storageClasses must name at least one StorageClass whose volumes this storage keeps: a VM with a"
+                " volume of any other class is never moved on its word",
+                ".storageClasses",
+            ),
+            Rule(
+                "has(self.networkFenceClassName) != has(self.secretRef)",
+                "spec.storage needs one of networkFenceClassName and secretRef: name the NetworkFenceClass, or the Secret of the"
+                " CSI driver",
+                ".networkFenceClassName",
+            ),
+        )
+    )
+
+    csi_driver: Annotated[str, Field(min_length=1, max_length=253, json_schema_extra=required_by_rule())]
+    """The CSI driver's name, as its PersistentVolumes have it."""
+    storage_classes: Annotated[
+        list[ObjectName],
+        Field(min_length=1, max_length=64, json_schema_extra={**as_set(), **required_by_rule()}),
+    ]
+    """The StorageClasses whose volumes are behind this fence."""
+    network_fence_class_name: ObjectName | None = None
+    """The NetworkFenceClass to use."""
+    secret_ref: SecretOfStorage | None = None
+    """The CSI driver's Secret, where there is no NetworkFenceClass."""
+    parameters: Annotated[dict[str, Annotated[str, Field(max_length=1024)]], Field(max_length=32)] = Field(
+        default_factory=dict
+    )
+    """What the CSI driver wants besides, such as `clusterID`."""
+    addresses: Annotated[list[NodeCidrs], Field(max_length=256, json_schema_extra=as_map("node"))] = Field(
+        default_factory=list
+    )
+    """For nodes that reach the storage from other addresses than their InternalIPs: all of those."""
+
+
 class FenceDeviceSpec(Model):
     """What the administrator declares."""
 
@@ -108,6 +173,11 @@ class FenceDeviceSpec(Model):
                 "FieldValueForbidden",
             ),
             Rule(
+                "(self.driver == 'storage') == has(self.storage)",
+                "spec.storage belongs to the driver storage, which can't do without it: add or remove it, or change spec.driver",
+                ".storage",
+            ),
+            Rule(
                 "has(self.nodes) && size(self.nodes) > 0",
                 "spec.nodes must name at least one node that this device cuts",
                 ".nodes",
@@ -115,8 +185,9 @@ class FenceDeviceSpec(Model):
         )
     )
 
-    driver: Literal["redfish", "manual"]
-    """How the device is spoken to: `redfish`, or `manual` (a person is asked, and confirms in the Failover)."""
+    driver: Literal["redfish", "storage", "manual"]
+    """How the device is spoken to: `redfish`, `storage` (the node is shut out of its storage by csi-addons), or `manual` (a
+    person is asked, and confirms in the Failover)."""
     nodes: Annotated[
         list[ObjectName],
         Field(min_length=1, max_length=256, json_schema_extra={**as_set(), **required_by_rule()}),
@@ -124,12 +195,18 @@ class FenceDeviceSpec(Model):
     """The nodes that this device cuts, by name."""
     redfish: Redfish | None = None
     """The BMC, for the driver `redfish`."""
+    storage: StorageFence | None = None
+    """The storage, for the driver `storage`. It counts only in zones with `allowStorageFence`."""
 
     @model_validator(mode="after")
     def _driver_has_its_block(self) -> FenceDeviceSpec:
         if (self.driver == "redfish") != (self.redfish is not None):
             raise ValueError(
                 f"spec.redfish and the driver {self.driver} don't fit: redfish needs it, others have none"
+            )
+        if (self.driver == "storage") != (self.storage is not None):
+            raise ValueError(
+                f"spec.storage and the driver {self.driver} don't fit: storage needs it, others have none"
             )
         return self
 

@@ -17,9 +17,10 @@ from ringfence.core.failover import recovery
 from ringfence.core.failover.phase import ENDED, Phase, may_follow
 from ringfence.core.failover.record import Moment, Record, VmRecord
 from ringfence.core.failover.recovery import PodLook, RecoveryCommand, VmLook
-from ringfence.core.fencing.ladder import DeviceLook, Ladder, LadderCommand, Order, OrderOff
+from ringfence.core.fencing.ladder import DeviceLook, Ladder, LadderCommand, Order, OrderOff, ReadPower
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
+    CutVm,
     FencingProof,
     PoweredOff,
     Rebooted,
@@ -30,7 +31,10 @@ from ringfence.core.fencing.proof import (
     permit_vms,
     void_because,
 )
-from ringfence.core.model import Boot, SignedVote, Verdict
+from ringfence.core.model import Boot, PowerState, SignedVote, Verdict
+
+LIFT_READ_SPACING = 1.0
+"""Seconds between two reads of a storage that is being lifted, or that has to go on cutting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,13 @@ class RehearseAdmission:
 
 
 @dataclass(frozen=True, slots=True)
+class LiftCut:
+    """Let the node at its storage again. Only after a later boot, or when no guest is left whose VM was moved."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class TellFenced:
     """Let "you are fenced" be written beside the node's slot: should that boot run on, or thaw, it stops its guests.
 
@@ -120,6 +131,7 @@ Command = (
     | OrderOn
     | RehearseAdmission
     | TellFenced
+    | LiftCut
 )
 
 
@@ -165,6 +177,12 @@ class Look:
     """The back-off after an exhausted ladder is over."""
     slot_due: float = float("-inf")
     """The node's slot has moved: until then nothing but a later boot proves that it is over."""
+    slot_moved_at: float = float("-inf")
+    """When the boot's slot was last seen to move."""
+    vm_volumes: tuple[CutVm, ...] = ()
+    """The incident's VMs with their pods on the node and all that they write to."""
+    guests: frozenset[str] | None = None
+    """Guests (``namespace_name``) that the agent of this boot has reported to run there, *since* the proof; None: no word."""
     told_fenced: bool | None = None
     """Whether the heartbeat volume tells this boot that it is fenced; None where it has no slot, or nobody can say."""
     stop_guests: bool = False
@@ -237,7 +255,14 @@ def _timed(record: Record, what: str, wall: float) -> Record:
 
 
 def _ladder(record: Record, look: Look) -> Ladder:
-    return Ladder(record.boot, look.levels, record.orders, look.life_at)
+    return Ladder(
+        record.boot,
+        look.levels,
+        record.orders,
+        look.life_at,
+        vms=look.vm_volumes,
+        slot_moved_at=look.slot_moved_at,
+    )
 
 
 def _early(record: Record, look: Look) -> tuple[Command, ...]:
@@ -278,11 +303,52 @@ def _withdraw(record: Record, look: Look) -> Step | None:
     """
     if look.judgement.verdict is Verdict.DOWN or _order_working(record, look):
         return None
+    if (lifting := _lift(record, look)) is not None:
+        if _moved(record) and not _guests_gone(record, look):
+            sentence = (
+                f"{look.judgement.sentence}; it stays cut from its storage until it has rebooted, or its agent reports that no"
+                f" guest of {', '.join(v.name for v in _moved(record))} is left there"
+            )
+            return Step(_enter(record, record.phase, sentence, look))
+        return Step(record, lifting)
     # Out-of-service is ours only if a proof has ever stood, and was void later.
     ours = any(name == "proof" for name, _ in record.timings)
     if look.suspect_taint or (ours and look.out_of_service_taint):
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours),))
     return Step(_enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}", look))
+
+
+def _moved(record: Record) -> tuple[VmRecord, ...]:
+    """VMs whose old launcher was deleted: they may run elsewhere."""
+    return tuple(v for v in record.vms if v.released_wall is not None)
+
+
+def _guests_gone(record: Record, look: Look) -> bool:
+    """Whether the agent of this very boot has said, since the proof, that none of the moved VMs' guests is left there."""
+    return look.guests is not None and not any(
+        f"{v.namespace}_{v.name}" in look.guests for v in _moved(record)
+    )
+
+
+def _lift(record: Record, look: Look) -> tuple[Command, ...] | None:
+    """What is due so that no cut of this incident stands any more; None: none stands."""
+    devices = {d.name: d for level in look.levels for d in level}
+    commands: list[Command] = []
+    standing = False
+    for name in record.cuts:
+        device = devices.get(name)
+        if device is None:
+            continue  # its FenceDevice was deleted: whoever did that has to lift it
+        last = device.readings[-1] if device.readings else None
+        age = float("inf") if last is None else look.now - last.asked_at
+        if last is not None and last.state is PowerState.ON and age <= timing.READ_FRESH:
+            continue
+        standing = True
+        if last is not None and last.state is not PowerState.ON:
+            commands.append(LiftCut(name))
+        if not device.busy and look.now >= device.next_try_at and age >= LIFT_READ_SPACING:
+            commands.append(ReadPower(name))
+    return tuple(commands) if standing else None
 
 
 def _new_pass(record: Record, look: Look) -> Record:
@@ -292,7 +358,7 @@ def _new_pass(record: Record, look: Look) -> Record:
 
 
 def _proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -> Step | None:
-    """Go to recovery if what is proved is enough."""
+    """Go to recovery if what is proved is enough, for the whole node or for some of its VMs."""
     # A living node is silent between two writes of its slot: an `off` read in that gap is no proof yet.
     slot_quiet = look.now >= look.slot_due
     proofs = list(found) if slot_quiet else []
@@ -303,19 +369,23 @@ def _proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) 
             proofs.append(confirmed)
     if (rebooted := _rebooted(record, look)) is not None:
         proofs.append(rebooted)
-    if permit(record.boot, tuple(proofs), look.proofs_required) is None:
+    whole = permit(record.boot, tuple(proofs), look.proofs_required) is not None
+    some = None if whole else permit_vms(record.boot, tuple(proofs), look.proofs_required)
+    if not whole and some is None:
         return None
     sentence = "; ".join(proof_sentence(p) for p in proofs)
+    pods = tuple(ref for ref in recovery.covered(look.pods) if some is None or ref.uid in some.pods)
     record = replace(
         record,
         proofs=tuple(proofs),
-        pods=recovery.covered(look.pods),
+        pods=pods,
         vms=_merged(record.vms, _with_pods(look.affected, look.pods)),
         held_reason="",
     )
     record = _timed(record, "proof", look.wall)
     # The commands come with the next step: first this proof and its pods have to be on record.
-    return Step(_enter(record, Phase.RECOVERING, f"{record.boot.node} is off: {sentence}", look))
+    what = "is off" if whole else "is cut from its storage"
+    return Step(_enter(record, Phase.RECOVERING, f"{record.boot.node} {what}: {sentence}", look))
 
 
 def _with_pods(vms: tuple[VmRecord, ...], pods: tuple[PodLook, ...]) -> tuple[VmRecord, ...]:
@@ -341,6 +411,8 @@ def proof_sentence(proof: FencingProof) -> str:
             return f"it has rebooted ({proof.detail})"
         case AdminConfirmed():
             return f'{proof.confirmed_by} confirms: "{proof.statement}"'
+        case StorageCut():
+            return f"{proof.device} lets it no longer at {', '.join(proof.volumes)} ({proof.detail})"
 
 
 def _holding(record: Record, look: Look) -> Step:
@@ -389,6 +461,8 @@ def _climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
         if isinstance(command, OrderOff):
             lasts = next(d.order_lasts for level in look.levels for d in level if d.name == command.device)
             orders = (*orders, Order(command.device, command.attempt, look.now, look.now + lasts))
+            if _is_storage(command.device, look) and command.device not in record.cuts:
+                record = replace(record, cuts=(*record.cuts, command.device))
     if orders != record.orders:
         record = _timed(replace(record, orders=orders), "order", look.wall)
     tell = (
@@ -442,9 +516,11 @@ def _awaiting(record: Record, look: Look) -> Step:
 
 def _recovering(record: Record, look: Look) -> Step:
     recover = permit(record.boot, record.proofs, look.proofs_required)
+    if recover is None and (some := permit_vms(record.boot, record.proofs, look.proofs_required)) is not None:
+        return _recovering_some(record, look, some)
     later_boot = look.current_boot_id not in ("", record.boot.boot_id)
     if recover is not None and not later_boot:
-        for proof in record.proofs:
+        for proof in recover.proofs:
             if (why := void_because(proof, look.life_at, look.life_sign)) is not None:
                 void = replace(_new_pass(record, look), proofs=())
                 return Step(_enter(void, Phase.FENCING, f"the proof is void: {why}; reading again", look))
@@ -492,6 +568,89 @@ def _recovering(record: Record, look: Look) -> Step:
     return Step(_enter(record, Phase.RECOVERING, _progress(record, len(due)), look), tuple(commands))
 
 
+def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
+    """Recover the VMs that are cut from their storage. The node keeps its other pods, and gets no out-of-service taint."""
+    off = tuple(p for p in _ladder(record, look).look(look.now).proofs if not isinstance(p, StorageCut))
+    found = _proof_in_hand(record, look, (*record.proofs, *off))
+    if found is not None and permit(record.boot, found.record.proofs, look.proofs_required) is not None:
+        return found
+    if (why := _cut_void(record, look)) is not None:
+        void = replace(_new_pass(record, look), proofs=())
+        return Step(_enter(void, Phase.FENCING, f"the cut is void: {why}; reading again", look))
+    due = recovery.deletions(look.pods, record.pods, force=True)
+    if not due:
+        record = _timed(record, "deleted", look.wall)
+    present = {p.ref.uid for p in look.pods}
+    looks = {(v.namespace, v.name): v for v in look.vms}
+    named = {(vm.namespace, vm.name) for vm in recover.vms}
+    reach = {volume for p in record.proofs if isinstance(p, StorageCut) for volume in p.volumes}
+    volumes = {(vm.namespace, vm.name): vm.volumes for vm in look.vm_volumes}
+    asks: list[RecoveryCommand] = list(due)
+    vms: list[VmRecord] = []
+    for vm in record.vms:
+        key = (vm.namespace, vm.name)
+        if key not in named:
+            open_ = ", ".join(v for v in volumes.get(key, ()) if v not in reach) or "no volume of it"
+            vms.append(replace(vm, message=f"waits for a proof about {record.boot.node}: {open_} is not cut"))
+            continue
+        gone = vm.pod_uid not in present if vm.pod_uid else not _has_launcher(vm, look.pods)
+        vm_next, wishes = recovery.follow(vm, looks.get(key), record.boot.node, gone, look.wall)
+        vms.append(vm_next)
+        asks.extend(wishes)
+    record = replace(record, vms=tuple(vms))
+    commands: list[Command] = [*_tell(record, look), *_watch_cut(record, look)]
+    if asks:
+        commands.append(RecoverPods(recover, tuple(asks)))
+    if due:
+        sentence = f"{record.boot.node} is cut from its storage; deleting the pods of {_names(recover)}"
+        return Step(_enter(record, Phase.RECOVERING, sentence, look), tuple(commands))
+    if all(v.state.settled for v in vms):
+        record = _timed(record, "running", look.wall)
+        return Step(_enter(record, Phase.RECOVERED, _outcome(record), look), tuple(commands))
+    waiting = "; ".join(f"{v.name} {v.state.lower()} ({v.message})" for v in vms if not v.state.settled)
+    return Step(
+        _enter(record, Phase.RECOVERING, f"pods of {_names(recover)} are deleted; {waiting}", look),
+        tuple(commands),
+    )
+
+
+def _names(recover: RecoverVms) -> str:
+    return ", ".join(vm.name for vm in recover.vms)
+
+
+def _is_storage(device: str, look: Look) -> bool:
+    return any(d.name == device and d.cuts is not None for level in look.levels for d in level)
+
+
+def _cut_void(record: Record, look: Look) -> str | None:
+    """Why a cut holds no more: the node has written, or somebody has lifted it. Life on the network is no reason."""
+    readings = {d.name: d.readings[-1] for level in look.levels for d in level if d.readings}
+    for proof in record.proofs:
+        if not isinstance(proof, StorageCut):
+            continue
+        if look.slot_moved_at > proof.seen_at:
+            return (
+                f"its storage slot moved {look.slot_moved_at - proof.seen_at:.1f} s after the first reading"
+            )
+        last = readings.get(proof.device)
+        if last is not None and last.asked_at > proof.seen_at and last.state is PowerState.ON:
+            return f"{proof.device} lets it at its storage again"
+    return None
+
+
+def _watch_cut(record: Record, look: Look) -> tuple[Command, ...]:
+    """Read on whether the cut stands."""
+    devices = {d.name: d for level in look.levels for d in level}
+    due = []
+    for name in sorted({p.device for p in record.proofs if isinstance(p, StorageCut)}):
+        device = devices.get(name)
+        if device is None or device.busy or look.now < device.next_try_at:
+            continue
+        if not device.readings or look.now - device.readings[-1].asked_at >= LIFT_READ_SPACING:
+            due.append(ReadPower(name))
+    return tuple(due)
+
+
 def _has_launcher(vm: VmRecord, pods: tuple[PodLook, ...]) -> bool:
     return vm.vmi_uid != "" and any(p.vmi_uid == vm.vmi_uid for p in pods)
 
@@ -526,10 +685,14 @@ def _recovered(record: Record, look: Look) -> Step:
         if not look.node_ready or left:
             return Step(replace(record, new_boot_id=look.current_boot_id))
         record = replace(record, new_boot_id=look.current_boot_id)
+        if (lifting := _lift(record, look)) is not None:
+            return Step(record, lifting)
         sentence = f"{_outcome(record)}; {record.boot.node} is back with boot {look.current_boot_id[:8]}"
         if look.suspect_taint or look.out_of_service_taint:
             return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
         return Step(_enter(_timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
+    if permit(record.boot, record.proofs, look.proofs_required) is None:
+        return _recovered_some(record, look)
     powered = [p.device for p in record.proofs if isinstance(p, PoweredOff)]
     if (
         look.power_on
@@ -544,6 +707,27 @@ def _recovered(record: Record, look: Look) -> Step:
             tuple(OrderOn(d) for d in powered),
         )
     return Step(record, _tell(record, look))
+
+
+def _recovered_some(record: Record, look: Look) -> Step:
+    """The moved VMs run elsewhere; the node is let at its storage again when no old guest of theirs is left."""
+    if (why := _cut_void(record, look)) is not None and not _guests_gone(record, look):
+        # Told, not acted upon: the VMs run elsewhere, and nothing that we could do would end an old guest.
+        sentence = (
+            f"{_outcome(record)}; but {why}: make sure that no old guest of theirs runs on {record.boot.node}"
+        )
+        return Step(_enter(record, Phase.RECOVERED, sentence, look), _tell(record, look))
+    if not _guests_gone(record, look):
+        return Step(record, (*_tell(record, look), *_watch_cut(record, look)))
+    if (lifting := _lift(record, look)) is not None:
+        sentence = (
+            f"{_outcome(record)}; no old guest is left on {record.boot.node}, it is let at its storage again"
+        )
+        return Step(_enter(record, Phase.RECOVERED, sentence, look), lifting)
+    if look.suspect_taint:
+        return Step(record, (RemoveTaints(record.boot.node, out_of_service=False),))
+    sentence = f"{_outcome(record)}; {record.boot.node} has its storage again, without its old guests"
+    return Step(_enter(_timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
 
 
 _PHASES: dict[Phase, Callable[[Record, Look], Step]] = {

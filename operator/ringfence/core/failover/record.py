@@ -91,6 +91,8 @@ class Record:
     """Our out-of-service taint was seen on the node."""
     new_boot_id: str = ""
     power_on_tries: int = 0
+    cuts: tuple[str, ...] = ()
+    """Storages that were ordered to cut the node off: each has to be lifted before the incident ends."""
     leader: str = ""
     epoch: int = 0
     story: tuple[Moment, ...] = ()

@@ -124,8 +124,11 @@ def powered_off(
 
 
 def void_because(proof: FencingProof, life_at: float, sign: str) -> str | None:
-    """Why this proof does not hold (any more): a sign of life of that boot newer than what it saw."""
-    if isinstance(proof, Rebooted) or life_at <= proof.seen_at:
+    """Why this proof does not hold (any more): a sign of life of that boot newer than what it saw.
+
+    A cut from the storage doesn't say that the node is dead; what voids it is another matter (the machine's).
+    """
+    if isinstance(proof, Rebooted | StorageCut) or life_at <= proof.seen_at:
         return None
     return f"{sign} was seen {life_at - proof.seen_at:.1f} s after the proof's first reading"
 

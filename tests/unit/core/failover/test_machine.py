@@ -13,6 +13,7 @@ from ringfence.core.detection.verdict import Judgement
 from ringfence.core.failover.machine import (
     AddOutOfServiceTaint,
     Confirmation,
+    LiftCut,
     Look,
     OrderOn,
     RecoverPods,
@@ -23,10 +24,10 @@ from ringfence.core.failover.machine import (
     step,
 )
 from ringfence.core.failover.phase import ENDED, FOLLOWS, PROVED, Phase, may_follow
-from ringfence.core.failover.record import PodRef, Record, VmRecord
-from ringfence.core.failover.recovery import DeletePod, PodLook, PodRole, VmLook
-from ringfence.core.fencing.ladder import DeviceLook, Order, OrderOff
-from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, Reading
+from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
+from ringfence.core.failover.recovery import DeletePod, PodLook, PodRole, VmiLook, VmLook
+from ringfence.core.fencing.ladder import DeviceLook, Order, OrderOff, ReadPower
+from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading, StorageCut
 from ringfence.core.model import Boot, PowerState, Verdict
 from scenarios.virtual import World
 
@@ -426,3 +427,169 @@ def test_the_word_stands_while_the_old_boot_may_come_back() -> None:
     assert WORD in step(recovered, replace(UNTOLD, out_of_service_taint=True, power_on=False)).commands
     later = replace(UNTOLD, current_boot_id="boot-2")
     assert WORD not in step(RECOVERING, later).commands
+
+
+# --- cut from the storage -------------------------------------------------------------------------------------
+
+WEB = VmRecord("vms", "web", "vm-2", "vmi-2", "pod-3")
+WEB_LAUNCHER = PodLook(PodRef("vms", "web-launcher", "pod-3"), PodRole.LAUNCHER, "vmi-2", protected=True)
+CUT_DB = CutVm("vms", "db", "vmi-1", ("pod-1",), ("vms/db",))
+CUT_WEB = CutVm("vms", "web", "vmi-2", ("pod-3",), ("vms/web",))
+WEB_VM = VmLook("vms", "web", "vm-2", True, "Always", False, None)
+CEPH_ON = replace(device("ceph", (ON, NOW - 0.1)), cuts=frozenset({"vms/db"}))
+CEPH_CUT = replace(device("ceph", (OFF, NOW - 0.5), (OFF, NOW - 0.1)), cuts=frozenset({"vms/db"}))
+BEFORE = replace(
+    LOOK,
+    levels=((CEPH_ON,),),
+    pods=(LAUNCHER, WEB_LAUNCHER, VIRT_API),
+    affected=(DB, WEB),
+    vms=(*LOOK.vms, WEB_VM),
+    vm_volumes=(CUT_DB, CUT_WEB),
+)
+AFTER = replace(BEFORE, levels=((CEPH_CUT,),))
+CUT = StorageCut(BOOT, "ceph", (CUT_DB, CUT_WEB), ("vms/db",), NOW - 0.5)
+CUT_RECORD = replace(
+    FENCING,
+    phase=Phase.RECOVERING,
+    proofs=(CUT,),
+    cuts=("ceph",),
+    pods=(LAUNCHER.ref,),
+    vms=(DB, WEB),
+    orders=(replace(ORDER, device="ceph"),),
+    timings=(("proof", 3.0),),
+)
+DB_RUNS = VmLook("vms", "db", "vm-1", True, "Always", False, VmiLook("vmi-9", "Running", "n2"))
+MOVED = replace(DB, state=VmState.RUNNING, released_wall=NOW - 9.0, running_wall=NOW - 5.0, new_node="n2")
+MOVED_RECORD = replace(CUT_RECORD, phase=Phase.RECOVERED, vms=(MOVED,), orders=())
+GONE_AFTER = replace(AFTER, pods=(), affected=(), vms=(DB_RUNS,), suspect_taint=True)
+
+
+def test_what_a_storage_is_ordered_is_on_record_until_it_is_lifted() -> None:
+    after = step(HOLDING, BEFORE)
+    assert after.record.cuts == ("ceph",)
+    assert after.record.orders[0].device == "ceph"
+    assert step(HOLDING, READS_ON).record.cuts == ()
+
+
+def test_a_cut_covers_the_pods_of_its_vms_and_no_others() -> None:
+    after = step(replace(FENCING, cuts=("ceph",), orders=()), AFTER)
+    assert after.record.phase is Phase.RECOVERING
+    assert after.record.pods == (LAUNCHER.ref,), "neither virt-api nor a VM that writes elsewhere"
+    assert "is cut from its storage" in after.record.sentence
+    assert after.commands == ()
+
+
+def test_under_a_cut_there_is_no_taint_and_only_its_vms_move() -> None:
+    after = step(CUT_RECORD, AFTER)
+    assert not any(isinstance(c, AddOutOfServiceTaint | RehearseAdmission | OrderOn) for c in after.commands)
+    (recover,) = (c for c in after.commands if isinstance(c, RecoverPods))
+    assert recover.commands == (DeletePod(LAUNCHER.ref, force=True),)
+
+
+def test_a_vm_that_is_not_cut_waits_and_says_for_what() -> None:
+    moved = replace(AFTER, pods=(WEB_LAUNCHER, VIRT_API), vms=(DB_RUNS, WEB_VM))
+    after = step(CUT_RECORD, moved)
+    assert after.record.phase is Phase.RECOVERING
+    assert after.record.vms[0].state is VmState.RUNNING
+    assert after.record.vms[1].state is VmState.PENDING
+    assert "web pending (waits for a proof about n1: vms/web is not cut)" in after.record.sentence
+    done = step(replace(CUT_RECORD, vms=(DB,)), replace(moved, affected=(DB,), vms=(DB_RUNS,)))
+    assert done.record.phase is Phase.RECOVERED
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        replace(AFTER, confirmation=Confirmation("I pulled the plug", "kim", NOW)),
+        replace(AFTER, current_boot_id="boot-2"),
+        replace(AFTER, levels=((device("bmc", (OFF, NOW - 0.5), (OFF, NOW - 0.1)),), (CEPH_CUT,))),
+    ],
+    ids=["a person's word", "a later boot", "found off"],
+)
+def test_a_proof_about_the_node_takes_over_from_the_cut(look: Look) -> None:
+    after = step(CUT_RECORD, look)
+    assert after.record.phase is Phase.RECOVERING
+    assert {ref.uid for ref in after.record.pods} == {"pod-1", "pod-2", "pod-3"}
+    assert "n1 is off" in after.record.sentence
+
+
+def test_life_on_the_network_does_not_stop_what_was_begun_under_a_cut() -> None:
+    alive = replace(AFTER, judgement=ALIVE, life_at=NOW, life_sign="a gossip packet")
+    assert step(CUT_RECORD, alive).record.phase is Phase.RECOVERING
+    assert any(isinstance(c, RecoverPods) for c in step(CUT_RECORD, alive).commands)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [replace(AFTER, slot_moved_at=NOW - 0.2), replace(AFTER, levels=((CEPH_ON,),))],
+    ids=["its slot moved", "somebody lifted it"],
+)
+def test_a_write_or_a_lifted_fence_voids_a_cut(look: Look) -> None:
+    after = step(CUT_RECORD, look)
+    assert after.record.phase is Phase.FENCING
+    assert after.record.proofs == ()
+    assert after.record.cuts == ("ceph",)
+    assert after.commands == ()
+
+
+def test_the_cut_is_watched_while_it_is_relied_upon() -> None:
+    old = replace(device("ceph", (OFF, NOW - 3.0), (OFF, NOW - 2.0)), cuts=frozenset({"vms/db"}))
+    assert ReadPower("ceph") in step(CUT_RECORD, replace(AFTER, levels=((old,),))).commands
+    assert ReadPower("ceph") in step(MOVED_RECORD, replace(GONE_AFTER, levels=((old,),))).commands
+
+
+@pytest.mark.parametrize(
+    ("guests", "lifted"),
+    [(None, False), (frozenset({"vms_db"}), False), (frozenset({"vms_web"}), True), (frozenset(), True)],
+)
+@pytest.mark.parametrize("judgement", [DOWN, ALIVE], ids=["down", "alive"])
+def test_a_cut_is_lifted_only_when_no_old_guest_of_its_vms_is_left(
+    guests: frozenset[str] | None, lifted: bool, judgement: Judgement
+) -> None:
+    after = step(MOVED_RECORD, replace(GONE_AFTER, guests=guests, judgement=judgement))
+    assert (LiftCut("ceph") in after.commands) is lifted
+    assert after.record.phase is Phase.RECOVERED
+
+
+def test_after_a_later_boot_the_cut_is_lifted_and_then_it_is_closed() -> None:
+    back = replace(GONE_AFTER, current_boot_id="boot-2", node_ready=True)
+    assert LiftCut("ceph") in step(MOVED_RECORD, back).commands
+    reads_on = replace(back, levels=((CEPH_ON,),), suspect_taint=False)
+    assert step(MOVED_RECORD, reads_on).record.phase is Phase.CLOSED
+    stale = replace(device("ceph", (ON, NOW - 60.0)), cuts=frozenset({"vms/db"}))
+    waits = step(MOVED_RECORD, replace(back, levels=((stale,),)))
+    assert waits.record.phase is Phase.RECOVERED
+    assert waits.commands == (ReadPower("ceph"),)
+
+
+def test_on_the_same_boot_it_ends_with_the_storage_back_and_no_taint() -> None:
+    lifted = replace(GONE_AFTER, levels=((CEPH_ON,),), guests=frozenset())
+    first = step(MOVED_RECORD, lifted)
+    assert first.commands == (RemoveTaints("n1", out_of_service=False),)
+    assert step(MOVED_RECORD, replace(lifted, suspect_taint=False)).record.phase is Phase.CLOSED
+
+
+def test_a_withdrawn_incident_leaves_no_cut_behind() -> None:
+    ordered = replace(FENCING, cuts=("ceph",), vms=(DB,))
+    living = replace(AFTER, judgement=ALIVE, suspect_taint=False)
+    assert LiftCut("ceph") in step(ordered, living).commands
+    assert step(ordered, living).record.phase is Phase.FENCING
+    assert step(ordered, replace(living, levels=((CEPH_ON,),))).record.phase is Phase.WITHDRAWN
+
+
+def test_once_a_vm_was_moved_under_it_not_even_a_withdrawal_lifts_the_cut() -> None:
+    """A void cut, the node alive again, and a guest that may still be there with its old disk open."""
+    void = replace(FENCING, cuts=("ceph",), vms=(MOVED,))
+    living = replace(AFTER, judgement=ALIVE, suspect_taint=False)
+    stays = step(void, living)
+    assert stays.record.phase is Phase.FENCING
+    assert not any(isinstance(c, LiftCut) for c in stays.commands)
+    assert "stays cut from its storage" in stays.record.sentence
+    assert LiftCut("ceph") in step(void, replace(living, guests=frozenset())).commands
+
+
+def test_a_node_proved_off_keeps_its_cut_until_it_is_back() -> None:
+    both = replace(MOVED_RECORD, proofs=(PROOF, CUT), tainted=True)
+    look = replace(GONE_AFTER, out_of_service_taint=True, power_on=False, guests=frozenset())
+    assert not any(isinstance(c, LiftCut) for c in step(both, look).commands)
+    assert LiftCut("ceph") in step(both, replace(look, current_boot_id="boot-2", node_ready=True)).commands

@@ -1,0 +1,114 @@
+"""Storages as fence devices: what they are asked for a node, which volumes are behind them, and what the VMs write to."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from ringfence.api.v1alpha1.fencedevice import FenceDevice
+from ringfence.api.v1alpha1.hazone import HAZone
+from ringfence.controller.devices import DeviceTarget
+from ringfence.controller.world import World
+from ringfence.core.failover.record import VmRecord
+from ringfence.core.failover.recovery import PodLook
+from ringfence.core.fencing.ladder import DeviceLook
+from ringfence.core.fencing.proof import CutVm
+from ringfence.kube.objects import NodeObject, PvcObject, PvObject
+from ringfence.kube.reflector import Key
+from ringfence.ports import DeviceSpec
+
+NOT_ALLOWED = "its zone does not let a storage's fence count: set spec.fencing.allowStorageFence"
+Claims = Mapping[Key, PvcObject]
+Volumes = Mapping[Key, PvObject]
+
+
+def storage_target(device: FenceDevice, node: NodeObject) -> DeviceTarget:
+    """The node behind that storage, by the addresses that the device names for it, else by its InternalIPs."""
+    storage = device.spec.storage
+    assert storage is not None
+    named = next((one.cidrs for one in storage.addresses if one.node == node.name), None)
+    secret = storage.secret_ref
+    return DeviceTarget(
+        spec=DeviceSpec(
+            name=device.metadata.name,
+            driver="storage",
+            address="",
+            expected_uuid=node.system_uuid,
+            parameters=tuple(sorted(storage.parameters.items())),
+            node=node.name,
+            cidrs=tuple(named) if named else tuple(_alone(ip) for ip in node.internal_ips),
+            csi_driver=storage.csi_driver,
+            fence_class=storage.network_fence_class_name or "",
+            fence_secret=(secret.namespace, secret.name) if secret else ("", ""),
+        ),
+        secret="",
+        node=node.name,
+        node_uuid=node.system_uuid,
+    )
+
+
+def _alone(address: str) -> str:
+    """One address as a block of its own."""
+    return str(ipaddress.ip_network(address))
+
+
+def behind(device: FenceDevice, volumes: Iterable[str], claims: Claims, pvs: Volumes) -> frozenset[str]:
+    """Which of these volumes (``namespace/claim``) the storage shuts the node out of.
+
+    Their class has to be named, and where they are a CSI driver's it has to be this one. What isn't found is not behind it.
+    """
+    storage = device.spec.storage
+    assert storage is not None
+    found = set()
+    for volume in volumes:
+        namespace, _, name = volume.partition("/")
+        claim = claims.get((namespace, name))
+        pv = pvs.get(("", claim.volume_name)) if claim is not None and claim.volume_name else None
+        if (
+            claim is not None
+            and pv is not None
+            and (pv.claim_namespace, pv.claim_name) == (namespace, name)
+            and claim.storage_class in storage.storage_classes
+            and pv.csi_driver in ("", storage.csi_driver)
+            and not pv.host_path
+        ):
+            found.add(volume)
+    return frozenset(found)
+
+
+def written_by(world: World, vms: Iterable[VmRecord], pods: Iterable[PodLook]) -> tuple[CutVm, ...]:
+    """Each VM of the incident with its pods on the node, and everything that its guest may write to."""
+    pods = tuple(pods)
+    found = []
+    for vm in vms:
+        key = (vm.namespace, vm.name)
+        spec, instance = world.vms.store.get(key), world.vmis.store.get(key)
+        claims = dict.fromkeys((*(spec.claims if spec else ()), *(instance.claims if instance else ())))
+        hosts = dict.fromkeys(
+            (*(spec.host_disks if spec else ()), *(instance.host_disks if instance else ()))
+        )
+        volumes = (
+            *(f"{vm.namespace}/{claim}" for claim in claims),
+            # No device cuts a file of the host, nor a device of it that is handed to the guest.
+            *(f"hostDisk/{name}" for name in hosts),
+            *(
+                ("hostDevice/",)
+                if (spec and spec.has_host_devices) or (instance and instance.has_host_devices)
+                else ()
+            ),
+        )
+        own = tuple(p.ref.uid for p in pods if p.vmi_uid and p.vmi_uid == vm.vmi_uid)
+        found.append(CutVm(vm.namespace, vm.name, vm.vmi_uid, own, volumes))
+    return tuple(found)
+
+
+def as_storage(
+    look: DeviceLook, device: FenceDevice, zone: HAZone, world: World, vms: Iterable[CutVm]
+) -> DeviceLook:
+    """The look at a storage as the ladder wants it."""
+    wanted = {volume for vm in vms for volume in vm.volumes}
+    cuts = behind(device, wanted, world.pvcs.store, world.pvs.store)
+    refused = None if zone.spec.fencing.allow_storage_fence else NOT_ALLOWED
+    # "Off" without an order of ours is no node that may be booting: nothing needs to wait for it.
+    return replace(look, cuts=cuts, unusable=look.unusable or refused, called_off_at=None)
