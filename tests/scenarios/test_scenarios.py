@@ -32,6 +32,7 @@ def play(story: Path) -> list[str]:
         setup.get("bmcs", {}),
         setup.get("mode", "Active"),
         heartbeat=setup.get("heartbeat"),
+        storage_fence=setup.get("storageFence"),
     )
     for at, words in faults:
         while world.now < at:

@@ -28,7 +28,7 @@ from ringfence.core.failover.recovery import (
     VmLook,
 )
 from ringfence.core.fencing.ladder import DeviceLook, OrderOff, ReadPower
-from ringfence.core.fencing.proof import Reading
+from ringfence.core.fencing.proof import CutVm, Reading, StorageCut
 from ringfence.core.fencing.slotwatch import SlotState, silence_of
 from ringfence.core.model import Boot, Mode, PowerState, RingState, Verdict
 
@@ -66,6 +66,11 @@ class Node:
     """After when and before when its last write came, as the others saw it."""
     word: str = ""
     """The boot that is told beside its slot that it is fenced."""
+    shut_out: bool = False
+    """The storage lets it at none of the disks behind the fence."""
+    guests: frozenset[str] | None = None
+    """What its agent has reported last of its guests, and when that was seen to change."""
+    guests_at: float = NEVER
 
     @property
     def identity(self) -> Boot:
@@ -124,8 +129,12 @@ class World:
         mode: str,
         *,
         heartbeat: dict[str, bool] | None = None,
+        storage_fence: list[str] | None = None,
     ) -> None:
         self.now = 0.0
+        self.storage_fence = storage_fence
+        """The VMs whose disks are behind a storage that can shut a node out; None: there is no such device."""
+        self.cutters: dict[str, Bmc] = {n: Bmc() for n in nodes} if storage_fence is not None else {}
         self.heartbeat = heartbeat is not None
         self.stop_guests = (heartbeat or {}).get("stopGuests", False)
         self.nodes = {n: Node(n) for n in nodes}
@@ -179,6 +188,10 @@ class World:
                 self.nodes[rest[0]].storage = False
             case "heal-storage":
                 self.nodes[rest[0]].storage = True
+            case "lift":
+                self.nodes[rest[0]].shut_out = False
+            case "storage-fence":
+                self.cutters[rest[0]].mode = rest[1]
             case "bmc":
                 self.bmcs[rest[0]].mode = rest[1]
             case "stop-vm":
@@ -236,6 +249,8 @@ class World:
             self._live(node)
             if self.heartbeat:
                 self._beat(node)
+            if self._up(node) and node.agent and node.api:
+                self._report(node)
         for vm in self.vms.values():
             self._kubevirt(vm)
         if self.now >= self.leaderless_until:
@@ -292,6 +307,21 @@ class World:
                 self._life[node.name] = replace(life, slot=self.now)
         node.slot_seen, node.slot_looked_at = node.slot, self.now
 
+    def _report(self, node: Node) -> None:
+        """The kubelet has ended what was deleted from under it; the agent reports its guests on change."""
+        for vm in self.vms.values() if self.storage_fence is not None else ():
+            if node.name in vm.qemu and vm.launcher_on != node.name and node.kubelet:
+                self.say(f"world: the kubelet of {node.name} ends the old guest of {vm.name}")
+                vm.qemu.discard(node.name)
+        guests = frozenset(f"default_{vm.name}" for vm in self.vms.values() if node.name in vm.qemu)
+        if guests != node.guests:
+            node.guests, node.guests_at = guests, self.now
+
+    def _writers(self, vm: Vm) -> set[str]:
+        """Nodes from which a guest of the VM can write to its disk."""
+        behind = self.storage_fence is not None and vm.name in self.storage_fence
+        return {name for name in vm.qemu if not (behind and self.nodes[name].shut_out)}
+
     def _slot(self, node: Node) -> SlotEvidence:
         if not self.heartbeat or node.slot_seen[0] != node.identity.boot_id:
             return SlotEvidence()
@@ -332,11 +362,11 @@ class World:
             and vm.lock_refused_at is None
             and self.now - vm.released_at >= KUBEVIRT_NEEDS
         ):
-            if vm.qemu:
+            if self._writers(vm):
                 vm.lock_refused_at = self.now  # QEMU's image lock: refused, and nobody tries again
             else:
                 vm.phase, vm.released_at = "Running", None
-                vm.qemu = {vm.node}
+                vm.qemu = vm.qemu | {vm.node}
                 self.last_run[vm.name] = vm.node
                 self.say(f"world: {vm.name} runs on {vm.node}")
 
@@ -346,7 +376,7 @@ class World:
         """The leader dies; the next one has only what is stored, and its own instants."""
         self.leaderless_until = self.now + LEASE_TAKES
         self._working.clear()
-        for bmc in self.bmcs.values():
+        for bmc in (*self.bmcs.values(), *self.cutters.values()):
             bmc.readings, bmc.error, bmc.next_try_at = [], None, NEVER
         takeover = self.leaderless_until
         for name, record in self.stored.items():
@@ -485,6 +515,7 @@ class World:
         wait = timing.POWER_ON_SPACING if record and record.power_on_tries else 1.0
         passes = record.ladder_pass if record else 0
         affected = self._affected(boot.node)
+        pods = self._pods(boot.node)
         return Look(
             now=self.now,
             wall=self.now,
@@ -501,9 +532,26 @@ class World:
             node_ready=self._up(node) and node.kubelet,
             suspect_taint=node.suspect,
             out_of_service_taint=node.out_of_service,
-            levels=((self._device(boot.node),),) if boot.node in self.bmcs else (),
+            levels=(
+                *(((self._device(boot.node),),) if boot.node in self.bmcs else ()),
+                *(((self._cutter(boot.node),),) if boot.node in self.cutters else ()),
+            ),
+            slot_moved_at=life.slot,
+            vm_volumes=tuple(
+                CutVm(
+                    "default",
+                    v.name,
+                    v.vmi_uid,
+                    tuple(p.ref.uid for p in pods if p.vmi_uid == v.vmi_uid),
+                    (v.name,),
+                )
+                for v in (record.vms if record and record.vms else affected)
+            ),
+            guests=node.guests
+            if node.guests_at > self.seen.get(name, self.now) and node.identity == boot
+            else None,
             proofs_required=1,
-            pods=self._pods(boot.node),
+            pods=pods,
             vms=tuple(self._vm(v) for v in (record.vms if record and record.vms else affected)),
             affected=affected,
             confirmation=confirm[0] if confirm else None,
@@ -525,6 +573,15 @@ class World:
             busy=("bmc", node) in self._working,
             next_try_at=bmc.next_try_at,
             called_off_at=bmc.called_off_at,
+        )
+
+    def _cutter(self, node: str) -> DeviceLook:
+        cutter = self.cutters[node]
+        return DeviceLook(
+            "ceph",
+            readings=tuple(cutter.readings[-8:]),
+            busy=("ceph", node) in self._working,
+            cuts=frozenset(self.storage_fence or ()),
         )
 
     def _pods(self, node: str) -> tuple[PodLook, ...]:
@@ -556,6 +613,17 @@ class World:
     def _run(self, record: Record, command: machine.Command) -> None:
         node = record.boot.node
         match command:
+            case ReadPower(device="ceph"):
+                self._storage(node, 0.05, lambda: self._read_cut(node))
+            case OrderOff(device="ceph" as device, attempt=attempt):
+                self._is_down(node, record)
+                self.say(f"order: {device} cut {node} off, attempt {attempt}")
+                self._storage(node, 0.5, lambda: self._shut(node, out=True))
+            case machine.LiftCut(device=device):
+                if self.nodes[node].shut_out and ("ceph", node) not in self._working:
+                    self._may_be_lifted(node)
+                    self.say(f"order: {device} let {node} in again")
+                self._storage(node, 0.5, lambda: self._shut(node, out=False))
             case ReadPower():
                 self._bmc(node, 0.05, lambda: self._read(node))
             case OrderOff(device=device, attempt=attempt):
@@ -618,6 +686,34 @@ class World:
 
         self.after(5.0 if bmc.mode == "hang" else takes, end)
 
+    def _storage(self, node: str, takes: float, act: Callable[[], None]) -> None:
+        key = ("ceph", node)
+        if key in self._working:
+            return
+        self._working.add(key)
+
+        def end() -> None:
+            self._working.discard(key)
+            act()
+
+        self.after(takes, end)
+
+    def _read_cut(self, node: str) -> None:
+        state = PowerState.OFF if self.nodes[node].shut_out else PowerState.ON
+        self.cutters[node].readings.append(Reading(state, self.now - 0.05, self.now))
+
+    def _shut(self, node: str, *, out: bool) -> None:
+        if not (out and self.cutters[node].mode == "ignore"):
+            self.nodes[node].shut_out = out
+
+    def _may_be_lifted(self, node: str) -> None:
+        """Invariant: whoever lets a node in again lets no old guest at a disk that is in use elsewhere."""
+        for vm in self.vms.values():
+            if node in vm.qemu and vm.node != node:
+                raise Broken(
+                    f"{self.now:.2f}: {node} is let in again while an old guest of {vm.name} lives there"
+                )
+
     def _read(self, node: str) -> None:
         bmc = self.bmcs[node]
         lies = bmc.lied or bmc.mode == "says-off"
@@ -677,14 +773,17 @@ class World:
     # --- invariants -------------------------------------------------------------------------------------
 
     def _proved(self, boot: Boot, act: str) -> None:
-        if not any(r.boot == boot and r.proofs for r in self.stored.values()):
+        stored = [p for r in self.stored.values() if r.boot == boot for p in r.proofs]
+        if "taint" in act:
+            stored = [p for p in stored if not isinstance(p, StorageCut)]
+        if not stored:
             raise Broken(f"{self.now:.2f}: {act} without a stored proof for {boot}")
 
     def check(self) -> None:
         """Invariants 1 and 2 of DESIGN §6; those of orders are checked where an order is sent."""
         for vm in self.vms.values():
-            if len(vm.qemu) > 1:
-                raise Broken(f"{self.now:.2f}: {vm.name} runs on {', '.join(sorted(vm.qemu))} at once")
+            if len(writers := self._writers(vm)) > 1:
+                raise Broken(f"{self.now:.2f}: {vm.name} runs on {', '.join(sorted(writers))} at once")
         incidents = {r.boot.node for r in self.stored.values() if r.phase not in ENDED}
         for name, node in self.nodes.items():
             if node.out_of_service and name not in incidents:

@@ -344,10 +344,10 @@ def _lift(record: Record, look: Look) -> tuple[Command, ...] | None:
         if last is not None and last.state is PowerState.ON and age <= timing.READ_FRESH:
             continue
         standing = True
-        if last is not None and last.state is not PowerState.ON:
-            commands.append(LiftCut(name))
-        if not device.busy and look.now >= device.next_try_at and age >= LIFT_READ_SPACING:
-            commands.append(ReadPower(name))
+        if device.busy or look.now < device.next_try_at:
+            continue
+        # One after the other: a fresh reading, then a step of lifting, then a reading again.
+        commands.append(ReadPower(name) if age >= LIFT_READ_SPACING else LiftCut(name))
     return tuple(commands) if standing else None
 
 
