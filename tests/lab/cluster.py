@@ -15,6 +15,7 @@ from lab import bmc, guest, processes, vms
 from lab import ticks as tick_history
 from lab.bmc import Bmc
 from lab.controlplane import ControlPlane, Kubectl
+from lab.fenced import FencedDisks
 from lab.kubevirt import KubeVirt
 from lab.layout import BMC_PORT, Layout
 from lab.node import Node, PowerLog
@@ -486,6 +487,7 @@ def remove(layout: Layout) -> None:
     for group in processes.groups(layout.prefix):
         processes.end(group)
     vms.Disks(layout).remove_all()
+    FencedDisks(layout).remove_all()
     for netns in Path("/run/netns").glob(f"{layout.prefix}-*"):
         processes.run("ip", "netns", "del", netns.name, check=False)
     for link in Path("/sys/class/net").glob(f"{layout.prefix}-*"):

@@ -45,6 +45,8 @@ class Evidence:
     foreign: tuple[str, ...] = ()
     on: tuple[tuple[float, str], ...] = ()
     """When which node's power came on."""
+    cut: tuple[tuple[float, str], ...] = ()
+    """When which node was really shut out of its storage: as good as off for pods and VMIs, never for a taint."""
     since: float = 0.0
     """Wall time at which the test began: earlier writes tell where pods are, and are not judged."""
     bound: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
@@ -77,7 +79,8 @@ def _before_the_proof(evidence: Evidence) -> list[str]:
         ):
             continue
         act, places = _danger(write, bound, evidence)
-        if act and not any(_was_off(evidence.off, node, after, write.at) for node, after in places):
+        witnesses = evidence.off + (evidence.cut if write.verb.startswith("delete") else ())
+        if act and not any(_was_off(witnesses, node, after, write.at) for node, after in places):
             nodes = " or ".join(node for node, _ in places)
             found.append(
                 f"{_who(write)} {act} at {write.at:.3f}, "
@@ -192,6 +195,16 @@ def power_times(log: Path, what: str) -> tuple[tuple[float, str], ...]:
     return tuple((row["t"], row["node"]) for row in rows if row["what"] == what)
 
 
+def cut_times(log: Path) -> tuple[tuple[float, str], ...]:
+    """When which node was really shut out of its storage, by what the lab's csi-addons did."""
+    if not log.exists():
+        return ()
+    rows = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return tuple(
+        (row["t"], node) for row in rows if row["out"] and row["mode"] != "lie" for node in row["nodes"]
+    )
+
+
 def foreign_writes(nodes: Path, since: float) -> tuple[str, ...]:
     """What guests cried on their consoles: the tick where theirs should have been was somebody else's."""
     found = []
@@ -216,6 +229,7 @@ def evidence(
         writes=tuple(sorted(writes(logs / "audit.log"), key=lambda write: write.at)),
         off=power_times(logs / "power.jsonl", "off"),
         on=power_times(logs / "power.jsonl", "on"),
+        cut=cut_times(logs / "csiaddons.log"),
         overlaps=tuple(overlaps),
         doubles=tuple(str(double) for double in doubles),
         foreign=foreign_writes(root / "nodes", since),

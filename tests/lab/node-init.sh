@@ -39,6 +39,9 @@ for number in $(seq 0 31); do node 660 "loop$number" b 7 "$number"; done
 if [ -s "$SHARED/.luns" ]; then
   while read -r name minor; do node 660 "san/$name" b 7 "$minor"; done <"$SHARED/.luns"
 fi
+if [ -s "$SHARED/.luns-$NODE" ]; then # volumes of which each node has a device of its own (lab.fenced)
+  while read -r name minor; do node 660 "san/$name" b 7 "$minor"; done <"$SHARED/.luns-$NODE"
+fi
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts "$dev/pts"
 mount -t tmpfs -o mode=1777 shm "$dev/shm"
 mount -t mqueue mqueue "$dev/mqueue"

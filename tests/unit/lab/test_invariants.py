@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lab.audit import Write
-from lab.invariants import AGENT, CONTROLLER, Evidence, adds_taint, judge
+from lab.invariants import AGENT, CONTROLLER, Evidence, adds_taint, cut_times, judge
 
 TAINT = {"spec": {"taints": [{"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}]}}
 
@@ -54,6 +56,27 @@ def test_a_leadership_is_freed_only_after_its_node_died() -> None:
     story = (lease(0.5, "c-1"), where, freed)
     assert judge(Evidence(story, off=((10.9, "n1"),))) == []
     assert "freed Lease kubevirt/virt-controller" in judge(Evidence(story, off=((10.9, "n2"),)))[0]
+
+
+def test_a_node_shut_out_of_its_storage_covers_its_pods_and_never_a_taint() -> None:
+    cut = ((10.9, "n1"),)
+    pods = tuple(w for w in GOOD if w.resource != "nodes")
+    assert judge(Evidence(pods, off=(), cut=cut)) == []
+    assert judge(Evidence(pods, off=(), cut=((11.2, "n1"),))) != []
+    (taint,) = judge(Evidence(GOOD, off=(), cut=cut))
+    assert "tainted node n1" in taint
+
+
+def test_when_a_node_was_shut_out(tmp_path: Path) -> None:
+    log = tmp_path / "csiaddons.log"
+    assert cut_times(log) == ()
+    rows = [
+        {"t": 1.0, "nodes": ["n1", "n2"], "out": True, "mode": "ok"},
+        {"t": 2.0, "nodes": ["n1"], "out": False, "mode": "ok"},
+        {"t": 3.0, "nodes": ["n1"], "out": True, "mode": "lie"},
+    ]
+    log.write_text("not listed: no route\n" + "".join(json.dumps(row) + "\n" for row in rows))
+    assert cut_times(log) == ((1.0, "n1"), (1.0, "n2"))
 
 
 def test_no_power_log_no_act() -> None:
