@@ -32,6 +32,7 @@ sys.path.insert(0, str(PROJECT / "operator"))
 
 from ringfence.core.detection.heartbeats import Heartbeats  # noqa: E402 - the product lies in operator/
 from ringfence.core.fencing.slotwatch import SlotState  # noqa: E402
+from ringfence.core.gossip.keys import KeySet  # noqa: E402
 from ringfence.core.model import Boot  # noqa: E402
 from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, make_group_keys  # noqa: E402
 from ringfence.net.slot_stream import SlotClient  # noqa: E402
@@ -156,7 +157,7 @@ class Eye:
     """One controller: its streams, and what they say."""
 
     def __init__(self, keys: dict[str, bytes]) -> None:
-        self._client = SlotClient(keys[GROUP_KEY_FILE])
+        self._client = SlotClient(KeySet.first(keys[GROUP_KEY_FILE]))
         self.heartbeats = Heartbeats()
 
     async def follow(self, number: int) -> None:

@@ -52,6 +52,7 @@ def test_the_controllers_table_is_what_a_controller_shows() -> None:
     metrics.verdict("n1", None, Verdict.HEALTHY)
     metrics.phase(Phase.HELD)
     metrics.step("proof", 3.0)
+    metrics.slots({"moving": 3})
     assert exposed(metrics.render()) == documented("Of a controller")
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import ringfence
 from ringfence.agent.agent import Agent, Identity, prepare
 from ringfence.agent.health import HealthServer
-from ringfence.agent.keys import LOOK_EVERY, KeyFolder
 from ringfence.agent.kubernetes_link import KubernetesLink
 from ringfence.agent.state import StateDirectory
 from ringfence.agent.trace import TraceFile
@@ -29,6 +28,7 @@ from ringfence.kube.node_api import Access, NodeApi
 from ringfence.metrics import AgentMetrics
 from ringfence.net.crypto import ROSTER_PUBLIC_FILE, SigningKey, check
 from ringfence.net.echo import EchoBy
+from ringfence.net.key_folder import LOOK_EVERY, KeyFolder
 
 logger = logging.getLogger("ringfence.agent")
 _VERSION: str = getattr(ringfence, "__version__", "0")

@@ -36,6 +36,7 @@ from ringfence.controller.statuses import Statuses
 from ringfence.controller.streams import Streams
 from ringfence.controller.world import OWN, World
 from ringfence.core.fencing.slots import cluster_id
+from ringfence.core.gossip.keys import KeySet
 from ringfence.fencing import open_device
 from ringfence.fencing.network_fence import NetworkFenceDevice
 from ringfence.kube import kinds

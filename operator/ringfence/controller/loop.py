@@ -24,8 +24,8 @@ from ringfence.controller.evidence import Witness
 from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT, Executor
 from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
-from ringfence.controller.verdicts import ToldVerdicts
 from ringfence.controller.storages import as_storage, written_by
+from ringfence.controller.verdicts import ToldVerdicts
 from ringfence.controller.world import World
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, SlotEvidence

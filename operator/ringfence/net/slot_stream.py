@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ringfence.core.fencing.slotreport import SlotReport
 from ringfence.core.fencing.slots import BLOCK
+from ringfence.core.gossip.keys import KeySet
 from ringfence.net.stream import QUIET, StreamClient, StreamError, StreamServer, _read, _write
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ class SlotServer(StreamServer):
     """The heartbeat process' end."""
 
     def __init__(
-        self, group_key: bytes, report: Callable[[], SlotReport], on_wish: Callable[[WordWish], None]
+        self, keys: KeySet, report: Callable[[], SlotReport], on_wish: Callable[[WordWish], None]
     ) -> None:
-        super().__init__(group_key, _no_view, lambda: None)
+        super().__init__(keys, _no_view, lambda: None)
         self._report = report
         self._on_wish = on_wish
 

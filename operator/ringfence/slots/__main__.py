@@ -37,7 +37,8 @@ from ringfence.host import guests
 from ringfence.host.clock import read_boot_id
 from ringfence.host.volume import Volume
 from ringfence.kube.node_api import Access
-from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, check
+from ringfence.net.crypto import ROSTER_PUBLIC_FILE, check
+from ringfence.net.key_folder import LOOK_EVERY, KeyFolder
 from ringfence.net.slot_stream import SLOTS_PORT, SlotServer, WordWish
 from ringfence.slots.heartbeat import Heartbeat, prepare
 from ringfence.slots.leg import Leg
@@ -121,7 +122,8 @@ class Process:
         self._chosen = chosen
         public = (chosen.keys_dir / ROSTER_PUBLIC_FILE).read_bytes()
         self._cluster = cluster_id(public)
-        self._group_key = (chosen.keys_dir / GROUP_KEY_FILE).read_bytes()
+        self._folder = KeyFolder(chosen.keys_dir)
+        self._keys = self._folder.read()
         self._check: Check = lambda payload, signature: check(payload, signature, public)
         access = Access.in_cluster()
         uid = chosen.node_uid or (access.node_uid() if access else None)
@@ -144,7 +146,7 @@ class Process:
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``; then sign off."""
         loop = asyncio.get_running_loop()
-        server = SlotServer(self._group_key, self.report, self._wished)
+        server = SlotServer(self._keys, self.report, self._wished)
 
         def changed() -> None:
             if not loop.is_closed():
@@ -162,9 +164,21 @@ class Process:
         self.writer.start()
         self.looker.start()
         logger.info("heartbeat of %s on %s every %g s", self.boot, self._chosen.volume, self._chosen.interval)
+        follow = asyncio.create_task(self._follow_keys(server))
         await stop.wait()
+        follow.cancel()
         await server.close()
         await asyncio.to_thread(self._leave)
+
+    async def _follow_keys(self, server: SlotServer) -> None:
+        """Take over the group keys whenever the kubelet has brought others.
+
+        A rotation doesn't wait for heartbeats: one that is late is not heard for a moment, and its slots can't be read.
+        """
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if (keys := self._folder.changed()) is not None:
+                server.rekey(keys)
 
     def report(self) -> SlotReport:
         """What controllers are told."""

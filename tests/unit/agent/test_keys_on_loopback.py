@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ringfence.agent.keys import KeyFolder
 from ringfence.core.gossip.corroboration import tally
 from ringfence.core.gossip.keys import GroupKey, KeysError, KeySet
 from ringfence.core.model import RingState
 from ringfence.net.crypto import make_key, verify
+from ringfence.net.key_folder import KeyFolder
 from ringfence.net.stream import StreamClient, StreamError
 from unit.agent.test_agents_on_loopback import (
     BOUND,

@@ -13,6 +13,7 @@ from ringfence.controller.evidence import Witness
 from ringfence.controller.slots import SlotStreams
 from ringfence.core.fencing.slots import cluster_id
 from ringfence.core.fencing.slotwatch import SlotState
+from ringfence.core.gossip.keys import KeySet
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.model import Boot
 from ringfence.metrics import ControllerMetrics
@@ -40,7 +41,7 @@ class Eye:
             members.append(Member(one.node, one.node_uid, one.boot_id, (f"127.0.88.{number}",), "", b""))
         self.witness.roster = Roster(1, "test", b"salt", tuple(members))
         self.streams = SlotStreams(
-            SlotClient(KEYS[GROUP_KEY_FILE]),
+            SlotClient(KeySet.first(KEYS[GROUP_KEY_FILE])),
             self.witness,
             CLOCK,
             "c-1",

@@ -17,7 +17,14 @@ import pytest
 
 from ringfence.core.fencing.slotreport import SlotReport, SlotRow
 from ringfence.core.fencing.slots import Flag, Word, cluster_id, encode_word
-from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE, SigningKey, make_group_keys
+from ringfence.core.gossip.keys import GroupKey, KeySet
+from ringfence.net.crypto import (
+    GROUP_KEY_FILE,
+    GROUP_KEYS_FILE,
+    ROSTER_PUBLIC_FILE,
+    SigningKey,
+    make_group_keys,
+)
 from ringfence.net.slot_stream import (
     SlotClient,
     SlotSession,
@@ -80,7 +87,7 @@ async def running(folder: Path, *numbers: int) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def session(port: int, number: int, keys: dict[str, bytes] = KEYS) -> AsyncIterator[SlotSession]:
-    client = SlotClient(keys[GROUP_KEY_FILE])
+    client = SlotClient(KeySet.first(keys[GROUP_KEY_FILE]))
     async with asyncio.timeout(BOUND):
         while True:
             try:
@@ -165,11 +172,23 @@ async def test_a_word_signed_by_another_key_is_not_written(tmp_path: Path) -> No
 
 
 async def test_a_reader_without_the_group_key_is_hung_up_on(tmp_path: Path) -> None:
-    stranger = SlotClient(make_group_keys()[GROUP_KEY_FILE])
+    stranger = SlotClient(KeySet.first(make_group_keys()[GROUP_KEY_FILE]))
     async with running(tmp_path, 1) as port, session(port, 1):
         with pytest.raises(StreamError):
             async with stranger.session("127.0.88.1", port) as opened:
                 await opened.report()
+
+
+async def test_a_change_of_the_group_keys_is_followed(tmp_path: Path) -> None:
+    """As an agent does: the mounted file has another key, who knows only the old one is hung up on."""
+    async with running(tmp_path, 1) as port, session(port, 1) as opened:
+        fresh = KeySet((GroupKey(1, b"\7" * 32),), 1, 3)
+        (tmp_path / "new").write_text(fresh.text())
+        (tmp_path / "new").rename(tmp_path / GROUP_KEYS_FILE)
+        with pytest.raises((StreamError, EOFError, OSError)):
+            await seen(opened, lambda _report: False)
+        async with SlotClient(fresh).session("127.0.88.1", port) as again:
+            assert (await again.report()).reporter.node == "n1"
 
 
 async def test_another_installations_volume_is_said_and_left_alone(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The group keys as the kubelet mounts them, and their changes.
 
 The kubelet replaces the files of a mounted Secret as a whole, some time after the Secret itself has changed; a look at
-one file a second notices it. What can't be read, or is gone, changes nothing: the agent keeps the keys that it has.
+one file a second notices it. What can't be read, or is gone, changes nothing: the process keeps the keys that it has.
 """
 
 from __future__ import annotations
