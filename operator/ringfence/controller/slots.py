@@ -77,7 +77,7 @@ class SlotStreams(Streams):
         block = encode_word(word, self._cluster, self._sign)
         able = [name for name in self._sessions if self._well.get(name)]
         for name in itertools.islice(sorted(able, key=lambda name: name == boot.node), SCRIBES):
-            logger.info("%s writes to %s: %s", name, boot, "fenced no more" if taken_back else "fenced")
+            logger.debug("%s shall write to %s: %s", name, boot, "fenced no more" if taken_back else "fenced")
             self._sessions[name].tell(WordWish(index, block, ttl))
 
     def _count(self, streams: int) -> None:
