@@ -20,7 +20,13 @@ STORIES = sorted(p.parent for p in HERE.glob("*/script.txt"))
 def play(story: Path) -> World:
     """Play one story to its end; the invariants hold on every tick."""
     setup = yaml.safe_load((story / "cluster.yaml").read_text())
-    world = World(setup["nodes"], setup["vms"], setup.get("bmcs", {}), setup.get("mode", "Active"))
+    world = World(
+        setup["nodes"],
+        setup["vms"],
+        setup.get("bmcs", {}),
+        setup.get("mode", "Active"),
+        setup.get("volumes"),
+    )
     lines = [line.split() for line in (story / "script.txt").read_text().splitlines() if line.strip()]
     *faults, end = [(float(first), rest) for first, *rest in lines]
     assert end[1] == ["end"], "the last line of a script says when it ends"

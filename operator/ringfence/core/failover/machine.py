@@ -16,7 +16,7 @@ from ringfence.core.detection.verdict import Judgement
 from ringfence.core.failover import recovery
 from ringfence.core.failover.phase import ENDED, Phase, may_follow
 from ringfence.core.failover.record import Moment, Record, VmRecord
-from ringfence.core.failover.recovery import PodLook, RecoveryCommand, VmLook
+from ringfence.core.failover.recovery import AttachmentLook, PodLook, RecoveryCommand, VmLook
 from ringfence.core.fencing.ladder import DeviceLook, Ladder, LadderCommand, Order, OrderOff
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
@@ -126,6 +126,8 @@ class Look:
     power_on_due: bool = False
     retry_due: bool = False
     """The back-off after an exhausted ladder is over."""
+    attachments: tuple[AttachmentLook, ...] = ()
+    """The volumes that are attached to the node."""
 
 
 @dataclass(frozen=True, slots=True)
