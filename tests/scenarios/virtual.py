@@ -559,7 +559,9 @@ class World:
             case machine.RemoveTaints(out_of_service=both):
                 left = [a.volume for a in self._attachments(node) if not a.wanted]
                 if both and left and self.nodes[node].identity != record.boot:
-                    raise Broken(f"{self.now:.2f}: the taints of {node} go while {', '.join(left)} is attached")
+                    raise Broken(
+                        f"{self.now:.2f}: the taints of {node} go while {', '.join(left)} is attached"
+                    )
                 self.nodes[node].suspect = False
                 self.nodes[node].out_of_service = self.nodes[node].out_of_service and not both
             case machine.RecoverPods(recover=recover, commands=asks):
