@@ -10,7 +10,7 @@ from ringfence.kube.objects import PodObject, PvcObject, VolumeAttachmentObject
 
 
 def attachment(name: str, node: str, volume: str) -> VolumeAttachmentObject:
-    source = {"persistentVolumeName": volume} if volume else {"inlineVolumeSpec": {}}
+    source: dict[str, object] = {"persistentVolumeName": volume} if volume else {"inlineVolumeSpec": {}}
     spec = {"attacher": "san.example", "nodeName": node, "source": source}
     return VolumeAttachmentObject.from_raw({"metadata": {"name": name}, "spec": spec})
 
