@@ -86,9 +86,9 @@ func capability(mode csi.VolumeCapability_AccessMode_Mode, block bool) *csi.Volu
 }
 
 var (
-	once    = capability(csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER, false)
-	many    = capability(csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER, false)
-	lun = capability(csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER, true)
+	once = capability(csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER, false)
+	many = capability(csi.VolumeCapability_AccessMode_MULTI_NODE_MULTI_WRITER, false)
+	lun  = capability(csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER, true)
 )
 
 func (w world) publish(volume, node string, how *csi.VolumeCapability) error {
