@@ -44,6 +44,25 @@ def objects() -> list[dict[str, object]]:
     ]
 
 
+def management(programs: Path, shared: Path, socket: Path) -> list[str]:
+    """The command of the array's management."""
+    return [str(programs / "csi"), "-mode=controller", f"-shared={shared}", f"-socket={socket}"]
+
+
+def attacher(programs: Path, kubeconfig: Path, socket: Path) -> list[str]:
+    """The command of Kubernetes' external-attacher; a refused attachment is tried again within two seconds."""
+    return [
+        str(programs / "csi-attacher"), f"--kubeconfig={kubeconfig}", f"--csi-address={socket}", "--timeout=10s",
+        "--retry-interval-start=200ms", "--retry-interval-max=2s", "--kube-api-qps=50", "--kube-api-burst=100",
+    ]  # fmt: skip
+
+
+def published(shared: Path, volume: str) -> tuple[str, ...]:
+    """The nodes that the array itself lets use the volume."""
+    record = shared / ".san" / volume
+    return tuple(json.loads(record.read_text())["nodes"]) if record.exists() else ()
+
+
 class San:
     """The array of one lab."""
 
@@ -57,7 +76,6 @@ class San:
     def start(self) -> None:
         """Start the array's management and the attacher; both wait for each other and for the API server."""
         layout = self._layout
-        # A path of its own: a unix socket's name has 107 bytes, and a lab's folder may be deep.
         socket = layout.root / "san.sock"
         config = self._pki.kubeconfig(
             layout.root / "csi-attacher.kubeconfig",
@@ -67,20 +85,12 @@ class San:
             "system:masters",
         )
         processes.make(self.group)
-        controller = ["-mode=controller", f"-shared={layout.shared}", f"-socket={socket}"]
-        processes.spawn(self.group, [str(self._bin / "csi"), *controller], layout.logs / "san.log")
-        attacher = [
-            f"--kubeconfig={config}", f"--csi-address={socket}", "--timeout=10s",
-            "--retry-interval-start=200ms", "--retry-interval-max=2s", "--kube-api-qps=50", "--kube-api-burst=100",
-        ]  # fmt: skip
-        processes.spawn(
-            self.group, [str(self._bin / "csi-attacher"), *attacher], layout.logs / "csi-attacher.log"
-        )
+        processes.spawn(self.group, management(self._bin, layout.shared, socket), layout.logs / "san.log")
+        processes.spawn(self.group, attacher(self._bin, config, socket), layout.logs / "csi-attacher.log")
 
     def published(self, volume: str) -> tuple[str, ...]:
         """The nodes that the array itself lets use the volume."""
-        record = self._records / volume
-        return tuple(json.loads(record.read_text())["nodes"]) if record.exists() else ()
+        return published(self._layout.shared, volume)
 
     def keep(self) -> None:
         """Let the array refuse to take a volume from any node, until :meth:`let_go`."""
