@@ -272,6 +272,16 @@ class Lab:
             self.kubectl("delete", "pv", volume, "--ignore-not-found", "--wait=true", "--timeout=60s")
             self.disks.remove(volume)
 
+    def console(self, name: str, namespace: str = "default") -> str:
+        """What the guest that runs now has said on its console."""
+        vmi = self.get("vmi", name, namespace)
+        (pod,) = (
+            p
+            for p in self.launchers(name)
+            if p["metadata"]["labels"].get("kubevirt.io/created-by") == vmi["metadata"]["uid"]
+        )
+        return self.kubectl("-n", namespace, "logs", pod["metadata"]["name"], "-c", "guest-console-log")
+
     def launchers(self, name: str) -> list[Any]:
         text = self.kubectl("get", "pod", "-A", "-l", f"kubevirt.io=virt-launcher,vm={name}", "-o", "json")
         items: list[Any] = json.loads(text)["items"]
