@@ -251,27 +251,33 @@ class World:
     def pods_on(
         self, node: str, protected_vmis: frozenset[str], claims: frozenset[Key] = frozenset()
     ) -> tuple[PodLook, ...]:
-        """The pods bound to the node, with their rank in the order of deletion.
+        """The pods bound to the node; ``claims`` are those of the protected VMs (:meth:`claims_of`)."""
+        return looks([p for p in self.pods.store.values() if p.node == node], protected_vmis, claims)
 
-        A hotplug pod is its launcher's; one whose launcher somebody has deleted before is known by the ``claims`` that it
-        holds for a protected VM.
-        """
-        looks = []
-        here = [p for p in self.pods.store.values() if p.node == node]
-        launchers = {p.uid: p for p in here if p.role is PodRole.LAUNCHER}
-        for pod in here:
-            launcher = launchers.get(pod.owner_uid) if pod.role is PodRole.HOTPLUG else pod
-            vmi_uid = launcher.vmi_uid if launcher is not None else ""
-            looks.append(
-                PodLook(
-                    PodRef(pod.namespace, pod.name, pod.uid),
-                    rank(pod),
-                    vmi_uid=vmi_uid,
-                    protected=(bool(vmi_uid) and vmi_uid in protected_vmis)
-                    or (launcher is None and any((pod.namespace, claim) in claims for claim in pod.claims)),
-                )
+
+def looks(
+    here: list[PodObject], protected_vmis: frozenset[str], claims: frozenset[Key] = frozenset()
+) -> tuple[PodLook, ...]:
+    """The pods of one node with their rank in the order of deletion.
+
+    A hotplug pod is its launcher's. One whose launcher somebody has deleted before is known by the ``claims`` that it
+    holds: until it goes, so long is the volume of the VM's next instance attached to this node.
+    """
+    found = []
+    launchers = {p.uid: p for p in here if p.role is PodRole.LAUNCHER}
+    for pod in here:
+        launcher = launchers.get(pod.owner_uid) if pod.role is PodRole.HOTPLUG else pod
+        vmi_uid = launcher.vmi_uid if launcher is not None else ""
+        found.append(
+            PodLook(
+                PodRef(pod.namespace, pod.name, pod.uid),
+                rank(pod),
+                vmi_uid=vmi_uid,
+                protected=(bool(vmi_uid) and vmi_uid in protected_vmis)
+                or (launcher is None and any((pod.namespace, claim) in claims for claim in pod.claims)),
             )
-        return tuple(looks)
+        )
+    return tuple(found)
 
 
 _INFRASTRUCTURE = (
