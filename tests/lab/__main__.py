@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from lab import cluster, demo, prepare
+from lab import cluster, demo, prepare, vms
 from lab.bmc import MODES
 from lab.build import binaries
 from lab.cluster import Lab
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     bmc.add_argument("--delay", type=float, default=0.0)
     vm = commands.add_parser("vm", help="make a ticking VM")
     vm.add_argument("vm")
-    vm.add_argument("--storage", choices=["file", "block"], default="file")
+    vm.add_argument("--storage", choices=vms.STORAGES, default="file")
     vm.add_argument("--run-strategy", default="Always")
     vm.add_argument("--node", default=None, help="where it starts, if there is room")
     vm.add_argument("--protect", action="store_true", help="declare it HA-protected")

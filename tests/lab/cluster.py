@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import bmc, guest, processes, vms
+from lab import bmc, guest, processes, san, vms
 from lab import ticks as tick_history
 from lab.bmc import Bmc
 from lab.controlplane import ControlPlane, Kubectl
@@ -20,6 +20,7 @@ from lab.layout import BMC_PORT, Layout
 from lab.node import Node, PowerLog
 from lab.pki import Pki
 from lab.prepare import PROJECT, Prepared, prepare
+from lab.san import San
 from lab.wait import until
 
 NAMESPACE = "ringfence-system"
@@ -66,6 +67,7 @@ class Lab:
         self.kubectl = Kubectl(layout, prepared.bin)
         self.kubevirt = KubeVirt(layout, prepared.bin, self.kubectl)
         self.disks = vms.Disks(layout)
+        self.san = San(layout, self.pki, prepared.bin)
         count = json.loads((layout.root / "lab.json").read_text()).get("nodes", 0)
         self.nodes = {f"n{i}": Node(layout, i, prepared.bin) for i in range(1, count + 1)}
         self.power_log = PowerLog(layout.logs / "power.jsonl")
@@ -108,6 +110,8 @@ class Lab:
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         self.plane.start()
         say("the API server answers")
+        self.san.start()
+        self.apply(*san.objects())
         for node in self.nodes.values():
             node.create(self.pki, self.prepared.template)
             node.power_on()
@@ -200,36 +204,83 @@ class Lab:
         run_strategy: str = "Always",
         namespace: str = "default",
         node: str | None = None,
+        state: bool = False,
     ) -> None:
-        """A ticking VM on a shared disk, on ``node`` if there is room."""
-        block = storage == "block"
+        """A ticking VM on a shared disk (one of ``vms.STORAGES``), on ``node`` if there is room.
+
+        ``state``: it boots by EFI and has a TPM, whose state is kept on the volume ``<name>-state``.
+        """
+        objects = [*self._volume(name, namespace, storage)]
+        if state:
+            self.disks.file(f"{name}-state")
+            objects.append(vms.state_volume(f"{name}-state"))
+        self.apply(*objects, vms.machine(name, namespace, run_strategy, node, state=state))
+
+    def _volume(self, name: str, namespace: str, storage: str) -> list[dict[str, object]]:
+        """A guest's disk on the storage, and the objects that declare it."""
+        block = vms.is_block(storage)
         disk = self.disks.block(name) if block else self.disks.file(name)
         guest.make_disk(self.prepared.guest, disk)
         if block:
             minor = self.disks.attach(name)
-            for one in self.nodes.values():
+            for one in self.nodes.values() if storage == "block" else ():
                 one.add_lun(name, minor)
-        objects = [
-            *vms.volume(name, namespace, block=block),
-            vms.machine(name, namespace, run_strategy, node),
-        ]
-        self.kubectl(
-            "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        )
+        return vms.volume(name, namespace, storage)
+
+    def hotplug(self, vm: str, volume: str, *, storage: str = "csi-rwo", namespace: str = "default") -> None:
+        """Add a volume to a running VM, for good: it is part of the VM from now on."""
+        self.apply(*self._volume(volume, namespace, storage))
+        options = {
+            "name": volume,
+            "disk": {"disk": {"bus": "scsi"}},
+            "volumeSource": {"persistentVolumeClaim": {"claimName": volume}},
+        }
+        path = f"/apis/subresources.kubevirt.io/v1/namespaces/{namespace}/virtualmachines/{vm}/addvolume"
+        self.kubectl("replace", "--raw", path, "-f", "-", stdin=json.dumps(options))
+
+    def hotplugged(self, vm: str, volume: str, namespace: str = "default") -> bool:
+        """Whether the volume is plugged into the VM's instance that runs now."""
+        vmi = self.get("vmi", vm, namespace) or {}
+        rows = vmi.get("status", {}).get("volumeStatus", [])
+        return any(r["name"] == volume and r.get("phase") == "Ready" and "hotplugVolume" in r for r in rows)
+
+    def attachments(self, volume: str) -> dict[str, bool]:
+        """The nodes that Kubernetes calls the volume attached to, and whether it is done."""
+        return {
+            a["spec"]["nodeName"]: bool(a.get("status", {}).get("attached"))
+            for a in self.get("volumeattachments")
+            if a["spec"]["source"].get("persistentVolumeName") == volume
+        }
 
     def delete_vm(self, name: str, namespace: str = "default") -> None:
-        """Remove the VM, its volume and its disk; returns when no instance and no launcher is left."""
+        """Remove the VM, its volumes and their disks; returns when no instance and no launcher is left."""
+        vm = self.get("vm", name, namespace) or {"spec": {"template": {"spec": {}}}}
+        rows = vm["spec"]["template"]["spec"].get("volumes", [])
+        plugged = {r["persistentVolumeClaim"]["claimName"] for r in rows if "persistentVolumeClaim" in r}
         self.kubectl("-n", namespace, "delete", "vm", name, "--ignore-not-found", "--wait=false")
         until(
             f"VM {name} to be gone",
             lambda: self.get("vmi", name, namespace) is None and not self.launchers(name),
             120,
         )
-        self.kubectl(
-            "-n", namespace, "delete", "pvc", name, "--ignore-not-found", "--wait=true", "--timeout=60s"
+        for volume in sorted({name} | plugged):
+            self.kubectl(
+                "-n", namespace, "delete", "pvc", volume, "--ignore-not-found", "--wait=true", "--timeout=60s"
+            )
+        # The claim of its state is its own: Kubernetes' garbage collector removes it, when no pod is left.
+        for volume in sorted({name, f"{name}-state"} | plugged):
+            self.kubectl("delete", "pv", volume, "--ignore-not-found", "--wait=true", "--timeout=60s")
+            self.disks.remove(volume)
+
+    def console(self, name: str, namespace: str = "default") -> str:
+        """What the guest that runs now has said on its console."""
+        vmi = self.get("vmi", name, namespace)
+        (pod,) = (
+            p
+            for p in self.launchers(name)
+            if p["metadata"]["labels"].get("kubevirt.io/created-by") == vmi["metadata"]["uid"]
         )
-        self.kubectl("delete", "pv", name, "--ignore-not-found", "--wait=true", "--timeout=60s")
-        self.disks.remove(name)
+        return self.kubectl("-n", namespace, "logs", pod["metadata"]["name"], "-c", "guest-console-log")
 
     def launchers(self, name: str) -> list[Any]:
         text = self.kubectl("get", "pod", "-A", "-l", f"kubevirt.io=virt-launcher,vm={name}", "-o", "json")
@@ -424,6 +475,7 @@ class Lab:
 
     def reset(self, seconds: float = 180) -> None:
         """Heal everything, remove every VM and every object of ours, and wait until all is well."""
+        self.san.let_go()
         self.api.thaw()
         if not self.plane.running("kube-apiserver"):
             self.api.start()

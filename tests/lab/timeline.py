@@ -82,6 +82,10 @@ def _of_write(write: Write, phases: dict[tuple[str, str, str], str]) -> Iterator
             phases[key] = phase
             sentence = str((write.body.get("status") or {}).get("sentence") or "")
             yield Event(write.at, who, f"{thing} is {phase}" + (f": {sentence}" if sentence else ""))
+    elif write.resource == "volumeattachments" and write.verb == "create":
+        spec = write.body.get("spec") or {}
+        volume = (spec.get("source") or {}).get("persistentVolumeName", "?")
+        yield Event(write.at, who, f"attaches {volume} to {spec.get('nodeName', '?')} ({thing})")
     elif write.verb == "create" and not write.subresource:
         yield Event(write.at, who, f"creates {thing}")
 

@@ -26,7 +26,13 @@ def play(story: Path) -> list[str]:
     assert end[1] == ["end"], "the last line of a script says when it ends"
     if "ring" in setup:
         return ring_story.play(setup, faults, end[0])
-    world = World(setup["nodes"], setup["vms"], setup.get("bmcs", {}), setup.get("mode", "Active"))
+    world = World(
+        setup["nodes"],
+        setup["vms"],
+        setup.get("bmcs", {}),
+        setup.get("mode", "Active"),
+        setup.get("volumes"),
+    )
     for at, words in faults:
         while world.now < at:
             world.tick()

@@ -18,6 +18,7 @@ from ringfence.core.failover.machine import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord
 from ringfence.core.failover.recovery import (
+    AttachmentLook,
     DeletePod,
     DeleteVmi,
     PodLook,
@@ -39,6 +40,10 @@ KUBEVIRT_NEEDS = 3.5
 """From a launcher that is gone to the new instance Running (KUBEVIRT §7)."""
 BOOT_NEEDS = 8.0
 LEASE_TAKES = timing.LEASE_DURATION
+ATTACH_NEEDS = 0.7
+"""Detaching a volume from a node that is out of service, or attaching it (KUBEVIRT §1)."""
+FORCE_DETACH_AFTER = 360.0
+"""What Kubernetes waits for an unmount by a kubelet that is no more, without the out-of-service taint."""
 
 
 @dataclass
@@ -97,6 +102,16 @@ class Vm:
     """Nodes on which a QEMU of this VM runs."""
 
 
+@dataclass
+class Volume:
+    """A volume that has to be attached to the node of its VM's launcher; ``shared``: to several at once."""
+
+    shared: bool
+    attached: set[str]
+    unwanted_since: dict[str, float] = field(default_factory=dict)
+    wanted_since: float | None = None
+
+
 class Broken(AssertionError):
     """An invariant does not hold."""
 
@@ -104,7 +119,14 @@ class Broken(AssertionError):
 class World:
     """One cluster in virtual time. ``log`` is the story as it was told."""
 
-    def __init__(self, nodes: list[str], vms: dict[str, str], bmcs: dict[str, str | None], mode: str) -> None:
+    def __init__(
+        self,
+        nodes: list[str],
+        vms: dict[str, str],
+        bmcs: dict[str, str | None],
+        mode: str,
+        volumes: dict[str, str] | None = None,
+    ) -> None:
         self.now = 0.0
         self.nodes = {n: Node(n) for n in nodes}
         self.bmcs = {n: Bmc(m) for n in nodes if (m := bmcs.get(n, "ok")) is not None}
@@ -112,6 +134,10 @@ class World:
             v: Vm(v, node, pod=f"pod-{v}-1", launcher_on=node, qemu={node}) for v, node in vms.items()
         }
         self.last_run = {v: vm.node for v, vm in self.vms.items()}
+        self.volumes = {
+            v: Volume(shared=kind == "rwx", attached={vms[v]}) for v, kind in (volumes or {}).items()
+        }
+        self.csi_detaches = True
         self.mode = Mode(mode)
         self.log: list[str] = []
         self.stored: dict[str, Record] = {}
@@ -169,6 +195,8 @@ class World:
                 self._new_leader()
             case "minority":
                 self._apart = set(rest)
+            case "csi":
+                self.csi_detaches = rest[0] == "ok"
             case "mode":
                 self.mode = Mode(rest[0])
             case "confirm":
@@ -208,6 +236,8 @@ class World:
             act()
         for node in self.nodes.values():
             self._live(node)
+        for name, volume in self.volumes.items():
+            self._attach_detach(name, volume)
         for vm in self.vms.values():
             self._kubevirt(vm)
         if self.now >= self.leaderless_until:
@@ -246,6 +276,36 @@ class World:
         self._launcher_gone(vm)
         vm.gone = vm.strategy in ("RerunOnFailure", "Manual")
 
+    def _attach_detach(self, name: str, volume: Volume) -> None:
+        """Kubernetes' attach-detach controller and a CSI driver behind it."""
+        wanted = self.vms[name].launcher_on
+        for node in sorted(volume.attached - {wanted}):
+            since = volume.unwanted_since.setdefault(node, self.now)
+            here = self.nodes[node]
+            waits = (
+                ATTACH_NEEDS
+                if here.out_of_service or (self._up(here) and here.kubelet)
+                else FORCE_DETACH_AFTER
+            )
+            if self.csi_detaches and self.now - since >= waits:
+                volume.attached.discard(node)
+                del volume.unwanted_since[node]
+                self.say(f"world: the volume of {name} is detached from {node}")
+        if not wanted or wanted in volume.attached or (volume.attached and not volume.shared):
+            volume.wanted_since = None
+        elif volume.wanted_since is None:
+            volume.wanted_since = self.now
+        elif self.now - volume.wanted_since >= ATTACH_NEEDS:
+            volume.attached.add(wanted)
+            self.say(f"world: the volume of {name} is attached to {wanted}")
+
+    def _attachments(self, node: str) -> tuple[AttachmentLook, ...]:
+        return tuple(
+            AttachmentLook(f"csi-{name}", f"pv-{name}", wanted=self.vms[name].launcher_on == node)
+            for name, volume in self.volumes.items()
+            if node in volume.attached
+        )
+
     def _kubevirt(self, vm: Vm) -> None:
         """KubeVirt's part, as measured (KUBEVIRT §1, §7)."""
         if vm.released_at is None or self.now - vm.released_at < 0.5:
@@ -263,6 +323,7 @@ class World:
         elif (
             vm.phase == "Scheduled"
             and vm.lock_refused_at is None
+            and (vm.name not in self.volumes or vm.node in self.volumes[vm.name].attached)
             and self.now - vm.released_at >= KUBEVIRT_NEEDS
         ):
             if vm.qemu:
@@ -431,6 +492,7 @@ class World:
             levels=((self._device(boot.node),),) if boot.node in self.bmcs else (),
             proofs_required=1,
             pods=self._pods(boot.node),
+            attachments=self._attachments(boot.node),
             vms=tuple(self._vm(v) for v in (record.vms if record and record.vms else affected)),
             affected=affected,
             confirmation=confirm[0] if confirm else None,
@@ -499,6 +561,11 @@ class World:
                 self._proved(recover.boot, "the out-of-service taint")
                 self.after(0.03, lambda: setattr(self.nodes[node], "out_of_service", True))
             case machine.RemoveTaints(out_of_service=both):
+                left = [a.volume for a in self._attachments(node) if not a.wanted]
+                if both and left and self.nodes[node].identity != record.boot:
+                    raise Broken(
+                        f"{self.now:.2f}: the taints of {node} go while {', '.join(left)} is attached"
+                    )
                 self.nodes[node].suspect = False
                 self.nodes[node].out_of_service = self.nodes[node].out_of_service and not both
             case machine.RecoverPods(recover=recover, commands=asks):

@@ -367,6 +367,7 @@ class Loop:
         vmis = frozenset(v.vmi_uid for v in affected) | frozenset(
             v.vmi_uid for v in (record.vms if record else ())
         )
+        vms = {(v.namespace, v.name) for v in (*affected, *(record.vms if record else ()))}
         levels = self._world.levels(zone, boot.node) if zone else ()
         return Look(
             now=now,
@@ -386,7 +387,8 @@ class Loop:
             out_of_service_taint=node is not None and any(t.key == OUT_OF_SERVICE for t in node.taints),
             levels=tuple(tuple(self._devices.look(d, boot.node) for d in level) for level in levels),
             proofs_required=zone.spec.fencing.proofs if zone else 1,
-            pods=self._world.pods_on(boot.node, vmis),
+            pods=self._world.pods_on(boot.node, vmis, self._world.claims_of(vms)),
+            attachments=self._world.attachments_on(boot.node),
             vms=tuple(self._vm_look(v, record) for v in (record.vms if record and record.vms else affected)),
             affected=affected,
             confirmation=self._confirmation(adopted),

@@ -71,5 +71,7 @@ assert READ_SPACING < READ_FRESH
 # --- recovery -----------------------------------------------------------------------------------------------
 STUCK_AFTER = 3.0
 """A VMI that fails on the old QEMU's image lock for so long is deleted, once the proof stands (KUBEVIRT §7)."""
+DETACH_TOLD_AFTER = 5.0
+"""A volume that the dead node still has, so long after its launchers are gone, is named: the storage driver is slow."""
 COMMAND_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pauses before a failed command is tried again."""

@@ -56,6 +56,14 @@ def test_a_leadership_is_freed_only_after_its_node_died() -> None:
     assert "freed Lease kubevirt/virt-controller" in judge(Evidence(story, off=((10.9, "n2"),)))[0]
 
 
+def test_attachments_are_kubernetes_to_delete() -> None:
+    deleted = write(11.2, "delete", "volumeattachments", "csi-1", namespace="")
+    story = Evidence((*GOOD, deleted), off=((10.9, "n1"),))
+    assert "deleted VolumeAttachment csi-1" in judge(story)[0]
+    theirs = replace(deleted, user="system:serviceaccount:kube-system:attachdetach-controller")
+    assert judge(Evidence((*GOOD, theirs), off=((10.9, "n1"),))) == []
+
+
 def test_no_power_log_no_act() -> None:
     taint, pod = judge(Evidence(GOOD, off=()))
     assert "tainted node n1 out of service" in taint

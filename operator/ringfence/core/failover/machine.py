@@ -16,7 +16,7 @@ from ringfence.core.detection.verdict import Judgement
 from ringfence.core.failover import recovery
 from ringfence.core.failover.phase import ENDED, Phase, may_follow
 from ringfence.core.failover.record import Moment, Record, VmRecord
-from ringfence.core.failover.recovery import PodLook, RecoveryCommand, VmLook
+from ringfence.core.failover.recovery import AttachmentLook, PodLook, RecoveryCommand, VmLook
 from ringfence.core.fencing.ladder import DeviceLook, Ladder, LadderCommand, Order, OrderOff
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
@@ -126,6 +126,8 @@ class Look:
     power_on_due: bool = False
     retry_due: bool = False
     """The back-off after an exhausted ladder is over."""
+    attachments: tuple[AttachmentLook, ...] = ()
+    """The volumes that are attached to the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,14 +432,19 @@ def _recovering(record: Record, look: Look) -> Step:
     if not due and all(v.state.settled for v in vms):
         record = _timed(record, "running", look.wall)
         return Step(_enter(record, Phase.RECOVERED, _outcome(record), look), tuple(commands))
-    return Step(_enter(record, Phase.RECOVERING, _progress(record, len(due)), look), tuple(commands))
+    return Step(_enter(record, Phase.RECOVERING, _progress(record, look, len(due)), look), tuple(commands))
 
 
 def _has_launcher(vm: VmRecord, pods: tuple[PodLook, ...]) -> bool:
     return vm.vmi_uid != "" and any(p.vmi_uid == vm.vmi_uid for p in pods)
 
 
-def _progress(record: Record, due: int) -> str:
+def _left_attached(look: Look) -> tuple[str, ...]:
+    """Volumes that the node still has, though no pod on it uses them: what the out-of-service taint is there to end."""
+    return tuple(sorted(a.volume for a in look.attachments if not a.wanted))
+
+
+def _progress(record: Record, look: Look, due: int) -> str:
     if not record.tainted:
         return record.sentence
     if due:
@@ -447,6 +454,9 @@ def _progress(record: Record, due: int) -> str:
         for v in record.vms
         if not v.state.settled
     )
+    released = [v.released_wall for v in record.vms if not v.state.settled and v.released_wall is not None]
+    if released and look.wall - min(released) >= timing.DETACH_TOLD_AFTER and (left := _left_attached(look)):
+        waiting += f"; still attached to {record.boot.node}: {', '.join(left)}"
     return f"pods of {record.boot.node} are deleted; {waiting}"
 
 
@@ -464,10 +474,15 @@ def _recovered(record: Record, look: Look) -> Step:
     if later_boot:
         covered = {p.uid for p in record.pods}
         left = [p.ref.name for p in look.pods if p.ref.uid in covered]
-        if not look.node_ready or left:
-            return Step(replace(record, new_boot_id=look.current_boot_id))
         record = replace(record, new_boot_id=look.current_boot_id)
+        if not look.node_ready or left:
+            return Step(record)
         sentence = f"{_outcome(record)}; {record.boot.node} is back with boot {look.current_boot_id[:8]}"
+        # Only while out-of-service stands does Kubernetes detach without the word of a kubelet that has forgotten
+        # the volume: without it what is left would wait for six minutes.
+        if look.out_of_service_taint and (attached := _left_attached(look)):
+            why = f"its taints stay until the storage driver has detached {', '.join(attached)}"
+            return Step(_enter(record, Phase.RECOVERED, f"{sentence}; {why}", look))
         if look.suspect_taint or look.out_of_service_taint:
             return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
         return Step(_enter(_timed(record, "back", look.wall), Phase.CLOSED, sentence, look))

@@ -23,7 +23,7 @@ from ringfence.core.failover.machine import (
 )
 from ringfence.core.failover.phase import ENDED, FOLLOWS, PROVED, Phase, may_follow
 from ringfence.core.failover.record import PodRef, Record, VmRecord
-from ringfence.core.failover.recovery import DeletePod, PodLook, PodRole, VmLook
+from ringfence.core.failover.recovery import AttachmentLook, DeletePod, PodLook, PodRole, VmLook
 from ringfence.core.fencing.ladder import DeviceLook, Order, OrderOff
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, Reading
 from ringfence.core.model import Boot, PowerState, Verdict
@@ -49,6 +49,7 @@ fault = st.one_of(
         st.just("kill-leader-when"), st.sampled_from(["Holding", "Fencing", "Recovering", "Recovered"])
     ).map(list),
     st.just(["kill-leader"]),
+    st.tuples(st.just("csi"), st.sampled_from(["hangs", "ok"])).map(list),
     st.just(["minority", "n3", "n4", "n5"]),
     st.tuples(st.just("mode"), st.sampled_from(["Active", "Paused", "Disarmed"])).map(list),
 )
@@ -71,7 +72,7 @@ def run_for(world: World, seconds: float) -> None:
 @SETTLED
 @given(st.lists(st.tuples(pause, fault), min_size=1, max_size=7))
 def test_invariants_hold_whatever_happens_when(script: list[tuple[float, list[str]]]) -> None:
-    world = World(NODES, VMS, {}, "Active")
+    world = World(NODES, VMS, {}, "Active", {"db": "rwx", "web": "rwo"})
     for delay, words in script:
         run_for(world, delay)
         world.do(words)
@@ -295,6 +296,34 @@ def test_a_persons_word_is_void_by_newer_life() -> None:
     said = replace(LOOK, confirmation=Confirmation("I pulled the plug", "kim", NOW - 5.0))
     assert step(awaiting, said).record.phase is Phase.RECOVERING
     assert step(awaiting, replace(said, life_at=NOW - 4.0)).record.phase is Phase.AWAITING_CONFIRMATION
+
+
+def test_the_taints_go_when_nothing_of_the_dead_boot_is_attached() -> None:
+    recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True)
+    left = AttachmentLook("csi-1", "pv-db", wanted=False)
+    back = replace(LOOK, current_boot_id="boot-2", node_ready=True, out_of_service_taint=True, pods=())
+    waits = step(recovered, replace(back, attachments=(left,)))
+    assert waits.commands == ()
+    assert waits.record.sentence.endswith("its taints stay until the storage driver has detached pv-db")
+    remove = (RemoveTaints("n1", out_of_service=True),)
+    assert step(waits.record, replace(back, attachments=(replace(left, wanted=True),))).commands == remove
+    assert step(waits.record, back).commands == remove
+    by_hand = replace(back, out_of_service_taint=False, attachments=(left,))
+    assert step(waits.record, by_hand).commands == remove, (
+        "without that taint there is nothing to keep it for"
+    )
+
+
+def test_a_slow_detach_is_named_and_nothing_is_done_about_it() -> None:
+    released = replace(DB, released_wall=NOW - timing.DETACH_TOLD_AFTER)
+    waiting = replace(RECOVERING, tainted=True, vms=(released,))
+    left = AttachmentLook("csi-1", "pv-db", wanted=False)
+    look = replace(LOOK, out_of_service_taint=True, pods=(), attachments=(left,))
+    after = step(waiting, look)
+    assert after.record.sentence.endswith("still attached to n1: pv-db")
+    assert after.commands == step(waiting, replace(look, attachments=())).commands
+    early = replace(waiting, vms=(replace(released, released_wall=NOW - 0.1),))
+    assert "attached" not in step(early, look).record.sentence
 
 
 def test_another_pass_begins_after_the_back_off() -> None:
