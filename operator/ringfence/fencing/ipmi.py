@@ -78,8 +78,7 @@ class IpmiDevice:
         self._command = (
             *(IPMITOOL, "-v", "-I", "lanplus", "-C", str(spec.cipher_suite), "-L", spec.privilege),
             *("-H", host, "-p", str(port), "-U", self._user, "-f", "{secret}"),
-            # It gives up by itself, with its own words, before it is ended.
-            *("-N", "1", "-R", str(max(1, int(spec.timeout_seconds) - 2))),
+            *("-N", "1", "-R", str(_tries(spec.timeout_seconds))),
         )
 
     @property
@@ -176,6 +175,15 @@ class IpmiDevice:
 
     def _wrong(self, sentence: str, reason: str = "Misconfigured") -> DeviceMisconfigured:
         return DeviceMisconfigured(f"fence device {self._name}: {sentence}", reason=reason)
+
+
+def _tries(timeout: float) -> int:
+    """How often ipmitool sends a packet that nothing answers.
+
+    It waits 1, 2, 3 ... seconds for each try, and without an answer to its first question asks another one as often:
+    within the time-out it then gives up by itself, with words of its own. A single lost packet must never be the end.
+    """
+    return max((n for n in range(2, 10) if n * (n + 1) < timeout), default=2)
 
 
 def _last_line(text: str) -> str:

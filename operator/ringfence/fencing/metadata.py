@@ -9,6 +9,7 @@ The XML comes from a program, so it is read by a parser that stops at a document
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -161,7 +162,9 @@ def check(program: str, metadata: Metadata, plain: Mapping[str, str], secret: fr
             return Fault("ForbiddenParameter", f"{where}: {why_not}")
         known = metadata.parameters.get(name)
         if known is None:
-            return Fault("UnknownParameter", f"{where}: {program} does not know it{_perhaps(name, metadata)}")
+            return Fault(
+                "UnknownParameter", f"{where}: {program} does not know it{_perhaps(name, program, metadata)}"
+            )
         if known.deprecated:
             newer = next((n for n, p in metadata.parameters.items() if p.obsoletes == name), "")
             mend = f"use {newer}" if newer else "remove it"
@@ -196,8 +199,8 @@ def _unfit(known: Parameter, value: str) -> str:
     return ""
 
 
-def _perhaps(name: str, metadata: Metadata) -> str:
+def _perhaps(name: str, program: str, metadata: Metadata) -> str:
     """The parameter that was probably meant."""
-    plain = name.replace("-", "_").lower()
-    meant = sorted(n for n, p in metadata.parameters.items() if not p.deprecated and n.startswith(plain[:4]))
-    return f"; did you mean {meant[0]}?" if meant else "; `PROGRAM -o metadata` tells what it knows"
+    names = [known for known, about in metadata.parameters.items() if not about.deprecated]
+    meant = difflib.get_close_matches(name.lower(), names, n=1)
+    return f"; did you mean {meant[0]}?" if meant else f"; `{program} -o metadata` tells what it knows"

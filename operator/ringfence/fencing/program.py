@@ -29,7 +29,7 @@ from ringfence.ports import Clock, DeviceMisconfigured, DeviceUnreachable, TooLa
 LARGEST_OUTPUT: Final = 256 * 1024
 """Bytes of each of its streams; a program that says more is broken and is ended."""
 LONGEST_SENTENCE: Final = 300
-_GUARD: Final = (sys.executable, "-ISE", guard.__file__)
+GUARD: Final = (sys.executable, "-ISE", guard.__file__)
 _ENVIRONMENT: Final = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C",
@@ -84,7 +84,7 @@ async def run(
         words = [f"/dev/fd/{descriptors[0]}" if word == "{secret}" else word for word in words]
     try:
         process = await asyncio.create_subprocess_exec(
-            *_GUARD,
+            *GUARD,
             repr(until),
             "-" if deadline is None else repr(deadline),
             *words,
