@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,10 @@ METADATA = """<?xml version="1.0" ?><resource-agent name="fence_odd"><parameters
 WORD = "s3cret-word"
 
 
-def spec(program: str = "fence_odd", timeout: float = 15.0, **parameters: str) -> DeviceSpec:
-    given = parameters or {"ip": "10.0.0.9"}
+def spec(
+    program: str = "fence_odd", parameters: Mapping[str, str] | None = None, timeout: float = 15.0
+) -> DeviceSpec:
+    given = {"ip": "10.0.0.9"} if parameters is None else parameters
     return DeviceSpec(
         "odd-1", "agent", "", program=program, parameters=tuple(given.items()), timeout_seconds=timeout
     )
@@ -165,7 +168,7 @@ def test_parameters_that_can_not_be_right(
     parameters: dict[str, str], secret: dict[str, bytes], sentence: str
 ) -> None:
     with pytest.raises(DeviceMisconfigured, match=sentence):
-        open_device(spec(**parameters), secret, CLOCK)
+        open_device(spec(parameters=parameters), secret, CLOCK)
 
 
 @pytest.mark.fences
@@ -196,7 +199,7 @@ async def test_debians_agents_are_asked_what_they_know(
     program: str, parameters: dict[str, str], reason: str, words: str
 ) -> None:
     with pytest.raises(DeviceMisconfigured) as wrong:
-        await open_device(spec(program, **parameters), {}, CLOCK).open()
+        await open_device(spec(program, parameters), {}, CLOCK).open()
     assert wrong.value.reason == reason
     assert words in str(wrong.value)
 
