@@ -94,6 +94,10 @@ REFUSED: dict[str, tuple[Json, str]] = {
         "a FenceDevice may stand on one level only: remove it from the others",
     ),
     "device name empty": (zone(levels=[{"devices": [""]}]), "spec.fencing.levels[0].devices[0]"),
+    "allowed addresses that are none": (
+        zone(allowedAddresses=["10.0.8.0/24", "10.0.8.1"]),
+        "spec.fencing.allowedAddresses must be networks such as 10.0.8.0/24",
+    ),
     "three proofs": (zone(proofs=3), "spec.fencing.proofs: Unsupported value: 3: supported values"),
     "self-fence as slow as the assumption": (
         zone(watchdog={"isolationSeconds": 10, "timeoutSeconds": 60, "assumeSeconds": 75}),
@@ -246,6 +250,7 @@ def test_is_refused_with_the_mend(server: Server, case: str) -> None:
         zone({"selector": {"matchLabels": {"rack": "a"}}}),
         zone({"selector": {"matchExpressions": [{"key": "rack", "operator": "Exists"}]}}),
         zone(watchdog={"assumeSeconds": 75.08}),
+        zone(allowedAddresses=["10.0.8.0/24", "fd00::/64"]),
         device(),
         device(redfish=bmc(address="https://bmc.example:8443/base", systemId="437XR1138R2")),
         device(redfish=bmc(address="https://[fd00::9]")),
