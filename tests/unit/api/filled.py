@@ -12,6 +12,7 @@ _BY_NAME: dict[str, Any] = {
     "operator": "In",
     "driver": "redfish",
     "program": "fence_apc",
+    "allowedAddresses": ["10.0.8.0/24"],
     "assumeSeconds": 9000.5,
     "insecureSkipVerify": False,
     "signature": "c2lnbmF0dXJl",
