@@ -139,7 +139,7 @@ def _root(shelf: Path, *, agents: bool) -> Path:
     """The unpacked Debian root, trimmed; nothing but the standard library's bytecode is added to it."""
     packages = (*PACKAGES, *(AGENT_PACKAGES if agents else ()))
     key = _key(
-        *("root", SUITE, *packages, "trimmed", *_TRIMMED, *_REMOVED, *_SHORTENED, str(RECIPE)),
+        *("root", SUITE, *packages, "trimmed", *_TRIMMED, *_REMOVED, str(_SHORTENED), str(RECIPE)),
         _architecture(),
     )
     root = shelf / f"root-{key}"

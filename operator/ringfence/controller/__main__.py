@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import random
 import secrets
 import signal
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -66,6 +68,9 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--node-name", default=env("NODE_NAME", ""))
     parser.add_argument("--port", type=int, default=7947, help="the agents' port")
     parser.add_argument("--metrics-port", type=int, default=7949)
+    parser.add_argument(
+        "--fence-agents", default="/usr/sbin:/sbin", help="folders of fence_* programs, as in PATH"
+    )
     parser.add_argument("--kubeconfig", default=None, help="outside a cluster only")
     parser.add_argument("--log-level", default=env("LOG_LEVEL", "INFO"))
     return parser.parse_args(argv)
@@ -91,7 +96,8 @@ async def run(chosen: argparse.Namespace) -> None:
                 one()
 
         world = World(api, clock, chosen.namespace, witness, random.random, poke)
-        devices = DeviceBook(cluster, clock, open_device, poke)
+        agents = tuple(Path(folder) for folder in chosen.fence_agents.split(":"))
+        devices = DeviceBook(cluster, clock, functools.partial(open_device, agents=agents), poke)
         narrator = Narrator(cluster)
 
         def able() -> bool:
