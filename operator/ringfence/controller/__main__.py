@@ -24,6 +24,7 @@ from aiohttp import web
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller import bootstrap, handlers
 from ringfence.controller.devices import PROVE_EVERY, DeviceBook
+from ringfence.controller.drills import Drills
 from ringfence.controller.evidence import Witness
 from ringfence.controller.launchers import Launchers
 from ringfence.controller.leadership import Leadership
@@ -152,6 +153,9 @@ async def run(chosen: argparse.Namespace) -> None:
             cluster, clock, world, devices, loop, narrator, lambda: leadership.deadline, metrics
         )
         launchers = Launchers(cluster, world, lambda: leadership.deadline)
+        drills = Drills(
+            cluster, clock, world, devices, loop, narrator, chosen.node_name, lambda: leadership.deadline
+        )
         streams = Streams(
             StreamClient(keys.group),
             witness,
@@ -192,6 +196,7 @@ async def run(chosen: argparse.Namespace) -> None:
                         await registrar.publish()
                         await statuses.write()
                         await launchers.lift()
+                        await drills.step()
                         await loop.sweep_taints()
                 except PortError as error:
                     logger.warning("housekeeping: %s", error)

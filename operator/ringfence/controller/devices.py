@@ -241,7 +241,7 @@ class DeviceBook:
                 reading = await session.power()
                 proof = ProofOfUse(
                     "Proved",
-                    f"{name} is {line.target.node}'s and reads {reading.state}",
+                    f"{name} is {line.target.node}'s{_how(line.target, identity.uuid)} and reads {reading.state}",
                     reading.state,
                     identity.uuid,
                 )
@@ -252,6 +252,21 @@ class DeviceBook:
         if line.proof is None or (proof.reason, proof.message) != (line.proof.reason, line.proof.message):
             logger.info("%s for %s: %s (%s)", name, line.target.node, proof.reason, proof.message)
         line.proof = replace(proof, checked_wall=self._clock.wall())
+
+    async def open_for_drill(self, device: str, node: str) -> tuple[PowerDevice, DeviceTarget]:
+        """A session of its own to a device whose identity is not proved yet. Raises DeviceError, ClusterError."""
+        target = self.target(device, node)
+        if target is None:
+            raise DeviceMisconfigured(f"{device} is not declared for {node} any more")
+        if target.objection is not None:
+            raise DeviceMisconfigured(target.objection.sentence, reason=target.objection.reason)
+        session = self._open(target.spec, await self._secret(target), self._clock)
+        await session.open()
+        return session, target
+
+    def target(self, device: str, node: str) -> DeviceTarget | None:
+        line = self._lines.get((device, node))
+        return line.target if line else None
 
     def unproved(self) -> bool:
         """Whether a declared device has never been looked at."""
@@ -268,17 +283,23 @@ def mismatch(device_uuid: str, target: DeviceTarget) -> Objection | None:
         return Objection("IdentityUnproved", f"node {target.node} has no systemUUID to compare with")
     if same_machine(device_uuid, target.node_uuid):
         return None
+    if target.drilled is not None and target.drilled.device_uuid == device_uuid:
+        return None
     if not device_uuid:
         return Objection(
             "IdentityUnproved",
-            f"the device can't say which machine it stands before, so it is not proved to be {target.node}'s;"
-            " it is never used",
+            f"the device can't say which machine it stands before, so it is not proved to be {target.node}'s"
+            " and never used: prove it by a drill (docs/choosing-a-fence.md)",
         )
     return Objection(
         "IdentityMismatch",
         f"identity mismatch: the device stands before system {device_uuid}, "
         f"but {target.node}'s systemUUID is {target.node_uuid}; it is never used",
     )
+
+
+def _how(target: DeviceTarget, device_uuid: str) -> str:
+    return "" if same_machine(device_uuid, target.node_uuid) else " (proved by a drill)"
 
 
 def _reason(error: Exception) -> str:

@@ -5,12 +5,14 @@ Pure: it looks at objects and asks nobody.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hazone import HAZone
+from ringfence.core.fencing.drill import Drilled
 from ringfence.core.fencing.outlets import Objection, Outlet, out_of_bounds, same_uuid, shared
 from ringfence.ports import DeviceSpec
 
@@ -34,6 +36,10 @@ class DeviceTarget:
     node_uuid: str
     objection: Objection | None = None
     """Why it is never used, whatever the device says: it is not even asked."""
+    outlet: str = ""
+    """A fingerprint of where the device cuts the node, as declared."""
+    drilled: Drilled | None = None
+    """The drill that has proved just this."""
 
 
 def targets(
@@ -47,6 +53,11 @@ def targets(
         uuids: the ``systemUUID`` of each node of the cluster, by its name.
         zones: the enabled zones that claim a node, by its name.
     """
+    devices = list(devices)
+    drills = {
+        d.metadata.name: [(p.node, Drilled(p.outlet, p.node_uuid, p.device_uuid)) for p in d.status.drills]
+        for d in devices
+    }
     places: dict[tuple[str, str], tuple[Outlet, DeviceSpec, tuple[SecretWord, ...]]] = {}
     for device in devices:
         for node in device.spec.nodes:
@@ -61,8 +72,17 @@ def targets(
             for zone in zones.get(node, ())
         )
         objection = doubled.get((name, node)) or twins.get(node) or next(filter(None, bounds), None)
-        found[name, node] = DeviceTarget(spec, secret, node, uuids.get(node, ""), objection)
+        mark, uuid = fingerprint(outlet), uuids.get(node, "")
+        drilled = next(
+            (d for n, d in drills.get(name, ()) if (n, d.outlet, d.node_uuid) == (node, mark, uuid)), None
+        )
+        found[name, node] = DeviceTarget(spec, secret, node, uuid, objection, mark, drilled)
     return found
+
+
+def fingerprint(outlet: Outlet) -> str:
+    """The outlet in a few characters."""
+    return hashlib.sha256("\0".join(outlet.at).encode()).hexdigest()[:32]
 
 
 def _place(

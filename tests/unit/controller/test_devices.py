@@ -10,6 +10,7 @@ import pytest
 
 from ringfence.controller.devices import DeviceBook, mismatch
 from ringfence.controller.targets import DeviceTarget, SecretWord
+from ringfence.core.fencing.drill import Drilled
 from ringfence.core.fencing.outlets import Objection
 from ringfence.core.model import PowerState
 from ringfence.ports import (
@@ -137,6 +138,14 @@ async def test_a_device_that_can_not_say_who_it_is() -> None:
     assert "can't say which machine it stands before" in message
     await site.book.order_off(*KEY, deadline=CLOCK.monotonic() + 10)
     assert site.book.look(*KEY).unusable == message
+
+
+@pytest.mark.parametrize("uuid", ["", "ffffffff-2222-3333-4444-555555555555"])
+async def test_a_drill_proves_whom_it_cuts_as_long_as_it_says_the_same_of_itself(uuid: str) -> None:
+    target = replace(TARGET, drilled=Drilled("outlet", UUID, uuid))
+    assert await Site(uuid=uuid).proof(target) == ("Proved", "pdu is n1's (proved by a drill) and reads on")
+    reason, _ = await Site(uuid="eeeeeeee-2222-3333-4444-555555555555").proof(target)
+    assert reason == "IdentityMismatch"
 
 
 def test_a_uuid_in_the_other_order_of_bytes_is_the_same_machine() -> None:

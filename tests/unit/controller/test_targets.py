@@ -137,6 +137,21 @@ def test_two_machines_with_one_number() -> None:
     assert objection.reason == "IdentityShared"
 
 
+def test_a_drill_counts_for_what_was_declared_and_the_machine_that_it_was() -> None:
+    device = pdu("pdu", {"n1": "3"})
+    mark = of(device)["pdu", "n1"].outlet
+
+    def drilled(outlet: str, uuid: str, node: str = "n1") -> bool:
+        passed = {"node": node, "outlet": outlet, "nodeUuid": uuid, "passedAt": "2026-11-25T12:00:00Z"}
+        told = FenceDevice.model_validate({**device.to_json(), "status": {"drills": [passed]}})
+        return of(told)["pdu", "n1"].drilled is not None
+
+    assert drilled(mark, UUIDS["n1"])
+    assert not drilled(mark, UUIDS["n2"])
+    assert not drilled(mark, UUIDS["n1"], node="n2")
+    assert not drilled(of(pdu("pdu", {"n1": "4"}))["pdu", "n1"].outlet, UUIDS["n1"])
+
+
 @pytest.mark.parametrize(
     ("address", "parts"),
     [

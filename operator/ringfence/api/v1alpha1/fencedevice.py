@@ -18,6 +18,7 @@ from ringfence.api.v1alpha1.meta import (
     ObjectName,
     Resource,
     Rule,
+    Sentence,
     Time,
     as_map,
     as_set,
@@ -296,6 +297,34 @@ class NodePower(Model):
     """When it was read."""
 
 
+class PassedDrill(Model):
+    """An off/on drill that has proved which machine the device cuts."""
+
+    node: Name
+    """The node that was switched off and on."""
+    outlet: Annotated[str, Field(max_length=64)]
+    """The fingerprint of what was declared then; with another declaration the drill counts no more."""
+    node_uuid: UID = ""
+    """The node's `systemUUID` then."""
+    device_uuid: UID = ""
+    """What the device said then that it stands before; empty where it says nothing."""
+    passed_at: Time
+    """When the node was back with another boot id."""
+
+
+class Drill(Model):
+    """The drill that was asked for last, by the annotation `ringfence.io/drill`."""
+
+    request: Annotated[str, Field(max_length=512)]
+    """The annotation's value: the node, and any words that make it another request than the last."""
+    phase: Literal["Running", "Passed", "Failed", "Refused"]
+    """Where it stands."""
+    sentence: Sentence = ""
+    """Why."""
+    changed_at: Time
+    """Since when."""
+
+
 class FenceDeviceStatus(Conditioned):
     """What the controller found."""
 
@@ -305,6 +334,12 @@ class FenceDeviceStatus(Conditioned):
         default_factory=list
     )
     """What the device last read, node by node."""
+    drill: Drill | None = None
+    """The drill that was asked for last."""
+    drills: Annotated[list[PassedDrill], Field(max_length=256, json_schema_extra=as_map("node"))] = Field(
+        default_factory=list
+    )
+    """The drills that were passed. They prove the identity of a device that can't tell it."""
 
 
 class FenceDevice(Resource):
