@@ -69,6 +69,10 @@ lab-status: $(VENV) ## what runs of it
 bench-failover: prepare ## measure failovers, RUNS=10 of each fault, into bench/out/failover.json (root)
 	@$(RUN)/python bench/failover.py --runs $(RUNS)
 
+.PHONY: bench-fencing
+bench-fencing: $(VENV) ## measure fences: order to proof by driver, into bench/out/fencing.json: 4 min (root)
+	@$(RUN)/python bench/fencing.py
+
 .PHONY: fuzz
 fuzz: $(VENV) ## fuzz everything that reads bytes from outside, FUZZ=60 seconds each, into tests/fuzz/corpus
 	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .venv/bin/uv sync --quiet --frozen --all-extras --group fuzz

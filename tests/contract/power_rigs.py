@@ -129,7 +129,7 @@ class IpmiRig:
             "address": f"127.0.0.1:{self.port}",
             "cipher_suite": ipmi.CIPHER_SUITE,
             "expected_uuid": ONE,
-            "timeout_seconds": 4.0,
+            "timeout_seconds": 10.0,
             **more,
         }
         return DeviceSpec(**fields)
