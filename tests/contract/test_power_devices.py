@@ -136,10 +136,11 @@ async def test_off_again_is_no_error(rig: Rig) -> None:
 async def test_an_order_without_a_deed_is_seen_by_reading(rig: Rig) -> None:
     rig.behave("ignore")
     async with opened(rig) as device:
-        outcome = await ordered_off(device)
-        assert outcome.sent_at is not None
+        began = CLOCK.monotonic()
+        while not rig.orders():  # an agent on a starved machine may give up before it has ordered anything
+            assert CLOCK.monotonic() - began < 60
+            assert (await ordered_off(device)).sent_at is not None
         assert (await device.power()).state is PowerState.ON
-    assert rig.orders()
     assert rig.on()
 
 
