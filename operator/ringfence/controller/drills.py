@@ -21,6 +21,7 @@ from ringfence.controller.rfc3339 import stamp
 from ringfence.controller.world import World
 from ringfence.core import timing
 from ringfence.core.fencing.drill import DrillFacts, refusal, shortfall
+from ringfence.core.fencing.identity import same_machine
 from ringfence.core.model import PowerState
 from ringfence.kube import kinds
 from ringfence.ports import Clock, Cluster, DeviceError, Json, ObjectRef, PortError, PowerDevice
@@ -48,6 +49,8 @@ class Course:
     deadline: Callable[[], float]
     boots: Callable[[], Mapping[str, str]]
     """The boot id of each node now, as Kubernetes has it."""
+    uuids: Callable[[], Mapping[str, str]]
+    """The ``systemUUID`` of each node."""
 
 
 async def carry_out(device: PowerDevice, node: str, course: Course) -> str:
@@ -58,6 +61,9 @@ async def carry_out(device: PowerDevice, node: str, course: Course) -> str:
     if (state := (await device.power()).state) is not PowerState.ON:
         raise DrillFailed(f"the device reads {state} while {node} runs: it stands before another machine")
     uuid = (await device.identity()).uuid
+    others = sorted(n for n, known in course.uuids().items() if n != node and same_machine(uuid, known))
+    if others:
+        raise DrillFailed(f"the device says that it stands before {others[0]}, which would be switched off")
     before = dict(course.boots())
     ordered_at = course.clock.monotonic()
     try:
@@ -129,7 +135,7 @@ class Drills:
         self._narrator = narrator
         self._own_node = own_node
         self._clock = clock
-        self._course = Course(clock, asyncio.sleep, deadline, self._boots)
+        self._course = Course(clock, asyncio.sleep, deadline, self._boots, self._uuids)
         self._task: asyncio.Task[None] | None = None
 
     async def step(self) -> None:
@@ -210,6 +216,9 @@ class Drills:
 
     def _boots(self) -> Mapping[str, str]:
         return {name: node.boot_id for (_, name), node in self._world.nodes.store.items()}
+
+    def _uuids(self) -> Mapping[str, str]:
+        return {name: node.system_uuid for (_, name), node in self._world.nodes.store.items()}
 
     def _facts(self, name: str, device: FenceDevice, node: str) -> DrillFacts:
         known = self._world.nodes.store.get(("", node))

@@ -16,6 +16,9 @@ from ringfence.ports import (
 )
 
 
+UUIDS = {"n1": "11111111-2222-3333-4444-555555555555", "n2": "66666666-7777-8888-9999-aaaaaaaaaaaa"}
+
+
 class Machines:
     """Nodes by name with their boot ids; the device cuts one of them, which may be another than it should be."""
 
@@ -27,6 +30,7 @@ class Machines:
         self.boots_in = boots_in
         self.boots = {"n1": "a1", "n2": "a2"}
         self.on = True
+        self.uuid = ""
         self.ready_at: float | None = None
         self.asked: list[str] = []
         self.off_fails: Exception | None = None
@@ -53,7 +57,7 @@ class Machines:
 
     @property
     def course(self) -> Course:
-        return Course(self, self.pause, lambda: self.now + 3.0, self.look)
+        return Course(self, self.pause, lambda: self.now + 3.0, self.look, lambda: UUIDS)
 
     # the device
 
@@ -62,7 +66,7 @@ class Machines:
     async def close(self) -> None: ...
 
     async def identity(self) -> DeviceIdentity:
-        return DeviceIdentity("", "")
+        return DeviceIdentity(self.uuid, "")
 
     async def power(self) -> PowerReading:
         return PowerReading(PowerState.ON if self.on else PowerState.OFF, self.now)
@@ -115,6 +119,20 @@ async def test_a_device_that_reads_off_beside_a_running_node_is_another_machines
     with pytest.raises(DrillFailed, match="stands before another machine"):
         await carry_out(machines, "n1", machines.course)
     assert machines.asked == []
+
+
+async def test_a_device_that_says_it_is_another_nodes_is_not_tried_on_it() -> None:
+    machines = Machines(cuts="n2")
+    machines.uuid = UUIDS["n2"]
+    with pytest.raises(DrillFailed, match="stands before n2, which would be switched off"):
+        await carry_out(machines, "n1", machines.course)
+    assert machines.asked == []
+
+
+async def test_a_number_of_its_own_is_kept() -> None:
+    machines = Machines()
+    machines.uuid = "0c9f3a52-5d64-4a5e-8a43-6f1c2f1b7d11"
+    assert await carry_out(machines, "n1", machines.course) == machines.uuid
 
 
 async def test_an_order_without_a_deed_fails_the_drill() -> None:
