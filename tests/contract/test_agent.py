@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
+from ringfence.api.v1alpha1.fencedevice import FenceDevice
+from ringfence.controller.targets import targets
 from ringfence.core.model import PowerState
 from ringfence.fencing import open_device
 from ringfence.ports import (
@@ -215,3 +219,14 @@ async def test_debians_agents_describe_themselves(program: str) -> None:
         await device.open()
     except DeviceMisconfigured as wrong:
         assert wrong.reason == "MissingParameter"  # noqa: PT017 - some need nothing
+
+
+@pytest.mark.fences
+async def test_the_example_in_the_docs_fits_the_agent() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "fence-by-agent.md").read_text()
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (shown,) = (d for d in yaml.safe_load_all(text) if d["kind"] == "FenceDevice")
+    found = targets([FenceDevice.model_validate(shown)], {}, {})
+    assert {node for _, node in found} == {"node-1", "node-2"}
+    for target in found.values():
+        await open_device(target.spec, {word.name: b"x" for word in target.secret}, CLOCK).open()

@@ -46,7 +46,7 @@ from pathlib import Path, PurePosixPath
 NAME = "docker.io/local/ringfence:lab"
 SUITE = "bookworm"
 PACKAGES = ("ca-certificates", "ipmitool", "python3")
-AGENT_PACKAGES = ("python3-pexpect", "python3-pycurl", "python3-requests")
+AGENT_PACKAGES = ("openssh-client", "python3-pexpect", "python3-pycurl", "python3-requests", "snmp")
 """What Debian's fence agents need to speak to PDUs and BMCs. The rest of their dependencies (90 MB) are clouds."""
 SITE = "usr/local/lib/python3.11/dist-packages"
 """Where bookworm's python3 looks for what isn't Debian's."""

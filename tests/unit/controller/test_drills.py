@@ -15,7 +15,6 @@ from ringfence.ports import (
     TooLate,
 )
 
-
 UUIDS = {"n1": "11111111-2222-3333-4444-555555555555", "n2": "66666666-7777-8888-9999-aaaaaaaaaaaa"}
 
 
