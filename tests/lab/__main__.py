@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     bmc.add_argument("node")
     bmc.add_argument("mode", choices=MODES)
     bmc.add_argument("--delay", type=float, default=0.0)
+    bmc.add_argument("--ipmi", action="store_true", help="the node's IPMI BMC instead of its Redfish BMC")
     vm = commands.add_parser("vm", help="make a ticking VM")
     vm.add_argument("vm")
     vm.add_argument("--storage", choices=vms.STORAGES, default="file")
@@ -116,7 +117,7 @@ def command(lab: Lab, chosen: argparse.Namespace) -> int:
         case "api":
             getattr(lab.api, chosen.action)()
         case "bmc":
-            lab.bmc(chosen.node).mode(chosen.mode, chosen.delay)
+            (lab.ipmi if chosen.ipmi else lab.bmc)(chosen.node).mode(chosen.mode, chosen.delay)
         case "vm":
             lab.create_vm(
                 chosen.vm, storage=chosen.storage, run_strategy=chosen.run_strategy, node=chosen.node

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import bmc, guest, processes, san, vms
+from lab import bmc, guest, ipmi, processes, san, vms
 from lab import ticks as tick_history
 from lab.bmc import Bmc
 from lab.controlplane import ControlPlane, Kubectl
 from lab.kubevirt import KubeVirt
-from lab.layout import BMC_PORT, Layout
+from lab.layout import BMC_PORT, IPMI_PORT, Layout
 from lab.node import Node, PowerLog
 from lab.pki import Pki
 from lab.prepare import PROJECT, Prepared, prepare
@@ -118,6 +118,7 @@ class Lab:
         say(f"{len(self.nodes)} nodes boot")
         for node in self.nodes.values():
             self._start_bmc(node)
+            self._start_ipmi(node)
         self.kubevirt.install()
         say("KubeVirt is declared")
         until("all nodes Ready", self._all_ready, 90, every=0.3)
@@ -145,6 +146,11 @@ class Lab:
         """The BMC of a node."""
         node = self.nodes[name]
         return Bmc(node.folder / "bmc-control.json", self.layout.logs / f"bmc-{name}.jsonl")
+
+    def ipmi(self, name: str) -> Bmc:
+        """The IPMI BMC of a node; it has a mood of its own."""
+        node = self.nodes[name]
+        return Bmc(node.folder / "ipmi-control.json", self.layout.logs / f"ipmi-{name}.jsonl")
 
     def bmc_address(self, name: str) -> str:
         return f"https://{self.layout.host}:{BMC_PORT + self.nodes[name].number}"
@@ -176,6 +182,27 @@ class Lab:
             self.layout.logs / f"bmc-{node.name}.log",
             env={"PYTHONPATH": str(PROJECT / "tests")},
         )
+
+    def _start_ipmi(self, node: Node) -> None:
+        group = f"{self.layout.prefix}-ipmi"
+        processes.make(group)
+        itself = bmc.lab_command(self.layout.name)
+        command = ipmi.command(
+            node.folder / "ipmi",
+            listen=self.layout.host,
+            port=IPMI_PORT + node.number,
+            user=USER,
+            password=PASSWORD,
+            guid=ipmi.smbios(node.systemuuid),
+            node=node.name,
+            node_dir=node.folder,
+            control=node.folder / "ipmi-control.json",
+            log=self.layout.logs / f"ipmi-{node.name}.jsonl",
+            off=[*itself, "poweroff", node.name],
+            on=[*itself, "poweron", node.name],
+        )
+        log = self.layout.logs / f"ipmi-{node.name}.log"
+        processes.spawn(group, command, log, env={"PYTHONPATH": str(PROJECT / "tests")})
 
     def get(self, kind: str, name: str = "", namespace: str = "") -> Any:
         """One object, or all of a kind as a list."""
@@ -345,8 +372,8 @@ class Lab:
         )
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifests)
 
-    def declare(self, *, devices: bool = True, mode: str = "Active") -> None:
-        """HACluster, a zone of all nodes, and a fence device for each."""
+    def declare(self, *, devices: bool = True, mode: str = "Active", driver: str = "redfish") -> None:
+        """HACluster, a zone of all nodes, and a fence device of that driver for each."""
         names = sorted(self.nodes)
         items: list[dict[str, object]] = []
         if devices:
@@ -354,15 +381,32 @@ class Lab:
             data = {key: base64.b64encode(value.encode()).decode() for key, value in secret.items()}
             meta = {"name": "bmc-credentials", "namespace": NAMESPACE}
             items.append({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data})
-            items.extend(self.fence_device(name) for name in names)
+            items.extend(self.fence_device(name, driver=driver) for name in names)
         levels = [{"devices": [f"bmc-{name}" for name in names]}] if devices else []
         items.append(_ours("HAZone", "lab", {"nodes": {"names": names}, "fencing": {"levels": levels}}))
         items.append(_ours("HACluster", "default", {"mode": mode}))
         self.apply(*items)
 
-    def fence_device(self, name: str, secret: str = "bmc-credentials") -> dict[str, object]:
-        redfish = {"address": self.bmc_address(name), "secretRef": {"name": secret}, "caBundle": self.pki.ca}
-        return _ours("FenceDevice", f"bmc-{name}", {"driver": "redfish", "nodes": [name], "redfish": redfish})
+    def fence_device(
+        self, name: str, secret: str = "bmc-credentials", *, driver: str = "redfish"
+    ) -> dict[str, object]:
+        """A node's FenceDevice: its Redfish BMC, its IPMI BMC, or the latter through fence_ipmilan."""
+        host, port = self.layout.host, IPMI_PORT + self.nodes[name].number
+        account = {"secretRef": {"name": secret}}
+        words = ("username", "password")
+        # What the agent would wait for, ringfence reads itself.
+        brisk = {"lanplus": "1", "cipher": str(ipmi.CIPHER_SUITE), "power_wait": "0", "power_timeout": "10"}
+        blocks: dict[str, Any] = {
+            "redfish": {"address": self.bmc_address(name), "caBundle": self.pki.ca, **account},
+            "ipmi": {"address": f"{host}:{port}", "cipherSuite": ipmi.CIPHER_SUITE, **account},
+            "agent": {
+                "program": "fence_ipmilan",
+                "parameters": {"ip": host, "ipport": str(port), **brisk},
+                "secretParameters": {word: {"name": secret, "key": word} for word in words},
+            },
+        }
+        spec = {"driver": driver, "nodes": [name], driver: blocks[driver]}
+        return _ours("FenceDevice", f"bmc-{name}", spec)
 
     def protect(self, vm: str, namespace: str = "default") -> None:
         protected = _ours("ProtectedVM", vm, {"vm": {"name": vm}})
@@ -481,6 +525,7 @@ class Lab:
             self.api.start()
         for name, node in self.nodes.items():
             self.bmc(name).mode("ok")
+            self.ipmi(name).mode("ok")
             node.thaw()
             if node.running():
                 node.heal()

@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import random
 import secrets
 import signal
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -23,6 +25,7 @@ from ringfence.api.v1alpha1.hacluster import GossipSpec
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller import bootstrap, handlers
 from ringfence.controller.devices import PROVE_EVERY, DeviceBook
+from ringfence.controller.drills import Drills
 from ringfence.controller.evidence import Witness
 from ringfence.controller.keys import KeyKeeper, holders
 from ringfence.controller.launchers import Launchers
@@ -70,6 +73,9 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--node-name", default=env("NODE_NAME", ""))
     parser.add_argument("--port", type=int, default=7947, help="the agents' port")
     parser.add_argument("--metrics-port", type=int, default=7949)
+    parser.add_argument(
+        "--fence-agents", default="/usr/sbin:/sbin", help="folders of fence_* programs, as in PATH"
+    )
     parser.add_argument("--kubeconfig", default=None, help="outside a cluster only")
     parser.add_argument("--log-level", default=env("LOG_LEVEL", "INFO"))
     return parser.parse_args(argv)
@@ -95,7 +101,8 @@ async def run(chosen: argparse.Namespace) -> None:
                 one()
 
         world = World(api, clock, chosen.namespace, witness, random.random, poke)
-        devices = DeviceBook(cluster, clock, open_device, poke)
+        agents = tuple(Path(folder) for folder in chosen.fence_agents.split(":"))
+        devices = DeviceBook(cluster, clock, functools.partial(open_device, agents=agents), poke)
         narrator = Narrator(cluster)
 
         def able() -> bool:
@@ -156,6 +163,9 @@ async def run(chosen: argparse.Namespace) -> None:
             cluster, clock, world, devices, loop, narrator, keeper, lambda: leadership.deadline, metrics
         )
         launchers = Launchers(cluster, world, lambda: leadership.deadline)
+        drills = Drills(
+            cluster, clock, world, devices, loop, narrator, chosen.node_name, lambda: leadership.deadline
+        )
         streams = Streams(
             client,
             witness,
@@ -224,6 +234,7 @@ async def run(chosen: argparse.Namespace) -> None:
                         await registrar.publish()
                         await statuses.write()
                         await launchers.lift()
+                        await drills.step()
                         await loop.sweep_taints()
                 except PortError as error:
                     logger.warning("housekeeping: %s", error)

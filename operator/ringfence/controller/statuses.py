@@ -9,18 +9,19 @@ from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
-from ringfence.controller.devices import DeviceBook, DeviceTarget
+from ringfence.controller.devices import DeviceBook
 from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import stamp
+from ringfence.controller.targets import targets
 from ringfence.controller.world import World
 from ringfence.core.gossip.keys import Step
 from ringfence.core.protection import Protection, VmFacts, VolumeLook, assess
 from ringfence.kube import kinds
 from ringfence.kube.objects import VmiObject, VmObject
 from ringfence.metrics import ControllerMetrics
-from ringfence.ports import Clock, Cluster, ClusterError, DeviceSpec, Json, Kind, ObjectRef
+from ringfence.ports import Clock, Cluster, ClusterError, Json, Kind, ObjectRef
 
 logger = logging.getLogger(__name__)
 
@@ -57,30 +58,12 @@ class Statuses:
 
     def declare(self) -> None:
         """Tell the book of devices what the FenceDevices say now."""
-        targets: dict[tuple[str, str], DeviceTarget] = {}
-        for (_, name), device in self._world.own.all(FenceDevice).items():
-            redfish = device.spec.redfish
-            if redfish is None:
-                continue
-            for node in device.spec.nodes:
-                known = self._world.nodes.store.get(("", node))
-                uuid = known.system_uuid if known else ""
-                targets[(name, node)] = DeviceTarget(
-                    spec=DeviceSpec(
-                        name=name,
-                        driver="redfish",
-                        address=redfish.address,
-                        system_id=redfish.system_id or "",
-                        expected_uuid=uuid,
-                        ca_bundle=redfish.ca_bundle or "",
-                        insecure_skip_verify=redfish.insecure_skip_verify,
-                        timeout_seconds=redfish.timeout_seconds,
-                    ),
-                    secret=redfish.secret_ref.name,
-                    node=node,
-                    node_uuid=uuid,
-                )
-        self._devices.declare(targets)
+        devices = self._world.own.all(FenceDevice).values()
+        nodes = {name: node for (_, name), node in self._world.nodes.store.items()}
+        cut = {name for device in devices for name in device.spec.nodes if name in nodes}
+        uuids = {name: node.system_uuid for name, node in nodes.items()}
+        zones = {name: self._world.zones_of(nodes[name]) for name in cut}
+        self._devices.declare(targets(devices, uuids, zones))
 
     # --- writing ---------------------------------------------------------------------------------------------
 

@@ -163,6 +163,23 @@ class ZoneFencing(Model):
 
     levels: Annotated[list[FencingLevel], Field(max_length=8)] = Field(default_factory=list)
     """The ladder: the first level is tried first, the next when it fails."""
+    allowed_addresses: Annotated[
+        list[Annotated[str, Field(min_length=2, max_length=64)]],
+        Field(
+            max_length=32,
+            json_schema_extra={
+                **as_set(),
+                **rules(
+                    Rule(
+                        "self.all(a, isCIDR(a))",
+                        "spec.fencing.allowedAddresses must be networks such as 10.0.8.0/24",
+                    )
+                ),
+            },
+        ),
+    ] = Field(default_factory=list)
+    """The networks that the zone's fence devices may be in. A device elsewhere, or one that is given by name, is never
+    spoken to. Empty: any. A fence agent is judged by its parameter `ip`."""
     proofs: Annotated[Literal[1, 2], Field(json_schema_extra={"type": "integer"})] = 1
     """How many independent proofs recovery needs; 2 where a device's word alone is not trusted."""
     power_on: Literal["Always", "Never"] = "Always"
