@@ -115,8 +115,9 @@ class FenceDeviceSpec(Model):
         )
     )
 
-    driver: Literal["redfish", "manual"]
-    """How the device is spoken to: `redfish`, or `manual` (a person is asked, and confirms in the Failover)."""
+    driver: Literal["redfish", "watchdog", "manual"]
+    """How the device is spoken to: `redfish`; `watchdog` (the nodes' own watchdogs: nobody orders, the time is counted out,
+    by the zone's `spec.fencing.watchdog`); or `manual` (a person is asked, and confirms in the Failover)."""
     nodes: Annotated[
         list[ObjectName],
         Field(min_length=1, max_length=256, json_schema_extra={**as_set(), **required_by_rule()}),
