@@ -232,7 +232,9 @@ def trouble_with(promise: Promise, isolation: float, timeout: float, assume_afte
             " raise the zone's times, or lower the agents'"
         )
     if not timing.self_fence_seconds(promise.isolation, promise.timeout) < assume_after:
-        return f"assumeSeconds {assume_after:g} is too short for {promise.isolation:g} s + {promise.timeout:g} s"
+        return (
+            f"assumeSeconds {assume_after:g} is too short for {promise.isolation:g} s + {promise.timeout:g} s"
+        )
     return None
 
 
