@@ -103,6 +103,7 @@ class Feeder:
         self._started_at = started_at
         self._isolation = isolation
         self._timeout = timeout
+        self._guests_before = min(timing.GUESTS_BEFORE, timeout / 4)
         self._word: Word | None = None
         self._held_at = NEVER
         self._opened = False
@@ -142,7 +143,7 @@ class Feeder:
         )
         if attentive:
             return Turn(stop_guests=True, why=f"no leg has held for {now - self._held_at:.1f} s")
-        if now >= self._fed_at + self._timeout - timing.GUESTS_BEFORE:
+        if now >= self._fed_at + self._timeout - self._guests_before:
             return Turn(stop_guests=True, why="the agent is silent and the watchdog is about to bite")
         return Turn(why="the agent is silent")
 
