@@ -128,6 +128,8 @@ class Agent:
         """Called when most peers have become silent, and when they are heard again."""
         self.on_roster: Callable[[str], None] = lambda _text: None
         """Called with the text of a roster that came from a peer and is now gone by."""
+        self.on_tick: Callable[[float], None] = lambda _now: None
+        """Called once a second, with monotonic time."""
         self.sample = AgentSample()
 
     async def start(self) -> None:
@@ -314,6 +316,7 @@ class Agent:
         if slept > TICK / 2:
             self.swim.impair(slept, self._ticked_at)
         self._look_at_host()
+        self.on_tick(self._ticked_at)
         swim = self.swim
         for line in self._refusals.news(swim.stats, swim.refused, self._ticked_at):
             logger.warning(line)

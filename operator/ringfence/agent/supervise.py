@@ -65,7 +65,7 @@ class Supervisor:
                 _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
                 for number in (signal.SIGTERM, signal.SIGINT):
                     signal.signal(number, signal.SIG_DFL)
-                os.execvp(self._command[0], self._command)
+                os.execvp(self._command[0], self._command)  # noqa: S606 - what a supervisor is for
             except OSError as error:
                 sys.stderr.write(f"{self._command[0]}: {error.strerror}\n")
             finally:

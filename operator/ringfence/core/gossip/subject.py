@@ -47,6 +47,8 @@ class Subject:
     path: RoundTrip = field(default_factory=RoundTrip)
     heard_at: float | None = None
     two_way_at: float | None = None
+    answered_at: float | None = None
+    """When the newest ping *left* that it has answered."""
     kernel_at: float | None = None
     relayed_at: float | None = None
     cycle_at: float | None = None
@@ -90,7 +92,9 @@ class Subject:
         self.boot, self.boot_raw = boot, raw_boot(boot.boot_id)
         self.window = ReplayWindow()
         self.state, self.since = RingState.UNKNOWN, now
-        self.heard_at = self.two_way_at = self.kernel_at = self.relayed_at = self.cycle_at = None
+        self.heard_at = self.two_way_at = self.answered_at = self.kernel_at = self.relayed_at = (
+            self.cycle_at
+        ) = None
         self.misses = 0
         self.rounds = {}
         self.shown = None
