@@ -223,6 +223,11 @@ class World:
             for level in zone.spec.fencing.levels
         )
 
+    def is_watchdog(self, device: str) -> bool:
+        """Whether the FenceDevice of that name is counted out instead of ordered."""
+        found = self.own.all(FenceDevice).get(("", device))
+        return found is not None and found.spec.driver == "watchdog"
+
     def pods_on(self, node: str, protected_vmis: frozenset[str]) -> tuple[PodLook, ...]:
         """The pods bound to the node, with their rank in the order of deletion."""
         looks = []
