@@ -298,7 +298,7 @@ def proof_sentence(proof: FencingProof) -> str:
         case Rebooted():
             return f"it has rebooted ({proof.detail})"
         case SelfFenced():
-            return f"{proof.device} has reset it ({proof.detail})"
+            return f"its own watchdog has reset it ({proof.device}: {proof.detail})"
         case AdminConfirmed():
             return f'{proof.confirmed_by} confirms: "{proof.statement}"'
 
