@@ -111,7 +111,12 @@ class Agent:
         self._rosters: Counter[str] = Counter()
         self._refused_at = float("-inf")
         self._refusals = Refusals()
-        self._stream = StreamServer(keys, lambda: self.swim.view(self._loop.time()), lambda: self._sealed)
+        self._stream = StreamServer(
+            keys,
+            lambda: self.swim.view(self._loop.time()),
+            lambda: self._sealed,
+            lambda uid: self.swim.hearing(uid, self._loop.time()),
+        )
         self._stream.on_readers = self._read_by
         self._peers = StreamClient(keys)
         self._ask_kernels = ask_kernels

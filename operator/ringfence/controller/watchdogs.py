@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from ringfence.api.v1alpha1.hazone import ZoneWatchdog
@@ -30,7 +29,6 @@ from ringfence.core.fencing.selffence import (
     words_needed,
 )
 from ringfence.core.gossip.members import Member
-from ringfence.core.gossip.report import AgentView, SubjectView
 from ringfence.core.model import Boot
 from ringfence.kube import kinds
 from ringfence.net.stream import StreamClient, StreamError
@@ -228,17 +226,15 @@ class Watchdogs:
         async def ask(member: Member) -> tuple[str, float] | None:
             async with gate:
                 try:
-                    async with aclosing(self._client.views(member.addresses[0], self._port)) as views:
-                        view = await anext(views)
+                    hearing = await self._client.hearing(member.addresses[0], self._port, boot.node_uid)
                 except (StreamError, OSError, TimeoutError) as error:
                     logger.debug(
                         "the agent of %s did not say whether it hears %s: %r", member.name, boot, error
                     )
                     return None
-                received_at = self._clock.monotonic()
-                self._witness.view_seen(view, received_at)
-                heard_at = last_heard(view, member, boot, received_at)
-                return None if heard_at is None else (member.name, heard_at)
+                if (hearing.reporter, hearing.subject) != (member.name, boot):
+                    return None  # it knows the node by another boot, and can't tell of this one
+                return member.name, self._clock.monotonic() - hearing.latest_age
 
         others = [member for member in members if member.name != boot.node and member.addresses]
         words = [word for word in await asyncio.gather(*map(ask, others)) if word is not None]
@@ -249,21 +245,6 @@ class Watchdogs:
             max((at for _, at in words), default=NEVER),
             words_needed(len(members), settled=settled),
         )
-
-
-def last_heard(view: AgentView, member: Member, boot: Boot, received_at: float) -> float | None:
-    """When this member last heard that boot, or since when it would have; None: it can't tell.
-
-    An agent that has just started has forgotten: its word begins with what it knows. One that knows the node by another
-    boot, or goes by a roster without it, says nothing of this boot.
-    """
-    if view.reporter.node != member.name:
-        return None
-    found: SubjectView | None = next((s for s in view.subjects if s.subject == boot), None)
-    if found is None:
-        return None
-    age = found.state_age if found.heard_age is None else found.heard_age
-    return received_at - age
 
 
 def _number(version: str) -> int:

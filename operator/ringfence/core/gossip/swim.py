@@ -39,7 +39,7 @@ from ringfence.core.gossip.corroboration import (
 from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.probe import next_slot, period, phase
-from ringfence.core.gossip.report import AgentView, SubjectView
+from ringfence.core.gossip.report import AgentView, Hearing, SubjectView
 from ringfence.core.gossip.rings import Rings, is_small, rings_of
 from ringfence.core.gossip.rounds import Examination, Round
 from ringfence.core.gossip.subject import Subject, raw_boot, sent_boot
@@ -392,6 +392,14 @@ class Swim:
             ),
             itself=self.awareness.view(),
         )
+
+    def hearing(self, uid: str, now: float) -> Hearing | None:
+        """When we last heard that member; None for strangers and ourselves."""
+        one = self._subject(uid)
+        if one is None:
+            return None
+        heard = None if one.heard_at is None else max(0.0, now - one.heard_at)
+        return Hearing(self.node, one.boot, heard, max(0.0, now - one.listens_since))
 
     @property
     def subjects(self) -> Iterable[Subject]:
