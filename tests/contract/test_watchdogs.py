@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 
 from contract.apiserver import TOKEN, ApiServerProcess
 from contract.test_cluster import CLOCK, RELEASE, connected, crd, served
+from lab.wait import until
+from lab.watchdog.build import shim
+from ringfence.agent.kubernetes_link import KubernetesLink
+from ringfence.agent.lifeline import Lifeline
 from ringfence.api.v1alpha1.hazone import ZoneWatchdog
 from ringfence.controller.evidence import Witness
 from ringfence.controller.watchdogs import Watchdogs
@@ -25,6 +30,8 @@ from ringfence.kube.node_api import Access, AgentLease, LeaseState, NodeApi
 from ringfence.net.crypto import verify
 from ringfence.net.stream import StreamClient
 from unit.agent.test_agents_on_loopback import KEYS, Three, boot
+from unit.agent.test_feeder import ISOLATION, TIMEOUT
+from unit.agent.test_feeder import Node as FedNode
 
 pytestmark = pytest.mark.apiserver
 
@@ -249,6 +256,66 @@ async def test_the_report_is_read_again_at_the_last_look(
     look = bench.look()
     assert look.roll is None
     assert why in (look.unusable or "")
+
+
+async def test_the_watchdog_is_disarmed_only_once_the_api_server_has_acknowledged_it(
+    bench: Bench, server: ApiServerProcess, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A real feeder, the agent's lifeline and its link; the API server stands still when the agent first wants to end."""
+    folder = tmp_path / "node"
+    folder.mkdir()
+    node = FedNode(folder, shim(tmp_path_factory.mktemp("shim")))
+    access = Access(f"https://127.0.0.1:{server.port}", tmp_path / "token", server.folder / "apiserver.crt")
+    lifeline = Lifeline(node.mailbox, ISOLATION, TIMEOUT)
+
+    def status() -> dict[str, Any]:
+        return {"nodeUID": "uid-3", "bootID": boot(3), "watchdog": lifeline.status()}
+
+    def last_word() -> bool:
+        return link.say(status())
+
+    async def tick() -> None:
+        while True:
+            lifeline.tick(time.monotonic(), time.monotonic(), 3)
+            await asyncio.sleep(0.3)
+
+    link = KubernetesLink(
+        NodeApi(access, RELEASE), node="n3", status=status, on_roster=lambda _: None, on_lease=lambda _: None,
+        **lifeline.hears(),
+    )  # fmt: skip
+    link.hurry(on=True)
+    ticking = asyncio.create_task(tick())
+
+    async def reported() -> bool:
+        return bool((await bench.cluster.get(kinds.NODE_REPORT, "n3"))["status"]["watchdog"]["armed"])
+
+    try:
+        await asyncio.to_thread(until, "the timer to listen", (folder / "dog.sock").exists, 10)
+        link.start()
+        node.feeder()
+        async with asyncio.timeout(30):
+            while not (node.log("open") and await reported()):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        server.freeze()
+        try:
+            await lifeline.sign_off(last_word)
+        finally:
+            server.thaw()
+        assert node.log("stop") == []
+        assert lifeline.status()["armed"]
+
+        async with asyncio.timeout(30):
+            while not await reported():  # noqa: ASYNC110 - what the frozen server may have taken is put right
+                await asyncio.sleep(0.1)
+        await lifeline.sign_off(last_word)
+        assert not await reported()
+        assert len(node.log("stop")) == 1
+        assert node.log("bite") == []
+    finally:
+        link.stop()
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
+        node.close()
 
 
 async def test_a_report_of_another_boot_promises_nothing(bench: Bench) -> None:

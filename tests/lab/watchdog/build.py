@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
+
+from lab import machine
 
 SOURCE = Path(__file__).with_name("shim.c")
 
 
 def shim(folder: Path) -> Path:
-    """The shared object in ``folder``; compiled if it isn't there yet. Needs gcc and libc6-dev."""
+    """The shared object in ``folder``; compiled if it isn't there yet."""
     source = SOURCE.read_bytes()
     made = folder / f"shim-{hashlib.sha256(source).hexdigest()[:12]}.so"
     if not made.exists():
+        if shutil.which("gcc") is None:
+            machine.equip(("gcc", "libc6-dev"))
         folder.mkdir(parents=True, exist_ok=True)
         new = made.with_suffix(f".{os.getpid()}")
         subprocess.run(
