@@ -136,7 +136,8 @@ class FeederProcess:
             if kept
             else str(self._chosen.device),
             timeout=opened.timeout if opened else kept.timeout if kept else None,
-            isolation=self._chosen.isolation_seconds,
+            asked=kept.asked if kept else self._chosen.timeout_seconds,
+            isolation=kept.isolation if kept else self._chosen.isolation_seconds,
             nowayout=opened.nowayout if opened else kept.nowayout if kept else None,
             fed_at=self._machine.fed_at if armed else None,
         )

@@ -3,7 +3,8 @@
 Three rules keep what the API server was told true of what the watchdog does (DESIGN §3, ``SelfFenced``):
 
 - ``armed`` is said only of a watchdog that the feeder has opened and fed;
-- the feeder may open it only once no report of this boot promises less time than it would take (*leave*);
+- the feeder may open it only once no report of this boot promises less time than it would take (*leave*): while a
+  watchdog runs with other settings than ours, it is reported as not armed;
 - it is disarmed only after the API server has acknowledged ``armed: false``; else it stays armed, and a successor has
   ``timeout`` seconds to come.
 
@@ -66,7 +67,7 @@ class Lifeline:
         self._ending = self._disarm = False
         self._too_large = 0
         promised = mailbox.promise()
-        self._leave = promised is not None and isolation <= promised[0] and timeout <= promised[1]
+        self._leave = promised == (isolation, timeout)
 
     def watch(self, agent: Agent) -> None:
         """Look at this agent's ring from its start on."""
@@ -150,6 +151,8 @@ class Lifeline:
             if self._too_large:
                 return f"the roster has {self._too_large} members, the gossip leg reaches {LARGEST_ROSTER} at most"
             return state.why or "it is not open yet"
+        if (state.isolation, state.asked) != (self._isolation, self._timeout):
+            return f"it still runs with the settings of before ({state.isolation} s, {state.asked} s)"
         if self._clock() - state.fed_at > state.timeout + GAP:
             return "it has not been fed for longer than its time-out, and has not bitten: does it really reset this node?"
         return None
@@ -161,7 +164,7 @@ class Lifeline:
             return
         if told["armed"]:
             try:
-                self._mailbox.put_promise(told["isolationSeconds"], told["timeoutSeconds"])
+                self._mailbox.put_promise(self._isolation, self._timeout)
             except OSError as error:
                 logger.warning("a successor can't be told what was promised: %s", error)
         # Now no report promises less than we would do: this one says "not armed", or says our own times.

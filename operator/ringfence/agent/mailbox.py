@@ -27,6 +27,9 @@ class FeederState:
     """Why it is not armed, or not fed; empty where all is well."""
     device: str = ""
     timeout: float | None = None
+    """What the driver took."""
+    asked: float | None = None
+    """What it was asked for."""
     isolation: float | None = None
     nowayout: bool | None = None
     fed_at: float | None = None
@@ -68,6 +71,7 @@ class Mailbox:
                 "why": state.why,
                 "device": state.device,
                 "timeout": state.timeout,
+                "asked": state.asked,
                 "isolation": state.isolation,
                 "nowayout": state.nowayout,
                 "fedAt": state.fed_at,
@@ -82,7 +86,7 @@ class Mailbox:
             return None
 
     def put_promise(self, isolation: float, timeout: float) -> None:
-        """What the API server has last acknowledged as armed, for the agent's successor. Raises OSError."""
+        """The settings of what the API server has last acknowledged as armed, for the agent's successor. Raises OSError."""
         self._put("promise", {"isolation": isolation, "timeout": timeout})
 
     def promise(self) -> tuple[float, float] | None:
@@ -128,6 +132,7 @@ def _state(raw: Mapping[str, Any]) -> FeederState:
         why=str(raw["why"]),
         device=str(raw["device"]),
         timeout=None if raw["timeout"] is None else _instant(raw["timeout"]),
+        asked=None if raw["asked"] is None else _instant(raw["asked"]),
         isolation=None if raw["isolation"] is None else _instant(raw["isolation"]),
         nowayout=raw["nowayout"] if isinstance(raw["nowayout"], bool) else None,
         fed_at=None if raw["fedAt"] is None else _instant(raw["fedAt"]),

@@ -260,7 +260,7 @@ def test_it_disarms_on_the_agents_word_and_on_nothing_else(node: Node) -> None:
     assert feeder.wait(5) == 0
     assert len(node.log("stop")) == 1
     assert node.state() == FeederState(
-        False, "the agent has signed off", str(node.folder / "watchdog"), isolation=ISOLATION
+        False, "the agent has signed off", str(node.folder / "watchdog"), asked=TIMEOUT, isolation=ISOLATION
     )
     node.quiet_for(TIMEOUT + 0.5)
 
