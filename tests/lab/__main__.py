@@ -14,6 +14,7 @@ from lab.cluster import Lab
 from lab.console import say
 from lab.layout import Layout
 from lab.node import Node
+from lab.watchdog.kennel import Kennel
 
 FAULTS: dict[str, Callable[[Node], None]] = {
     "cut": Node.cut,
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("reset", help="heal everything, remove all VMs and all objects of ringfence")
     for fault in FAULTS:
         commands.add_parser(fault, help=f"{fault} a node").add_argument("node")
+    commands.add_parser("bite", help="what a node's watchdog does: reset it").add_argument("node")
     api = commands.add_parser("api", help="break or mend the API server")
     api.add_argument("action", choices=["freeze", "thaw", "stop", "start"])
     bmc = commands.add_parser("bmc", help="make a node's BMC misbehave")
@@ -89,6 +91,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1 if cluster.traces(layout) else 0
     if chosen.command in FAULTS:
         FAULTS[chosen.command](node_of(layout, chosen.node))
+        return 0
+    if chosen.command == "bite":
+        Kennel(layout).dog(chosen.node).bite(node_of(layout, chosen.node))
         return 0
     return command(Lab.load(chosen.name), chosen)
 

@@ -22,6 +22,7 @@ from lab.pki import Pki
 from lab.prepare import PROJECT, Prepared, prepare
 from lab.san import San
 from lab.wait import until
+from lab.watchdog.kennel import Dog, Kennel
 
 NAMESPACE = "ringfence-system"
 USER, PASSWORD = "fence", "not-a-secret-here"
@@ -68,6 +69,7 @@ class Lab:
         self.kubevirt = KubeVirt(layout, prepared.bin, self.kubectl)
         self.disks = vms.Disks(layout)
         self.san = San(layout, self.pki, prepared.bin)
+        self.kennel = Kennel(layout)
         count = json.loads((layout.root / "lab.json").read_text()).get("nodes", 0)
         self.nodes = {f"n{i}": Node(layout, i, prepared.bin) for i in range(1, count + 1)}
         self.power_log = PowerLog(layout.logs / "power.jsonl")
@@ -344,7 +346,7 @@ class Lab:
     # --- ringfence --------------------------------------------------------------------------------------
 
     def install_ringfence(self, values: dict[str, str] | None = None) -> None:
-        """Install it as its users do: the CRDs, then the chart, with our image."""
+        """Install it as its users do: the CRDs, then the chart, with our image; with watchdogs if the values say so."""
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(PROJECT / "crds"))
         self.kubectl("create", "namespace", NAMESPACE, check=False)
         chosen = {
@@ -370,7 +372,25 @@ class Lab:
             NAMESPACE,
             *sets,
         )
+        if chosen.get("agent.watchdog.enabled") == "true":
+            self.kennel.start(sorted(self.nodes))
+            manifests = self.kennel.dress(manifests)
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifests)
+
+    def dog(self, name: str) -> Dog:
+        """The watchdog of a node."""
+        return self.kennel.dog(name)
+
+    def declare_watchdogs(self, isolation: float, timeout: float, assume: float) -> None:
+        """HACluster and a zone of all nodes that have no BMC, only their watchdogs."""
+        names = sorted(self.nodes)
+        times = {"isolationSeconds": isolation, "timeoutSeconds": timeout, "assumeSeconds": assume}
+        fencing = {"levels": [{"devices": ["watchdogs"]}], "watchdog": times}
+        self.apply(
+            _ours("FenceDevice", "watchdogs", {"driver": "watchdog", "nodes": names}),
+            _ours("HAZone", "lab", {"nodes": {"names": names}, "fencing": fencing}),
+            _ours("HACluster", "default", {"mode": "Active"}),
+        )
 
     def declare(self, *, devices: bool = True, mode: str = "Active", driver: str = "redfish") -> None:
         """HACluster, a zone of all nodes, and a fence device of that driver for each."""

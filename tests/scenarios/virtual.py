@@ -28,9 +28,17 @@ from ringfence.core.failover.recovery import (
     VmiLook,
     VmLook,
 )
-from ringfence.core.fencing.ladder import DeviceLook, OrderOff, ReadPower
+from ringfence.core.fencing.ladder import (
+    DeviceLook,
+    LookOnceMore,
+    OrderOff,
+    ReadPower,
+    RevokeAgentLease,
+    Rungs,
+)
 from ringfence.core.fencing.proof import Reading
 from ringfence.core.model import Boot, Mode, PowerState, RingState, Verdict
+from scenarios.watchdogs import Dog, Kennel, Situation
 
 TICK = 0.05
 HOLD = 2.0
@@ -59,10 +67,17 @@ class Node:
     out_of_service: bool = False
     silent_since: float | None = None
     booted_at: float = NEVER
+    known_boot: str = ""
+    """The boot id that the API server has last been told."""
 
     @property
     def identity(self) -> Boot:
         return Boot(self.name, f"uid-{self.name}", f"boot-{self.boot}-{self.name}")
+
+    @property
+    def known(self) -> Boot:
+        """The boot that the controller knows of."""
+        return replace(self.identity, boot_id=self.known_boot or self.identity.boot_id)
 
     @property
     def kernel_answers(self) -> bool:
@@ -126,6 +141,7 @@ class World:
         bmcs: dict[str, str | None],
         mode: str,
         volumes: dict[str, str] | None = None,
+        kennel: Kennel | None = None,
     ) -> None:
         self.now = 0.0
         self.nodes = {n: Node(n) for n in nodes}
@@ -139,6 +155,7 @@ class World:
         }
         self.csi_detaches = True
         self.mode = Mode(mode)
+        self.kennel = kennel
         self.log: list[str] = []
         self.stored: dict[str, Record] = {}
         self.confirmed: dict[str, tuple[Confirmation, float]] = {}
@@ -173,6 +190,21 @@ class World:
                 self.nodes[rest[0]].silent_since = None
             case "kill-agent":
                 self.nodes[rest[0]].agent = False
+            case "start-agent":
+                self.nodes[rest[0]].agent = True
+                self._dogs[rest[0]].restart_agent(self.now)
+            case "thaw-agent":
+                self.nodes[rest[0]].agent = True
+            case "upgrade-agent":
+                self._dogs[rest[0]].disarming = True
+                self.after(2.0, lambda: setattr(self.nodes[rest[0]], "agent", False))
+                self.after(7.0, lambda: self.do(["start-agent", rest[0]]))
+            case "kill-feeder":
+                self._dogs[rest[0]].feeding = False
+            case "start-feeder":
+                self._dogs[rest[0]].restart_feeder(self.now)
+            case "no-teeth":
+                self._dogs[rest[0]].teeth = False
             case "kill-kubelet":
                 self.nodes[rest[0]].kubelet = False
             case "cut-api":
@@ -216,11 +248,51 @@ class World:
                 node.boot + 1,
                 self.now + BOOT_NEEDS,
             )
-            node.silent_since = None
+            node.silent_since, node.known_boot = None, node.identity.boot_id
         elif not on:
             node.powered = False
             for vm in self.vms.values():
                 vm.qemu.discard(name)
+
+    @property
+    def _dogs(self) -> dict[str, Dog]:
+        return self.kennel.dogs if self.kennel is not None else {}
+
+    def _reset(self, name: str) -> None:
+        """What a watchdog does: off and on again; a cable that is out stays out, and the new boot unknown."""
+        self.say(f"world: {name}'s watchdog resets it")
+        node = self.nodes[name]
+        node.known_boot = node.known.boot_id
+        self._power(name, on=False)
+        node.powered, node.boot, node.booted_at = True, node.boot + 1, self.now + BOOT_NEEDS
+
+    def _watch_over(self, node: Node) -> None:
+        dog = self._dogs.get(node.name)
+        if dog is None:
+            return
+        others = [n for n in self.nodes.values() if n is not node and self._up(n) and n.agent]
+        running = node.powered and self.now >= node.booted_at
+        reached = len(others) + 1 if node.linked else 1
+        before, boot = dog.feeder.running, dog.boot
+        what = dog.tick(
+            Situation(
+                self.now,
+                node.identity,
+                up=running,
+                agent=node.agent,
+                most_answer=2 * reached > len(self.nodes),
+                api_answers=node.linked and node.api,
+            )
+        )
+        if dog.feeder.running != before and boot in (None, dog.boot):
+            self.say(f"world: {node.name}'s watchdog is {'armed' if dog.feeder.running else 'disarmed'}")
+        if what == "bite":
+            self._reset(node.name)
+        elif what == "stop":
+            for vm in self.vms.values():
+                if node.name in vm.qemu:
+                    vm.qemu.discard(node.name)
+                    self.say(f"world: {vm.name} is stopped on {node.name} ({dog.why})")
 
     def say(self, line: str) -> None:
         self.log.append(f"{self.now:7.2f} {line}")
@@ -236,6 +308,7 @@ class World:
             act()
         for node in self.nodes.values():
             self._live(node)
+            self._watch_over(node)
         for name, volume in self.volumes.items():
             self._attach_detach(name, volume)
         for vm in self.vms.values():
@@ -258,10 +331,14 @@ class World:
             life = replace(life, packet=self.now)
         elif node.silent_since is None:
             node.silent_since = self.now
-        if up and node.agent and node.api and round(self.now / TICK) % round(5 / TICK) == 0:
+        dog = self._dogs.get(node.name)
+        revoked = dog is not None and dog.revoked == node.identity
+        if up and node.agent and node.api and not revoked and round(self.now / TICK) % round(5 / TICK) == 0:
             life = replace(life, agent_lease=self.now)
         if up and node.kubelet and node.api and round(self.now / TICK) % round(10 / TICK) == 0:
             life = replace(life, kubelet_lease=self.now)
+        if up and (node.agent or node.kubelet) and node.api:
+            node.known_boot = node.identity.boot_id
         if node.kernel_answers and node.silent_since is not None:
             life = replace(life, kernel=self.now)
         self._life[node.name] = life
@@ -308,6 +385,16 @@ class World:
 
     def _kubevirt(self, vm: Vm) -> None:
         """KubeVirt's part, as measured (KUBEVIRT §1, §7)."""
+        home = self.nodes.get(vm.launcher_on)
+        if (
+            vm.phase == "Running"
+            and not vm.qemu
+            and home is not None
+            and self._up(home)
+            and home.kubelet
+            and home.api
+        ):
+            self._launcher_gone(vm)  # its QEMU was killed: the kubelet tells
         if vm.released_at is None or self.now - vm.released_at < 0.5:
             return
         if vm.phase == "Failed":
@@ -340,6 +427,8 @@ class World:
         """The leader dies; the next one has only what is stored, and its own instants."""
         self.leaderless_until = self.now + LEASE_TAKES
         self._working.clear()
+        if self.kennel is not None:
+            self.kennel.new_leader()
         for bmc in self.bmcs.values():
             bmc.readings, bmc.error, bmc.next_try_at = [], None, NEVER
         takeover = self.leaderless_until
@@ -373,7 +462,7 @@ class World:
                     round_at=max(node.silent_since + 0.4, self.now - 1.0),
                 )
         ready = Ready.TRUE if node.kubelet and node.api and self._up(node) else Ready.UNKNOWN
-        return Evidence(node.identity, ring, self._life[node.name], ready, has_agent=True)
+        return Evidence(node.known, ring, self._life[node.name], ready, has_agent=True)
 
     def _controller(self) -> None:
         verdicts = {n: judge(self._evidence(node), self.now) for n, node in self.nodes.items()}
@@ -386,11 +475,11 @@ class World:
         for name, judgement in verdicts.items():
             node = self.nodes[name]
             if judgement.verdict is Verdict.DOWN and name not in open_ and self._affected(name):
-                look = self._look(node.identity, None)
+                look = self._look(node.known, None)
                 evidence = self._evidence(node)
                 record = machine.open_failover(
                     f"{name}-{len(self.stored) + 1}",
-                    node.identity,
+                    node.known,
                     evidence.ring.doubted_at,
                     look,
                     evidence.ring.voters,
@@ -415,6 +504,8 @@ class World:
             self.seen.setdefault(record.name, self.now)
         if before is None or (before.phase, before.sentence) != (record.phase, record.sentence):
             self.say(f"{record.phase}: {record.sentence}")
+        if record.phase in ENDED and self.kennel is not None:
+            self.kennel.forget(record.boot.node)
         if before is None or before.phase != record.phase:
             self._phase_since[record.name] = self.now
             if self.die_after == record.phase:
@@ -460,12 +551,12 @@ class World:
             fencing=frozenset(r.boot.node for r in open_records if r.phase is Phase.FENCING),
             proved=proved,
             leader_node="-",
-            power_devices=boot.node in self.bmcs,
+            power_devices=boot.node in self.bmcs and boot.node not in self._dogs,
             settled_for=1e9,
             cache_age=0.0,
             writable=True,
         )
-        life = self._life[boot.node] if node.identity == boot else Life()
+        life = self._life[boot.node] if node.known == boot else Life()
         since = self._down_since.get(boot.node)
         confirm = self.confirmed.get(record.name) if record else None
         name = record.name if record else ""
@@ -485,11 +576,11 @@ class World:
             life_at=life.latest,
             life_sign=life.latest_sign(),
             node_exists=True,
-            current_boot_id=node.identity.boot_id if self.now >= node.booted_at else boot.boot_id,
+            current_boot_id=node.known.boot_id if self.now >= node.booted_at else boot.boot_id,
             node_ready=self._up(node) and node.kubelet,
             suspect_taint=node.suspect,
             out_of_service_taint=node.out_of_service,
-            levels=((self._device(boot.node),),) if boot.node in self.bmcs else (),
+            levels=self._levels(boot),
             proofs_required=1,
             pods=self._pods(boot.node),
             attachments=self._attachments(boot.node),
@@ -501,6 +592,12 @@ class World:
             retry_due=self.now - phase_since
             >= timing.LADDER_BACKOFF[min(passes, len(timing.LADDER_BACKOFF) - 1)],
         )
+
+    def _levels(self, boot: Boot) -> Rungs:
+        power: Rungs = ((self._device(boot.node),),) if boot.node in self.bmcs else ()
+        if self.kennel is None or boot.node not in self.kennel.dogs:
+            return power
+        return (*power, (self.kennel.look(boot),))
 
     def _device(self, node: str) -> DeviceLook:
         bmc = self.bmcs[node]
@@ -550,6 +647,19 @@ class World:
                 self.bmcs[node].orders += 1
                 self.say(f"order: {device} off, attempt {attempt}")
                 self._bmc(node, 0.1, lambda: self._off(node))
+            case RevokeAgentLease(device=device):
+                assert self.kennel is not None
+                self.say(f"revoke: the Lease of the agent of {node}, for {device}")
+                self.kennel.revoke(record.boot, self.now)
+            case LookOnceMore():
+                assert self.kennel is not None
+                self.say(f"look: whether anybody hears {node}")
+                others = frozenset(
+                    n.name for n in self.nodes.values() if n.name != node and self._up(n) and n.agent
+                )
+                self.kennel.call_roll(
+                    record.boot, self.now, others - self._apart, self._life[node].packet, len(self.nodes)
+                )
             case machine.OrderOn():
                 if self.now < self._effective_until.get(node, NEVER):
                     raise Broken(f"{self.now:.2f}: {node} is powered on while an order off may take effect")

@@ -111,7 +111,12 @@ class Agent:
         self._rosters: Counter[str] = Counter()
         self._refused_at = float("-inf")
         self._refusals = Refusals()
-        self._stream = StreamServer(keys, lambda: self.swim.view(self._loop.time()), lambda: self._sealed)
+        self._stream = StreamServer(
+            keys,
+            lambda: self.swim.view(self._loop.time()),
+            lambda: self._sealed,
+            lambda uid: self.swim.hearing(uid, self._loop.time()),
+        )
         self._stream.on_readers = self._read_by
         self._peers = StreamClient(keys)
         self._ask_kernels = ask_kernels
@@ -128,6 +133,8 @@ class Agent:
         """Called when most peers have become silent, and when they are heard again."""
         self.on_roster: Callable[[str], None] = lambda _text: None
         """Called with the text of a roster that came from a peer and is now gone by."""
+        self.on_tick: Callable[[float], None] = lambda _now: None
+        """Called once a second, with monotonic time."""
         self.sample = AgentSample()
 
     async def start(self) -> None:
@@ -314,6 +321,7 @@ class Agent:
         if slept > TICK / 2:
             self.swim.impair(slept, self._ticked_at)
         self._look_at_host()
+        self.on_tick(self._ticked_at)
         swim = self.swim
         for line in self._refusals.news(swim.stats, swim.refused, self._ticked_at):
             logger.warning(line)

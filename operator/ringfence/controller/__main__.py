@@ -36,6 +36,7 @@ from ringfence.controller.narrator import Narrator
 from ringfence.controller.questions import Questions
 from ringfence.controller.statuses import Statuses
 from ringfence.controller.streams import Streams
+from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import OWN, World
 from ringfence.fencing import open_device
 from ringfence.kube import kinds
@@ -143,12 +144,14 @@ async def run(chosen: argparse.Namespace) -> None:
         client = StreamClient(keeper.keys)
         keeper.on_change = client.rekey
         questions = Questions(client, witness, clock, chosen.port, poke)
+        watchdogs = Watchdogs(cluster, clock, world, witness, client, chosen.port, poke)
         loop = Loop(
             cluster=cluster,
             clock=clock,
             world=world,
             witness=witness,
             devices=devices,
+            watchdogs=watchdogs,
             leadership=leadership,
             narrator=narrator,
             identity=chosen.identity,
@@ -160,7 +163,16 @@ async def run(chosen: argparse.Namespace) -> None:
         )
         poked.append(loop.poke)
         statuses = Statuses(
-            cluster, clock, world, devices, loop, narrator, keeper, lambda: leadership.deadline, metrics
+            cluster,
+            clock,
+            world,
+            devices,
+            watchdogs,
+            loop,
+            narrator,
+            keeper,
+            lambda: leadership.deadline,
+            metrics,
         )
         launchers = Launchers(cluster, world, lambda: leadership.deadline)
         drills = Drills(

@@ -183,6 +183,11 @@ class Witness:
         known = self._nodes.get(node)
         return known.boot if known else None
 
+    def boots(self, node: str) -> tuple[str, ...]:
+        """Every boot id seen of the node, oldest first."""
+        known = self._nodes.get(node)
+        return tuple(known.boots) if known else ()
+
     def nodes(self) -> Iterable[str]:
         return tuple(self._nodes)
 

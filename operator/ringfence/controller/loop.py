@@ -24,6 +24,7 @@ from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT, Executor
 from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.verdicts import ToldVerdicts
+from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
@@ -33,6 +34,8 @@ from ringfence.core.failover.machine import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.failover.recovery import VmiLook, VmLook
+from ringfence.core.fencing.ladder import DeviceLook
+from ringfence.core.fencing.selffence import WatchdogLook
 from ringfence.core.model import Boot, Mode, RingState, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
@@ -72,6 +75,7 @@ class Loop:
         world: World,
         witness: Witness,
         devices: DeviceBook,
+        watchdogs: Watchdogs,
         leadership: Leadership,
         narrator: Narrator,
         identity: str,
@@ -87,6 +91,7 @@ class Loop:
         self._world = world
         self._witness = witness
         self._devices = devices
+        self._watchdogs = watchdogs
         self._leadership = leadership
         self._narrator = narrator
         self._identity = identity
@@ -136,6 +141,7 @@ class Loop:
         """Judge, and act where this replica leads. True while something is under way."""
         now = self._clock.monotonic()
         self._settle(now)
+        self._watchdogs.watch_roster(now)
         self._judge(now)
         self._adopt(now)
         if not self._leadership.leads:
@@ -146,6 +152,7 @@ class Loop:
                 self._cluster,
                 self._clock,
                 self._devices,
+                self._watchdogs,
                 self._narrator,
                 lambda: self._leadership.deadline,
                 self.poke,
@@ -385,7 +392,7 @@ class Loop:
             node_ready=node is not None and node.ready.status.value == "True",
             suspect_taint=node is not None and any(t.key == SUSPECT for t in node.taints),
             out_of_service_taint=node is not None and any(t.key == OUT_OF_SERVICE for t in node.taints),
-            levels=tuple(tuple(self._devices.look(d, boot.node) for d in level) for level in levels),
+            levels=tuple(tuple(self._rung(d, boot, zone) for d in level) for level in levels),
             proofs_required=zone.spec.fencing.proofs if zone else 1,
             pods=self._world.pods_on(boot.node, vmis, self._world.claims_of(vms)),
             attachments=self._world.attachments_on(boot.node),
@@ -399,6 +406,11 @@ class Loop:
             and record is not None
             and now - adopted.phase_since >= _backoff(record.ladder_pass),
         )
+
+    def _rung(self, device: str, boot: Boot, zone: HAZone | None) -> DeviceLook | WatchdogLook:
+        if self._world.is_watchdog(device):
+            return self._watchdogs.look(device, boot, zone.spec.fencing.watchdog if zone else None)
+        return self._devices.look(device, boot.node)
 
     @staticmethod
     def _power_on_wait(record: Record | None) -> float:
@@ -468,11 +480,16 @@ class Loop:
             fencing=frozenset(r.boot.node for r in open_records if r.phase is Phase.FENCING),
             proved=proved,
             leader_node=self._own_node,
-            power_devices=bool(zone and any(self._world.levels(zone, node))),
+            power_devices=zone is not None and self._only_power(zone, node),
             settled_for=now - self._settled_at if self._settled_at is not None else 0.0,
             cache_age=self._world.oldest_contact(now),
             writable=self._leadership.leads or not self._leadership.election.holder,
         )
+
+    def _only_power(self, zone: HAZone, node: str) -> bool:
+        """Whether it has devices, and each of them cuts: a watchdog is counted out, on whichever half."""
+        names = [name for level in self._world.levels(zone, node) for name in level]
+        return bool(names) and not any(self._world.is_watchdog(name) for name in names)
 
     def affected(self, node: str) -> tuple[VmRecord, ...]:
         """The protected VMs that would be lost with the node: that run there, or last ran there and run nowhere."""

@@ -15,8 +15,15 @@ from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.core import timing
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
-from ringfence.core.fencing.ladder import Order
-from ringfence.core.fencing.proof import AdminConfirmed, FencingProof, PoweredOff, PowerOffHow, Rebooted
+from ringfence.core.fencing.ladder import Action, Order
+from ringfence.core.fencing.proof import (
+    AdminConfirmed,
+    FencingProof,
+    PoweredOff,
+    PowerOffHow,
+    Rebooted,
+    SelfFenced,
+)
 from ringfence.core.model import Boot, SignedVote
 from ringfence.ports import Json
 
@@ -54,7 +61,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
         "orders": [
             {
                 "device": o.device,
-                "action": "off",
+                "action": o.action.value,
                 "attempt": o.attempt,
                 "sentAt": stamp(o.sent_at + offset),
                 "effectiveUntil": stamp(o.effective_until + offset),
@@ -124,6 +131,8 @@ def _proof(proof: FencingProof, pods: tuple[PodRef, ...], offset: float) -> Json
             return common | {"device": proof.device, "variant": proof.how.value}
         case Rebooted():
             return common | {"newBootID": proof.new_boot_id}
+        case SelfFenced():
+            return common | {"device": proof.device}
         case AdminConfirmed():
             return common | {"seenBy": proof.confirmed_by, "statement": proof.statement}
 
@@ -183,9 +192,9 @@ def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Rec
         held_reason=status.held_reason or "",
         ladder_pass=status.ladder_pass or 0,
         orders=tuple(
-            Order(o.device, o.attempt, orders_seen, orders_seen + _lasts(o))
+            Order(o.device, o.attempt, orders_seen, orders_seen + _lasts(o), Action(o.action))
             for o in status.orders or ()
-            if o.action == "off"
+            if o.action != "on"
         ),
         proofs=tuple(_proof_of(p, boot, proofs_seen - 1.0) for p in status.proofs or ()),
         pods=tuple(
@@ -220,6 +229,8 @@ def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Rec
 
 def _lasts(order: FenceOrder) -> float:
     """For how long the order may take effect, as its sender reckoned; never less than our own reckoning."""
+    if order.action == "revoke":
+        return 0.0  # it holds up no order: done again it changes nothing
     if not order.sent_at or not order.effective_until:
         return timing.ORDER_EFFECT
     return max(timing.ORDER_EFFECT, parse(order.effective_until) - parse(order.sent_at))
@@ -231,6 +242,8 @@ def _proof_of(proof: FailoverProof, boot: Boot, seen_at: float) -> FencingProof:
             return PoweredOff(
                 boot, proof.device or "", PowerOffHow(proof.variant), seen_at, proof.detail or ""
             )
+        case "SelfFenced":
+            return SelfFenced(boot, proof.device or "", seen_at, proof.detail or "")
         case "Rebooted":
             return Rebooted(boot, proof.new_boot_id or "", seen_at, proof.detail or "")
         case _:

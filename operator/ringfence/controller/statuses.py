@@ -15,6 +15,7 @@ from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import stamp
 from ringfence.controller.targets import targets
+from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core.gossip.keys import Step
 from ringfence.core.protection import Protection, VmFacts, VolumeLook, assess
@@ -38,6 +39,7 @@ class Statuses:
         clock: Clock,
         world: World,
         devices: DeviceBook,
+        watchdogs: Watchdogs,
         loop: Loop,
         narrator: Narrator,
         keeper: KeyKeeper,
@@ -50,6 +52,7 @@ class Statuses:
         self._clock = clock
         self._world = world
         self._devices = devices
+        self._watchdogs = watchdogs
         self._loop = loop
         self._narrator = narrator
         self._deadline = deadline
@@ -142,6 +145,9 @@ class Statuses:
 
     async def _fence_devices(self) -> None:
         for (_, name), device in self._world.own.all(FenceDevice).items():
+            if device.spec.driver == "watchdog":
+                await self._watchdog(name, device)
+                continue
             rows, bad = [], []
             for node in device.spec.nodes:
                 proof = self._devices.proof(name, node)
@@ -162,6 +168,27 @@ class Statuses:
             if ok and _condition(before, "Ready").get("status") != "True":
                 extra["provedAt"] = stamp(self._clock.wall())
             await self._say(kinds.FENCE_DEVICE, "fencedevices", name, "", "Ready", ok, reason, message, extra)
+
+    async def _watchdog(self, name: str, device: FenceDevice) -> None:
+        """A FenceDevice of nodes' own watchdogs: ready where each of them is armed as its zone counts on."""
+        bad = [
+            trouble for node in device.spec.nodes if (trouble := self._self_fence_trouble(node)) is not None
+        ]
+        message = "; ".join(bad) or f"armed on {', '.join(device.spec.nodes)}"
+        extra: Json = {"powerState": []}
+        before = self._world.own.raw("fencedevices", ("", name)) or {}
+        if not bad and _condition(before, "Ready").get("status") != "True":
+            extra["provedAt"] = stamp(self._clock.wall())
+        reason = "WatchdogNotArmed" if bad else "Armed"
+        await self._say(
+            kinds.FENCE_DEVICE, "fencedevices", name, "", "Ready", not bad, reason, message, extra
+        )
+
+    def _self_fence_trouble(self, node: str) -> str | None:
+        zone, trouble = self._loop.zone_of(self._world.nodes.store.get(("", node)))
+        if trouble is not None:
+            return trouble
+        return self._watchdogs.trouble(node, zone.spec.fencing.watchdog if zone else None)
 
     async def _protected_vms(self) -> None:
         count = 0
@@ -191,7 +218,12 @@ class Statuses:
         zone, trouble = self._loop.zone_of(self._world.nodes.store.get(("", node)))
         levels = self._world.levels(zone, node) if zone else ()
         devices = []
+        self_fencing = False
         for device in {d for level in levels for d in level}:
+            if self._world.is_watchdog(device):
+                self_fencing = True
+                devices.append((device, self._self_fence_trouble(node)))
+                continue
             proof = self._devices.proof(device, node)
             devices.append(
                 (device, None if proof and proof.ok else (proof.message if proof else "not looked at yet"))
@@ -216,6 +248,7 @@ class Statuses:
             zone=zone.metadata.name if zone else None,
             zone_trouble=trouble,
             devices=tuple(sorted(devices)),
+            self_fencing=self_fencing,
             healthy_others=len(others),
         )
         return assess(facts), (node if running else None)

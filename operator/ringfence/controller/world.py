@@ -233,6 +233,11 @@ class World:
             for level in zone.spec.fencing.levels
         )
 
+    def is_watchdog(self, device: str) -> bool:
+        """Whether the FenceDevice of that name is counted out instead of ordered."""
+        found = self.own.all(FenceDevice).get(("", device))
+        return found is not None and found.spec.driver == "watchdog"
+
     def attachments_on(self, node: str) -> tuple[AttachmentLook, ...]:
         """The volumes that Kubernetes calls attached to the node."""
         return attached_to(

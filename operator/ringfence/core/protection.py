@@ -38,6 +38,8 @@ class VmFacts:
     zone_trouble: str | None = None
     devices: tuple[tuple[str, str | None], ...] = ()
     """Fence devices of the node: (name, why it can't be used; None if proved)."""
+    self_fencing: bool = False
+    """One of them is the node's own watchdog: total isolation then stops its guests."""
     healthy_others: int = 0
     """Other nodes that could take it."""
 
@@ -91,9 +93,12 @@ def assess(facts: VmFacts) -> Protection:
         return Protection(False, "FenceDeviceUnproved", "; ".join(unproved))
     if facts.healthy_others == 0:
         return Protection(False, "NoCapacity", f"no other node is ready to take the VM if {facts.node} dies")
-    return Protection(
-        True, "Ready", f"if {facts.node} dies, {facts.vm} is restarted on another node after the fence"
-    )
+    message = f"if {facts.node} dies, {facts.vm} is restarted on another node after the fence"
+    if facts.self_fencing:
+        message += (
+            f"; if {facts.node} is cut off from everything, its watchdog stops {facts.vm} and resets it"
+        )
+    return Protection(True, "Ready", message)
 
 
 def _volume_trouble(facts: VmFacts) -> str | None:

@@ -12,15 +12,16 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ringfence.core.gossip.report import AgentView, SelfView, SubjectView
+from ringfence.core.gossip.report import AgentView, Hearing, SelfView, SubjectView
 from ringfence.core.model import Boot, RingState, SignedVote
 
 if TYPE_CHECKING:
     import msgspec
 
 
-_BOOT, _VOTE, _SUBJECT, _VIEW, _SELF = (
-    tuple(one.name for one in fields(kind)) for kind in (Boot, SignedVote, SubjectView, AgentView, SelfView)
+_BOOT, _VOTE, _SUBJECT, _VIEW, _SELF, _HEARING = (
+    tuple(one.name for one in fields(kind))
+    for kind in (Boot, SignedVote, SubjectView, AgentView, SelfView, Hearing)
 )
 _DEFAULTS = (None, ())
 """What the fields that came later have where there is nothing to say, and so need not be sent."""
@@ -71,6 +72,24 @@ def decode_view(data: bytes) -> AgentView:
         return _decoder().decode(data)
     except (msgspec.DecodeError, ValueError) as error:
         raise ViewError(str(error)) from error
+
+
+def encode_hearing(hearing: Hearing) -> bytes:
+    """Its bytes."""
+    return json.dumps(_fields(hearing, _HEARING), default=_plain, separators=(",", ":")).encode()
+
+
+def decode_hearing(data: bytes) -> Hearing:
+    """The hearing; ages below zero, and what isn't one, raise ViewError."""
+    import msgspec  # noqa: PLC0415 (readers only, see above)
+
+    try:
+        found = msgspec.json.decode(data, type=Hearing)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ViewError(str(error)) from error
+    if found.listens_age < 0 or (found.heard_age is not None and found.heard_age < 0):
+        raise ViewError("an age is below zero")
+    return found
 
 
 @cache

@@ -125,6 +125,25 @@ async def test_the_stream_shows_all_alive_then_one_left_then_alive_again(three: 
     await first_view(three, lambda view: subject(view, "n3").state is RingState.ALIVE)
 
 
+async def test_an_agent_says_when_it_last_heard_a_member(three: Three) -> None:
+    client = StreamClient(GROUP)
+    await first_view(three, lambda view: view.alive == {"n1", "n2", "n3"})
+    port = three.agents[1].port
+    heard = await client.hearing(address(1), port, "uid-3")
+    assert (heard.reporter, heard.subject.node, heard.subject.boot_id) == ("n1", "n3", boot(3))
+    assert heard.heard_age is not None
+    assert heard.latest_age == heard.heard_age < 2.0
+
+    await three.agents.pop(3).close()
+    await three.agents.pop(1).close()
+    (await three.start_agent(1)).install(three.sealed())
+    anew = await client.hearing(address(1), port, "uid-3")
+    assert anew.heard_age is None
+    assert anew.latest_age == anew.listens_age < 2.0, "of the time before it can't tell"
+    with pytest.raises(StreamError):
+        await client.hearing(address(1), port, "uid-9")
+
+
 @pytest.fixture
 async def three_without_kernels() -> AsyncIterator[Three]:
     agents = Three(kernels=False)

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from ringfence.api.v1alpha1 import KINDS, Failover, FenceDevice, HACluster, HAZone, Resource
 from ringfence.api.v1alpha1.failover import FailoverStatus
-from ringfence.api.v1alpha1.hazone import self_fence_seconds
 from ringfence.core.model import Mode
+from ringfence.core.timing import self_fence_seconds
 from unit.api.filled import DRIVERS, filled
 
 

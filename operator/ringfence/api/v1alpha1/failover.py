@@ -205,8 +205,8 @@ class FenceOrder(Model):
 
     device: Name
     """The FenceDevice."""
-    action: Literal["off", "on"]
-    """What was ordered."""
+    action: Literal["off", "on", "revoke"]
+    """What was ordered; `revoke`: the node's agent Lease was revoked, and its watchdog's clock started."""
     attempt: Annotated[int, Field(ge=1)] = 1
     """The how-manieth order of this kind to this device in this incident."""
     sent_at: Time | None = None

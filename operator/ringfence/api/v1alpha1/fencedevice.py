@@ -259,9 +259,10 @@ class FenceDeviceSpec(Model):
         )
     )
 
-    driver: Literal["redfish", "ipmi", "agent", "manual"]
-    """How the device is spoken to: `redfish`, `ipmi`, `agent` (any `fence_*` program), or `manual` (a person is asked,
-    and confirms in the Failover)."""
+    driver: Literal["redfish", "ipmi", "agent", "watchdog", "manual"]
+    """How the device is spoken to: `redfish`, `ipmi`, `agent` (any `fence_*` program); `watchdog` (the nodes' own watchdogs:
+    nobody orders, the time is counted out, by the zone's `spec.fencing.watchdog`); or `manual` (a person is asked, and
+    confirms in the Failover)."""
     nodes: Annotated[
         list[ObjectName],
         Field(min_length=1, max_length=256, json_schema_extra={**as_set(), **required_by_rule()}),

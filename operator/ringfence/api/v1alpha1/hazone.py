@@ -24,18 +24,7 @@ from ringfence.api.v1alpha1.meta import (
     within,
 )
 from ringfence.core.model import Verdict
-
-WATCHDOG_MARGIN_SECONDS = 5.0
-WATCHDOG_DRIFT = 1.001
-"""Two clocks of a cluster may run apart by one part in a thousand."""
-
-
-def self_fence_seconds(isolation_seconds: float, timeout_seconds: float) -> float:
-    """The longest that a cut-off node may live, seen from the clock of another: W(self-fence) + margin.
-
-    Seconds. Assuming the node dead is safe only *after* this time (DESIGN §3, the inequality).
-    """
-    return (isolation_seconds + timeout_seconds) * WATCHDOG_DRIFT + WATCHDOG_MARGIN_SECONDS
+from ringfence.core.timing import CLOCK_RATE_BOUND, SELF_FENCE_MARGIN, self_fence_seconds
 
 
 class SelectorRequirement(Model):
@@ -113,7 +102,7 @@ class ZoneWatchdog(Model):
         json_schema_extra=rules(
             Rule(
                 "!has(self.assumeSeconds) || (self.isolationSeconds + self.timeoutSeconds)"
-                f" * {WATCHDOG_DRIFT} + {WATCHDOG_MARGIN_SECONDS} < self.assumeSeconds",
+                f" * {1 + CLOCK_RATE_BOUND} + {SELF_FENCE_MARGIN} < self.assumeSeconds",
                 "assumeSeconds must be greater than (isolationSeconds + timeoutSeconds) * 1.001 + 5: a node must have"
                 " reset itself before another may assume it; raise assumeSeconds or lower the other two",
                 ".assumeSeconds",

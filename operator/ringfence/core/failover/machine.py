@@ -17,13 +17,23 @@ from ringfence.core.failover import recovery
 from ringfence.core.failover.phase import ENDED, Phase, may_follow
 from ringfence.core.failover.record import Moment, Record, VmRecord
 from ringfence.core.failover.recovery import AttachmentLook, PodLook, RecoveryCommand, VmLook
-from ringfence.core.fencing.ladder import DeviceLook, Ladder, LadderCommand, Order, OrderOff
+from ringfence.core.fencing.ladder import (
+    Action,
+    DeviceLook,
+    Ladder,
+    LadderCommand,
+    Order,
+    OrderOff,
+    RevokeAgentLease,
+    Rungs,
+)
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
     FencingProof,
     PoweredOff,
     Rebooted,
     Recover,
+    SelfFenced,
     permit,
     void_because,
 )
@@ -114,7 +124,7 @@ class Look:
     node_ready: bool
     suspect_taint: bool
     out_of_service_taint: bool
-    levels: tuple[tuple[DeviceLook, ...], ...]
+    levels: Rungs
     proofs_required: int
     pods: tuple[PodLook, ...]
     vms: tuple[VmLook, ...]
@@ -289,6 +299,8 @@ def proof_sentence(proof: FencingProof) -> str:
             return f"{proof.device} reads off ({proof.how}; {proof.detail})"
         case Rebooted():
             return f"it has rebooted ({proof.detail})"
+        case SelfFenced():
+            return f"its own watchdog has reset it ({proof.device}: {proof.detail})"
         case AdminConfirmed():
             return f'{proof.confirmed_by} confirms: "{proof.statement}"'
 
@@ -335,8 +347,16 @@ def _climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
     orders = record.orders
     for command in rung.commands:
         if isinstance(command, OrderOff):
-            lasts = next(d.order_lasts for level in look.levels for d in level if d.name == command.device)
+            lasts = next(
+                d.order_lasts
+                for level in look.levels
+                for d in level
+                if isinstance(d, DeviceLook) and d.name == command.device
+            )
             orders = (*orders, Order(command.device, command.attempt, look.now, look.now + lasts))
+        elif isinstance(command, RevokeAgentLease) and not ladder.ordered(command.device):
+            # Done again it changes nothing, so it is on record once and holds nobody up.
+            orders = (*orders, Order(command.device, 1, look.now, look.now, Action.REVOKE))
     if orders != record.orders:
         record = _timed(replace(record, orders=orders), "order", look.wall)
     return Step(_enter(record, Phase.FENCING, rung.sentence, look), (*extra, *rung.commands))
@@ -356,8 +376,8 @@ def _fencing(record: Record, look: Look) -> Step:
         rung = _ladder(record, look).climb(look.now, look.proofs_required)
         if (done := _proof_in_hand(record, look, rung.proofs)) is not None:
             return done
-        reads = tuple(c for c in rung.commands if not isinstance(c, OrderOff))
-        stuck = rung.exhausted or (not reads and any(isinstance(c, OrderOff) for c in rung.commands))
+        reads = tuple(c for c in rung.commands if not isinstance(c, OrderOff | RevokeAgentLease))
+        stuck = rung.exhausted or (not reads and len(rung.commands) > 0)
         if down and look.limit is not None and stuck:
             held = replace(_new_pass(record, look), held_reason=look.limit)
             return Step(

@@ -39,6 +39,27 @@ class SubjectView:
 
 
 @dataclass(frozen=True, slots=True)
+class Hearing:
+    """When one agent last heard one boot of a member: what a controller asks before it counts a watchdog out.
+
+    Ages are seconds at the moment of sending.
+    """
+
+    reporter: str
+    subject: Boot
+    """The member by the boot that the agent knows it by; a packet of another boot is not counted."""
+    heard_age: float | None
+    """Since its last authenticated packet; None: there was none."""
+    listens_age: float
+    """Since when the agent would have heard it: it forgets with its process, and with the member's boot."""
+
+    @property
+    def latest_age(self) -> float:
+        """Since it may last have heard it: what it can't tell counts as heard."""
+        return self.listens_age if self.heard_age is None else self.heard_age
+
+
+@dataclass(frozen=True, slots=True)
 class SelfView:
     """What an agent knows of itself (`awareness`)."""
 

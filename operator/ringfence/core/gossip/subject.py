@@ -45,8 +45,12 @@ class Subject:
     """Boots that are over: what they still seem to send is a replay."""
     window: ReplayWindow = field(default_factory=ReplayWindow)
     path: RoundTrip = field(default_factory=RoundTrip)
+    listens_since: float = field(init=False)
+    """Since when a packet of this boot would have been noticed here."""
     heard_at: float | None = None
     two_way_at: float | None = None
+    answered_at: float | None = None
+    """When the newest ping *left* that it has answered."""
     kernel_at: float | None = None
     relayed_at: float | None = None
     cycle_at: float | None = None
@@ -67,6 +71,9 @@ class Subject:
     examination: Examination | None = None
     ask_at: float | None = None
     back_off: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.listens_since = self.since
 
     @property
     def boot_sent(self) -> bytes:
@@ -89,8 +96,10 @@ class Subject:
             self.past.add(self.boot_raw)
         self.boot, self.boot_raw = boot, raw_boot(boot.boot_id)
         self.window = ReplayWindow()
-        self.state, self.since = RingState.UNKNOWN, now
-        self.heard_at = self.two_way_at = self.kernel_at = self.relayed_at = self.cycle_at = None
+        self.state, self.since, self.listens_since = RingState.UNKNOWN, now, now
+        self.heard_at = self.two_way_at = self.answered_at = self.kernel_at = self.relayed_at = (
+            self.cycle_at
+        ) = None
         self.misses = 0
         self.rounds = {}
         self.shown = None

@@ -39,7 +39,7 @@ from ringfence.core.gossip.corroboration import (
 from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.probe import next_slot, period, phase
-from ringfence.core.gossip.report import AgentView, SubjectView
+from ringfence.core.gossip.report import AgentView, Hearing, SubjectView
 from ringfence.core.gossip.rings import Rings, is_small, rings_of
 from ringfence.core.gossip.rounds import Examination, Round
 from ringfence.core.gossip.subject import Subject, raw_boot, sent_boot
@@ -72,6 +72,8 @@ RELAYS = 2
 ROLL = 1.3
 """Seconds that a muster takes to call everybody: with the answer's way less than `ALIVE_WITHIN`."""
 ROLL_STEP = 0.1
+CALL_STEP = 0.25
+"""Seconds between two helpings of the calls for the self-fence's gossip leg."""
 MOST_CALLED = 150
 """Members called in a step at most. Rosters of more than twice 150 * 1.3 / 0.1 = 1950 are not all called in time, and a
 controller there can't see a majority alive: it fences nobody."""
@@ -228,6 +230,8 @@ class Swim:
         self._mustering = False
         self._called = 0
         """Place in the roster of the last member that the muster has called."""
+        self._next_called = 0
+        """Place among the members that we don't observe of the last one that `call_everybody` has pinged."""
         self._sampled_at = float("-inf")
         self._sample_heard: frozenset[str] = frozenset()
         """When a survey last found a majority of a sample in reach, and who of those near us had answered then."""
@@ -331,6 +335,42 @@ class Swim:
         for _ in range(LEAVES):
             self._tell_all(message, self._rings.observers(self.me.uid), now)
 
+    def answered_by_most(self) -> float | None:
+        """The latest instant such that more than half of the whole roster, ourselves included, answered a ping that left then
+        or later: the gossip leg of the self-fence (GOSSIP §6). Infinite in a roster of one; None: never, or not a member.
+        """
+        if self.me is None or self.roster is None:
+            return None
+        others = len(self.roster.members) // 2
+        known = (self._subjects.get(member.uid) for member in self.roster.members)
+        answers = sorted(
+            (one.answered_at for one in known if one is not None and one.answered_at is not None),
+            reverse=True,
+        )
+        if others == 0:
+            return float("inf")
+        return answers[others - 1] if len(answers) >= others else None
+
+    def call_everybody(self, every: float, now: float) -> None:
+        """From now on ping each member once in so many seconds at least, so that `answered_by_most` knows.
+
+        Those that we observe are probed more often anyway; in a small roster that is everybody.
+        """
+
+        def call(now: float, _late: float) -> None:
+            self._at(now + CALL_STEP, call)
+            strangers = [
+                member
+                for member in (self.roster.members if self.roster else ())
+                if (known := self._subject(member.uid)) is not None and not known.observed
+            ]
+            for _ in range(min(len(strangers), ceil(len(strangers) * CALL_STEP / every))):
+                self._next_called = (self._next_called + 1) % len(strangers)
+                if (subject := self._subject(strangers[self._next_called].uid)) is not None:
+                    self._ping(subject, now)
+
+        self._at(now, call)
+
     def view(self, now: float) -> AgentView:
         """What this agent says of the ring."""
         me = self.me
@@ -352,6 +392,14 @@ class Swim:
             ),
             itself=self.awareness.view(),
         )
+
+    def hearing(self, uid: str, now: float) -> Hearing | None:
+        """When we last heard that member; None for strangers and ourselves."""
+        one = self._subject(uid)
+        if one is None:
+            return None
+        heard = None if one.heard_at is None else max(0.0, now - one.heard_at)
+        return Hearing(self.node, one.boot, heard, max(0.0, now - one.listens_since))
 
     @property
     def subjects(self) -> Iterable[Subject]:
@@ -518,6 +566,7 @@ class Swim:
             address, asked, asker = sent.relay_for
             self._send(Relayed(asked), address, asker)
         subject.two_way_at = self._answered_at = now
+        subject.answered_at = max(sent.sent_at, subject.answered_at or sent.sent_at)
         self._unanswered_since = None
         subject.path.observe(max(0.0, at - sent.sent_at))  # wall clocks are set, and stamps go by them
         subject.cycle_at = None

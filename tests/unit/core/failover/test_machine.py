@@ -28,6 +28,7 @@ from ringfence.core.fencing.ladder import DeviceLook, Order, OrderOff
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, Reading
 from ringfence.core.model import Boot, PowerState, Verdict
 from scenarios.virtual import World
+from scenarios.watchdogs import kennel
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 VMS = {"db": "n1", "web": "n2"}
@@ -77,6 +78,37 @@ def test_invariants_hold_whatever_happens_when(script: list[tuple[float, list[st
         run_for(world, delay)
         world.do(words)
     run_for(world, 16.0)
+
+
+dogs_fault = st.one_of(
+    st.tuples(
+        st.sampled_from(
+            ["cut", "cut", "heal", "cut-api", "kill-agent", "start-agent", "thaw-agent", "kill-feeder", "start-feeder",
+             "upgrade-agent", "power-cut"]
+        ),
+        node,
+    ).map(list),
+    st.just(["kill-leader"]),
+    st.tuples(st.just("bmc"), st.just("n3"), st.sampled_from(["ok", "lie", "hang"])).map(list),
+)  # fmt: skip
+
+
+@settings(max_examples=12, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 3.0, 6.0, 11.0]), dogs_fault), min_size=1, max_size=6),
+    st.floats(0.999, 1.001),
+)
+def test_no_vm_runs_twice_where_watchdogs_are_counted_out(
+    script: list[tuple[float, list[str]]], rate: float
+) -> None:
+    """Short times, so that a node resets itself, and is assumed, well within the story."""
+    times = {"isolationSeconds": 3, "timeoutSeconds": 5, "assumeSeconds": 13.1, "rate": rate}
+    world = World(NODES, VMS, {"n1": None, "n2": None}, "Active", kennel=kennel({"nodes": NODES, **times}))
+    run_for(world, 2.0)
+    for delay, words in script:
+        run_for(world, delay)
+        world.do(words)
+    run_for(world, 30.0)
 
 
 @SETTLED
