@@ -126,7 +126,7 @@ async def test_the_stream_shows_all_alive_then_one_left_then_alive_again(three: 
 
 
 async def test_an_agent_says_when_it_last_heard_a_member(three: Three) -> None:
-    client = StreamClient(KEYS["group.key"])
+    client = StreamClient(GROUP)
     await first_view(three, lambda view: view.alive == {"n1", "n2", "n3"})
     port = three.agents[1].port
     heard = await client.hearing(address(1), port, "uid-3")
