@@ -22,7 +22,6 @@ from ringfence.controller.evidence import Witness
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core.fencing.selffence import WatchdogLook
-from ringfence.core.gossip.keys import KeySet
 from ringfence.core.model import Boot
 from ringfence.kube import kinds
 from ringfence.kube.client import ApiServer
@@ -30,7 +29,7 @@ from ringfence.kube.cluster import KubeCluster
 from ringfence.kube.node_api import Access, AgentLease, LeaseState, NodeApi
 from ringfence.net.crypto import verify
 from ringfence.net.stream import StreamClient
-from unit.agent.test_agents_on_loopback import KEYS, Three, boot
+from unit.agent.test_agents_on_loopback import GROUP, Three, boot
 from unit.agent.test_feeder import ISOLATION, TIMEOUT
 from unit.agent.test_feeder import Node as FedNode
 
@@ -116,7 +115,7 @@ async def bench(server: ApiServerProcess, tmp_path: Path) -> AsyncIterator[Bench
             CLOCK,
             world,
             witness,
-            StreamClient(KeySet.first(KEYS["group.key"])),
+            StreamClient(GROUP),
             agents.agents[1].port,
             lambda: None,
         )
@@ -211,7 +210,7 @@ async def test_the_agents_say_when_they_last_heard_the_node(bench: Bench) -> Non
         CLOCK,
         bench.world,
         bench.world._witness,
-        StreamClient(KeySet.first(KEYS["group.key"])),
+        StreamClient(GROUP),
         agent.port,
         lambda: None,
     )

@@ -14,6 +14,7 @@ from ringfence.kube.node_api import RENEW_EVERY, AgentLease, ApiError, LeaseStat
 logger = logging.getLogger(__name__)
 
 _RETRY_FIRST, _RETRY_LAST = 0.5, 15.0
+CONFLICT = 409
 HURRIED = 1.0
 """Seconds between two renewals while most peers don't hear this node."""
 
@@ -67,12 +68,16 @@ class KubernetesLink:
 
         While it is written no other of ours is on its way, and one that the server still carries out is refused.
         """
-        try:
-            self._report(status)
-        except (ApiError, OSError) as error:
-            logger.warning("the API server took no report: %s", error)
-            return False
-        return True
+        for _ in range(2):  # the second over what an earlier write of ours, thought lost, has changed
+            try:
+                self._report(status)
+            except (ApiError, OSError) as error:
+                logger.warning("the API server took no report: %s", error)
+                if isinstance(error, ApiError) and error.status == CONFLICT:
+                    continue
+                return False
+            return True
+        return False
 
     def _report(self, status: Mapping[str, Any]) -> None:
         with self._reporting:
