@@ -162,6 +162,8 @@ class Node:
             "oomScoreAdj": 0,
             "readOnlyPort": 0,
             "resolvConf": "",
+            # Upstream's minute makes each step of a change of keys wait for that long: pods' volumes are looked at so often.
+            "syncFrequency": "10s",
         }
 
     def destroy(self) -> None:
