@@ -136,29 +136,30 @@ class Drills:
         self._own_node = own_node
         self._clock = clock
         self._course = Course(clock, asyncio.sleep, deadline, self._boots, self._uuids)
-        self._task: asyncio.Task[None] | None = None
+        self.running: asyncio.Task[None] | None = None
+        """The drill under way, or the last one."""
 
     async def step(self) -> None:
         """Begin what was asked for, unless a drill runs. Raises PortError."""
-        if self._task is not None and not self._task.done():
+        if self.running is not None and not self.running.done():
             return
-        if self._task is not None:
-            self._task.result()  # a plain bug ends the process
-            self._task = None
+        if self.running is not None:
+            self.running.result()  # a plain bug ends the process
+            self.running = None
         for (_, name), device in self._world.own.all(FenceDevice).items():
             request = (device.metadata.annotations or {}).get(ANNOTATION, "").strip()[:512]
             known = device.status.drill
             node = request.partition(" ")[0]
             if known is not None and known.phase == "Running":
                 node = known.request.partition(" ")[0]
-                self._task = asyncio.create_task(self._mend(name, node, known.request))
+                self.running = asyncio.create_task(self._mend(name, node, known.request))
                 return
             if request and (known is None or known.request != request):
                 if (why := refusal(self._facts(name, device, node))) is not None:
                     await self._tell(name, request, "Refused", why)
                 else:
                     await self._tell(name, request, "Running", f"{node} is switched off and on by {name}")
-                    self._task = asyncio.create_task(self._run(name, node, request))
+                    self.running = asyncio.create_task(self._run(name, node, request))
                 return
 
     async def _run(self, name: str, node: str, request: str) -> None:
