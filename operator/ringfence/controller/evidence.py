@@ -62,6 +62,7 @@ class _Node:
     ill_at: float = NEVER
     """When an agent last said anything worse of it than nothing."""
     doubted_at: float = NEVER
+    agent_down_at: float = NEVER
     down_since: float = NEVER
     probe_silent_at: float = NEVER
 
@@ -228,12 +229,17 @@ class Witness:
         elif known.doubted_at == NEVER:
             known.doubted_at = ring.doubted_at
         ring = replace(ring, doubted_at=known.doubted_at)
+        if ring.state is not RingState.AGENT_DOWN:
+            known.agent_down_at = NEVER
+        elif known.agent_down_at == NEVER:
+            known.agent_down_at = now
         return Evidence(
             boot=known.boot,
             ring=ring,
             life=known.life,
             kubelet_silent_since=known.silent_since.get("kubelet_lease", NEVER),
             heartbeat_silent_since=known.silent_since.get("heartbeat", NEVER),
+            agent_down_at=known.agent_down_at,
             ready=known.ready,
             has_agent=known.has_agent,
             own_probe_silent=known.probe_silent_at > max(ring.doubted_at, known.life.kernel) > NEVER,
@@ -300,13 +306,20 @@ class Witness:
         return large and known.has_agent and now - since >= timing.UNDOUBTED
 
     def _accusations(self, boot: Boot, seen: Iterable[_Seen], now: float) -> list[tuple[float, _Seen, Tally]]:
-        """Of each reporter that calls the boot unreachable: when its round began, and its votes, if they suffice."""
+        """Of each reporter that calls the boot unreachable: when its round began, and its votes, if they suffice.
+
+        The only voter that is left can call nobody unreachable, it goes on doubting; what its one vote is worth beside
+        other evidence is the rule table's matter.
+        """
         found = []
         for one in seen:
-            if one.view.state is not RingState.UNREACHABLE:
+            if one.view.state not in {RingState.UNREACHABLE, RingState.DOUBTED}:
                 continue
             counted = self._tally(one, boot)
-            if counted is None or not counted.unreachable:
+            if counted is None:
+                continue
+            alone = counted.single and one.view.state is RingState.DOUBTED
+            if not (alone or (counted.unreachable and one.view.state is RingState.UNREACHABLE)):
                 continue
             # Votes can be shown again. A round is no younger than our first word of it, whatever its reporter says.
             round_at = min(one.round_at, self._rounds.get(counted.round_id, NEVER))

@@ -100,3 +100,5 @@ class Evidence:
     """When the kubelet's Lease was last seen to change, or first seen at all; NEVER where there is none."""
     heartbeat_silent_since: float = NEVER
     """The same of virt-handler's heartbeat."""
+    agent_down_at: float = NEVER
+    """Since when its kernel has answered without a break, and its agent hasn't."""

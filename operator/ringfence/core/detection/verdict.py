@@ -109,22 +109,28 @@ def life_veto(evidence: Evidence, now: float) -> str | None:
 def _single_voter_lacks(evidence: Evidence, now: float) -> str | None:
     if not evidence.own_probe_silent:
         return "the controller's own probe of its kernel has not been silent"
-    if _fresh(evidence.life.kubelet_lease, now, timing.SINGLE_VOTER_LEASE_AGE):
-        return f"its Lease is younger than {timing.SINGLE_VOTER_LEASE_AGE:.0f} s"
+    # From when it was first seen, if it has never been seen to change: what was not watched is not silent.
+    if evidence.kubelet_silent_since == NEVER:
+        return "its kubelet's Lease has never been seen"
+    if _fresh(evidence.kubelet_silent_since, now, timing.SINGLE_VOTER_LEASE_AGE):
+        return f"its kubelet's Lease has not been silent for {timing.SINGLE_VOTER_LEASE_AGE:.0f} s"
     if not evidence.device_proved:
         return "no fence device of it is proved"
     return None
 
 
 def _hung(evidence: Evidence, now: float) -> bool:
-    """Whether all that should speak has been silent for long. A person is told; nobody is fenced for it.
+    """Whether all that should speak has been silent for long, while the kernel answered. Nobody is fenced for it.
 
     It would take evidence from the guests too (a silent storage slot, failing probes), which is not looked at yet:
     until then every zone's policy is ``onHung: Alert`` (DESIGN §3).
     """
-    lease, heartbeat = now - evidence.kubelet_silent_since, now - evidence.heartbeat_silent_since
-    never = float("inf")
-    return timing.HUNG_LEASE_AGE < lease < never and timing.HUNG_HEARTBEAT_AGE < heartbeat < never
+    known = (
+        min(evidence.kubelet_silent_since, evidence.heartbeat_silent_since, evidence.agent_down_at) > NEVER
+    )
+    lease = now - max(evidence.kubelet_silent_since, evidence.agent_down_at)
+    heartbeat = now - max(evidence.heartbeat_silent_since, evidence.agent_down_at)
+    return known and lease > timing.HUNG_LEASE_AGE and heartbeat > timing.HUNG_HEARTBEAT_AGE
 
 
 def _control_path_lost(evidence: Evidence, now: float) -> bool:

@@ -139,12 +139,12 @@ def test_silence_without_votes_is_not_down() -> None:
 @pytest.mark.parametrize("flagged", [True, False])
 def test_one_voter_needs_the_probe_an_old_lease_and_a_proved_device(flagged: bool) -> None:
     ring = replace(GONE, voters=("n2",), single=flagged)
-    full = replace(DOWN, ring=ring, own_probe_silent=True)
+    full = replace(DOWN, ring=ring, own_probe_silent=True, kubelet_silent_since=NOW - 20.1)
     assert verdict(full) is Verdict.DOWN
     assert verdict(replace(full, own_probe_silent=False)) is Verdict.SUSPECT
     assert verdict(replace(full, device_proved=False)) is Verdict.SUSPECT
-    young = replace(OLD, kubelet_lease=NOW - timing.SINGLE_VOTER_LEASE_AGE + 0.1)
-    assert verdict(replace(full, life=young)) is Verdict.SUSPECT
+    assert verdict(replace(full, kubelet_silent_since=NOW - 19.9)) is Verdict.SUSPECT
+    assert verdict(replace(full, kubelet_silent_since=NEVER)) is Verdict.SUSPECT
 
 
 @pytest.mark.parametrize(
@@ -196,23 +196,25 @@ def test_a_sign_of_this_moment_always_vetoes(evidence: Evidence, sign: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("lease", "heartbeat", "expected"),
+    ("lease", "heartbeat", "agent", "expected"),
     [
-        (41.0, 181.0, Verdict.HUNG),
-        (39.0, 181.0, Verdict.AGENT_DOWN),
-        (41.0, 179.0, Verdict.AGENT_DOWN),
-        (float("inf"), 181.0, Verdict.AGENT_DOWN),
-        (41.0, float("inf"), Verdict.AGENT_DOWN),
+        (41.0, 181.0, 500.0, Verdict.HUNG),
+        (39.0, 181.0, 500.0, Verdict.AGENT_DOWN),
+        (41.0, 179.0, 500.0, Verdict.AGENT_DOWN),
+        (200.0, 300.0, 1.0, Verdict.AGENT_DOWN),  # cut until just now: its agent is heard in a moment
+        (float("inf"), 181.0, 500.0, Verdict.AGENT_DOWN),
+        (41.0, float("inf"), 500.0, Verdict.AGENT_DOWN),
     ],
 )
 def test_a_node_hangs_when_its_kernel_answers_and_nothing_else_for_long(
-    lease: float, heartbeat: float, expected: Verdict
+    lease: float, heartbeat: float, agent: float, expected: Verdict
 ) -> None:
     evidence = Evidence(
         BOOT,
         RingEvidence(RingState.AGENT_DOWN),
         kubelet_silent_since=NOW - lease,
         heartbeat_silent_since=NOW - heartbeat,
+        agent_down_at=NOW - agent,
     )
     assert verdict(evidence) is expected
 
