@@ -93,6 +93,18 @@ class RingState(StrEnum):
     """In the roster, never heard of since this agent started."""
 
 
+class NetworkState(StrEnum):
+    """What one agent makes of one further network of a member (the management network's word is the RingState)."""
+
+    UNKNOWN = "unknown"
+    """Not looked at yet, or not now: its agent is silent everywhere."""
+    ANSWERS = "answers"
+    SILENT = "silent"
+    """This agent gets no answer there; others may."""
+    DEAD = "dead"
+    """Enough signed columns say so, and none says otherwise."""
+
+
 class Verdict(StrEnum):
     """What the controller makes of all evidence about one node (DESIGN §3)."""
 

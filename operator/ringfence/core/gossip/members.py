@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from ringfence.core.gossip.wire import tag_of
+from ringfence.core.gossip.wire import MAX_NETWORKS, tag_of
 from ringfence.core.model import MANAGEMENT, Boot
 
 MAX_MEMBERS = 10_000
@@ -32,8 +32,6 @@ MAX_ID = 64
 PUBLIC_KEY_BYTES = 32
 MAX_ROSTER = 4 * 2**20
 """Canonical bytes at most: 400 a member of the largest roster, twice what a usual one needs."""
-MAX_NETWORKS = 4
-"""Networks of one member beside the management network."""
 MAX_NETWORK_NAME = 20
 _PLAIN, _NETWORKED = b"RFR1", b"RFR2"
 """The forms; see above."""
