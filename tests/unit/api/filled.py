@@ -11,6 +11,7 @@ _BY_NAME: dict[str, Any] = {
     "address": "https://10.0.0.9",
     "operator": "In",
     "driver": "redfish",
+    "cidrs": ["10.20.0.0/16", "fd00:20::/64"],
     "assumeSeconds": 9000.5,
     "insecureSkipVerify": False,
     "signature": "c2lnbmF0dXJl",
