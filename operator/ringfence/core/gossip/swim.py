@@ -297,6 +297,8 @@ class Swim:
                 self._looks.forget(known)
                 continue
             self._follow_roster(known, member, before, now)
+            if (known.member.addresses, known.member.networks) != (member.addresses, member.networks):
+                known.reach.shown = None  # it was about other addresses
             known.member = member
             if known.boot.node != member.name:
                 known.boot = Boot(member.name, member.uid, known.boot.boot_id)
