@@ -147,6 +147,23 @@ def test_a_crash_is_known_as_soon_as_with_one_network(count: int, seed: int) -> 
     }
 
 
+@pytest.mark.parametrize("on", [(), ("management",)])
+def test_the_second_set_looks_on_every_network_too(on: tuple[str, ...]) -> None:
+    world = settled(40, zones=2)
+    dying = observers(world, "n2")[:5]
+    left = observers(world, "n2")[5:]
+    for name in dying:
+        world.crash(name)
+    world.isolate("n2", on=on)
+    world.run(6)
+    if on:
+        assert "n2" not in {subject for _, subject, _ in world.verdicts}
+        assert {world.state(name, "n2") for name in left} == {RingState.PARTIAL}
+    else:
+        assert {world.state(name, "n2") for name in left} == {RingState.UNREACHABLE}
+        assert world.tally(left[0], "n2").by_second
+
+
 def test_a_stopped_agent_whose_kernel_answers_on_storage_only_is_agent_down() -> None:
     world = settled(5)
     world.stop_agent("n2")
