@@ -17,7 +17,7 @@ from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
 from ringfence.core.fencing.ladder import Order
 from ringfence.core.fencing.proof import AdminConfirmed, FencingProof, PoweredOff, PowerOffHow, Rebooted
-from ringfence.core.model import Boot, SignedVote
+from ringfence.core.model import Boot, Column, SignedVote
 from ringfence.ports import Json
 
 
@@ -43,6 +43,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
                 "voter": v.voter,
                 "vote": v.vote.value,
                 **({} if after is None else {"afterSeconds": after}),
+                **({"columns": {c.network: c.answer.value for c in v.columns}} if v.columns else {}),
                 "signature": base64.b64encode(v.signature).decode(),
                 "round": base64.b64encode(v.round_id).decode(),
                 "rosterEpoch": v.roster_epoch,
@@ -176,6 +177,7 @@ def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Rec
                 roster_epoch=v.roster_epoch or 0,
                 round_id=base64.b64decode(v.round or ""),
                 signature=base64.b64decode(v.signature or ""),
+                columns=tuple(sorted(Column(network, answer) for network, answer in v.columns.items())),
             )
             for v in status.votes
         ),
