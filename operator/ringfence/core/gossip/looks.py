@@ -213,6 +213,9 @@ class Looks:
         leg.two_way_at, leg.cycle_at = now, None
         leg.path.observe(trip)
         was = leg.state
+        if reach.shown is not None and network in reach.shown.dead:
+            reach.shown = None  # nobody had got an answer there: that is over
+            self._means.changed(None)
         self._turn(subject, leg, NetworkState.ANSWERS, "it answers there")
         if was is NetworkState.DEAD and reach.looking_since is None:
             reach.pause, reach.ask_at = 0.0, None
@@ -384,12 +387,12 @@ class Looks:
         if look.subject != subject.boot or reach.looks.get(look.round_id) is not look:
             return
         found = {one.network: one for one in self._tally(look, subject)}
-        was = reach.shown is not None
         self._show(reach, look, found.values())
         for leg in reach.legs.values():
             self._judge(subject, leg, look, found.get(leg.network))
-        if reach.shown is look or was:
-            self._report(subject, look, changed=was is not (reach.shown is look), now=now)
+        if reach.shown is look or (reach.told_dead and reach.shown is None):
+            self._report(subject, look, changed=reach.told_dead is (reach.shown is None), now=now)
+            reach.told_dead = reach.shown is look
         if self._something_silent(subject):
             reach.pause = min(max(2 * reach.pause, FIRST), LAST)
             self.want(subject, now)

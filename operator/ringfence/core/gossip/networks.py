@@ -84,6 +84,8 @@ class Reach:
     """When the examination for the present looks began."""
     shown: Look | None = None
     """The last look, if it found a network dead."""
+    told_dead: bool = False
+    """Whether what the windows were told last is that a network of it is dead."""
     learned: deque[bytes] = field(default_factory=lambda: deque(maxlen=_LEARNED))
     """Ids of the last looks that its observers have told us, a window, of."""
     ask_at: float | None = None
@@ -94,6 +96,7 @@ class Reach:
         self.legs = {leg.network: Leg(leg.network, leg.address) for leg in self.legs.values()}
         self.looks = {}
         self.looking_since = self.shown = self.ask_at = None
+        self.told_dead = False
         self.pause = 0.0
 
     def columns(self, since: float, *, final: bool) -> tuple[Column, ...]:
