@@ -31,7 +31,7 @@ from ringfence.core.gossip.networks import (
     tally_networks,
 )
 from ringfence.core.gossip.probe import next_slot, phase
-from ringfence.core.gossip.rings import Rings
+from ringfence.core.gossip.rings import Rings, is_small
 from ringfence.core.gossip.subject import Subject
 from ringfence.core.gossip.wire import Ask, Crypto, Message, Votes
 from ringfence.core.model import MANAGEMENT, Answer, Boot, NetworkState, RingState, SignedVote, Vote
@@ -39,6 +39,10 @@ from ringfence.core.model import MANAGEMENT, Answer, Boot, NetworkState, RingSta
 _SPEAKS = frozenset({RingState.ALIVE, RingState.PARTIAL, RingState.DOUBTED, RingState.UNKNOWN})
 """While a subject is in one of these states an answer on a further network is to be expected."""
 _LOOKED_AT = frozenset({RingState.ALIVE, RingState.PARTIAL})
+
+BURST = 60.0
+"""Packets of looks that may leave at once; then no look is opened. Who is asked to look always votes: his may be the
+only answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Looks:
 
     def __init__(self, means: Means) -> None:
         self._means = means
-        self._budget = Budget()
+        self._budget = Budget(BURST)
         self._rings: Rings | None = None
         self._every = 1.0
         self._wall_offset = 0.0
@@ -291,11 +295,19 @@ class Looks:
                 self._means.stats["look votes"] += 1
                 message = self._means.pack(look, [signed])
                 self._tell_observers(subject, message, now)
-                if reach.shown is None and not self._budget.exhausted(now):  # else the next look is near
-                    self._means.at(
-                        now + rounds.COPIES[0],
-                        lambda now, _late, said=message: self._tell_observers(subject, said, now),  # type: ignore[misc]
-                    )
+                self._means.at(now + rounds.COPIES[0], self._repeating(subject, look, message))
+
+    def _repeating(self, subject: Subject, look: Look, message: Votes) -> Callable[[float, float], None]:
+        """Say our vote again if it would be missed: of few voters all count, and ours may be the only answer."""
+
+        def again(now: float, _late: float) -> None:
+            others = [vote for name, vote in look.votes.items() if name != self._means.node]
+            ours = _answered(look.votes[self._means.node])
+            missed = is_small(self._means.roster()) or ours - {MANAGEMENT}.union(*map(_answered, others))
+            if missed and not self._budget.exhausted(now):
+                self._tell_observers(subject, message, now)
+
+        return again
 
     # -- looks --------------------------------------------------------------------------------------------------------
 
@@ -463,3 +475,8 @@ class Looks:
             if member.name != self._means.node:
                 self._means.tell(message, member)
                 self._budget.spend(1, now)
+
+
+def _answered(vote: SignedVote) -> frozenset[str]:
+    """The networks on which it got an answer."""
+    return frozenset(column.network for column in vote.columns if column.answer is not Answer.NONE)

@@ -27,7 +27,7 @@ from ringfence.core.model import MANAGEMENT, Answer, Boot, Column, NetworkState,
 
 PACE = 4
 """Periods between two probes of one further network: it costs a quarter of what the management network costs."""
-FIRST, LAST = 1.0, 16.0
+FIRST, LAST = 2.0, 16.0
 """Pause between looks while a network is silent, seconds: doubled from the first to the last."""
 FRESH = 40.0
 """Seconds for which a look's votes hold: two renewals may be lost."""
