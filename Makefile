@@ -80,7 +80,7 @@ bench-fencing: $(VENV) ## measure fences: order to proof by driver, into bench/o
 .PHONY: fuzz
 fuzz: $(VENV) ## fuzz everything that reads bytes from outside, FUZZ=60 seconds each, into tests/fuzz/corpus
 	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .venv/bin/uv sync --quiet --frozen --all-extras --group fuzz
-	@for target in message datagram machine view roster delta; do $(RUN)/python -m fuzz $$target --seconds $(FUZZ); done
+	@for target in message datagram machine networks view roster delta; do $(RUN)/python -m fuzz $$target --seconds $(FUZZ); done
 
 .PHONY: bench-detector
 bench-detector: $(VENV) ## measure detection beside Serf into bench/out/detector.json: 40 min, FULL=1 four hours (root)

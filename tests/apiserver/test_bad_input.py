@@ -27,6 +27,14 @@ def zone(nodes: Json | None = None, **fencing: Any) -> Json:
     return _object("HAZone", {"nodes": {"names": ["n1"]} if nodes is None else nodes, "fencing": fencing})
 
 
+def networks(*given: Json) -> Json:
+    return _object("HAZone", {"nodes": {"names": ["n1"]}, "networks": list(given)})
+
+
+def network(name: str = "storage", *cidrs: str, **more: Any) -> Json:
+    return {"name": name, "cidrs": list(cidrs) or ["10.20.0.0/16"]} | more
+
+
 def device(**changes: Any) -> Json:
     spec = {"driver": "redfish", "nodes": ["n1"], "redfish": bmc()} | changes
     return _object("FenceDevice", {key: value for key, value in spec.items() if value is not None})
@@ -123,6 +131,38 @@ REFUSED: dict[str, tuple[Json, str]] = {
     "watchdog of 0 s": (
         zone(watchdog={"timeoutSeconds": 0, "assumeSeconds": 90}),
         "timeoutSeconds must be from 5 to 600",
+    ),
+    "two networks of one name": (
+        networks(network(), network("migration"), network("storage", "10.30.0.0/16")),
+        "spec.networks: Invalid value: each of spec.networks must have a name of its own",
+    ),
+    "five networks": (
+        networks(*(network(f"net{number}") for number in range(5))),
+        "spec.networks: Too many: 5: must have at most 4 items",
+    ),
+    "network called management": (
+        networks(network("management")),
+        "name must not be 'management': that is the InternalIPs' network",
+    ),
+    "network with a name of capitals": (
+        networks(network("Storage")),
+        "name must be of small letters, digits and dashes",
+    ),
+    "network without range": (
+        networks(network() | {"cidrs": []}),
+        "cidrs must have at least one range: say where the nodes' addresses",
+    ),
+    "network with an address instead of a range": (
+        networks(network("storage", "10.20.0.1")),
+        "each of cidrs must be an address range such as 10.20.0.0/16",
+    ),
+    "network with a range that is none": (
+        networks(network("storage", "10.20.0.0/16", "10.20.0.0/33")),
+        "spec.networks[0].cidrs[1]",
+    ),
+    "network of an unknown role": (
+        networks(network(role="Backup")),
+        'supported values: "Storage", "Guest", "Migration", "Other"',
     ),
     "redfish without its block": (
         device(redfish=None),
@@ -259,6 +299,8 @@ def test_is_refused_with_the_mend(server: Server, case: str) -> None:
         zone({"selector": {"matchExpressions": [{"key": "rack", "operator": "Exists"}]}}),
         zone(watchdog={"assumeSeconds": 75.08}),
         zone(allowedAddresses=["10.0.8.0/24", "fd00::/64"]),
+        networks(network("storage", "10.20.0.0/16", "fd00:20::/64", role="Storage"), network("migration")),
+        networks(network("a" * 20, "10.20.1.7/16")),
         device(),
         device(redfish=bmc(address="https://bmc.example:8443/base", systemId="437XR1138R2")),
         device(redfish=bmc(address="https://[fd00::9]")),

@@ -24,6 +24,7 @@ from ringfence.agent.mailbox import RUN_DIRECTORY, Mailbox
 from ringfence.agent.state import StateDirectory
 from ringfence.agent.trace import TraceFile
 from ringfence.core.gossip.members import RosterError, SealedRoster, open_roster
+from ringfence.host.addresses import own_addresses
 from ringfence.host.clock import read_boot_id
 from ringfence.host.privileges import return_spare_memory, take_privileges
 from ringfence.kube.node_api import Access, NodeApi
@@ -212,7 +213,7 @@ class _Process:
             "nodeUID": uid,
             "bootID": self._identity.boot_id,
             "publicKey": base64.b64encode(self._key.public).decode(),
-            "addresses": [self._identity.address],
+            "addresses": list(own_addresses(self._identity.address)),
             "agentVersion": _VERSION,
             "port": self._chosen.port,
             "permitted": self._permitted,

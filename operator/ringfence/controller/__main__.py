@@ -275,7 +275,11 @@ async def run(chosen: argparse.Namespace) -> None:
 
         def ring() -> dict[str, Any]:
             reports = {name: report.status for (_, name), report in world.own.all(NodeReport).items()}
-            return members(witness, loop.judgements, reports, clock.monotonic())
+            named = {
+                node.name: [network.name for network in world.networks_of(node)]
+                for node in world.nodes.store.values()
+            }
+            return members(witness, loop.judgements, reports, clock.monotonic(), named=named)
 
         health = await serve(chosen.metrics_port, metrics, lambda: world.own.swept, ring)
         work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ringfence.api.v1alpha1.failover import Failover
@@ -23,11 +23,12 @@ from ringfence.controller.evidence import Witness
 from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT, Executor
 from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.networks import roles
 from ringfence.controller.verdicts import ToldVerdicts
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER
+from ringfence.core.detection.evidence import NEVER, NetworkRole
 from ringfence.core.detection.verdict import Judgement, judge
 from ringfence.core.failover import limits, machine
 from ringfence.core.failover.machine import Confirmation, Look
@@ -185,7 +186,9 @@ class Loop:
 
     def _judge(self, now: float) -> None:
         for node in list(self._witness.nodes()):
-            evidence = self._witness.evidence(node, now, device_proved=self._device_proved(node))
+            evidence = self._witness.evidence(
+                node, now, device_proved=self._device_proved(node), roles=self._network_roles(node)
+            )
             if evidence is None:
                 continue
             judgement = judge(evidence, now)
@@ -214,6 +217,10 @@ class Loop:
         about = ObjectRef(kinds.NODE, boot.node, uid=boot.node_uid)
         warning = judgement.verdict is not Verdict.HEALTHY
         self._narrator.tell(about, judgement.verdict.value, judgement.sentence, warning=warning)
+
+    def _network_roles(self, node: str) -> Mapping[str, NetworkRole]:
+        known = self._world.nodes.store.get(("", node))
+        return roles(self._world.networks_of(known)) if known is not None else {}
 
     def _device_proved(self, node: str) -> bool:
         return any(

@@ -24,7 +24,7 @@ from ringfence.core.fencing.proof import (
     Rebooted,
     SelfFenced,
 )
-from ringfence.core.model import Boot, SignedVote
+from ringfence.core.model import Boot, Column, SignedVote
 from ringfence.ports import Json
 
 
@@ -50,6 +50,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
                 "voter": v.voter,
                 "vote": v.vote.value,
                 **({} if after is None else {"afterSeconds": after}),
+                **({"columns": {c.network: c.answer.value for c in v.columns}} if v.columns else {}),
                 "signature": base64.b64encode(v.signature).decode(),
                 "round": base64.b64encode(v.round_id).decode(),
                 "rosterEpoch": v.roster_epoch,
@@ -185,6 +186,7 @@ def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Rec
                 roster_epoch=v.roster_epoch or 0,
                 round_id=base64.b64decode(v.round or ""),
                 signature=base64.b64decode(v.signature or ""),
+                columns=tuple(sorted(Column(network, answer) for network, answer in v.columns.items())),
             )
             for v in status.votes
         ),

@@ -15,7 +15,7 @@ import pydantic
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
-from ringfence.api.v1alpha1.hazone import HAZone, NodeSelector, SelectorRequirement
+from ringfence.api.v1alpha1.hazone import HAZone, NodeSelector, SelectorRequirement, ZoneNetwork
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller.attachments import attached_to
@@ -220,6 +220,11 @@ class World:
 
     def nodes_of(self, zone: HAZone) -> list[NodeObject]:
         return [n for n in self.nodes.store.values() if _claims(zone, n)]
+
+    def networks_of(self, node: NodeObject) -> tuple[ZoneNetwork, ...]:
+        """The further networks of its zone; none where it is in no zone or in two."""
+        zones = self.zones_of(node)
+        return tuple(zones[0].spec.networks) if len(zones) == 1 else ()
 
     def levels(self, zone: HAZone, node: str) -> tuple[tuple[str, ...], ...]:
         """The names of the node's devices, level by level."""

@@ -12,20 +12,20 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ringfence.core.gossip.report import AgentView, Hearing, SelfView, SubjectView
-from ringfence.core.model import Boot, RingState, SignedVote
+from ringfence.core.gossip.report import AgentView, Hearing, NetworkView, SelfView, SubjectView
+from ringfence.core.model import Boot, Column, RingState, SignedVote
 
 if TYPE_CHECKING:
     import msgspec
 
 
-_BOOT, _VOTE, _SUBJECT, _VIEW, _SELF, _HEARING = (
+_BOOT, _VOTE, _SUBJECT, _VIEW, _SELF, _HEARING, _NETWORK, _COLUMN = (
     tuple(one.name for one in fields(kind))
-    for kind in (Boot, SignedVote, SubjectView, AgentView, SelfView, Hearing)
+    for kind in (Boot, SignedVote, SubjectView, AgentView, SelfView, Hearing, NetworkView, Column)
 )
 _DEFAULTS = (None, ())
 """What the fields that came later have where there is nothing to say, and so need not be sent."""
-_LATER = ("rtt", "loss", "vote_ages")
+_LATER = ("rtt", "loss", "vote_ages", "networks", "look_age", "look_votes")
 OLD = 10.0
 """Seconds after which a sign of life of a member with which its agent has nothing to do is not told any more."""
 
@@ -44,7 +44,7 @@ def encode_view(view: AgentView) -> bytes:
 
 
 def _worth_telling(subject: SubjectView) -> bool:
-    if subject.state is not RingState.UNKNOWN or subject.votes:
+    if subject.state is not RingState.UNKNOWN or subject.votes or subject.look_votes:
         return True
     ages = (subject.heard_age, subject.two_way_age, subject.kernel_age)
     return any(age is not None and age <= OLD for age in ages)
@@ -111,5 +111,9 @@ def _plain(value: Any) -> Any:
             return _fields(value, _VOTE)
         case SelfView():
             return _fields(value, _SELF)
+        case NetworkView():
+            return _fields(value, _NETWORK)
+        case Column():
+            return _fields(value, _COLUMN)
         case _:
             raise TypeError(f"a view has no {type(value).__name__}")

@@ -13,6 +13,7 @@ _BY_NAME: dict[str, Any] = {
     "driver": "redfish",
     "program": "fence_apc",
     "allowedAddresses": ["10.0.8.0/24"],
+    "cidrs": ["10.20.0.0/16", "fd00:20::/64"],
     "assumeSeconds": 9000.5,
     "insecureSkipVerify": False,
     "signature": "c2lnbmF0dXJl",

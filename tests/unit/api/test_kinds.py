@@ -59,6 +59,16 @@ def test_self_fence_must_end_before_it_is_assumed() -> None:
     HAZone.model_validate(_zone(assumeSeconds=least + 0.01))
 
 
+def test_a_networks_range_is_checked_here_too() -> None:
+    def zone(*cidrs: str) -> dict[str, Any]:
+        return {"spec": {"nodes": {"names": ["n1"]}, "networks": [{"name": "storage", "cidrs": list(cidrs)}]}}
+
+    network = HAZone.model_validate(zone("10.20.0.0/16", "fd00:20::/64")).spec.networks[0]
+    assert (network.name, network.role) == ("storage", "Other")
+    with pytest.raises(ValidationError, match=r"network storage: 10.20.0.0/33 is no address range"):
+        HAZone.model_validate(zone("10.20.0.0/33"))
+
+
 @pytest.mark.parametrize(
     "spec",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -23,7 +24,7 @@ from ringfence.api.v1alpha1.meta import (
     rules,
     within,
 )
-from ringfence.core.model import Verdict
+from ringfence.core.model import MANAGEMENT, Verdict
 from ringfence.core.timing import CLOCK_RATE_BOUND, SELF_FENCE_MARGIN, self_fence_seconds
 
 
@@ -179,18 +180,87 @@ class ZoneFencing(Model):
     """Whether cutting a node from its storage counts as a proof. The old guest may answer on the network for a while."""
 
 
+MAX_NETWORKS = 4
+
+
+class ZoneNetwork(Model):
+    """A network of the zone's nodes beside the management network (the nodes' InternalIPs)."""
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=20,
+            pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+            json_schema_extra=rules(
+                Rule(
+                    "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+                    "name must be of small letters, digits and dashes, such as storage",
+                ),
+                Rule(
+                    f"self != '{MANAGEMENT}'",
+                    "name must not be 'management': that is the InternalIPs' network, which is always there",
+                ),
+            ),
+        ),
+    ]
+    """What it is called, such as `storage`. Zones that give the same name mean the same network: its nodes reach each other."""
+    cidrs: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(
+                    max_length=43,
+                    json_schema_extra=rules(
+                        Rule(
+                            "isCIDR(self)",
+                            "each of cidrs must be an address range such as 10.20.0.0/16 or fd00:20::/64",
+                        )
+                    ),
+                ),
+            ]
+        ],
+        Field(
+            max_length=8,
+            json_schema_extra=rules(
+                Rule(
+                    "size(self) > 0",
+                    "cidrs must have at least one range: say where the nodes' addresses on this network lie",
+                )
+            ),
+        ),
+    ]
+    """Where the nodes' addresses on it lie. A node's address is looked for in the first range, then in the next."""
+    role: Literal["Storage", "Guest", "Migration", "Other"] = "Other"
+    """What it carries: a node that lost its `Storage` network is `StorageLost`, its `Guest` network `GuestNetLost`."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> ZoneNetwork:
+        for cidr in self.cidrs:
+            try:
+                ipaddress.ip_network(cidr, strict=False)
+            except ValueError as error:
+                raise ValueError(f"network {self.name}: {cidr} is no address range: {error}") from error
+        return self
+
+
 class HAZoneSpec(Model):
     """What the administrator declares."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
+                "!has(self.networks) || self.networks.all(a, self.networks.filter(b, a.name == b.name).size() == 1)",
+                "each of spec.networks must have a name of its own: rename or remove one, or put its cidrs into the other",
+                ".networks",
+            ),
+            Rule(
                 "has(self.nodes) && (has(self.nodes.names) && size(self.nodes.names) > 0"
                 " || has(self.nodes.selector) && (has(self.nodes.selector.matchLabels) && size(self.nodes.selector.matchLabels) > 0"
                 " || has(self.nodes.selector.matchExpressions) && size(self.nodes.selector.matchExpressions) > 0))",
                 "spec.nodes must name or select the zone's nodes: fill spec.nodes.names or spec.nodes.selector",
                 ".nodes",
-            )
+            ),
         )
     )
 
@@ -200,6 +270,11 @@ class HAZoneSpec(Model):
     """The zone's nodes. A node belongs to at most one zone; a conflict is a condition on both."""
     fencing: ZoneFencing = Field(default_factory=ZoneFencing, json_schema_extra={"default": {}})
     """How a node of this zone is proved off."""
+    networks: Annotated[list[ZoneNetwork], Field(max_length=MAX_NETWORKS)] = Field(default_factory=list)
+    """Networks that the ring probes beside the management network, so that it can tell which one of a node is dead.
+
+    Upgrade every agent and controller before the first one is named: those of the version before can't read the roster then.
+    """
 
 
 class NodeVerdict(Model):

@@ -54,7 +54,7 @@ class NodeReportStatus(Conditioned):
     addresses: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)] = Field(
         default_factory=list
     )
-    """The addresses that the agent listens on."""
+    """The node's addresses, its InternalIP first: from these the controller takes those on the zone's networks."""
     port: Annotated[int | None, Field(ge=1, le=65535)] = None
     """The port of the ring, UDP and TCP."""
     agent_version: Annotated[str | None, Field(max_length=64)] = None

@@ -25,6 +25,25 @@ class Ready(StrEnum):
     """The cache that it came from is too old."""
 
 
+class NetworkRole(StrEnum):
+    """What a network carries, as its zone says."""
+
+    STORAGE = "Storage"
+    GUEST = "Guest"
+    MIGRATION = "Migration"
+    OTHER = "Other"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadNetwork:
+    """A network of the node that votes call dead while another one lives, as verified by this controller."""
+
+    network: str
+    role: NetworkRole
+    sentence: str
+    """Who voted, in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class RingEvidence:
     """What the agents' streams say, as verified by this controller."""
@@ -44,6 +63,7 @@ class RingEvidence:
     """Since when the ring has doubted the node without a break."""
     round_at: float = NEVER
     """When the round began whose votes these are."""
+    dead_networks: tuple[DeadNetwork, ...] = ()
 
     @property
     def vote_after(self) -> tuple[float, ...]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER, Evidence, Ready
-from ringfence.core.model import RingState, Verdict
+from ringfence.core.detection.evidence import NEVER, DeadNetwork, Evidence, NetworkRole, Ready
+from ringfence.core.model import MANAGEMENT, RingState, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,12 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                 Verdict.SUSPECT, f"{node} is doubted by its peers: {ring.sentence or 'votes are being taken'}"
             )
         case RingState.PARTIAL:
+            if (lost := _dead(evidence, MANAGEMENT)) is not None:
+                return Judgement(
+                    Verdict.CONTROL_PATH_LOST,
+                    f"{node}'s management network is dead ({lost.sentence}), another one carries its packets:"
+                    " it lives and its VMs run on",
+                )
             detail = f": {ring.sentence}" if ring.sentence else ""
             return Judgement(Verdict.SUSPECT, f"{node} is reached by some peers only{detail}")
         case RingState.LEFT:
@@ -66,12 +72,14 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                 Verdict.AGENT_DOWN, f"{node}'s kernel answers, its agent does not: the node lives"
             )
         case RingState.ALIVE:
+            if (judgement := _network_lost(evidence)) is not None:
+                return judgement
             if _control_path_lost(evidence, now):
                 return Judgement(
                     Verdict.CONTROL_PATH_LOST,
                     f"{node} is alive for its peers, but not for the API server (Ready={evidence.ready}): its VMs run on",
                 )
-            return Judgement(Verdict.HEALTHY, f"{node} is alive")
+            return Judgement(Verdict.HEALTHY, f"{node} is alive{_also_dead(evidence)}")
         case RingState.UNKNOWN:
             lease = _fresh(evidence.life.kubelet_lease, now, timing.KUBELET_LEASE_VALID)
             if lease and evidence.has_agent:  # its agent may be well: it is we who hear of nobody
@@ -81,6 +89,36 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                     Verdict.AGENT_DOWN, f"{node} renews its Lease, but no agent of it was heard yet"
                 )
             return Judgement(Verdict.SUSPECT, f"{node} was not heard of yet")
+
+
+_LOSSES = {
+    NetworkRole.STORAGE: (
+        Verdict.STORAGE_LOST,
+        "its VMs can't reach their disks there; nobody is fenced for it",
+    ),
+    NetworkRole.GUEST: (Verdict.GUEST_NET_LOST, "its VMs can't be reached there; nobody is fenced for it"),
+}
+"""The storage network comes first: without disks a guest does nothing, whoever reaches it."""
+
+
+def _network_lost(evidence: Evidence) -> Judgement | None:
+    for role, (verdict, consequence) in _LOSSES.items():
+        for one in evidence.ring.dead_networks:
+            if one.role is role:
+                sentence = f"{evidence.boot.node} is alive, but its {one.network} network is dead ({one.sentence}): {consequence}"
+                return Judgement(verdict, sentence)
+    return None
+
+
+def _also_dead(evidence: Evidence) -> str:
+    """A network whose loss is no verdict of its own."""
+    return "".join(
+        f"; its {one.network} network is dead ({one.sentence})" for one in evidence.ring.dead_networks
+    )
+
+
+def _dead(evidence: Evidence, network: str) -> DeadNetwork | None:
+    return next((one for one in evidence.ring.dead_networks if one.network == network), None)
 
 
 def life_veto(evidence: Evidence, now: float) -> str | None:

@@ -10,7 +10,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ringfence.core.model import Boot, RingState, SignedVote
+from ringfence.core.model import Boot, NetworkState, RingState, SignedVote
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkView:
+    """One further network of a member, as an agent that stands on it too sees it."""
+
+    network: str
+    state: NetworkState
+    two_way_age: float | None
+    """Seconds since the last answer there that echoed this agent's own nonce."""
+    rtt: float | None = None
+    """Mean round-trip time there in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,12 @@ class SubjectView:
     """Share of this agent's probes that it has not answered in time, of about the last minute; where it observes it."""
     vote_ages: tuple[float, ...] = ()
     """Since each of the votes came to this agent, in their order."""
+    networks: tuple[NetworkView, ...] = ()
+    """The networks beside the management network on which this agent probes it."""
+    look_age: float | None = None
+    """Since the look began whose votes follow."""
+    look_votes: tuple[SignedVote, ...] = ()
+    """All of the last look at its networks, if it found one of them dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +113,8 @@ class AgentView:
             self.roster_epoch,
             self.healthy,
             self.alive,
-            tuple((s.subject, s.state, s.votes) for s in self.subjects),
+            tuple(
+                (s.subject, s.state, s.votes, s.look_votes, tuple((n.network, n.state) for n in s.networks))
+                for s in self.subjects
+            ),
         )

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ringfence.core.gossip.members import Member
+from ringfence.core.gossip.networks import Reach
 from ringfence.core.gossip.probe import RoundTrip
 from ringfence.core.gossip.report import SubjectView
 from ringfence.core.gossip.rounds import Examination, Round
@@ -69,6 +70,8 @@ class Subject:
     vetoed_at: float = float("-inf")
     """When an observer last told us, a window, that it has heard it."""
     examination: Examination | None = None
+    reach: Reach = field(default_factory=Reach)
+    """Its networks, one by one. What else is said here of answers is about the management network, of packets about any."""
     ask_at: float | None = None
     back_off: float = 0.0
 
@@ -105,6 +108,7 @@ class Subject:
         self.shown = None
         self.confirmed_at = float("-inf")
         self.examination = None
+        self.reach.reset()
         self.ask_at = None
         self.back_off = 0.0
 
@@ -114,6 +118,7 @@ class Subject:
 
     def view(self, now: float) -> SubjectView:
         """What the verdict stream says of it."""
+        look = self.reach.fresh(now)
         return SubjectView(
             subject=self.boot,
             state=self.state,
@@ -128,6 +133,9 @@ class Subject:
             vote_ages=tuple(max(0.0, now - self.shown.came[name]) for name in self.shown.votes)
             if self.shown
             else (),
+            networks=self.reach.views(now),
+            look_age=_age(look.started if look else None, now),
+            look_votes=tuple(look.votes.values()) if look else (),
         )
 
 

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence
+from ringfence.core.detection.evidence import (
+    NEVER,
+    DeadNetwork,
+    Evidence,
+    Life,
+    NetworkRole,
+    Ready,
+    RingEvidence,
+)
 from ringfence.core.detection.verdict import judge, life_veto
 from ringfence.core.model import Boot, RingState, Verdict
 
@@ -52,6 +60,48 @@ evidences = st.builds(
 
 def verdict(evidence: Evidence) -> Verdict:
     return judge(evidence, NOW).verdict
+
+
+STORAGE = DeadNetwork("storage", NetworkRole.STORAGE, "2 of 2 observers on storage: n2, n3")
+GUEST = DeadNetwork("tenants", NetworkRole.GUEST, "2 of 2 observers on tenants: n2, n3")
+OTHER = DeadNetwork("backup", NetworkRole.OTHER, "2 of 2 observers on backup: n2, n3")
+LOST = DeadNetwork("management", NetworkRole.OTHER, "2 of 2 observers on management: n2, n3")
+WELL = replace(DOWN, life=replace(OLD, kubelet_lease=NOW), ready=Ready.TRUE)
+
+
+@pytest.mark.parametrize(
+    ("dead", "expected", "words"),
+    [
+        ((STORAGE,), Verdict.STORAGE_LOST, "n1 is alive, but its storage network is dead (2 of 2 observers"),
+        ((GUEST, STORAGE), Verdict.STORAGE_LOST, "storage network is dead"),
+        ((OTHER, GUEST), Verdict.GUEST_NET_LOST, "n1 is alive, but its tenants network is dead"),
+        ((OTHER,), Verdict.HEALTHY, "n1 is alive; its backup network is dead"),
+    ],
+)
+def test_a_dead_network_of_a_living_node_is_named_and_its_role_gives_the_verdict(
+    dead: tuple[DeadNetwork, ...], expected: Verdict, words: str
+) -> None:
+    judgement = judge(
+        replace(WELL, ring=RingEvidence(RingState.ALIVE, dead_networks=dead)),
+        NOW,
+    )
+    assert judgement.verdict is expected
+    assert words in judgement.sentence
+
+
+def test_a_silent_management_network_beside_a_living_one_is_a_lost_control_path() -> None:
+    judgement = judge(replace(DOWN, ring=RingEvidence(RingState.PARTIAL, dead_networks=(LOST,))), NOW)
+    assert judgement.verdict is Verdict.CONTROL_PATH_LOST
+    assert "n1's management network is dead (2 of 2 observers on management: n2, n3)" in judgement.sentence
+    assert "it lives and its VMs run on" in judgement.sentence
+
+
+@given(st.sampled_from(RingState), st.sampled_from([(), (STORAGE,), (LOST,), (LOST, STORAGE, GUEST)]))
+def test_no_dead_network_makes_down_and_none_unmakes_it(
+    state: RingState, dead: tuple[DeadNetwork, ...]
+) -> None:
+    evidence = replace(DOWN, ring=replace(GONE, state=state, dead_networks=dead))
+    assert (judge(evidence, NOW).verdict is Verdict.DOWN) is (state is RingState.UNREACHABLE)
 
 
 def test_votes_and_silence_make_down() -> None:
