@@ -337,7 +337,8 @@ def install_changed(three: Three, epoch: int, **change: object) -> None:
 
 
 def storage_state(view: AgentView, name: str) -> NetworkState | None:
-    return next((one.state for one in subject(view, name).networks if one.network == "storage"), None)
+    found = (one for member in view.subjects if member.subject.node == name for one in member.networks)
+    return next((one.state for one in found if one.network == "storage"), None)
 
 
 def dead(three: Three, view: AgentView, name: str) -> set[str]:

@@ -1179,7 +1179,9 @@ class Swim:
         if not subject.observed:
             self._judge_for_others(subject, about, count, now)
             return
-        if Vote.ALIVE in votes:
+        if count.unreachable and self.awareness.isolated:
+            pass  # who reaches less than half of the roster accepts no verdict; the next round tells him when he is back
+        elif Vote.ALIVE in votes:
             # Even one that the tally refuses (a peer whose new key the roster has not yet) is reason to wait.
             self._show(subject, about)
             if subject.state in _NO_ANSWER:
@@ -1218,7 +1220,7 @@ class Swim:
 
     def _judge_for_others(self, subject: Subject, about: Round, count: Tally, now: float) -> None:
         """What a round says to one of the second set: he has no say in what comes of it, but tells the windows."""
-        if count.unreachable and not subject.heard_since(about.started):
+        if count.unreachable and not (subject.heard_since(about.started) or self.awareness.isolated):
             self._show(subject, about)
             subject.confirmed_at = max(subject.confirmed_at, about.started)
             self._at(now + rounds.LAPSE, self._lapser(subject))
@@ -1307,7 +1309,7 @@ class Swim:
             # believed: who votes it has heard the member just now.
             state, subject.vetoed_at = RingState.UNKNOWN, now
         elif count.unreachable and not subject.heard_since(now - rounds.CLOSE):
-            if now - subject.vetoed_at < rounds.CLOSE:
+            if now - subject.vetoed_at < rounds.CLOSE or self.awareness.isolated:
                 return
             state = RingState.UNREACHABLE
         elif count.agent_down:
