@@ -27,7 +27,7 @@ test: lint prepare ## everything, the lab included (root; the first time builds)
 
 .PHONY: check
 check: lint ## lint, types, import contracts, unit and scenario tests; no lab, no root, under 2 minutes
-	@$(RUN)/pytest $(PURE) -m "not lab and not apiserver and not long"
+	@$(RUN)/pytest $(PURE) -m "not lab and not apiserver and not fences and not long"
 
 .PHONY: lint
 lint: $(VENV)
@@ -69,10 +69,18 @@ lab-status: $(VENV) ## what runs of it
 bench-failover: prepare ## measure failovers, RUNS=10 of each fault, into bench/out/failover.json (root)
 	@$(RUN)/python bench/failover.py --runs $(RUNS)
 
+.PHONY: bench-volumes
+bench-volumes: prepare ## a ReadWriteOnce volume of a dead node with and without us, into bench/out/volumes.json: 12 min (root)
+	@$(RUN)/python bench/volumes.py
+
+.PHONY: bench-fencing
+bench-fencing: $(VENV) ## measure fences: order to proof by driver, into bench/out/fencing.json: 4 min (root)
+	@$(RUN)/python bench/fencing.py
+
 .PHONY: fuzz
 fuzz: $(VENV) ## fuzz everything that reads bytes from outside, FUZZ=60 seconds each, into tests/fuzz/corpus
 	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never .venv/bin/uv sync --quiet --frozen --all-extras --group fuzz
-	@for target in message datagram machine view roster delta slot; do $(RUN)/python -m fuzz $$target --seconds $(FUZZ); done
+	@for target in message datagram machine networks view roster delta slot; do $(RUN)/python -m fuzz $$target --seconds $(FUZZ); done
 
 .PHONY: bench-detector
 bench-detector: $(VENV) ## measure detection beside Serf into bench/out/detector.json: 40 min, FULL=1 four hours (root)

@@ -172,9 +172,9 @@ def _paths(
     def act(world: World, fault: Fault, nodes: list[Node]) -> None:
         sources = _indices(nodes) if fault.nodes else None
         targets = _indices(world.by_name[name] for name in fault.others) if fault.others else None
-        rules = [Rule(sources, targets, worse(fault.amount))]
+        rules = [Rule(sources, targets, worse(fault.amount), fault.network)]
         if both:
-            rules.append(Rule(targets, sources, worse(fault.amount)))
+            rules.append(Rule(targets, sources, worse(fault.amount), fault.network))
         for rule in rules:
             world.links.add(rule, world.now)
             _after(world, fault.seconds, lambda rule=rule: world.links.end(rule, world.now))  # type: ignore[misc]

@@ -15,6 +15,7 @@ from ringfence.core.model import RingState
 from simulator.invariants import Watch
 from simulator.links import Link, Rule
 from simulator.node import Node
+from simulator.script import FURTHER
 from simulator.world import World
 
 Row = dict[str, object]
@@ -70,8 +71,8 @@ class _Meter:
         }
 
 
-def _settled(n: int, seed: int, loss: float = 0.0) -> tuple[World, Watch]:
-    world = World(n, seed=seed)
+def _settled(n: int, seed: int, loss: float = 0.0, networks: int = 1) -> tuple[World, Watch]:
+    world = World(n, seed=seed, networks=FURTHER[: networks - 1])
     watch = Watch(world)
     world.run(_SETTLING)
     if loss:
@@ -80,12 +81,45 @@ def _settled(n: int, seed: int, loss: float = 0.0) -> tuple[World, Watch]:
     return world, watch
 
 
-def quiet(n: int, *, seed: int, seconds: float) -> Row:
+def quiet(n: int, *, seed: int, seconds: float, networks: int) -> Row:
     """Nothing happens: packets and bytes that a node sends."""
-    world, watch = _settled(n, seed)
+    world, watch = _settled(n, seed, networks=networks)
     meter = _Meter(world)
     world.run(seconds)
-    return {"figure": "quiet", "n": n, **meter.row(), "false_verdicts": len(watch.verdicts)}
+    return {
+        "figure": "quiet",
+        "n": n,
+        "networks": networks,
+        **meter.row(),
+        "false_verdicts": len(watch.verdicts),
+    }
+
+
+def storage(n: int, *, seed: int, seconds: float, lost: int) -> Row:
+    """Nodes lose their storage network, ``lost`` of them or all (0); how soon all their observers know."""
+    world, watch = _settled(n, seed, networks=2)
+    world.run(5.0)
+    victims = random.Random(f"{seed} victims").sample(world.nodes, lost or n)
+    meter = _Meter(world)
+    for node in victims:
+        only = frozenset({node.index})
+        for sources, targets in ((only, None), (None, only)):
+            world.links.add(Rule(sources, targets, Link(delay=0, jitter=0, loss=1.0), "storage"), world.now)
+    began = world.now
+    known: dict[str, float] = {}
+    while world.now - began < seconds:
+        world.run(0.1)
+        for node in victims:
+            if node.name not in known and watch.network_known(node, "storage"):
+                known[node.name] = world.now - began
+    return {
+        "figure": "storage",
+        "n": n,
+        "lost": len(victims),
+        **_times(sorted(known.values()), len(victims)),
+        **meter.row(),
+        "false_verdicts": len(watch.verdicts),
+    }
 
 
 def crash(n: int, *, seed: int, crashes: int, loss: float) -> Row:
@@ -208,7 +242,8 @@ def _times(known: Sequence[float], wanted: int) -> Row:
 
 
 COMMANDS = {
-    "quiet": Command("packets and bytes of a quiet ring", quiet, {"seconds": 5.0}),
+    "quiet": Command("packets and bytes of a quiet ring", quiet, {"seconds": 5.0, "networks": 1}),
+    "storage": Command("the storage network of some, or of all", storage, {"seconds": 20.0, "lost": 1}),
     "crash": Command("crash to verdict", crash, {"crashes": 20, "loss": 0.0}),
     "tenth": Command("a tenth dies at once", tenth, {"share": 0.1}),
     "partition": Command("60/40, or three parts", partition, {"seconds": 10.0, "parts": 2}),

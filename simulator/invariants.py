@@ -15,12 +15,14 @@ from dataclasses import dataclass
 
 from ringfence.core.gossip.corroboration import H, Tally, tally
 from ringfence.core.gossip.members import Roster
+from ringfence.core.gossip.networks import Look, tally_networks
 from ringfence.core.gossip.rings import Rings, is_small
 from ringfence.core.gossip.rounds import Round
 from ringfence.core.gossip.subject import Subject
 from ringfence.core.gossip.survey import SAMPLE
 from ringfence.core.gossip.swim import StateChanged
-from ringfence.core.model import Boot, RingState, Vote
+from ringfence.core.model import MANAGEMENT, Boot, NetworkState, RingState, Vote
+from simulator.links import LOSSY
 from simulator.node import Node
 from simulator.world import World, boot_id
 
@@ -36,16 +38,19 @@ MOST_PACKETS, MOST_BYTES = 500, 45_000
 """What a node may send in a second whatever happens. The worst is the first second of a cut through the middle, when
 every observer loses half of whom it watches: thirty times of a quiet second (1,500 bytes with all that may come to it),
 where a tenth of the nodes dying at once is thirteen at the most (`simulator tenth`). GOSSIP §10 asks for ten."""
+FURTHER_SHARE = 0.35
+"""What each further network may add to that: a quarter for its probes, a tenth for its column in every vote."""
 SAMPLED_SIDE = 0.45
 """The share of the roster below which five voters' samples don't all take their side for a majority by chance."""
-LOSSY = 0.2
 ENOUGH_LOSSY = 4
 """So many observers on lossy paths are as good as one on a clean path: all would have to fail at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """An invariant was seen broken. ``number`` is GOSSIP §10's."""
+    """An invariant was seen broken. ``number`` is GOSSIP §10's; 14, which it doesn't have: no network that carries
+    packets is called dead.
+    """
 
     number: int
     at: float
@@ -83,6 +88,8 @@ class Watch:
         self._known: dict[Boot, float] = {}
         """When a boot was last newly called unreachable."""
         self._counted: set[bytes] = set()
+        self._looked: set[bytes] = set()
+        """Looks that have been judged."""
         self._heard: dict[tuple[int, int], float] = {}
         self._nones = [0] * len(world.nodes)
         self._processes = [0] * len(world.nodes)
@@ -145,6 +152,9 @@ class Watch:
             shown = subject.shown
             if shown is not None and shown.round_id not in self._counted and _promising(shown):
                 self._count(node, subject, shown)
+            look = subject.reach.shown
+            if look is not None and look.round_id not in self._looked:
+                self._check_network(node, subject, look)
 
     def crashed(self, node: Node) -> None:
         """Invariant 3 begins to wait."""
@@ -256,13 +266,16 @@ class Watch:
             if not observer.listens or observer.calm_since > before - 0.5:
                 continue
             others = [links.past(observer.index, index, before) for index in judges - {observer.index}]
-            path = links.past(observer.index, accused.index, before)
+            paths = [  # one network that carries packets both ways is enough
+                links.past(observer.index, accused.index, before, network)
+                for network in (MANAGEMENT, *world.networks)
+            ]
             if all(past.clean for past in others):
                 exchanged = self._heard.get((observer.index, accused.index), -math.inf)
                 exchange = same and began <= exchanged <= world.now - LATEST_VOTE
-                if exchange or (alive and path.clean):
+                if exchange or (alive and any(path.clean for path in paths)):
                     clean.append(observer.name)
-            if alive and all(p.loss <= LOSSY and p.delay <= 0.02 and p.mtu >= 1228 for p in (path, *others)):
+            if alive and any(path.serves for path in paths) and all(past.serves for past in others):
                 lossy.append(observer.name)
         if clean or len(lossy) >= ENOUGH_LOSSY:
             reached = accused.listens and accused.calm_since <= before
@@ -271,6 +284,44 @@ class Watch:
                 f"{node.name} shows {boot} unreachable by {', '.join(count.voters)} in a round since {began:.3f}; "
                 f"{', '.join(clean or lossy)} could reach it",
             )
+
+    # -- networks: 14 -----------------------------------------------------------------------------------------------
+
+    def _check_network(self, node: Node, subject: Subject, look: Look) -> None:
+        """No network is called dead on which an observer, connected with those who voted, could have got an answer."""
+        world = self._world
+        assert node.crypto is not None
+        found = tally_networks(
+            look.votes.values(), world.roster, look.subject, node.crypto.verify, rings=self.rings()
+        )
+        accused = world.by_uid[subject.member.uid]
+        began = world.now - max(0.0, node.clock(world.now) - look.started)
+        before = began - 0.3
+        if not accused.kernel or accused.suspended or accused.resumed_at > before:
+            return
+        links = world.links
+        for one in (one for one in found if one.dead):
+            self._looked.add(look.round_id)
+            judges = {node.index, *(world.by_name[name].index for name in one.voters)}
+            for member in self.rings().observers(accused.uid):
+                observer = world.by_uid[member.uid]
+                if (
+                    observer.listens
+                    and observer.calm_since <= before - 0.5
+                    and links.past(observer.index, accused.index, before, one.network).clean
+                    and all(links.past(observer.index, i, before).clean for i in judges - {observer.index})
+                    and not self._unsure(observer)
+                ):
+                    self._break(
+                        14,
+                        f"{node.name} shows {one.network} of {look.subject} dead by {', '.join(one.voters)} in a look"
+                        f" since {began:.3f}; {observer.name} could reach it there",
+                    )
+
+    def _unsure(self, observer: Node) -> bool:
+        """Whether it holds itself for cut off or unwell, and so says nothing in a look."""
+        assert observer.swim is not None
+        return not observer.swim.awareness.healthy(observer.clock(self._world.now))
 
     # -- times: invariants 3, 6 and 7 -----------------------------------------------------------------------------
 
@@ -288,7 +339,7 @@ class Watch:
             for other in good[:place]
         ]
         clean = all(past.clean for past in pasts)
-        lossy = all(past.loss <= LOSSY and past.delay <= 0.02 and past.mtu >= 1228 for past in pasts)
+        lossy = all(past.serves for past in pasts)
         if not (clean if bound == KNOWN_CLEAN else lossy):
             return
         if is_small(self._world.roster):
@@ -374,6 +425,16 @@ class Watch:
 
     # -- the end: invariant 8, and load: 9 -------------------------------------------------------------------------
 
+    def network_known(self, node: Node, network: str) -> bool:
+        """Whether all its observers that run show this network of it dead."""
+        observers = [self._world.by_uid[member.uid] for member in self.rings().observers(node.uid)]
+        shown = [
+            subject.reach.shown
+            for observer in observers
+            if observer.listens and (subject := self._subject(observer, node)) is not None
+        ]
+        return bool(shown) and all(look is not None and network in look.dead for look in shown)
+
     def unsettled(self) -> str | None:
         """Invariant 8: why the ring has not come to rest, or None. Asked when the faults are over."""
         world = self._world
@@ -388,7 +449,8 @@ class Watch:
                 return f"{node.name} holds itself for unwell"
             for subject in swim.subjects:
                 if not self._right(subject, rings):
-                    return f"{node.name} calls {subject.boot} {subject.state}"
+                    legs = ", ".join(f"{leg.network} {leg.state}" for leg in subject.reach.legs.values())
+                    return f"{node.name} calls {subject.boot} {subject.state}{legs and f' ({legs})'}"
         return None
 
     def _right(self, subject: Subject, rings: Rings) -> bool:
@@ -396,7 +458,9 @@ class Watch:
         state = subject.state
         if other.listens:
             if subject.observed:
-                return state is RingState.ALIVE and subject.boot == _boot(other, other.boot)
+                answers = all(leg.state is NetworkState.ANSWERS for leg in subject.reach.legs.values())
+                alive = state is RingState.ALIVE and subject.boot == _boot(other, other.boot)
+                return alive and answers and subject.reach.shown is None
             return state in {RingState.ALIVE, RingState.UNKNOWN}
         if not subject.observed:
             return other.kernel is False or state is not RingState.UNREACHABLE
@@ -409,10 +473,11 @@ class Watch:
 
     def _count_load(self, _: None) -> None:
         """Invariant 9, once a second."""
+        more = 1 + len(self._world.networks) * FURTHER_SHARE
         for node in self._world.nodes:
             packets, octets = self._sent[node.index]
             self._sent[node.index] = (node.sent, node.sent_bytes)
-            if node.sent - packets > MOST_PACKETS or node.sent_bytes - octets > MOST_BYTES:
+            if node.sent - packets > MOST_PACKETS * more or node.sent_bytes - octets > MOST_BYTES * more:
                 self._break(
                     9,
                     f"{node.name} sent {node.sent - packets} packets, {node.sent_bytes - octets} bytes in a second",

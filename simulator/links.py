@@ -11,6 +11,8 @@ import math
 import random
 from dataclasses import dataclass
 
+from ringfence.core.model import MANAGEMENT
+
 IP_UDP_BYTES = 28
 """Header bytes that a datagram adds to its payload on an IPv4 path."""
 _REMEMBERED = 10.0
@@ -32,6 +34,7 @@ class Link:
 
 HELD_BACK = 0.02
 LAN = Link()
+LOSSY = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,11 +45,15 @@ class Rule:
     targets: frozenset[int] | None
     worse: Link
     """What is added; of the MTUs the smaller counts. A loss of 1 is a cut."""
+    network: str | None = None
+    """The only one on which it holds; None: on all."""
 
-    def covers(self, source: int, target: int) -> bool:
+    def covers(self, source: int, target: int, network: str) -> bool:
         """Whether this path is among those."""
-        return (self.sources is None or source in self.sources) and (
-            self.targets is None or target in self.targets
+        return (
+            (self.sources is None or source in self.sources)
+            and (self.targets is None or target in self.targets)
+            and (self.network is None or network == self.network)
         )
 
 
@@ -63,6 +70,11 @@ class Past:
     def clean(self) -> bool:
         """Nothing lost, nothing held up for longer than a time-out allows for."""
         return self.loss == 0 and self.delay <= 0.01 and self.mtu >= 1228
+
+    @property
+    def serves(self) -> bool:
+        """Bad, but not so bad that an examination by several observers could fail on all their paths."""
+        return self.loss <= LOSSY and self.delay <= 0.02 and self.mtu >= 1228
 
 
 class Links:
@@ -85,7 +97,7 @@ class Links:
         self._ended = [(at, ended) for at, ended in self._ended if now - at < _REMEMBERED]
         self._ended.append((now, rule))
 
-    def delays(self, source: int, target: int, size: int) -> tuple[float, ...]:
+    def delays(self, source: int, target: int, size: int, network: str = MANAGEMENT) -> tuple[float, ...]:
         """After how many seconds each copy of a packet arrives; empty where it is lost."""
         dice = self._dice
         usual = self.usual
@@ -94,7 +106,7 @@ class Links:
         delay, jitter, through = usual.delay, usual.jitter, 1 - usual.loss
         duplicate, reorder, mtu = usual.duplicate, usual.reorder, usual.mtu
         for rule in self._rules:
-            if rule.covers(source, target):
+            if rule.covers(source, target, network):
                 worse = rule.worse
                 delay += worse.delay
                 jitter += worse.jitter
@@ -109,28 +121,30 @@ class Links:
             return (first, first + dice() * HELD_BACK)
         return (first,)
 
-    def past(self, one: int, other: int, since: float) -> Past:
+    def past(self, one: int, other: int, since: float, network: str = MANAGEMENT) -> Past:
         """How bad the path between two nodes has been since then, in its worse direction."""
         rules = [
             rule
             for rule in (*self._rules, *(ended for at, ended in self._ended if at >= since))
-            if rule.covers(one, other) or rule.covers(other, one)
+            if rule.covers(one, other, network) or rule.covers(other, one, network)
         ]
         if not rules:
             return Past(self.usual.loss, 0.0, self.usual.mtu)
         return Past(
-            loss=max(self._lost(rules, one, other), self._lost(rules, other, one)),
+            loss=max(self._lost(rules, one, other, network), self._lost(rules, other, one, network)),
             delay=sum(rule.worse.delay + rule.worse.jitter for rule in rules),
             mtu=min(rule.worse.mtu for rule in rules),
         )
 
-    def cut_since(self, one: int, other: int, since: float) -> bool:
+    def cut_since(self, one: int, other: int, since: float, network: str = MANAGEMENT) -> bool:
         """Whether nothing has passed between them, in one direction at least, from then until now."""
         return any(
-            at <= since and rule.worse.loss >= 1 and (rule.covers(one, other) or rule.covers(other, one))
+            at <= since
+            and rule.worse.loss >= 1
+            and (rule.covers(one, other, network) or rule.covers(other, one, network))
             for rule, at in self._rules.items()
         )
 
-    def _lost(self, rules: list[Rule], source: int, target: int) -> float:
-        through = math.prod(1 - rule.worse.loss for rule in rules if rule.covers(source, target))
+    def _lost(self, rules: list[Rule], source: int, target: int, network: str) -> float:
+        through = math.prod(1 - rule.worse.loss for rule in rules if rule.covers(source, target, network))
         return 1 - (1 - self.usual.loss) * through

@@ -8,10 +8,12 @@ stands still. Only what the agent itself would see passes from here to the machi
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from ringfence.core.gossip.keys import KeySet
 from ringfence.core.gossip.members import Roster
 from ringfence.core.gossip.swim import Swim
+from ringfence.core.model import MANAGEMENT
 from simulator.crypto import Rekeyed
 
 BACKLOG = 500
@@ -41,6 +43,7 @@ class Node:
         "late_until",
         "mounted",
         "name",
+        "networks",
         "process",
         "received",
         "reported",
@@ -57,11 +60,16 @@ class Node:
         "zone",
     )
 
-    def __init__(self, index: int, zone: str, keys: KeySet) -> None:
+    def __init__(self, index: int, zone: str, keys: KeySet, networks: Iterable[str] = ()) -> None:
         self.index = index
         self.name = f"n{index + 1}"
         self.uid = f"uid-{self.name}"
         self.address = f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}"
+        self.networks = {
+            network: f"{20 + place}.{index >> 16}.{index >> 8 & 255}.{index & 255}"
+            for place, network in enumerate(networks)
+        }
+        """Its addresses beside that on the management network, by network."""
         self.zone = zone
         self.boot = 0
         """Number of the present boot, or of the last one."""
@@ -85,8 +93,8 @@ class Node:
         self.frozen = False
         self.backlog: list[tuple[bytes, str, float]] = []
         """What its socket holds, with the time of its clock at which each came."""
-        self.kernel_answers: list[str] = []
-        """UIDs of nodes whose kernels have answered while the process was frozen."""
+        self.kernel_answers: list[tuple[str, str]] = []
+        """UIDs of nodes whose kernels have answered while the process was frozen, and on which network."""
         self.disk: Roster | None = None
         """The last roster that an agent of this node has stored."""
         self.api = 0
@@ -128,6 +136,10 @@ class Node:
     def rate(self) -> float:
         """Seconds of its monotonic clock a second."""
         return self._rate
+
+    def on(self, network: str) -> str:
+        """Its address there."""
+        return self.address if network == MANAGEMENT else self.networks[network]
 
     @property
     def listens(self) -> bool:

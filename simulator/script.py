@@ -4,15 +4,17 @@
     3.250 crash n7 for 6.000
     4.000 cut n1,n2 > n3,n4 for 5.000
     4.500 loss * > * for 3.000 by 0.2
+    5.000 split n7 > * for 6.000 on storage
 
 `at` counts from the end of the quiet seconds in which the ring settles. ``for`` is how long it lasts (without it: for
-ever), ``by`` is what the kind of fault makes of it. ``*`` is every node.
+ever), ``by`` is what the kind of fault makes of it, ``on`` the only network that it is about. ``*`` is every node.
+``networks 2`` in the first line puts all nodes on a second network, ``storage``, three on ``migration`` too.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class ScriptError(ValueError):
@@ -29,6 +31,8 @@ class Fault:
     others: tuple[str, ...] = ()
     seconds: float | None = None
     amount: float = 0.0
+    network: str | None = None
+    """The only one that a fault of paths is about."""
 
     @property
     def end(self) -> float:
@@ -43,6 +47,8 @@ class Fault:
             words += ["for", f"{self.seconds:.3f}"]
         if self.amount:
             words += ["by", f"{self.amount:g}"]
+        if self.network is not None:
+            words += ["on", self.network]
         return " ".join(words)
 
 
@@ -54,12 +60,21 @@ class Script:
     zones: int
     seed: int
     faults: tuple[Fault, ...]
+    networks: int = 1
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The networks beside the management network."""
+        return FURTHER[: self.networks - 1]
 
     def __str__(self) -> str:
         head = f"nodes {self.nodes} zones {self.zones} seed {self.seed}"
+        if self.networks > 1:
+            head += f" networks {self.networks}"
         return "\n".join([head, *(str(fault) for fault in sorted(self.faults, key=lambda one: one.at))])
 
 
+FURTHER = ("storage", "migration")
 PATHS = frozenset({"cut", "split", "loss", "delay", "jitter", "duplicate", "reorder", "mtu"})
 """Kinds that are about the paths from the nodes to the others."""
 
@@ -71,7 +86,9 @@ def read(text: str) -> Script:
         words = lines[0].split()
         head = dict(zip(words[::2], map(int, words[1::2]), strict=True))
         return Script(
-            head["nodes"], head["zones"], head["seed"], tuple(_fault(line.split()) for line in lines[1:])
+            *(head["nodes"], head["zones"], head["seed"]),
+            tuple(_fault(line.split()) for line in lines[1:]),
+            head.get("networks", 1),
         )
     except (IndexError, KeyError, ValueError) as error:
         raise ScriptError(f"not a script: {error!r}") from error
@@ -82,6 +99,7 @@ def _fault(words: list[str]) -> Fault:
     others: tuple[str, ...] = ()
     seconds: float | None = None
     amount = 0.0
+    network: str | None = None
     for key, value in zip(rest[::2], rest[1::2], strict=True):
         match key:
             case ">":
@@ -90,9 +108,11 @@ def _fault(words: list[str]) -> Fault:
                 seconds = float(value)
             case "by":
                 amount = float(value)
+            case "on":
+                network = value
             case _:
                 raise ScriptError(f"{key!r} in {' '.join(words)!r}")
-    return Fault(float(at), kind, _names(nodes), others, seconds, amount)
+    return Fault(float(at), kind, _names(nodes), others, seconds, amount, network)
 
 
 def _names(word: str) -> tuple[str, ...]:
@@ -106,12 +126,16 @@ WINDOW = 12.0
 
 
 def random_script(seed: int, nodes: int = 100, zones: int = 3) -> Script:
-    """One to six faults of any kinds, exactly as its text says them (so that the text replays it)."""
+    """One to six faults of any kinds, exactly as its text says them (so that the text replays it).
+
+    Every fourth world has further networks, and up to three faults more that are about one network each.
+    """
     dice = random.Random(f"{seed} script")
     names = [f"n{number}" for number in range(1, nodes + 1)]
     kinds = [dice.choice(_KINDS) for _ in range(dice.randint(1, 6))]
     faults = [_draw(dice, kind, names, zones) for kind in kinds]
-    return read(str(Script(nodes, zones, seed, (*faults, *_rotation(seed, names)))))
+    networks, faults = _networked(seed, names, zones, faults)
+    return read(str(Script(nodes, zones, seed, (*faults, *_rotation(seed, names)), networks)))
 
 
 def _rotation(seed: int, names: list[str]) -> tuple[Fault, ...]:
@@ -129,6 +153,26 @@ def _rotation(seed: int, names: list[str]) -> tuple[Fault, ...]:
             round(dice.random() * WINDOW, 3), "rotate", tuple(late), seconds=3 * amount + 9.0, amount=amount
         ),
     )
+
+
+def _networked(seed: int, names: list[str], zones: int, faults: list[Fault]) -> tuple[int, list[Fault]]:
+    """In every fourth script, how many networks there are; faults about one of them; and up to three more such.
+
+    By dice of its own, as `_rotation`.
+    """
+    if seed % 4 != 3:
+        return 1, faults
+    dice = random.Random(f"{seed} networks")
+    networks = dice.choice((2, 2, 3))
+    which = ("management", *FURTHER[: networks - 1])
+    faults = [
+        replace(fault, network=dice.choice(which)) if fault.kind in PATHS and dice.random() < 0.4 else fault
+        for fault in faults
+    ]
+    for _ in range(dice.randint(1, 3)):
+        kind = dice.choice(("isolate", "isolate", "one-way", "deaf", "mute", "partition", "loss"))
+        faults.append(replace(_draw(dice, kind, names, zones), network=dice.choice(which)))
+    return networks, faults
 
 
 _KINDS = (

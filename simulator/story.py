@@ -54,6 +54,7 @@ def play(script: Script, trace: Callable[[str], None] | None = None, *, digest: 
         script.nodes,
         seed=script.seed,
         zones=script.zones,
+        networks=script.further,
         trace=note if digest or trace is not None else None,
     )
     watch = Watch(world)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from ringfence.core.gossip.awareness import LATE, RECOVERY
 from ringfence.core.gossip.keys import KeySet
+from ringfence.core.gossip.looks import NetworkChanged
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.swim import (
     AwarenessChanged,
@@ -26,6 +27,7 @@ from ringfence.core.gossip.swim import (
     StateChanged,
     Swim,
 )
+from ringfence.core.model import MANAGEMENT
 from simulator.crypto import FIRST, Keyring, MakeCrypto
 from simulator.links import LAN, Link, Links
 from simulator.node import BACKLOG, Node
@@ -35,6 +37,7 @@ WINDOWS = 9
 """Three for each of three controller replicas."""
 _TICK = 1.0
 """The agent looks for jumps of its clock once a second."""
+_NOBODY: tuple[None, str] = (None, MANAGEMENT)
 _IN_FLIGHT = 1.0
 """A node that has been given the others' group keys may have been heard under its old ones for so long."""
 _PUBLISH = 1.0
@@ -76,7 +79,10 @@ def boot_id(name: str, number: int) -> str:
 
 
 class World:
-    """``count`` nodes named n1, n2, ... in ``zones`` zones, all agents started and given a roster at time 0."""
+    """``count`` nodes named n1, n2, ... in ``zones`` zones, all agents started and given a roster at time 0.
+
+    All of them are on ``networks`` beside the management network.
+    """
 
     def __init__(
         self,
@@ -84,6 +90,7 @@ class World:
         *,
         seed: int = 1,
         zones: int = 3,
+        networks: Iterable[str] = (),
         usual: Link = LAN,
         make_crypto: MakeCrypto | None = None,
         keys: KeySet = FIRST,
@@ -97,9 +104,14 @@ class World:
         self.dice = random.Random(f"{seed} world")
         self.links = Links(usual, random.Random(f"{seed} links"))
         self.witness: Witness | None = None
-        self.nodes = [Node(index, f"z{index % zones}", keys) for index in range(count)]
+        self.networks = tuple(networks)
+        self.nodes = [Node(index, f"z{index % zones}", keys, self.networks) for index in range(count)]
         self.by_name = {node.name: node for node in self.nodes}
-        self._by_address = {node.address: node for node in self.nodes}
+        self._by_address = {
+            node.on(network): (node, network)
+            for node in self.nodes
+            for network in (MANAGEMENT, *self.networks)
+        }
         self.by_uid = {node.uid: node for node in self.nodes}
         self.make_crypto = make_crypto or Keyring().make
         self.group = keys
@@ -365,7 +377,10 @@ class World:
     def _member(self, node: Node) -> Member:
         boot = self.pinned[node.uid]
         _, public = self.make_crypto(node.name, boot)
-        return Member(node.name, node.uid, boot_id(node.name, boot), (node.address,), node.zone, public)
+        return Member(
+            *(node.name, node.uid, boot_id(node.name, boot), (node.address,), node.zone, public),
+            networks=tuple(sorted(node.networks.items())),
+        )
 
     def _fetch(self, node: Node) -> None:
         if node.swim is not None and not node.api:
@@ -391,9 +406,9 @@ class World:
 
     def _ask_for_roster(self, node: Node, address: str) -> None:
         """Over TCP; where the first packet is lost in either direction the machine asks again in time."""
-        target = self._by_address.get(address)
+        target, network = self._by_address.get(address, _NOBODY)
         if target is not None:
-            for there in self.links.delays(node.index, target.index, SYN_BYTES)[:1]:
+            for there in self.links.delays(node.index, target.index, SYN_BYTES, network)[:1]:
                 self.later(there, self._asked_for_roster, (node, node.process, target))
 
     def _asked_for_roster(self, question: tuple[Node, int, Node]) -> None:
@@ -431,9 +446,9 @@ class World:
             swim.handle_timer(clock)
         self._settle(node)
         answers, node.kernel_answers = node.kernel_answers, []
-        for uid in answers:
+        for uid, network in answers:
             self.events += 1
-            swim.kernel_answered(uid, clock)
+            swim.kernel_answered(uid, clock, network)
         if answers:
             self._settle(node)
 
@@ -481,8 +496,12 @@ class World:
 
     def _act(self, node: Node, event: Event) -> None:
         match event:
-            case KernelProbe(uid, address):
-                self._probe_kernel(node, uid, address)
+            case KernelProbe():
+                self._probe_kernel(node, event)
+            case NetworkChanged(subject, network, dead, sentence):
+                if self._trace is not None:
+                    word = "dead" if dead else "alive"
+                    self._note(node, f"{subject}: {network} {word} ({sentence})")
             case StateChanged(subject, old, new, sentence):
                 if self._trace is not None:
                     self._note(node, f"{subject}: {old} -> {new} ({sentence})")
@@ -501,28 +520,27 @@ class World:
         node.sent_bytes += len(datagram)
         for sniffer in self.sniffers:
             sniffer(node, datagram, address)
-        target = self._by_address.get(address)
+        target, network = self._by_address.get(address, _NOBODY)
         if target is None:
             return
-        for delay in self.links.delays(node.index, target.index, len(datagram)):
+        for delay in self.links.delays(node.index, target.index, len(datagram), network):
             self._sequence += 1
-            heapq.heappush(
-                self._heap, (self.now + delay, self._sequence, self._arrive, (target, datagram, node))
-            )
+            packet = (target, datagram, node, node.on(network))
+            heapq.heappush(self._heap, (self.now + delay, self._sequence, self._arrive, packet))
 
     def inject(self, target: Node, datagram: bytes, address: str) -> None:
         """A datagram by somebody who is none of the nodes."""
         self._take(target, datagram, address)
 
-    def _arrive(self, packet: tuple[Node, bytes, Node]) -> None:
-        target, datagram, source = packet
+    def _arrive(self, packet: tuple[Node, bytes, Node, str]) -> None:
+        target, datagram, source, address = packet
         if self.witness is not None and target.swim is not None and not target.frozen:
             self.witness.heard(target, source.index)
         if not self.group.generation or target.swim is None:
-            self._take(target, datagram, source.address)
+            self._take(target, datagram, address)
             return
         unknown = target.swim.stats["drop unknown key"]
-        self._take(target, datagram, source.address)
+        self._take(target, datagram, address)
         if target.swim.stats["drop unknown key"] > unknown and self.witness is not None:
             self.witness.unopened(target, source)
 
@@ -542,33 +560,33 @@ class World:
         swim.receive(datagram, address, node.clock(self.now))
         self._settle(node)
 
-    def _probe_kernel(self, node: Node, uid: str, address: str) -> None:
-        target = self._by_address.get(address)
+    def _probe_kernel(self, node: Node, probe: KernelProbe) -> None:
+        target, network = self._by_address.get(probe.address, _NOBODY)
         if target is None:
             return
         for _port in range(2):
             self.kernel_probes += 1
-            for there in self.links.delays(node.index, target.index, SYN_BYTES)[:1]:
-                self.later(there, self._kernel_asked, (node, node.process, target, uid))
+            for there in self.links.delays(node.index, target.index, SYN_BYTES, network)[:1]:
+                self.later(there, self._kernel_asked, (node, node.process, target, probe))
 
-    def _kernel_asked(self, probe: tuple[Node, int, Node, str]) -> None:
-        node, process, target, uid = probe
+    def _kernel_asked(self, question: tuple[Node, int, Node, KernelProbe]) -> None:
+        node, process, target, probe = question
         if target.kernel and not target.suspended:
-            for back in self.links.delays(target.index, node.index, SYN_BYTES)[:1]:
-                self.later(back, self._kernel_answered, (node, process, uid))
+            for back in self.links.delays(target.index, node.index, SYN_BYTES, probe.network)[:1]:
+                self.later(back, self._kernel_answered, (node, process, probe))
 
-    def _kernel_answered(self, answer: tuple[Node, int, str]) -> None:
-        node, process, uid = answer
+    def _kernel_answered(self, answer: tuple[Node, int, KernelProbe]) -> None:
+        node, process, probe = answer
         swim = node.swim
         if swim is None or node.process != process or node.suspended:
             return
         if node.frozen:
-            node.kernel_answers.append(uid)
+            node.kernel_answers.append((probe.uid, probe.network))
             return
         if self._trace is not None:
-            self._note(node, f"kernel of {uid} answers")
+            self._note(node, f"kernel of {probe.uid} answers on {probe.network}")
         self.events += 1
-        swim.kernel_answered(uid, node.clock(self.now))
+        swim.kernel_answered(probe.uid, node.clock(self.now), probe.network)
         self._settle(node)
 
     def _notice(self, what: tuple[Node, int, float]) -> None:

@@ -23,7 +23,7 @@ after its Lease has gone shoots nobody (DESIGN §3). ``None`` means no limit: fo
         ├── DeviceUnreachable    time, or whoever owns the network: no answer, or one that can't be read
         ├── DeviceRefused        the device: it answered, and said no
         ├── DeviceUnauthorized   the administrator: user or password
-        └── DeviceMisconfigured  the administrator: certificate, address, no or several systems
+        └── DeviceMisconfigured  the administrator: certificate, address, parameter, no or several systems
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class DeviceError(PortError):
 
 
 class DeviceUnreachable(DeviceError):
-    """No connection, no answer in time, or an answer that is no Redfish."""
+    """No connection, no answer in time, or an answer that can't be read."""
 
 
 class DeviceRefused(DeviceError):
@@ -111,7 +111,14 @@ class DeviceUnauthorized(DeviceError):
 
 
 class DeviceMisconfigured(DeviceError):
-    """What the FenceDevice declares can't be right: TLS trust, address, system, Secret's keys."""
+    """What the FenceDevice declares can't be right: TLS trust, address, system, parameters, Secret's keys.
+
+    ``reason`` is the condition's reason, in one word.
+    """
+
+    def __init__(self, sentence: str, *, sent_at: float | None = None, reason: str = "Misconfigured") -> None:
+        super().__init__(sentence, sent_at=sent_at)
+        self.reason = reason
 
 
 # --- time --------------------------------------------------------------------------------------------------------
@@ -363,19 +370,27 @@ class DeviceSpec:
     name: str
     """The FenceDevice's name, for sentences."""
     driver: str
+    """``redfish``, ``ipmi``, ``agent`` or ``storage``."""
     address: str
-    """``https://host[:port]`` for redfish."""
+    """``https://host[:port]`` for redfish, ``host[:port]`` for ipmi; an agent has its address among its parameters; a
+    storage has none."""
     system_id: str = ""
-    """A system's Id or its path; empty: the only one, or the one with ``expected_uuid``."""
+    """redfish: a system's Id or its path; empty: the only one, or the one with ``expected_uuid``."""
     expected_uuid: str = ""
     """The node's ``nodeInfo.systemUUID``; picks among several systems, is *not* checked here against one."""
     ca_bundle: str = ""
-    """PEM, or base64 of PEM; empty: the machine's own trust."""
+    """redfish: PEM, or base64 of PEM; empty: the machine's own trust."""
     insecure_skip_verify: bool = False
     timeout_seconds: float = 5.0
-    """Of one HTTP request, connecting included."""
+    """Of one HTTP request, connecting included, or of one run of a program."""
+    cipher_suite: int = 17
+    """ipmi: of RMCP+."""
+    privilege: str = "OPERATOR"
+    """ipmi: the level that is asked for."""
+    program: str = ""
+    """agent: its name, ``fence_...``."""
     parameters: tuple[tuple[str, str], ...] = ()
-    """storage: what the CSI driver wants besides, by name."""
+    """agent: what it gets on stdin for this node, by name; secrets come apart. storage: what the CSI driver wants besides."""
     node: str = ""
     """storage: the node's name."""
     cidrs: tuple[str, ...] = ()

@@ -159,6 +159,7 @@ def running_server(binaries: Path, folder: Path) -> Iterator[Server]:
         "--service-cluster-ip-range=10.96.0.0/24",
         "--endpoint-reconciler-type=none",
         "--enable-admission-plugins=NodeRestriction",
+        "--allow-privileged=true",
     ]
     with _running(etcd, folder / "etcd.log"), _running(apiserver, folder / "apiserver.log") as process:
         authority = folder / "pki" / "apiserver.crt"

@@ -27,6 +27,14 @@ def zone(nodes: Json | None = None, **fencing: Any) -> Json:
     return _object("HAZone", {"nodes": {"names": ["n1"]} if nodes is None else nodes, "fencing": fencing})
 
 
+def networks(*given: Json) -> Json:
+    return _object("HAZone", {"nodes": {"names": ["n1"]}, "networks": list(given)})
+
+
+def network(name: str = "storage", *cidrs: str, **more: Any) -> Json:
+    return {"name": name, "cidrs": list(cidrs) or ["10.20.0.0/16"]} | more
+
+
 def device(**changes: Any) -> Json:
     spec = {"driver": "redfish", "nodes": ["n1"], "redfish": bmc()} | changes
     return _object("FenceDevice", {key: value for key, value in spec.items() if value is not None})
@@ -41,6 +49,18 @@ def storage(**changes: Any) -> Json:
     secret = {"name": "csi", "namespace": "rook-ceph"}
     block = {"csiDriver": "rbd.csi.ceph.com", "storageClasses": ["rbd"], "secretRef": secret} | changes
     return {key: value for key, value in block.items() if value is not None}
+
+
+def ipmi(nodes: list[str] | None = None, **changes: Any) -> Json:
+    block = {"address": "10.0.0.9", "secretRef": {"name": "bmc"}} | changes
+    block = {key: value for key, value in block.items() if value is not None}
+    return _object("FenceDevice", {"driver": "ipmi", "nodes": nodes or ["n1"], "ipmi": block})
+
+
+def agent(**changes: Any) -> Json:
+    block = {"program": "fence_apc", "parameters": {"ip": "10.0.0.9"}} | changes
+    block = {key: value for key, value in block.items() if value is not None}
+    return _object("FenceDevice", {"driver": "agent", "nodes": ["n1"], "agent": block})
 
 
 def protected(**changes: Any) -> Json:
@@ -96,6 +116,10 @@ REFUSED: dict[str, tuple[Json, str]] = {
         "a FenceDevice may stand on one level only: remove it from the others",
     ),
     "device name empty": (zone(levels=[{"devices": [""]}]), "spec.fencing.levels[0].devices[0]"),
+    "allowed addresses that are none": (
+        zone(allowedAddresses=["10.0.8.0/24", "10.0.8.1"]),
+        "spec.fencing.allowedAddresses must be networks such as 10.0.8.0/24",
+    ),
     "three proofs": (zone(proofs=3), "spec.fencing.proofs: Unsupported value: 3: supported values"),
     "self-fence as slow as the assumption": (
         zone(watchdog={"isolationSeconds": 10, "timeoutSeconds": 60, "assumeSeconds": 75}),
@@ -124,6 +148,38 @@ REFUSED: dict[str, tuple[Json, str]] = {
             {"nodes": {"names": ["n1"]}, "storage": {"heartbeat": {"volume": "a", "intervalSeconds": 90}}},
         ),
         "heartbeat.intervalSeconds must be from 0.5 to 60: remove it for 1 s",
+    ),
+    "two networks of one name": (
+        networks(network(), network("migration"), network("storage", "10.30.0.0/16")),
+        "spec.networks: Invalid value: each of spec.networks must have a name of its own",
+    ),
+    "five networks": (
+        networks(*(network(f"net{number}") for number in range(5))),
+        "spec.networks: Too many: 5: must have at most 4 items",
+    ),
+    "network called management": (
+        networks(network("management")),
+        "name must not be 'management': that is the InternalIPs' network",
+    ),
+    "network with a name of capitals": (
+        networks(network("Storage")),
+        "name must be of small letters, digits and dashes",
+    ),
+    "network without range": (
+        networks(network() | {"cidrs": []}),
+        "cidrs must have at least one range: say where the nodes' addresses",
+    ),
+    "network with an address instead of a range": (
+        networks(network("storage", "10.20.0.1")),
+        "each of cidrs must be an address range such as 10.20.0.0/16",
+    ),
+    "network with a range that is none": (
+        networks(network("storage", "10.20.0.0/16", "10.20.0.0/33")),
+        "spec.networks[0].cidrs[1]",
+    ),
+    "network of an unknown role": (
+        networks(network(role="Backup")),
+        'supported values: "Storage", "Guest", "Migration", "Other"',
     ),
     "redfish without its block": (
         device(redfish=None),
@@ -179,6 +235,53 @@ REFUSED: dict[str, tuple[Json, str]] = {
         "spec.redfish belongs to the driver redfish only: remove it",
     ),
     "driver unknown": (device(driver="apc"), 'spec.driver: Unsupported value: "apc": supported values'),
+    "ipmi without its block": (
+        device(driver="ipmi", redfish=None),
+        "spec.ipmi must be given for the driver ipmi: say at least its address and secretRef",
+    ),
+    "ipmi without address": (
+        ipmi(address=None),
+        "spec.ipmi.address must be given: say the BMC's host or host:port, such as 10.0.0.9",
+    ),
+    "ipmi by URL": (ipmi(address="https://10.0.0.9"), "spec.ipmi.address must be host or host:port"),
+    "ipmi with an option for an address": (
+        ipmi(address="-oops"),
+        "spec.ipmi.address must be host or host:port",
+    ),
+    "ipmi without Secret": (ipmi(secretRef=None), "spec.ipmi.secretRef must be given: name a Secret"),
+    "ipmi in the clear": (ipmi(cipherSuite=0), "spec.ipmi.cipherSuite: Unsupported value: 0"),
+    "ipmi as a mere user": (ipmi(privilegeLevel="User"), 'supported values: "Operator", "Administrator"'),
+    "ipmi for ever": (
+        ipmi(timeoutSeconds=600),
+        "spec.ipmi.timeoutSeconds must be from 2 to 60: remove it for 5 s",
+    ),
+    "ipmi for two machines": (ipmi(nodes=["n1", "n2"]), "an IPMI BMC cuts one machine"),
+    "agent without its block": (
+        device(driver="agent", redfish=None),
+        "spec.agent must be given for the driver agent: say at least its program",
+    ),
+    "agent without program": (agent(program=None), "spec.agent.program must be given: name a fence agent"),
+    "agent by path": (
+        agent(program="/usr/sbin/fence_apc"),
+        "spec.agent.program must be a name like fence_apc, without a path",
+    ),
+    "agent told what to do": (
+        agent(parameters={"action": "on"}),
+        "spec.agent.parameters must not have action: ringfence says what is to be done",
+    ),
+    "agent with a password in the clear": (
+        agent(parameters={"password": "x"}),
+        "put it into a Secret and name that in secretParameters",
+    ),
+    "agent's parameter twice": (
+        agent(parameters={"token": "x"}, secretParameters={"token": {"name": "s", "key": "k"}}),
+        "a parameter stands in spec.agent.parameters and in secretParameters: remove it",
+    ),
+    "agent with a parameter of a node that it does not cut": (
+        agent(nodeParameters={"n2": {"plug": "2"}}),
+        "spec.agent.nodeParameters names a node that spec.nodes has not",
+    ),
+    "agent for ever": (agent(timeoutSeconds=600), "spec.agent.timeoutSeconds must be from 1 to 120"),
     "device without nodes": (
         device(nodes=[]),
         "spec.nodes must name at least one node that this device cuts",
@@ -233,10 +336,17 @@ def test_is_refused_with_the_mend(server: Server, case: str) -> None:
         zone({"selector": {"matchLabels": {"rack": "a"}}}),
         zone({"selector": {"matchExpressions": [{"key": "rack", "operator": "Exists"}]}}),
         zone(watchdog={"assumeSeconds": 75.08}),
+        zone(allowedAddresses=["10.0.8.0/24", "fd00::/64"]),
+        networks(network("storage", "10.20.0.0/16", "fd00:20::/64", role="Storage"), network("migration")),
+        networks(network("a" * 20, "10.20.1.7/16")),
         device(),
         device(redfish=bmc(address="https://bmc.example:8443/base", systemId="437XR1138R2")),
         device(redfish=bmc(address="https://[fd00::9]")),
         device(driver="manual", redfish=None),
+        ipmi(address="bmc-1.example:6230", cipherSuite=3, privilegeLevel="Administrator", timeoutSeconds=2),
+        ipmi(address="[fd00::9]:623"),
+        agent(nodeParameters={"n1": {"plug": "3"}}, secretParameters={"password": {"name": "s", "key": "k"}}),
+        agent(program="fence_ipmilan", timeoutSeconds=120),
         device(driver="storage", redfish=None, storage=storage()),
         device(
             driver="storage",

@@ -31,6 +31,7 @@ VALUES: dict[str, list[str]] = {
         'agent.nodeSelector={"kubevirt.io/schedulable":"true"}',
         "agent.maxUnavailable=10%",
     ],
+    "with watchdogs": ["agent.watchdog.enabled=true", "agent.watchdog.device=/dev/watchdog0"],
     "without policies": ["admissionPolicies.create=false"],
     "heartbeat in a shared folder": ["slots.enabled=true", "slots.volume.hostPath=/srv/shared"],
     "heartbeat on a claim, guests stopped": [
@@ -65,6 +66,8 @@ def test_server_accepts_what_helm_renders(governed: Server, values: str) -> None
         ("controller.replicas=0", "at '/controller/replicas'"),
         ("agent.bootIdPath=boot_id", "at '/agent/bootIdPath'"),
         ('agent.capabilities=["SYS_ADMIN"]', "at '/agent/capabilities/0'"),
+        ("agent.watchdog.device=watchdog", "at '/agent/watchdog/device'"),
+        ("agent.watchdog.timeoutSeconds=1.5", "at '/agent/watchdog/timeoutSeconds'"),
         ("agent.prot=7947", "additional properties 'prot' not allowed"),
         ("image.pullPolicy=Sometimes", "at '/image/pullPolicy'"),
         ("slots.enabled=true", "slots.volume must name exactly one of persistentVolumeClaim, hostPath"),
@@ -86,6 +89,18 @@ def test_api_server_address_reaches_both() -> None:
         values = {each["name"]: each.get("value") for each in container["env"]}
         assert values["KUBERNETES_SERVICE_HOST"] == "10.77.0.1"
         assert values["KUBERNETES_SERVICE_PORT"] == "6443"
+
+
+def test_host_powers_come_with_the_watchdog_only() -> None:
+    plain = the("DaemonSet")["spec"]["template"]["spec"]
+    assert "hostPID" not in plain
+    assert [each["name"] for each in plain["containers"]] == ["agent"]
+    armed = the("DaemonSet", "agent.watchdog.enabled=true")["spec"]["template"]["spec"]
+    agent, feeder = armed["containers"]
+    assert armed["hostPID"] is True
+    assert feeder["securityContext"]["privileged"] is True
+    assert agent["securityContext"] == plain["containers"][0]["securityContext"]
+    assert not [volume for volume in feeder["volumeMounts"] if volume["name"] == "keys"]
 
 
 def test_agents_never_see_the_roster_key() -> None:

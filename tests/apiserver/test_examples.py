@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import yaml
 from apiserver.server import Server
 from ringfence.api.v1alpha1 import KINDS
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+DOCS = Path(__file__).parents[2] / "docs"
+EXAMPLES = DOCS / "examples"
+PAGES = sorted(DOCS.glob("*.md"))
 pytestmark = pytest.mark.apiserver
 
 
@@ -24,6 +27,23 @@ def test_examples_apply(server: Server, how: str) -> None:
         assert "rack-a" in server.kubectl("get", "haz")
     finally:
         server.kubectl("delete", "--ignore-not-found", "-f", str(EXAMPLES))
+
+
+def _of_pages() -> dict[str, str]:
+    """The YAML that stands in the pages, by page."""
+    found = {
+        page.name: re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        for page in PAGES
+    }
+    return {name: "---\n".join(blocks) for name, blocks in found.items() if blocks}
+
+
+@pytest.mark.parametrize("page", _of_pages())
+def test_what_stands_in_a_page_applies(server: Server, page: str) -> None:
+    text = _of_pages()[page]
+    server.call("POST", "/api/v1/namespaces", {"metadata": {"name": "ringfence-system"}})
+    said = server.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
+    assert said.count("(server dry run)") == sum(bool(d) for d in yaml.safe_load_all(text))
 
 
 def test_examples_are_read_by_the_models() -> None:

@@ -16,6 +16,31 @@ OPERATOR = Path(__file__).parents[2] / "operator"
 pytestmark = pytest.mark.apiserver
 
 
+def test_the_supervised_processes_know_every_option_of_the_chart() -> None:
+    for container in the("DaemonSet", "agent.watchdog.enabled=true")["spec"]["template"]["spec"][
+        "containers"
+    ]:
+        module = container["command"][-1]
+        assert container["command"] == [
+            "python3", "-m", "ringfence.agent.supervise", "python3", "-m", module,
+        ]  # fmt: skip
+        told = help_of(module)
+        for argument in container["args"]:
+            option = argument.partition("=")[0]
+            assert option in told, f"{module} has no option {option}"
+
+
+def help_of(module: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        env={**os.environ, "PYTHONPATH": str(OPERATOR)},
+        text=True,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout
+
+
 @pytest.mark.parametrize(("kind", "module"), [("Deployment", "controller"), ("DaemonSet", "agent")])
 def test_the_process_knows_every_option_of_the_chart(kind: str, module: str) -> None:
     for needed in (f"ringfence.{module}.__main__", "ringfence.metrics"):
@@ -23,14 +48,7 @@ def test_the_process_knows_every_option_of_the_chart(kind: str, module: str) -> 
             pytest.skip(f"{needed} is not there yet")
     (container,) = the(kind)["spec"]["template"]["spec"]["containers"]
     assert container["command"] == ["python3", "-m", f"ringfence.{module}"]
-    told = subprocess.run(
-        [sys.executable, "-m", f"ringfence.{module}", "--help"],
-        env={**os.environ, "PYTHONPATH": str(OPERATOR)},
-        text=True,
-        capture_output=True,
-        check=True,
-        timeout=60,
-    ).stdout
+    told = help_of(f"ringfence.{module}")
     for argument in container["args"]:
         option = argument.partition("=")[0]
         assert option in told, f"{module} has no option {option}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from apiserver.server import Server
-from ringfence.api.v1alpha1 import KINDS, Resource
-from unit.api.filled import filled
+from ringfence.api.v1alpha1 import KINDS, FenceDevice, Resource
+from unit.api.filled import DRIVERS, filled
 
 pytestmark = pytest.mark.apiserver
 
@@ -29,3 +29,12 @@ def test_every_field_comes_back(server: Server, kind: type[Resource]) -> None:
         assert "<none>" not in shown
     finally:
         server.must("DELETE", one)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_every_driver_comes_back(server: Server, driver: str) -> None:
+    obj = FenceDevice.model_validate(filled(FenceDevice, f"full-{driver}", driver)).to_json()
+    path = "/apis/ringfence.io/v1alpha1/fencedevices"
+    made = server.must("POST", f"{path}?fieldValidation=Strict", obj)
+    server.must("DELETE", f"{path}/{obj['metadata']['name']}")
+    assert FenceDevice.model_validate(made).to_json()["spec"] == obj["spec"]

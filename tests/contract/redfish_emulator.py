@@ -3,7 +3,7 @@
 Run as a program: ``python redfish_emulator.py FOLDER PORT``. FOLDER holds ``bmc.crt``, ``bmc.key``, ``users``
 (htpasswd, bcrypt) and ``systems.json``: {uuid: {"name": ..., "power": "On", "mode": "ok"}}, which the test may
 rewrite at any time and which is where the power *is*. Modes: ok, ignore (204 and nothing happens), refuse (400),
-busy (409 and one try less in "busy"), hang (no answer).
+busy (409 and one try less in "busy"), hang (no answer), slow (204, and it happens "delay" seconds later).
 """
 
 # ruff: noqa: PLC0415 - a test imports this file for its path; only the program needs the emulator
@@ -34,6 +34,12 @@ def store(systems: dict[str, Any]) -> None:
         fresh.replace(FOLDER / "systems.json")
 
 
+def change(uuid: str, power: str) -> None:
+    systems = load()
+    systems[uuid]["power"] = power
+    store(systems)
+
+
 def main() -> None:
     from sushy_tools import error
     from sushy_tools.emulator import main as emulator
@@ -55,9 +61,12 @@ def main() -> None:
                 system["busy"] -= 1
                 store(systems)
                 raise error.Conflict("a power change is under way")
+            power = "Off" if state == "ForceOff" else "On"
             if mode in {"ok", "busy"}:
-                system["power"] = "Off" if state == "ForceOff" else "On"
+                system["power"] = power
             store(systems)
+            if mode == "slow":
+                threading.Timer(system["delay"], change, (self.uuid(identity), power)).start()
             if mode == "refuse":
                 raise error.BadRequest("not today")
             if mode == "hang":

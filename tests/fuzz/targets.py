@@ -35,7 +35,7 @@ from ringfence.core.gossip.wire import (
     split,
     tag_of,
 )
-from ringfence.core.model import Boot, Vote
+from ringfence.core.model import Answer, Boot, Column, Vote
 from ringfence.net.views import ViewError, decode_view, encode_view
 
 MEMBERS = 5
@@ -67,9 +67,12 @@ class OpenSeal:
 
 
 @cache
-def _roster() -> Roster:
+def _roster(*networks: str) -> Roster:
     members = tuple(
-        Member(f"n{n}", f"uid-{n}", _boot(n), (f"10.0.0.{n}",), "", bytes([n]) * 32)
+        Member(
+            *(f"n{n}", f"uid-{n}", _boot(n), (f"10.0.0.{n}",), "", bytes([n]) * 32),
+            networks=tuple((network, f"{network}.{n}") for network in networks),
+        )
         for n in range(1, MEMBERS + 1)
     )
     return Roster(7, "fuzz", b"salt", members)
@@ -89,8 +92,17 @@ def datagram(data: bytes) -> None:
 
 def machine(data: bytes) -> None:
     """A running agent's machine: up to eight messages of its peers, with pauses between them."""
+    _play(data, _roster())
+
+
+def networks(data: bytes) -> None:
+    """The same in a ring whose members are on two further networks."""
+    _play(data, _roster("migration", "storage"))
+
+
+def _play(data: bytes, roster: Roster) -> None:
     swim = Swim(node="n1", boot_id=_boot(1), crypto=OpenSeal(), dice=random.Random(1))
-    swim.install(_roster(), 0.0)
+    swim.install(roster, 0.0)
     now = 0.0
     for number, piece in enumerate(data.split(b"\xff\xfe")[:8], start=1):
         sender, pause, body = piece[:1] or b"\2", piece[1:2] or b"\0", piece[2:]
@@ -98,7 +110,10 @@ def machine(data: bytes) -> None:
         now += pause[0] / 64
         swim.handle_timer(now)
         header = Header(tag_of(f"uid-{n}"), boot_bytes(_boot(n)), number).encode()
-        swim.receive(header + body, f"10.0.0.{n}", now)
+        member = roster.by_name[f"n{n}"]
+        swim.receive(
+            header + body, member.on("storage" if sender[0] & 128 else "") or member.addresses[0], now
+        )
         drain(swim, now)
     for _ in range(40):
         now += 0.1
@@ -129,8 +144,9 @@ def roster(data: bytes) -> None:
 
 def delta(data: bytes) -> None:
     """What a peer answers to a wish for its roster, before and behind the signature."""
+    known = _roster("storage") if data[-1:] == b"\1" else _roster()
     with suppress(RosterError):
-        anti_entropy.apply(_roster().members, data, lambda _data, signature: signature[:1] == b"\1")
+        anti_entropy.apply(known.members, data, lambda _data, signature: signature[:1] == b"\1")
 
 
 _HEART = slots.Header(slots.cluster_id(b"\1" * 32), 8)
@@ -171,11 +187,19 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "message": message,
     "datagram": datagram,
     "machine": machine,
+    "networks": networks,
     "view": view,
     "roster": roster,
     "delta": delta,
     "slot": slot,
 }
+
+
+def _with_columns(ballots: tuple[Ballot, ...], vote: Vote = Vote.NONE) -> tuple[Ballot, ...]:
+    """Votes that found storage silent, and the management network too unless they say ``alive``."""
+    management = Answer.AGENT if vote is Vote.ALIVE else Answer.NONE
+    columns = (Column("management", management), Column("storage", Answer.NONE))
+    return tuple(Ballot(one.tag, vote, one.signature, columns) for one in ballots)
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -190,12 +214,15 @@ def seeds() -> dict[str, list[bytes]]:
         Leave(b"\1" * 64),
         Ask(*ids),
         Votes(*ids, 7, ballots),
+        Ask(*ids, look=True),
+        Votes(*ids, 7, _with_columns(ballots)),
+        Votes(b"\6" * 8, *ids[1:], 7, _with_columns(ballots, Vote.ALIVE), look=True),
         Votes(*ids, 7, (Ballot(tag_of("uid-3"), Vote.ALIVE, b"\1" * 64),)),
         Votes(*ids, 6, (Ballot(tag_of("uid-3"), Vote.AGENT_DOWN, b"\0" * 64),)),
     ]
     bodies = [encode(kind, 7) for kind in kinds]
     swim = Swim(node="n1", boot_id=_boot(1), crypto=OpenSeal(), dice=random.Random(1))
-    swim.install(_roster(), 0.0)
+    swim.install(_roster("storage"), 0.0)
     views = []
     for number, body in enumerate(bodies, start=1):
         swim.receive(Header(tag_of("uid-3"), boot_bytes(_boot(3)), number).encode() + body, "10.0.0.3", 1.0)
@@ -205,7 +232,10 @@ def seeds() -> dict[str, list[bytes]]:
     sealed = seal_roster(_roster(), lambda _payload: b"\1" * 64)
     whole = sealed.text().encode()
     known = [anti_entropy.digests(_roster().members[:number]) for number in range(MEMBERS + 1)]
+    named = seal_roster(_roster("storage"), lambda _payload: b"\1" * 64)
     deltas = [anti_entropy.delta(sealed, theirs) for theirs in known]
+    deltas += [anti_entropy.delta(named, theirs) for theirs in (known[0], known[3])]
+    machines = [b"\xff\xfe".join(b"\3\20" + body for body in bodies)] + [b"\3\20" + body for body in bodies]
     me = Boot("n1", "uid-1", _boot(1))
     blocks = [
         slots.encode_header(_HEART),
@@ -219,10 +249,16 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "message": bodies,
         "datagram": [Header(tag_of("uid-3"), boot_bytes(_boot(3)), 9).encode() + body for body in bodies],
-        "machine": [b"\xff\xfe".join(b"\3\20" + body for body in bodies)]
-        + [b"\3\20" + body for body in bodies],
+        "machine": machines,
+        "networks": machines + [b"\x83" + one[1:] for one in machines],
         "view": [*views, b"{}", b"[]", b"null"],
-        "roster": [whole, *(whole[:length] for length in range(0, len(whole), 60)), b"{}", b"[]"],
+        "roster": [
+            whole,
+            named.text().encode(),
+            *(whole[:length] for length in range(0, len(whole), 60)),
+            b"{}",
+            b"[]",
+        ],
         "slot": [
             *(b"\x0f" + block[:256] for block in blocks),
             *(b"\x0f" + blocks[1][:256] + block[:256] for block in blocks),

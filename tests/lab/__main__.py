@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Callable
 
-from lab import cluster, demo, prepare
+from lab import cluster, demo, prepare, vms
 from lab.bmc import MODES
 from lab.build import binaries
 from lab.cluster import Lab
 from lab.console import say
 from lab.layout import Layout
 from lab.node import Node
+from lab.watchdog.kennel import Kennel
 
 FAULTS: dict[str, Callable[[Node], None]] = {
     "cut": Node.cut,
@@ -43,15 +44,17 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("reset", help="heal everything, remove all VMs and all objects of ringfence")
     for fault in FAULTS:
         commands.add_parser(fault, help=f"{fault} a node").add_argument("node")
+    commands.add_parser("bite", help="what a node's watchdog does: reset it").add_argument("node")
     api = commands.add_parser("api", help="break or mend the API server")
     api.add_argument("action", choices=["freeze", "thaw", "stop", "start"])
     bmc = commands.add_parser("bmc", help="make a node's BMC misbehave")
     bmc.add_argument("node")
     bmc.add_argument("mode", choices=MODES)
     bmc.add_argument("--delay", type=float, default=0.0)
+    bmc.add_argument("--ipmi", action="store_true", help="the node's IPMI BMC instead of its Redfish BMC")
     vm = commands.add_parser("vm", help="make a ticking VM")
     vm.add_argument("vm")
-    vm.add_argument("--storage", choices=["file", "block"], default="file")
+    vm.add_argument("--storage", choices=vms.STORAGES, default="file")
     vm.add_argument("--run-strategy", default="Always")
     vm.add_argument("--node", default=None, help="where it starts, if there is room")
     vm.add_argument("--protect", action="store_true", help="declare it HA-protected")
@@ -89,6 +92,9 @@ def main(argv: list[str] | None = None) -> int:
     if chosen.command in FAULTS:
         FAULTS[chosen.command](node_of(layout, chosen.node))
         return 0
+    if chosen.command == "bite":
+        Kennel(layout).dog(chosen.node).bite(node_of(layout, chosen.node))
+        return 0
     return command(Lab.load(chosen.name), chosen)
 
 
@@ -116,7 +122,7 @@ def command(lab: Lab, chosen: argparse.Namespace) -> int:
         case "api":
             getattr(lab.api, chosen.action)()
         case "bmc":
-            lab.bmc(chosen.node).mode(chosen.mode, chosen.delay)
+            (lab.ipmi if chosen.ipmi else lab.bmc)(chosen.node).mode(chosen.mode, chosen.delay)
         case "vm":
             lab.create_vm(
                 chosen.vm, storage=chosen.storage, run_strategy=chosen.run_strategy, node=chosen.node

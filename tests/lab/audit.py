@@ -29,6 +29,7 @@ rules:
   resources:
   - {group: "", resources: [pods, nodes, pods/eviction, pods/binding]}
   - {group: kubevirt.io, resources: [virtualmachineinstances, virtualmachines]}
+  - {group: storage.k8s.io, resources: [volumeattachments]}
   - {group: ringfence.io}
 - level: None
 """

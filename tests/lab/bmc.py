@@ -30,6 +30,8 @@ from typing import Any
 
 import bcrypt
 
+from lab.power import note, really_on
+
 HANG = 60.0
 HANDSHAKE = 15.0
 """Seconds that a connection may be silent."""
@@ -109,18 +111,11 @@ class Power:
         return control.get("mode", "ok"), float(control.get("delay", 0.0))
 
     def _note(self, what: str, **more: object) -> None:
-        line = json.dumps({"t": time.time(), "node": self._options.node, "what": what, **more})
-        with self._lock, Path(self._options.log).open("a") as log:
-            log.write(line + "\n")
+        with self._lock:
+            note(Path(self._options.log), self._options.node, what, **more)
 
     def really_on(self) -> bool:
-        try:
-            pid, started = (Path(self._options.node_dir) / "init.pid").read_text().split()
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except (OSError, ValueError):
-            return False
-        fields = stat[stat.rindex(")") + 2 :].split()
-        return fields[0] not in "ZX" and fields[19] == started
+        return really_on(Path(self._options.node_dir))
 
     def read(self) -> str:
         mode, delay = self._control()

@@ -93,6 +93,7 @@ COMPONENTS = (
         cgo=True,
         tags="libvirt_dlopen",
     ),
+    Component("csi", (".", "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher"), minutes=4),
 )
 
 

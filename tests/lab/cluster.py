@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import bmc, guest, processes, vms
+from lab import bmc, guest, ipmi, processes, san, vms
 from lab import ticks as tick_history
 from lab.bmc import Bmc
 from lab.controlplane import ControlPlane, Kubectl
 from lab.fenced import FencedDisks
 from lab.kubevirt import KubeVirt
-from lab.layout import BMC_PORT, Layout
+from lab.layout import BMC_PORT, IPMI_PORT, Layout
 from lab.node import Node, PowerLog
 from lab.pki import Pki
 from lab.prepare import PROJECT, Prepared, prepare
+from lab.san import San
 from lab.wait import until
+from lab.watchdog.kennel import Dog, Kennel
 
 NAMESPACE = "ringfence-system"
 USER, PASSWORD = "fence", "not-a-secret-here"
@@ -67,6 +69,8 @@ class Lab:
         self.kubectl = Kubectl(layout, prepared.bin)
         self.kubevirt = KubeVirt(layout, prepared.bin, self.kubectl)
         self.disks = vms.Disks(layout)
+        self.san = San(layout, self.pki, prepared.bin)
+        self.kennel = Kennel(layout)
         count = json.loads((layout.root / "lab.json").read_text()).get("nodes", 0)
         self.nodes = {f"n{i}": Node(layout, i, prepared.bin) for i in range(1, count + 1)}
         self.power_log = PowerLog(layout.logs / "power.jsonl")
@@ -109,12 +113,15 @@ class Lab:
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         self.plane.start()
         say("the API server answers")
+        self.san.start()
+        self.apply(*san.objects())
         for node in self.nodes.values():
             node.create(self.pki, self.prepared.template)
             node.power_on()
         say(f"{len(self.nodes)} nodes boot")
         for node in self.nodes.values():
             self._start_bmc(node)
+            self._start_ipmi(node)
         self.kubevirt.install()
         say("KubeVirt is declared")
         until("all nodes Ready", self._all_ready, 90, every=0.3)
@@ -142,6 +149,11 @@ class Lab:
         """The BMC of a node."""
         node = self.nodes[name]
         return Bmc(node.folder / "bmc-control.json", self.layout.logs / f"bmc-{name}.jsonl")
+
+    def ipmi(self, name: str) -> Bmc:
+        """The IPMI BMC of a node; it has a mood of its own."""
+        node = self.nodes[name]
+        return Bmc(node.folder / "ipmi-control.json", self.layout.logs / f"ipmi-{name}.jsonl")
 
     def bmc_address(self, name: str) -> str:
         return f"https://{self.layout.host}:{BMC_PORT + self.nodes[name].number}"
@@ -174,6 +186,27 @@ class Lab:
             env={"PYTHONPATH": str(PROJECT / "tests")},
         )
 
+    def _start_ipmi(self, node: Node) -> None:
+        group = f"{self.layout.prefix}-ipmi"
+        processes.make(group)
+        itself = bmc.lab_command(self.layout.name)
+        command = ipmi.command(
+            node.folder / "ipmi",
+            listen=self.layout.host,
+            port=IPMI_PORT + node.number,
+            user=USER,
+            password=PASSWORD,
+            guid=ipmi.smbios(node.systemuuid),
+            node=node.name,
+            node_dir=node.folder,
+            control=node.folder / "ipmi-control.json",
+            log=self.layout.logs / f"ipmi-{node.name}.jsonl",
+            off=[*itself, "poweroff", node.name],
+            on=[*itself, "poweron", node.name],
+        )
+        log = self.layout.logs / f"ipmi-{node.name}.log"
+        processes.spawn(group, command, log, env={"PYTHONPATH": str(PROJECT / "tests")})
+
     def get(self, kind: str, name: str = "", namespace: str = "") -> Any:
         """One object, or all of a kind as a list."""
         found = self.kubectl.get(kind, name, namespace)
@@ -201,36 +234,83 @@ class Lab:
         run_strategy: str = "Always",
         namespace: str = "default",
         node: str | None = None,
+        state: bool = False,
     ) -> None:
-        """A ticking VM on a shared disk, on ``node`` if there is room."""
-        block = storage == "block"
+        """A ticking VM on a shared disk (one of ``vms.STORAGES``), on ``node`` if there is room.
+
+        ``state``: it boots by EFI and has a TPM, whose state is kept on the volume ``<name>-state``.
+        """
+        objects = [*self._volume(name, namespace, storage)]
+        if state:
+            self.disks.file(f"{name}-state")
+            objects.append(vms.state_volume(f"{name}-state"))
+        self.apply(*objects, vms.machine(name, namespace, run_strategy, node, state=state))
+
+    def _volume(self, name: str, namespace: str, storage: str) -> list[dict[str, object]]:
+        """A guest's disk on the storage, and the objects that declare it."""
+        block = vms.is_block(storage)
         disk = self.disks.block(name) if block else self.disks.file(name)
         guest.make_disk(self.prepared.guest, disk)
         if block:
             minor = self.disks.attach(name)
-            for one in self.nodes.values():
+            for one in self.nodes.values() if storage == "block" else ():
                 one.add_lun(name, minor)
-        objects = [
-            *vms.volume(name, namespace, block=block),
-            vms.machine(name, namespace, run_strategy, node),
-        ]
-        self.kubectl(
-            "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        )
+        return vms.volume(name, namespace, storage)
+
+    def hotplug(self, vm: str, volume: str, *, storage: str = "csi-rwo", namespace: str = "default") -> None:
+        """Add a volume to a running VM, for good: it is part of the VM from now on."""
+        self.apply(*self._volume(volume, namespace, storage))
+        options = {
+            "name": volume,
+            "disk": {"disk": {"bus": "scsi"}},
+            "volumeSource": {"persistentVolumeClaim": {"claimName": volume}},
+        }
+        path = f"/apis/subresources.kubevirt.io/v1/namespaces/{namespace}/virtualmachines/{vm}/addvolume"
+        self.kubectl("replace", "--raw", path, "-f", "-", stdin=json.dumps(options))
+
+    def hotplugged(self, vm: str, volume: str, namespace: str = "default") -> bool:
+        """Whether the volume is plugged into the VM's instance that runs now."""
+        vmi = self.get("vmi", vm, namespace) or {}
+        rows = vmi.get("status", {}).get("volumeStatus", [])
+        return any(r["name"] == volume and r.get("phase") == "Ready" and "hotplugVolume" in r for r in rows)
+
+    def attachments(self, volume: str) -> dict[str, bool]:
+        """The nodes that Kubernetes calls the volume attached to, and whether it is done."""
+        return {
+            a["spec"]["nodeName"]: bool(a.get("status", {}).get("attached"))
+            for a in self.get("volumeattachments")
+            if a["spec"]["source"].get("persistentVolumeName") == volume
+        }
 
     def delete_vm(self, name: str, namespace: str = "default") -> None:
-        """Remove the VM, its volume and its disk; returns when no instance and no launcher is left."""
+        """Remove the VM, its volumes and their disks; returns when no instance and no launcher is left."""
+        vm = self.get("vm", name, namespace) or {"spec": {"template": {"spec": {}}}}
+        rows = vm["spec"]["template"]["spec"].get("volumes", [])
+        plugged = {r["persistentVolumeClaim"]["claimName"] for r in rows if "persistentVolumeClaim" in r}
         self.kubectl("-n", namespace, "delete", "vm", name, "--ignore-not-found", "--wait=false")
         until(
             f"VM {name} to be gone",
             lambda: self.get("vmi", name, namespace) is None and not self.launchers(name),
             120,
         )
-        self.kubectl(
-            "-n", namespace, "delete", "pvc", name, "--ignore-not-found", "--wait=true", "--timeout=60s"
+        for volume in sorted({name} | plugged):
+            self.kubectl(
+                "-n", namespace, "delete", "pvc", volume, "--ignore-not-found", "--wait=true", "--timeout=60s"
+            )
+        # The claim of its state is its own: Kubernetes' garbage collector removes it, when no pod is left.
+        for volume in sorted({name, f"{name}-state"} | plugged):
+            self.kubectl("delete", "pv", volume, "--ignore-not-found", "--wait=true", "--timeout=60s")
+            self.disks.remove(volume)
+
+    def console(self, name: str, namespace: str = "default") -> str:
+        """What the guest that runs now has said on its console."""
+        vmi = self.get("vmi", name, namespace)
+        (pod,) = (
+            p
+            for p in self.launchers(name)
+            if p["metadata"]["labels"].get("kubevirt.io/created-by") == vmi["metadata"]["uid"]
         )
-        self.kubectl("delete", "pv", name, "--ignore-not-found", "--wait=true", "--timeout=60s")
-        self.disks.remove(name)
+        return self.kubectl("-n", namespace, "logs", pod["metadata"]["name"], "-c", "guest-console-log")
 
     def launchers(self, name: str) -> list[Any]:
         text = self.kubectl("get", "pod", "-A", "-l", f"kubevirt.io=virt-launcher,vm={name}", "-o", "json")
@@ -267,7 +347,7 @@ class Lab:
     # --- ringfence --------------------------------------------------------------------------------------
 
     def install_ringfence(self, values: dict[str, str] | None = None) -> None:
-        """Install it as its users do: the CRDs, then the chart, with our image."""
+        """Install it as its users do: the CRDs, then the chart, with our image; with watchdogs if the values say so."""
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(PROJECT / "crds"))
         self.kubectl("create", "namespace", NAMESPACE, check=False)
         chosen = {
@@ -293,10 +373,28 @@ class Lab:
             NAMESPACE,
             *sets,
         )
+        if chosen.get("agent.watchdog.enabled") == "true":
+            self.kennel.start(sorted(self.nodes))
+            manifests = self.kennel.dress(manifests)
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifests)
 
-    def declare(self, *, devices: bool = True, mode: str = "Active") -> None:
-        """HACluster, a zone of all nodes, and a fence device for each."""
+    def dog(self, name: str) -> Dog:
+        """The watchdog of a node."""
+        return self.kennel.dog(name)
+
+    def declare_watchdogs(self, isolation: float, timeout: float, assume: float) -> None:
+        """HACluster and a zone of all nodes that have no BMC, only their watchdogs."""
+        names = sorted(self.nodes)
+        times = {"isolationSeconds": isolation, "timeoutSeconds": timeout, "assumeSeconds": assume}
+        fencing = {"levels": [{"devices": ["watchdogs"]}], "watchdog": times}
+        self.apply(
+            _ours("FenceDevice", "watchdogs", {"driver": "watchdog", "nodes": names}),
+            _ours("HAZone", "lab", {"nodes": {"names": names}, "fencing": fencing}),
+            _ours("HACluster", "default", {"mode": "Active"}),
+        )
+
+    def declare(self, *, devices: bool = True, mode: str = "Active", driver: str = "redfish") -> None:
+        """HACluster, a zone of all nodes, and a fence device of that driver for each."""
         names = sorted(self.nodes)
         items: list[dict[str, object]] = []
         if devices:
@@ -304,15 +402,32 @@ class Lab:
             data = {key: base64.b64encode(value.encode()).decode() for key, value in secret.items()}
             meta = {"name": "bmc-credentials", "namespace": NAMESPACE}
             items.append({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data})
-            items.extend(self.fence_device(name) for name in names)
+            items.extend(self.fence_device(name, driver=driver) for name in names)
         levels = [{"devices": [f"bmc-{name}" for name in names]}] if devices else []
         items.append(_ours("HAZone", "lab", {"nodes": {"names": names}, "fencing": {"levels": levels}}))
         items.append(_ours("HACluster", "default", {"mode": mode}))
         self.apply(*items)
 
-    def fence_device(self, name: str, secret: str = "bmc-credentials") -> dict[str, object]:
-        redfish = {"address": self.bmc_address(name), "secretRef": {"name": secret}, "caBundle": self.pki.ca}
-        return _ours("FenceDevice", f"bmc-{name}", {"driver": "redfish", "nodes": [name], "redfish": redfish})
+    def fence_device(
+        self, name: str, secret: str = "bmc-credentials", *, driver: str = "redfish"
+    ) -> dict[str, object]:
+        """A node's FenceDevice: its Redfish BMC, its IPMI BMC, or the latter through fence_ipmilan."""
+        host, port = self.layout.host, IPMI_PORT + self.nodes[name].number
+        account = {"secretRef": {"name": secret}}
+        words = ("username", "password")
+        # What the agent would wait for, ringfence reads itself.
+        brisk = {"lanplus": "1", "cipher": str(ipmi.CIPHER_SUITE), "power_wait": "0", "power_timeout": "10"}
+        blocks: dict[str, Any] = {
+            "redfish": {"address": self.bmc_address(name), "caBundle": self.pki.ca, **account},
+            "ipmi": {"address": f"{host}:{port}", "cipherSuite": ipmi.CIPHER_SUITE, **account},
+            "agent": {
+                "program": "fence_ipmilan",
+                "parameters": {"ip": host, "ipport": str(port), **brisk},
+                "secretParameters": {word: {"name": secret, "key": word} for word in words},
+            },
+        }
+        spec = {"driver": driver, "nodes": [name], driver: blocks[driver]}
+        return _ours("FenceDevice", f"bmc-{name}", spec)
 
     def protect(self, vm: str, namespace: str = "default") -> None:
         protected = _ours("ProtectedVM", vm, {"vm": {"name": vm}})
@@ -425,11 +540,13 @@ class Lab:
 
     def reset(self, seconds: float = 180) -> None:
         """Heal everything, remove every VM and every object of ours, and wait until all is well."""
+        self.san.let_go()
         self.api.thaw()
         if not self.plane.running("kube-apiserver"):
             self.api.start()
         for name, node in self.nodes.items():
             self.bmc(name).mode("ok")
+            self.ipmi(name).mode("ok")
             node.thaw()
             if node.running():
                 node.heal()

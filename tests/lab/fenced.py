@@ -93,7 +93,7 @@ class FencedDisks:
 
 def volume(name: str, namespace: str) -> list[dict[str, object]]:
     """A PersistentVolume behind the fence and its claim: as a block volume that all nodes see, of our class."""
-    objects = vms.volume(name, namespace, block=True)
+    objects = vms.volume(name, namespace, "block")
     for one in objects:
         spec = one["spec"]
         assert isinstance(spec, dict)

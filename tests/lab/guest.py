@@ -4,6 +4,9 @@ Partition 1 (FAT16, syslinux) boots; partition 2, from sector ``ticks.SECTOR``, 
 writes ``seq instance epoch`` to the partition's first sector and, as history, to sector ``seq``, each with fsync. Before
 each write it reads back what it wrote last: somebody else's tick there means that two guests write this disk, and it
 cries FOREIGN-WRITE on its console. The instance is the guest's own boot id; the sequence goes on from the disk.
+
+Where the firmware is EFI (systemd-boot starts the same kernel) each boot leaves a variable of its own in it, and the guest
+says how many there are: ``EFI-BOOT 2`` in a VM's second life means that its firmware's state came along.
 """
 
 from __future__ import annotations
@@ -24,16 +27,23 @@ _MODULES = (
     "drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_modern_dev",
     "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci", "drivers/block/virtio_blk",
 )  # fmt: skip
-_APPLETS = ("sh", "mount", "insmod", "cat", "date", "sleep", "echo", "dd", "printf", "cut", "tr", "poweroff")
-_CONFIG = """SERIAL 0 115200
+_EFI_MODULE = "fs/efivarfs/efivarfs"
+_LOADER = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+_APPLETS = (
+    "sh", "mount", "insmod", "cat", "date", "sleep", "echo", "dd", "printf", "cut", "tr", "poweroff", "ls", "grep",
+)  # fmt: skip
+_OPTIONS = "console=ttyS0 quiet loglevel=3 mitigations=off nokaslr panic=1"
+_CONFIG = f"""SERIAL 0 115200
 DEFAULT guest
 PROMPT 0
 TIMEOUT 0
 LABEL guest
   KERNEL vmlinuz
   INITRD initrd.gz
-  APPEND console=ttyS0 quiet loglevel=3 mitigations=off nokaslr panic=1
+  APPEND {_OPTIONS}
 """
+_EFI_CONFIG = "timeout 0\ndefault guest.conf\n"
+_EFI_ENTRY = f"title guest\nlinux /vmlinuz\ninitrd /initrd.gz\noptions {_OPTIONS}\n"
 _INIT = """#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -41,6 +51,16 @@ mount -t devtmpfs dev /dev
 instance=$(cut -c1-8 /proc/sys/kernel/random/boot_id)
 echo "GUEST-UP $instance after $(cut -d' ' -f1 /proc/uptime) s"
 for module in /modules/*.ko; do insmod "$module"; done
+variables=/sys/firmware/efi/efivars
+boots() { ls $variables | grep -c '^RingfenceBoot'; }
+if [ -d $variables ]; then
+  insmod /efivarfs.ko
+  mount -t efivarfs efivarfs $variables
+  own=$variables/RingfenceBoot$(($(boots) + 1))-5c1a7d3e-0b7e-4c59-9d2b-72696e676665
+  printf '\\007\\000\\000\\000%s' "$instance" >$own # kept without power, readable by boot and system
+  echo "EFI-BOOT $(boots)"
+fi
+[ ! -e /sys/class/tpm/tpm0 ] || echo "TPM $(cat /sys/class/tpm/tpm0/tpm_version_major)"
 tries=0
 while [ ! -b /dev/vda2 ] && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
 last() { dd if=/dev/vda2 bs=512 count=1 iflag=direct 2>/dev/null | tr -d '\\0'; }
@@ -66,7 +86,8 @@ done
 
 def prepare(cache: Path) -> Path:
     """The disk that every guest's disk is a copy of; made now if the cache has none."""
-    key = hashlib.sha256("\0".join((KERNEL, _INIT, _CONFIG, *_MODULES, *_APPLETS)).encode()).hexdigest()[:16]
+    recipe = (KERNEL, _INIT, _CONFIG, _EFI_CONFIG, _EFI_ENTRY, _EFI_MODULE, *_MODULES, *_APPLETS)
+    key = hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:16]
     disk = cache / "guests" / f"disk-{key}.img"
     if disk.exists():
         return disk
@@ -74,15 +95,15 @@ def prepare(cache: Path) -> Path:
     disk.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=disk.parent) as name:
         work = Path(name)
-        kernel, modules = _kernel(work)
-        _initramfs(work, modules)
+        kernel, modules, efivarfs = _kernel(work)
+        _initramfs(work, modules, efivarfs)
         _write_disk(work, kernel)
         (work / "disk.img").rename(disk)
     return disk
 
 
-def _kernel(work: Path) -> tuple[Path, list[Path]]:
-    """Debian's kernel, and the modules that the guest loads, in the order of loading."""
+def _kernel(work: Path) -> tuple[Path, list[Path], Path]:
+    """Debian's kernel, the modules that the guest loads, in the order of loading, and the one for EFI's variables."""
     depends = run("apt-cache", "depends", KERNEL)
     package = re.search(r"linux-image-[0-9]\S+", depends)
     assert package is not None, f"{KERNEL} names no kernel: run apt-get update"
@@ -95,16 +116,21 @@ def _kernel(work: Path) -> tuple[Path, list[Path]]:
         source = next(tree.glob(f"{module}.ko*"), None)
         if source is None:
             continue  # built into this kernel
-        plain = work / f"{number:02}-{Path(module).name}.ko"
-        if source.suffix == ".xz":
-            run("sh", "-c", f"xz -dc {source} > {plain}")
-        else:
-            shutil.copy(source, plain)
-        found.append(plain)
-    return work / "kernel/boot" / f"vmlinuz-{version}", found
+        found.append(_plain(source, work / f"{number:02}-{Path(module).name}.ko"))
+    efivarfs = _plain(next(tree.glob(f"{_EFI_MODULE}.ko*")), work / "efivarfs.ko")
+    return work / "kernel/boot" / f"vmlinuz-{version}", found, efivarfs
 
 
-def _initramfs(work: Path, modules: list[Path]) -> None:
+def _plain(source: Path, target: Path) -> Path:
+    """The module, unpacked."""
+    if source.suffix == ".xz":
+        run("sh", "-c", f"xz -dc {source} > {target}")
+    else:
+        shutil.copy(source, target)
+    return target
+
+
+def _initramfs(work: Path, modules: list[Path], efivarfs: Path) -> None:
     root = work / "initramfs"
     for folder in ("bin", "proc", "sys", "dev", "modules"):
         (root / folder).mkdir(parents=True)
@@ -113,6 +139,7 @@ def _initramfs(work: Path, modules: list[Path]) -> None:
         (root / "bin" / applet).symlink_to("busybox")
     for module in modules:
         shutil.copy(module, root / "modules" / module.name)
+    shutil.copy(efivarfs, root / "efivarfs.ko")
     (root / "init").write_text(_INIT)
     (root / "init").chmod(0o755)
     pack = "find . -print0 | LC_ALL=C sort -z | cpio --null -o -H newc --quiet -R 0:0 | gzip -9"
@@ -125,11 +152,17 @@ def _write_disk(work: Path, kernel: Path) -> None:
     run("sfdisk", "-q", disk, text="label: dos\n2048,49152,6,*\n65536,,83\n")
     _empty(boot, 24 << 20)
     (work / "syslinux.cfg").write_text(_CONFIG)
+    (work / "loader.conf").write_text(_EFI_CONFIG)
+    (work / "guest.conf").write_text(_EFI_ENTRY)
     run("mkfs.fat", "-F16", boot)
+    run("mmd", "-i", boot, "::EFI", "::EFI/BOOT", "::loader", "::loader/entries")
     for source, name in (
         (kernel, "vmlinuz"),
         (work / "initrd.gz", "initrd.gz"),
         (work / "syslinux.cfg", "syslinux.cfg"),
+        (Path(_LOADER), "EFI/BOOT/BOOTX64.EFI"),
+        (work / "loader.conf", "loader/loader.conf"),
+        (work / "guest.conf", "loader/entries/guest.conf"),
     ):
         run("mcopy", "-i", boot, source, f"::{name}")
     run("syslinux", "--install", boot)

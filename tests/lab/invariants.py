@@ -4,7 +4,8 @@ The judgement is pure (:func:`judge`); :func:`evidence` gathers what it is made 
 word: a node counts as off when the lab itself killed its process 1, whoever asked for that.
 
 Rules, by DESIGN's numbers: one writer per disk (1); no grace-0 deletion of a pod, no out-of-service taint and no
-deletion of a VMI by our accounts before that node's power was really off (2); only the leader writes (3).
+deletion of a VMI by our accounts before that node's power was really off (2); only the leader writes (3). Nor do our accounts
+ever delete a VolumeAttachment: only the storage driver knows when it has let go.
 """
 
 from __future__ import annotations
@@ -106,6 +107,8 @@ def _danger(
                 for (namespace, pod), (at, node) in bound.items()
                 if namespace == write.namespace and launcher.fullmatch(pod)
             ]
+        if write.resource == "volumeattachments":
+            return f"deleted VolumeAttachment {write.name}", []
     if write.resource == "leases" and write.name == "virt-controller":
         # Whose it was the Lease no longer says; one of the pods that may have held it must have died.
         return f"freed Lease {what}", [

@@ -61,7 +61,7 @@ class KubeVirt:
                 "configuration": {
                     "imagePullPolicy": "Never",
                     "evictionStrategy": "LiveMigrate",
-                    "developerConfiguration": {"useEmulation": True},
+                    "developerConfiguration": {"useEmulation": True, "featureGates": ["HotplugVolumes"]},
                 },
             },
         }

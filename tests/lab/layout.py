@@ -11,6 +11,7 @@ HOME = Path("/var/tmp/ringfence-labs")
 LARGEST_INDEX = 40
 API_PORT = 6443
 BMC_PORT = 8000
+IPMI_PORT = 8600
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from lab.console import say
 PACKAGES = (
     "containerd", "runc", "containernetworking-plugins", "debootstrap", "libcap2-bin", "iproute2", "nftables",
     "syslinux", "syslinux-common", "mtools", "dosfstools", "fdisk", "busybox-static", "cpio", "gcc", "libc6-dev",
-    "procps", "util-linux", "xz-utils",
+    "procps", "util-linux", "xz-utils", "systemd-boot-efi", "openipmi", "ipmitool", "fence-agents",
 )  # fmt: skip
 
 

@@ -73,6 +73,7 @@ for _ in $(seq 300); do
   if ctr version >/dev/null 2>&1; then break; fi
   sleep 0.1 # between two looks whether containerd answers; bounded
 done
+"$PROGRAMS/csi" -mode=node -node="$NODE" >>"$DIR/csi.log" 2>&1 &
 touch /run/kubelet-wanted
 while :; do # the kubelet is started again unless a test has stopped it, as systemd would
   if [ -e /run/kubelet-wanted ]; then

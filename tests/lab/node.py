@@ -162,6 +162,8 @@ class Node:
             "oomScoreAdj": 0,
             "readOnlyPort": 0,
             "resolvConf": "",
+            # Upstream's minute makes each step of a change of keys wait for that long: pods' volumes are looked at so often.
+            "syncFrequency": "10s",
         }
 
     def destroy(self) -> None:
@@ -203,14 +205,15 @@ class Node:
     def running(self) -> bool:
         return self.init_pid() is not None
 
-    def power_on(self) -> None:
-        """Boot the node; a second call changes nothing."""
+    def power_on(self, *, linked: bool = True) -> None:
+        """Boot the node; a second call changes nothing. Not ``linked``: its cable is still out."""
         if self.running():
             return
         processes.end(self.group)
         processes.make(self.group)
-        processes.run("ip", "link", "set", self._link, "up")
-        self._routes()
+        if linked:
+            processes.run("ip", "link", "set", self._link, "up")
+            self._routes()
         self._drop_api_cut()
         command = ["nsenter", f"--net=/run/netns/{self._netns}", "unshare", "--pid", "--mount", "--uts", "--ipc", "--fork",
                    "--kill-child=KILL", "--mount-proc", "bash", str(INIT)]  # fmt: skip
@@ -261,9 +264,14 @@ class Node:
         processes.run("ip", "link", "set", self._link, "down")
         self.log.note(self.name, "cut")
 
+    def is_cut(self) -> bool:
+        """Whether its cable is out."""
+        return not int(Path(f"/sys/class/net/{self._link}/flags").read_text(), 16) & 1
+
     def heal(self) -> None:
         if self.running():
             processes.run("ip", "link", "set", self._link, "up")
+            self._routes()
             self.log.note(self.name, "heal")
 
     def cut_api(self) -> None:

@@ -44,7 +44,7 @@ def prepare() -> Prepared:
             guests = beside.submit(guest.prepare, cache)
             tool = beside.submit(helm)
             debian = beside.submit(roots.debian, cache)
-            ours = beside.submit(image.build, cache, PROJECT)
+            ours = beside.submit(image.build, cache, PROJECT, agents=True)
             built = programs(cache)
             debian.result()
             archives = roots.images(cache, built)

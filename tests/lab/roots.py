@@ -7,12 +7,13 @@ go on top of it, so a new build of them doesn't download Debian again.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from pathlib import Path
 
 from lab.archive import pack
-from lab.build import Programs
+from lab.build import MODULES, Programs
 from lab.console import say
 from lab.image import mirror
 from lab.process import run
@@ -22,7 +23,8 @@ PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 SUITE = "trixie"
 PACKAGES = (
     "libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-log", "libvirt-clients", "qemu-system-x86",
-    "qemu-utils", "seabios", "nftables", "iproute2", "procps", "libcap2-bin", "ca-certificates",
+    "qemu-utils", "seabios", "ovmf", "swtpm", "swtpm-tools", "nftables", "iproute2", "procps", "libcap2-bin",
+    "ca-certificates",
 )  # fmt: skip
 QEMU_USER = 107
 """The uid that KubeVirt's launchers run as; disks belong to it."""
@@ -55,6 +57,8 @@ cgroup_controllers = []
 security_driver = "none"
 remember_owner = 0
 """
+_FIRMWARE = {"OVMF_CODE.fd": "OVMF_CODE_4M.fd", "OVMF_VARS.fd": "OVMF_VARS_4M.fd"}
+"""KubeVirt's names of EFI firmware, and Debian's."""
 # virt-handler reads what the node's QEMU can from these files. Without /dev/kvm it must ask for plain emulation.
 _LABELLER = """\
 #!/bin/sh
@@ -92,7 +96,17 @@ def _key(*parts: str) -> str:
 
 
 def _kubevirt(shelf: Path, programs: Programs) -> Path:
-    recipe = (SUITE, *PACKAGES, *_DROPPED, _VIRTQEMUD, _DAEMON, _QEMU, _LABELLER)
+    recipe = (
+        SUITE,
+        *PACKAGES,
+        *_DROPPED,
+        _VIRTQEMUD,
+        _DAEMON,
+        _QEMU,
+        _LABELLER,
+        *_FIRMWARE,
+        "container-disk",
+    )
     archive = shelf / f"kubevirt-{_key(programs['virt-api'].parent.name, *recipe)}.tar"
     if archive.exists():
         return archive
@@ -139,6 +153,9 @@ def _dress(root: Path, programs: Programs) -> None:
     """Make KubeVirt's handler and launcher feel at home in a Debian *root*."""
     for name in _IN_IMAGE:
         shutil.copy(programs[name], root / "usr/bin" / name)
+    _compile_container_disk(root / "usr/bin/container-disk")
+    for name, ours in _FIRMWARE.items():
+        (root / "usr/share/OVMF" / name).symlink_to(ours)
     run("setcap", "cap_net_bind_service+ep", root / "usr/bin/virt-launcher-monitor")
     with (root / "etc/passwd").open("a") as file:
         file.write(f"qemu:x:{QEMU_USER}:{QEMU_USER}:qemu:/home/qemu:/bin/sh\n")
@@ -160,6 +177,13 @@ def _dress(root: Path, programs: Programs) -> None:
     for name in ("virtqemud.conf", "libvirtd.conf"):
         (settings / name).write_text(_DAEMON)
     run("chmod", "--recursive", "a+rX", settings)  # the launcher isn't root
+
+
+def _compile_container_disk(program: Path) -> None:
+    """KubeVirt's one C program: it keeps the pod alive that holds a hotplugged volume."""
+    module = ("GOFLAGS=-mod=readonly", "go", "mod", "download", "-json", "kubevirt.io/kubevirt")
+    source = Path(json.loads(run("env", "-C", MODULES / "kubevirt", *module))["Dir"])
+    run("gcc", "-O2", "-static", "-o", program, source / "cmd/container-disk-v2alpha/main.c")
 
 
 def _pause(shelf: Path) -> Path:

@@ -43,7 +43,8 @@ def of_logs(logs: Path, since: float = 0.0) -> list[Event]:
 
 
 def _of_witnesses(logs: Path) -> Iterator[Event]:
-    for file in [logs / "power.jsonl", logs / "qemu.jsonl", *sorted(logs.glob("bmc-*.jsonl"))]:
+    devices = sorted((*logs.glob("bmc-*.jsonl"), *logs.glob("ipmi-*.jsonl")))
+    for file in [logs / "power.jsonl", logs / "qemu.jsonl", *devices]:
         if not file.exists():
             continue
         for line in file.read_text().splitlines():
@@ -51,7 +52,8 @@ def _of_witnesses(logs: Path) -> Iterator[Event]:
             source = file.stem.partition("-")[0]
             at, node, what = row.pop("t"), row.pop("node", ""), row.pop("what")
             if (
-                (source, what) == ("bmc", "read")
+                source in ("bmc", "ipmi")
+                and what == "read"
                 and row.get("mode", "ok") == "ok"
                 and row.get("state") == "On"
             ):
@@ -82,6 +84,10 @@ def _of_write(write: Write, phases: dict[tuple[str, str, str], str]) -> Iterator
             phases[key] = phase
             sentence = str((write.body.get("status") or {}).get("sentence") or "")
             yield Event(write.at, who, f"{thing} is {phase}" + (f": {sentence}" if sentence else ""))
+    elif write.resource == "volumeattachments" and write.verb == "create":
+        spec = write.body.get("spec") or {}
+        volume = (spec.get("source") or {}).get("persistentVolumeName", "?")
+        yield Event(write.at, who, f"attaches {volume} to {spec.get('nodeName', '?')} ({thing})")
     elif write.verb == "create" and not write.subresource:
         yield Event(write.at, who, f"creates {thing}")
 

@@ -6,14 +6,56 @@ import json
 import shutil
 from pathlib import Path
 
-from lab import processes
+from lab import processes, san
 from lab.layout import Layout
 
 SIZE = "64Mi"
+STATE_SIZE = "16Mi"
+"""KubeVirt asks for 10Mi."""
+ATTACHED = {
+    "csi-rwo": ("ReadWriteOnce", False),
+    "csi-rwo-block": ("ReadWriteOnce", True),
+    "csi-rwx": ("ReadWriteMany", False),
+}
+"""Kinds of storage that are attached by the lab's SAN: access mode, and whether it is a block volume."""
+STORAGES = ("file", "block", *ATTACHED)
 
 
-def volume(name: str, namespace: str, *, block: bool) -> list[dict[str, object]]:
+def is_block(storage: str) -> bool:
+    """Whether the guest's disk is a device; of a kind of :data:`STORAGES`."""
+    return storage == "block" or ATTACHED.get(storage, ("", False))[1]
+
+
+def attached_volume(name: str, namespace: str, storage: str) -> list[dict[str, object]]:
+    """A PersistentVolume of the SAN and its claim."""
+    mode, block = ATTACHED[storage]
+    volume = san.persistent_volume(name, SIZE, [mode], block=block)
+    volume["spec"]["claimRef"] = {"namespace": namespace, "name": name}
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "accessModes": [mode],
+            "volumeMode": "Block" if block else "Filesystem",
+            "storageClassName": san.CLASS,
+            "volumeName": name,
+            "resources": {"requests": {"storage": SIZE}},
+        },
+    }
+    return [volume, claim]
+
+
+def state_volume(name: str) -> dict[str, object]:
+    """Where KubeVirt may keep the state of a VM's firmware and TPM: it makes the claim itself."""
+    return san.persistent_volume(name, STATE_SIZE, ["ReadWriteOnce"])
+
+
+def volume(name: str, namespace: str, storage: str) -> list[dict[str, object]]:
     """A PersistentVolume that every node sees, and its claim."""
+    if storage in ATTACHED:
+        return attached_volume(name, namespace, storage)
+    block = storage == "block"
     shared: dict[str, object] = {
         "capacity": {"storage": SIZE},
         "accessModes": ["ReadWriteMany"],
@@ -53,20 +95,31 @@ def volume(name: str, namespace: str, *, block: bool) -> list[dict[str, object]]
     ]
 
 
-def machine(name: str, namespace: str, run_strategy: str, node: str | None) -> dict[str, object]:
-    """The VirtualMachine. ``node`` is where it prefers to start; it may run anywhere."""
+def machine(
+    name: str, namespace: str, run_strategy: str, node: str | None, *, state: bool = False
+) -> dict[str, object]:
+    """The VirtualMachine. ``node`` is where it prefers to start; it may run anywhere.
+
+    ``state``: it boots by EFI and has a TPM, and both keep what they know on a volume of their own.
+    """
+    devices: dict[str, object] = {
+        "autoattachPodInterface": False,
+        "autoattachGraphicsDevice": False,
+        "disks": [{"name": "disk", "disk": {"bus": "virtio"}}],
+    }
+    domain: dict[str, object] = {
+        "cpu": {"model": "Nehalem"},
+        "memory": {"guest": "128Mi"},
+        "resources": {"requests": {"cpu": "50m"}},
+        "devices": devices,
+    }
+    if state:
+        devices["tpm"] = {"persistent": True}
+        domain["firmware"] = {"bootloader": {"efi": {"secureBoot": False, "persistent": True}}}
+        domain["memory"] = {"guest": "192Mi"}
     spec: dict[str, object] = {
         "terminationGracePeriodSeconds": 5,
-        "domain": {
-            "cpu": {"model": "Nehalem"},
-            "memory": {"guest": "128Mi"},
-            "resources": {"requests": {"cpu": "50m"}},
-            "devices": {
-                "autoattachPodInterface": False,
-                "autoattachGraphicsDevice": False,
-                "disks": [{"name": "disk", "disk": {"bus": "virtio"}}],
-            },
-        },
+        "domain": domain,
         "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": name}}],
     }
     if node is not None:

@@ -88,6 +88,8 @@ class Controller:
             self.witness.down(node, self.judgements[node].verdict is Verdict.DOWN, now)
             if evidence.ring.state is RingState.UNREACHABLE:
                 self._ask(node, now)
+            if evidence.ring.single and not evidence.own_probe_silent:
+                self.witness.probe_seen(node, self.reaches(self._world.by_name[node]), now)
         for gone in self.judgements.keys() - set(self.witness.nodes()):
             del self.judgements[gone]
         self._elect(now)

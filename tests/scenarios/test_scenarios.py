@@ -13,6 +13,7 @@ import yaml
 
 from scenarios import ring_story
 from scenarios.virtual import World
+from scenarios.watchdogs import kennel
 
 HERE = Path(__file__).parent
 STORIES = sorted(p.parent for p in HERE.glob("*/script.txt"))
@@ -26,11 +27,14 @@ def play(story: Path) -> list[str]:
     assert end[1] == ["end"], "the last line of a script says when it ends"
     if "ring" in setup:
         return ring_story.play(setup, faults, end[0])
+    watchdog = setup.get("watchdog")
     world = World(
         setup["nodes"],
         setup["vms"],
         setup.get("bmcs", {}),
         setup.get("mode", "Active"),
+        setup.get("volumes"),
+        kennel(watchdog) if watchdog else None,
         heartbeat=setup.get("heartbeat"),
         storage_fence=setup.get("storageFence"),
     )

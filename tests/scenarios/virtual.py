@@ -14,10 +14,12 @@ from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence, SlotEvidence
 from ringfence.core.detection.verdict import judge, slot_due
 from ringfence.core.failover import limits, machine
+from ringfence.core.failover.cut import LiftCut
 from ringfence.core.failover.machine import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord
 from ringfence.core.failover.recovery import (
+    AttachmentLook,
     DeletePod,
     DeleteVmi,
     PodLook,
@@ -27,10 +29,18 @@ from ringfence.core.failover.recovery import (
     VmiLook,
     VmLook,
 )
-from ringfence.core.fencing.ladder import DeviceLook, OrderOff, ReadPower
+from ringfence.core.fencing.ladder import (
+    DeviceLook,
+    LookOnceMore,
+    OrderOff,
+    ReadPower,
+    RevokeAgentLease,
+    Rungs,
+)
 from ringfence.core.fencing.proof import CutVm, Reading, StorageCut
 from ringfence.core.fencing.slotwatch import SlotState, silence_of
 from ringfence.core.model import Boot, Mode, PowerState, RingState, Verdict
+from scenarios.watchdogs import Dog, Kennel, Situation
 
 TICK = 0.05
 HOLD = 2.0
@@ -41,6 +51,10 @@ KUBEVIRT_NEEDS = 3.5
 BOOT_NEEDS = 8.0
 LEASE_TAKES = timing.LEASE_DURATION
 SLOT_INTERVAL = 1.0
+ATTACH_NEEDS = 0.7
+"""Detaching a volume from a node that is out of service, or attaching it (KUBEVIRT §1)."""
+FORCE_DETACH_AFTER = 360.0
+"""What Kubernetes waits for an unmount by a kubelet that is no more, without the out-of-service taint."""
 
 
 @dataclass
@@ -56,6 +70,8 @@ class Node:
     out_of_service: bool = False
     silent_since: float | None = None
     booted_at: float = NEVER
+    known_boot: str = ""
+    """The boot id that the API server has last been told."""
     storage: bool = True
     """Its path to the shared storage."""
     slot: tuple[str, int] = ("", 0)
@@ -75,6 +91,11 @@ class Node:
     @property
     def identity(self) -> Boot:
         return Boot(self.name, f"uid-{self.name}", f"boot-{self.boot}-{self.name}")
+
+    @property
+    def known(self) -> Boot:
+        """The boot that the controller knows of."""
+        return replace(self.identity, boot_id=self.known_boot or self.identity.boot_id)
 
     @property
     def kernel_answers(self) -> bool:
@@ -114,6 +135,16 @@ class Vm:
     """Nodes on which a QEMU of this VM runs."""
 
 
+@dataclass
+class Volume:
+    """A volume that has to be attached to the node of its VM's launcher; ``shared``: to several at once."""
+
+    shared: bool
+    attached: set[str]
+    unwanted_since: dict[str, float] = field(default_factory=dict)
+    wanted_since: float | None = None
+
+
 class Broken(AssertionError):
     """An invariant does not hold."""
 
@@ -127,6 +158,8 @@ class World:
         vms: dict[str, str],
         bmcs: dict[str, str | None],
         mode: str,
+        volumes: dict[str, str] | None = None,
+        kennel: Kennel | None = None,
         *,
         heartbeat: dict[str, bool] | None = None,
         storage_fence: list[str] | None = None,
@@ -143,7 +176,12 @@ class World:
             v: Vm(v, node, pod=f"pod-{v}-1", launcher_on=node, qemu={node}) for v, node in vms.items()
         }
         self.last_run = {v: vm.node for v, vm in self.vms.items()}
+        self.volumes = {
+            v: Volume(shared=kind == "rwx", attached={vms[v]}) for v, kind in (volumes or {}).items()
+        }
+        self.csi_detaches = True
         self.mode = Mode(mode)
+        self.kennel = kennel
         self.log: list[str] = []
         self.stored: dict[str, Record] = {}
         self.confirmed: dict[str, tuple[Confirmation, float]] = {}
@@ -178,6 +216,21 @@ class World:
                 self.nodes[rest[0]].silent_since = None
             case "kill-agent":
                 self.nodes[rest[0]].agent = False
+            case "start-agent":
+                self.nodes[rest[0]].agent = True
+                self._dogs[rest[0]].restart_agent(self.now)
+            case "thaw-agent":
+                self.nodes[rest[0]].agent = True
+            case "upgrade-agent":
+                self._dogs[rest[0]].disarming = True
+                self.after(2.0, lambda: setattr(self.nodes[rest[0]], "agent", False))
+                self.after(7.0, lambda: self.do(["start-agent", rest[0]]))
+            case "kill-feeder":
+                self._dogs[rest[0]].feeding = False
+            case "start-feeder":
+                self._dogs[rest[0]].restart_feeder(self.now)
+            case "no-teeth":
+                self._dogs[rest[0]].teeth = False
             case "kill-kubelet":
                 self.nodes[rest[0]].kubelet = False
             case "cut-api":
@@ -208,6 +261,8 @@ class World:
                 self._new_leader()
             case "minority":
                 self._apart = set(rest)
+            case "csi":
+                self.csi_detaches = rest[0] == "ok"
             case "mode":
                 self.mode = Mode(rest[0])
             case "confirm":
@@ -227,11 +282,51 @@ class World:
                 node.boot + 1,
                 self.now + BOOT_NEEDS,
             )
-            node.silent_since = None
+            node.silent_since, node.known_boot = None, node.identity.boot_id
         elif not on:
             node.powered = False
             for vm in self.vms.values():
                 vm.qemu.discard(name)
+
+    @property
+    def _dogs(self) -> dict[str, Dog]:
+        return self.kennel.dogs if self.kennel is not None else {}
+
+    def _reset(self, name: str) -> None:
+        """What a watchdog does: off and on again; a cable that is out stays out, and the new boot unknown."""
+        self.say(f"world: {name}'s watchdog resets it")
+        node = self.nodes[name]
+        node.known_boot = node.known.boot_id
+        self._power(name, on=False)
+        node.powered, node.boot, node.booted_at = True, node.boot + 1, self.now + BOOT_NEEDS
+
+    def _watch_over(self, node: Node) -> None:
+        dog = self._dogs.get(node.name)
+        if dog is None:
+            return
+        others = [n for n in self.nodes.values() if n is not node and self._up(n) and n.agent]
+        running = node.powered and self.now >= node.booted_at
+        reached = len(others) + 1 if node.linked else 1
+        before, boot = dog.feeder.running, dog.boot
+        what = dog.tick(
+            Situation(
+                self.now,
+                node.identity,
+                up=running,
+                agent=node.agent,
+                most_answer=2 * reached > len(self.nodes),
+                api_answers=node.linked and node.api,
+            )
+        )
+        if dog.feeder.running != before and boot in (None, dog.boot):
+            self.say(f"world: {node.name}'s watchdog is {'armed' if dog.feeder.running else 'disarmed'}")
+        if what == "bite":
+            self._reset(node.name)
+        elif what == "stop":
+            for vm in self.vms.values():
+                if node.name in vm.qemu:
+                    vm.qemu.discard(node.name)
+                    self.say(f"world: {vm.name} is stopped on {node.name} ({dog.why})")
 
     def say(self, line: str) -> None:
         self.log.append(f"{self.now:7.2f} {line}")
@@ -251,6 +346,9 @@ class World:
                 self._beat(node)
             if self._up(node) and node.agent and node.api:
                 self._report(node)
+            self._watch_over(node)
+        for name, volume in self.volumes.items():
+            self._attach_detach(name, volume)
         for vm in self.vms.values():
             self._kubevirt(vm)
         if self.now >= self.leaderless_until:
@@ -271,10 +369,14 @@ class World:
             life = replace(life, packet=self.now)
         elif node.silent_since is None:
             node.silent_since = self.now
-        if up and node.agent and node.api and round(self.now / TICK) % round(5 / TICK) == 0:
+        dog = self._dogs.get(node.name)
+        revoked = dog is not None and dog.revoked == node.identity
+        if up and node.agent and node.api and not revoked and round(self.now / TICK) % round(5 / TICK) == 0:
             life = replace(life, agent_lease=self.now)
         if up and node.kubelet and node.api and round(self.now / TICK) % round(10 / TICK) == 0:
             life = replace(life, kubelet_lease=self.now)
+        if up and (node.agent or node.kubelet) and node.api:
+            node.known_boot = node.identity.boot_id
         if node.kernel_answers and node.silent_since is not None:
             life = replace(life, kernel=self.now)
         self._life[node.name] = life
@@ -303,7 +405,8 @@ class World:
         if node.slot != node.slot_seen and node.slot_looked_at > NEVER:
             node.slot_moved = (node.slot_looked_at, self.now)
             life = self._life[node.name]
-            if node.slot[0] == boot:
+            # The slot of a boot that is not known yet is a sign of life too (heartbeats.py).
+            if node.slot[0] in (boot, node.known.boot_id):
                 self._life[node.name] = replace(life, slot=self.now)
         node.slot_seen, node.slot_looked_at = node.slot, self.now
 
@@ -323,7 +426,7 @@ class World:
         return {name for name in vm.qemu if not (behind and self.nodes[name].shut_out)}
 
     def _slot(self, node: Node) -> SlotEvidence:
-        if not self.heartbeat or node.slot_seen[0] != node.identity.boot_id:
+        if not self.heartbeat or node.slot_seen[0] not in (node.identity.boot_id, node.known.boot_id):
             return SlotEvidence()
         after, at = node.slot_moved
         silence = silence_of(SLOT_INTERVAL)
@@ -343,8 +446,48 @@ class World:
         self._launcher_gone(vm)
         vm.gone = vm.strategy in ("RerunOnFailure", "Manual")
 
+    def _attach_detach(self, name: str, volume: Volume) -> None:
+        """Kubernetes' attach-detach controller and a CSI driver behind it."""
+        wanted = self.vms[name].launcher_on
+        for node in sorted(volume.attached - {wanted}):
+            since = volume.unwanted_since.setdefault(node, self.now)
+            here = self.nodes[node]
+            waits = (
+                ATTACH_NEEDS
+                if here.out_of_service or (self._up(here) and here.kubelet)
+                else FORCE_DETACH_AFTER
+            )
+            if self.csi_detaches and self.now - since >= waits:
+                volume.attached.discard(node)
+                del volume.unwanted_since[node]
+                self.say(f"world: the volume of {name} is detached from {node}")
+        if not wanted or wanted in volume.attached or (volume.attached and not volume.shared):
+            volume.wanted_since = None
+        elif volume.wanted_since is None:
+            volume.wanted_since = self.now
+        elif self.now - volume.wanted_since >= ATTACH_NEEDS:
+            volume.attached.add(wanted)
+            self.say(f"world: the volume of {name} is attached to {wanted}")
+
+    def _attachments(self, node: str) -> tuple[AttachmentLook, ...]:
+        return tuple(
+            AttachmentLook(f"csi-{name}", f"pv-{name}", wanted=self.vms[name].launcher_on == node)
+            for name, volume in self.volumes.items()
+            if node in volume.attached
+        )
+
     def _kubevirt(self, vm: Vm) -> None:
         """KubeVirt's part, as measured (KUBEVIRT §1, §7)."""
+        home = self.nodes.get(vm.launcher_on)
+        if (
+            vm.phase == "Running"
+            and not vm.qemu
+            and home is not None
+            and self._up(home)
+            and home.kubelet
+            and home.api
+        ):
+            self._launcher_gone(vm)  # its QEMU was killed: the kubelet tells
         if vm.released_at is None or self.now - vm.released_at < 0.5:
             return
         if vm.phase == "Failed":
@@ -360,6 +503,7 @@ class World:
         elif (
             vm.phase == "Scheduled"
             and vm.lock_refused_at is None
+            and (vm.name not in self.volumes or vm.node in self.volumes[vm.name].attached)
             and self.now - vm.released_at >= KUBEVIRT_NEEDS
         ):
             if self._writers(vm):
@@ -376,6 +520,8 @@ class World:
         """The leader dies; the next one has only what is stored, and its own instants."""
         self.leaderless_until = self.now + LEASE_TAKES
         self._working.clear()
+        if self.kennel is not None:
+            self.kennel.new_leader()
         for bmc in (*self.bmcs.values(), *self.cutters.values()):
             bmc.readings, bmc.error, bmc.next_try_at = [], None, NEVER
         takeover = self.leaderless_until
@@ -409,9 +555,7 @@ class World:
                     round_at=max(node.silent_since + 0.4, self.now - 1.0),
                 )
         ready = Ready.TRUE if node.kubelet and node.api and self._up(node) else Ready.UNKNOWN
-        return Evidence(
-            node.identity, ring, self._life[node.name], ready, has_agent=True, slot=self._slot(node)
-        )
+        return Evidence(node.known, ring, self._life[node.name], ready, has_agent=True, slot=self._slot(node))
 
     def _controller(self) -> None:
         verdicts = {n: judge(self._evidence(node), self.now) for n, node in self.nodes.items()}
@@ -428,11 +572,11 @@ class World:
         for name, judgement in verdicts.items():
             node = self.nodes[name]
             if judgement.verdict is Verdict.DOWN and name not in open_ and self._affected(name):
-                look = self._look(node.identity, None)
+                look = self._look(node.known, None)
                 evidence = self._evidence(node)
                 record = machine.open_failover(
                     f"{name}-{len(self.stored) + 1}",
-                    node.identity,
+                    node.known,
                     evidence.ring.doubted_at,
                     look,
                     evidence.ring.voters,
@@ -457,6 +601,8 @@ class World:
             self.seen.setdefault(record.name, self.now)
         if before is None or (before.phase, before.sentence) != (record.phase, record.sentence):
             self.say(f"{record.phase}: {record.sentence}")
+        if record.phase in ENDED and self.kennel is not None:
+            self.kennel.forget(record.boot.node)
         if before is None or before.phase != record.phase:
             self._phase_since[record.name] = self.now
             if self.die_after == record.phase:
@@ -502,12 +648,12 @@ class World:
             fencing=frozenset(r.boot.node for r in open_records if r.phase is Phase.FENCING),
             proved=proved,
             leader_node="-",
-            power_devices=boot.node in self.bmcs,
+            power_devices=boot.node in self.bmcs and boot.node not in self._dogs,
             settled_for=1e9,
             cache_age=0.0,
             writable=True,
         )
-        life = self._life[boot.node] if node.identity == boot else Life()
+        life = self._life[boot.node] if node.known == boot else Life()
         since = self._down_since.get(boot.node)
         confirm = self.confirmed.get(record.name) if record else None
         name = record.name if record else ""
@@ -528,14 +674,11 @@ class World:
             life_at=life.latest,
             life_sign=life.latest_sign(),
             node_exists=True,
-            current_boot_id=node.identity.boot_id if self.now >= node.booted_at else boot.boot_id,
+            current_boot_id=node.known.boot_id if self.now >= node.booted_at else boot.boot_id,
             node_ready=self._up(node) and node.kubelet,
             suspect_taint=node.suspect,
             out_of_service_taint=node.out_of_service,
-            levels=(
-                *(((self._device(boot.node),),) if boot.node in self.bmcs else ()),
-                *(((self._cutter(boot.node),),) if boot.node in self.cutters else ()),
-            ),
+            levels=self._levels(boot),
             slot_moved_at=life.slot,
             vm_volumes=tuple(
                 CutVm(
@@ -552,6 +695,7 @@ class World:
             else None,
             proofs_required=1,
             pods=pods,
+            attachments=self._attachments(boot.node),
             vms=tuple(self._vm(v) for v in (record.vms if record and record.vms else affected)),
             affected=affected,
             confirmation=confirm[0] if confirm else None,
@@ -559,10 +703,18 @@ class World:
             power_on_due=self.now - max(self._powered_on.get(name, NEVER), phase_since) >= wait,
             retry_due=self.now - phase_since
             >= timing.LADDER_BACKOFF[min(passes, len(timing.LADDER_BACKOFF) - 1)],
-            slot_due=slot_due(self._evidence(node)) if node.identity == boot else NEVER,
+            slot_due=slot_due(self._evidence(node)) if node.known == boot else NEVER,
             told_fenced=node.word == boot.boot_id if self.heartbeat else None,
             stop_guests=self.stop_guests,
         )
+
+    def _levels(self, boot: Boot) -> Rungs:
+        rungs: Rungs = ((self._device(boot.node),),) if boot.node in self.bmcs else ()
+        if boot.node in self.cutters:
+            rungs = (*rungs, (self._cutter(boot.node),))
+        if self.kennel is not None and boot.node in self.kennel.dogs:
+            rungs = (*rungs, (self.kennel.look(boot),))
+        return rungs
 
     def _device(self, node: str) -> DeviceLook:
         bmc = self.bmcs[node]
@@ -619,7 +771,7 @@ class World:
                 self._is_down(node, record)
                 self.say(f"order: {device} cut {node} off, attempt {attempt}")
                 self._storage(node, 0.5, lambda: self._shut(node, out=True))
-            case machine.LiftCut(device=device):
+            case LiftCut(device=device):
                 if self.nodes[node].shut_out and ("ceph", node) not in self._working:
                     self._may_be_lifted(node)
                     self.say(f"order: {device} let {node} in again")
@@ -632,6 +784,19 @@ class World:
                 self.bmcs[node].orders += 1
                 self.say(f"order: {device} off, attempt {attempt}")
                 self._bmc(node, 0.1, lambda: self._off(node))
+            case RevokeAgentLease(device=device):
+                assert self.kennel is not None
+                self.say(f"revoke: the Lease of the agent of {node}, for {device}")
+                self.kennel.revoke(record.boot, self.now)
+            case LookOnceMore():
+                assert self.kennel is not None
+                self.say(f"look: whether anybody hears {node}")
+                others = frozenset(
+                    n.name for n in self.nodes.values() if n.name != node and self._up(n) and n.agent
+                )
+                self.kennel.call_roll(
+                    record.boot, self.now, others - self._apart, self._life[node].packet, len(self.nodes)
+                )
             case machine.OrderOn():
                 if self.now < self._effective_until.get(node, NEVER):
                     raise Broken(f"{self.now:.2f}: {node} is powered on while an order off may take effect")
@@ -648,6 +813,11 @@ class World:
                 self._proved(recover.boot, "the out-of-service taint")
                 self.after(0.03, lambda: setattr(self.nodes[node], "out_of_service", True))
             case machine.RemoveTaints(out_of_service=both):
+                left = [a.volume for a in self._attachments(node) if not a.wanted]
+                if both and left and self.nodes[node].identity != record.boot:
+                    raise Broken(
+                        f"{self.now:.2f}: the taints of {node} go while {', '.join(left)} is attached"
+                    )
                 self.nodes[node].suspect = False
                 self.nodes[node].out_of_service = self.nodes[node].out_of_service and not both
             case machine.RecoverPods(recover=recover, commands=asks):

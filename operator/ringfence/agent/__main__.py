@@ -18,10 +18,13 @@ import ringfence
 from ringfence.agent.agent import Agent, Identity, prepare
 from ringfence.agent.health import HealthServer
 from ringfence.agent.kubernetes_link import KubernetesLink
+from ringfence.agent.lifeline import Lifeline
+from ringfence.agent.mailbox import RUN_DIRECTORY, Mailbox
 from ringfence.agent.state import StateDirectory
 from ringfence.agent.trace import TraceFile
 from ringfence.core.gossip.members import RosterError, SealedRoster, open_roster
 from ringfence.host import guests
+from ringfence.host.addresses import own_addresses
 from ringfence.host.clock import read_boot_id
 from ringfence.host.privileges import return_spare_memory, take_privileges
 from ringfence.kube.node_api import Access, NodeApi
@@ -56,6 +59,12 @@ def options(
     parser.add_argument(
         "--trace", type=Path, help="write every step and datagram of the ring to this file, as JSON lines"
     )
+    parser.add_argument(
+        "--watchdog", action="store_true", help="a feeder beside this process feeds the watchdog"
+    )
+    parser.add_argument("--isolation-seconds", type=float, default=10.0, help="of the feeder")
+    parser.add_argument("--timeout-seconds", type=int, default=60, help="of the feeder")
+    parser.add_argument("--run-dir", type=Path, default=RUN_DIRECTORY, help="where agent and feeder meet")
     return parser.parse_args(arguments)
 
 
@@ -72,7 +81,13 @@ class _Process:
         boot_id = read_boot_id(chosen.boot_id_path)
         uid = self._access.node_uid() if self._access else None
         self._identity = Identity(chosen.node_name, chosen.node_ip, boot_id, uid)
+        self._uid = uid
         self._key: SigningKey = self._state.node_key(boot_id)
+        self._lifeline = (
+            Lifeline(Mailbox(chosen.run_dir, boot_id), chosen.isolation_seconds, chosen.timeout_seconds)
+            if chosen.watchdog
+            else None
+        )
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -89,6 +104,8 @@ class _Process:
             roster_key=self._roster_key,
             trace=TraceFile(self._chosen.trace) if self._chosen.trace else None,
         )
+        if self._lifeline is not None:
+            self._lifeline.watch(agent)
         await agent.start()
         self._permitted |= {
             "icmpDatagram": agent.echo_by is EchoBy.DATAGRAM,
@@ -112,6 +129,8 @@ class _Process:
         return_spare_memory()
         await stop.wait()
         following.cancel()
+        if self._lifeline is not None:
+            await self._lifeline.sign_off(self._last_word(agent, link))
         if link is not None:
             link.stop()
         await agent.close()
@@ -125,6 +144,15 @@ class _Process:
             logger.warning("a roster was refused: %s", error)
             return None
         return prepare(sealed)
+
+    def _last_word(self, agent: Agent, link: KubernetesLink | None) -> Callable[[], bool]:
+        """Writes the report once more; True: acknowledged."""
+
+        def write() -> bool:
+            status = self._status(agent, self._uid) if link is not None else None
+            return link is not None and status is not None and link.say(status)
+
+        return write
 
     def _serve_health(self, agent: Agent) -> HealthServer:
         metrics = AgentMetrics(lambda: agent.sample, _VERSION, self._permitted)
@@ -151,7 +179,8 @@ class _Process:
 
         def uid() -> str | None:
             me = agent.swim.me
-            return self._identity.uid or (me.uid if me else None)
+            self._uid = self._identity.uid or (me.uid if me else None)
+            return self._uid
 
         def set_lease(held: bool) -> None:
             agent.lease_held = held
@@ -172,6 +201,7 @@ class _Process:
             status=lambda: self._status(agent, uid()),
             on_roster=on_roster,
             on_lease=set_lease,
+            **({} if self._lifeline is None else self._lifeline.hears()),
         )
         agent.on_loneliness = link.hurry
         link.start()
@@ -185,12 +215,14 @@ class _Process:
             "nodeUID": uid,
             "bootID": self._identity.boot_id,
             "publicKey": base64.b64encode(self._key.public).decode(),
-            "addresses": [self._identity.address],
+            "addresses": list(own_addresses(self._identity.address)),
             "agentVersion": _VERSION,
             "port": self._chosen.port,
             "permitted": self._permitted,
             "keys": {"held": list(keys.ids), "used": keys.used},
-            **({"guests": sorted({guest.name for guest in guests.guests()})} if self._sees_host else {}),
+            # These two are always said, also as null: what an earlier process has said of them must not stand.
+            "guests": sorted({guest.name for guest in guests.guests()}) if self._sees_host else None,
+            "watchdog": None if self._lifeline is None else self._lifeline.status(),
         }
 
 

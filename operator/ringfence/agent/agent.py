@@ -18,6 +18,7 @@ from ringfence.agent.trace import TraceFile
 from ringfence.core.gossip.anti_entropy import apply, digests
 from ringfence.core.gossip.awareness import strain_of
 from ringfence.core.gossip.keys import KeySet
+from ringfence.core.gossip.looks import NetworkChanged
 from ringfence.core.gossip.members import Member, RosterError, SealedRoster
 from ringfence.core.gossip.rings import rings_of
 from ringfence.core.gossip.swim import (
@@ -28,7 +29,7 @@ from ringfence.core.gossip.swim import (
     StateChanged,
     Swim,
 )
-from ringfence.core.model import RingState
+from ringfence.core.model import MANAGEMENT, RingState
 from ringfence.host.carrier import Carrier
 from ringfence.host.clock import JumpDetector, first_counter, wall_offset
 from ringfence.host.pressure import read_pressure
@@ -37,7 +38,7 @@ from ringfence.net.crypto import GroupSeal, SigningKey, check
 from ringfence.net.echo import Echo
 from ringfence.net.kernel_probe import CLOSED_PORT, probe_kernel
 from ringfence.net.stream import StreamClient, StreamError, StreamServer
-from ringfence.net.udp import Datagrams
+from ringfence.net.udp import Datagrams, Footholds
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,10 @@ class Agent:
         self.port = self._datagrams.port
         self._echo = Echo(self._datagrams.socket.family)
         self.echo_by = self._echo.by
+        self._footholds = Footholds(self.port, self._opened, self._closing)
+        self._echoes: dict[str, Echo] = {}
+        """By further network."""
+        self._missing: frozenset[str] = frozenset()
         self._closed_port = closed_port
         self.keys = keys
         """The group keys that it goes by."""
@@ -111,7 +116,12 @@ class Agent:
         self._rosters: Counter[str] = Counter()
         self._refused_at = float("-inf")
         self._refusals = Refusals()
-        self._stream = StreamServer(keys, lambda: self.swim.view(self._loop.time()), lambda: self._sealed)
+        self._stream = StreamServer(
+            keys,
+            lambda: self.swim.view(self._loop.time()),
+            lambda: self._sealed,
+            lambda uid: self.swim.hearing(uid, self._loop.time()),
+        )
         self._stream.on_readers = self._read_by
         self._peers = StreamClient(keys)
         self._ask_kernels = ask_kernels
@@ -128,6 +138,8 @@ class Agent:
         """Called when most peers have become silent, and when they are heard again."""
         self.on_roster: Callable[[str], None] = lambda _text: None
         """Called with the text of a roster that came from a peer and is now gone by."""
+        self.on_tick: Callable[[float], None] = lambda _now: None
+        """Called once a second, with monotonic time."""
         self.sample = AgentSample()
 
     async def start(self) -> None:
@@ -145,6 +157,7 @@ class Agent:
             if handle is not None:
                 handle.cancel()
         self._loop.remove_reader(self._datagrams.socket)
+        self._footholds.close()
         if self._pull is not None:
             self._pull.cancel()
             await asyncio.gather(self._pull, return_exceptions=True)
@@ -166,6 +179,7 @@ class Agent:
             logger.info(
                 "roster epoch %d: %d members, this node is %s", roster.epoch, len(roster.members), place
             )
+            self._stand()
         self._settle()
         return newer
 
@@ -192,6 +206,38 @@ class Agent:
         """Whether the loop has ticked of late; ``now`` is monotonic time. Any thread may ask."""
         return now - self._ticked_at < DEAD_AFTER
 
+    # -- further networks -------------------------------------------------------------------------------------------
+
+    def _stand(self) -> None:
+        """Stand on the networks that the roster names for this node, as far as the addresses are to be had."""
+        me = self.swim.me
+        wanted = dict(me.networks) if me is not None else {}
+        missing = self._footholds.stand(wanted)
+        for network in sorted(missing - self._missing):
+            logger.warning(
+                "%s, this node's address on the %s network, isn't to be had here: nothing is said of that network",
+                *(wanted[network], network),
+            )
+        self._missing = missing
+        self.swim.lack(missing, self._loop.time())
+
+    def _opened(self, network: str, address: str, datagrams: Datagrams) -> None:
+        self._loop.add_reader(datagrams.socket, self._readable)
+        self._echoes[network] = Echo(datagrams.socket.family, address)
+        logger.info("on the %s network with %s", network, address)
+
+    def _closing(self, network: str, datagrams: Datagrams) -> None:
+        self._loop.remove_reader(datagrams.socket)
+        self._echoes.pop(network).close()
+
+    def _send(self, datagram: bytes, address: str) -> None:
+        """By the socket of the network that the address is on; not at all where this node doesn't stand there."""
+        roster = self.swim.roster
+        network = roster.network_of.get(address) if roster is not None else None
+        datagrams = self._datagrams if network is None else self._footholds.sockets.get(network)
+        if datagrams is not None:
+            datagrams.send(datagram, address)
+
     # -- carrying ---------------------------------------------------------------------------------------------------
 
     def _readable(self) -> None:
@@ -200,9 +246,15 @@ class Agent:
 
     def _drain(self) -> bool:
         now = self._loop.time()
-        return self._datagrams.drain(
-            lambda datagram, address, at: self.swim.receive(datagram, address, now, at=at)
-        )
+
+        def take(datagram: bytes, address: str, at: float) -> None:
+            self.swim.receive(datagram, address, now, at=at)
+
+        sockets = (self._datagrams, *self._footholds.sockets.values())
+        emptied = [
+            one.drain(take) for one in sockets
+        ]  # of each one: no answer is missing as long as it lies there
+        return all(emptied)
 
     def _due(self) -> None:
         self._timer = None
@@ -219,9 +271,12 @@ class Agent:
             if self._trace is not None:
                 self._trace.event(event)
             match event:
-                case KernelProbe(uid, address):
+                case KernelProbe(uid, address, network):
                     if self._ask_kernels:
-                        self._probe_kernel(uid, address)
+                        self._probe_kernel(uid, address, network)
+                case NetworkChanged(subject, network, dead, sentence):
+                    word = "is dead" if dead else "is dead no more"
+                    logger.warning("%s: its %s network %s (%s)", subject, network, word, sentence)
                 case StateChanged(subject, old, new, sentence):
                     self._verdicts += new is RingState.UNREACHABLE
                     logger.info("%s: %s -> %s (%s)", subject, old, new, sentence)
@@ -237,7 +292,7 @@ class Agent:
                     if self._sealed is not None and (self._pull is None or self._pull.done()):
                         self._pull = asyncio.ensure_future(self._pull_roster(self._sealed, address))
         for datagram, address in self.swim.datagrams_to_send(now):
-            self._datagrams.send(datagram, address)
+            self._send(datagram, address)
         if self.swim.version != self._version:
             self._version = self.swim.version
             self._stream.changed()
@@ -255,18 +310,23 @@ class Agent:
     def _read_by(self, readers: int) -> None:
         self.swim.window = readers > 0
 
-    def _probe_kernel(self, uid: str, address: str) -> None:
+    def _probe_kernel(self, uid: str, address: str, network: str) -> None:
         def answered() -> None:
             if self._trace is not None:
-                self._trace.kernel_answered(uid)
-            self.swim.kernel_answered(uid, self._loop.time())
+                self._trace.kernel_answered(uid, network)
+            self.swim.kernel_answered(uid, self._loop.time(), network)
             self._settle()
 
         def soon() -> None:
             self._loop.call_soon(answered)  # it may come while the machine's events are being worked off
 
-        probe_kernel(address, (self.port, self._closed_port), soon)
-        self._echo.ask(address, answered)
+        ports = (self.port, self._closed_port)
+        if network == MANAGEMENT:
+            probe_kernel(address, ports, soon)
+            self._echo.ask(address, answered)
+        elif self.swim.me is not None and network in self._echoes:
+            probe_kernel(address, ports, soon, source=self.swim.me.on(network))
+            self._echoes[network].ask(address, answered)
 
     async def _pull_roster(self, ours: SealedRoster, address: str) -> None:
         """Go by a peer's newer roster if the roster key has signed it; leave all as it is otherwise.
@@ -314,6 +374,10 @@ class Agent:
         if slept > TICK / 2:
             self.swim.impair(slept, self._ticked_at)
         self._look_at_host()
+        self.on_tick(self._ticked_at)
+        if self._missing:
+            self._stand()
+            self._settle()
         swim = self.swim
         for line in self._refusals.news(swim.stats, swim.refused, self._ticked_at):
             logger.warning(line)
@@ -329,7 +393,7 @@ class Agent:
             lag=swim.awareness.lag,
             worst_lag=swim.awareness.worst_lag,
             stretch=swim.awareness.stretch,
-            dropped=self._datagrams.dropped,
+            dropped=self._kernel_dropped,
             carrier=swim.awareness.carrier,
             epoch=swim.roster.epoch if swim.roster else 0,
             members=len(swim.roster.members) if swim.roster else 0,
@@ -338,8 +402,17 @@ class Agent:
             key=self.keys.used,
         )
 
+    @property
+    def _kernel_dropped(self) -> int:
+        """Datagrams that it had no room for, on all sockets."""
+        return (
+            self._datagrams.dropped
+            + self._footholds.dropped
+            + sum(one.dropped for one in self._footholds.sockets.values())
+        )
+
     def _look_at_host(self) -> None:
-        awareness, dropped = self.swim.awareness, self._datagrams.dropped
+        awareness, dropped = self.swim.awareness, self._kernel_dropped
         awareness.strain(strain_of(read_pressure().values(), dropped - self._dropped))
         self._dropped = dropped
         before = awareness.carrier

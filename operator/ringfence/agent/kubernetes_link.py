@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from ringfence.kube.node_api import RENEW_EVERY, AgentLease, ApiError, LeaseStat
 logger = logging.getLogger(__name__)
 
 _RETRY_FIRST, _RETRY_LAST = 0.5, 15.0
+CONFLICT = 409
 HURRIED = 1.0
 """Seconds between two renewals while most peers don't hear this node."""
 
@@ -28,12 +30,22 @@ class KubernetesLink:
         status: Callable[[], Mapping[str, Any] | None],
         on_roster: Callable[[str], None],
         on_lease: Callable[[bool], None],
+        on_write: Callable[[LeaseState, float], None] = lambda _state, _sent_at: None,
+        on_report: Callable[[Mapping[str, Any]], None] = lambda _status: None,
     ) -> None:
+        """``on_write`` hears of each answer to a renewal, and when (CLOCK_BOOTTIME) it was *sent*; ``on_report`` of each
+        status that the API server has acknowledged.
+        """
         self._api = api
         self._node = node
         self._status = status
         self._on_roster = on_roster
         self._on_lease = on_lease
+        self._on_write = on_write
+        self._on_report = on_report
+        self._reporting = threading.Lock()
+        self._version = ""
+        """Of the NodeReport, as we wrote it."""
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._hurry = False
@@ -50,6 +62,31 @@ class KubernetesLink:
     def report(self) -> None:
         """What the NodeReport says has changed: write it now."""
         self._wake.set()
+
+    def say(self, status: Mapping[str, Any]) -> bool:
+        """Write this status now, in the caller's thread. Returns whether the API server has acknowledged it.
+
+        While it is written no other of ours is on its way, and one that the server still carries out is refused.
+        """
+        for _ in range(2):  # the second over what an earlier write of ours, thought lost, has changed
+            try:
+                self._report(status)
+            except (ApiError, OSError) as error:
+                logger.warning("the API server took no report: %s", error)
+                if isinstance(error, ApiError) and error.status == CONFLICT:
+                    continue
+                return False
+            return True
+        return False
+
+    def _report(self, status: Mapping[str, Any]) -> None:
+        with self._reporting:
+            try:
+                self._version = self._api.report(self._node, status, self._version)
+            except ApiError:
+                self._version = ""
+                raise
+            self._on_report(status)
 
     def start(self) -> None:
         """Begin to watch and to write."""
@@ -82,11 +119,11 @@ class KubernetesLink:
             status = self._status()
             try:
                 if status is not None and status != written:
-                    self._api.report(self._node, status)
+                    self._report(status)
                     written = status
                 if lease is None and status is not None:
                     lease = AgentLease(self._api, self._node, f"{status['nodeUID']}/{status['bootID']}")
-                now_held = lease is not None and lease.renew() is LeaseState.HELD
+                now_held = lease is not None and self._renew(lease) is LeaseState.HELD
             except (ApiError, OSError) as error:
                 logger.debug("the API server took no report: %s", error)
                 now_held = False
@@ -97,3 +134,9 @@ class KubernetesLink:
             pause = RENEW_EVERY if written == status else RENEW_EVERY / 2
             self._wake.wait(HURRIED if self._hurry else pause)
             self._wake.clear()
+
+    def _renew(self, lease: AgentLease) -> LeaseState:
+        sent_at = time.clock_gettime(time.CLOCK_BOOTTIME)
+        state = lease.renew()
+        self._on_write(state, sent_at)
+        return state

@@ -10,6 +10,7 @@ import json
 import time
 from pathlib import Path
 
+from ringfence.core.gossip.looks import NetworkChanged
 from ringfence.core.gossip.rounds import Round
 from ringfence.core.gossip.swim import (
     AwarenessChanged,
@@ -46,10 +47,12 @@ class TraceFile:
     def event(self, event: Event) -> None:
         """What the machine wants done, or tells."""
         match event:
-            case KernelProbe(uid, _):
-                self.write("asks kernel", about=self._name(uid))
+            case KernelProbe(uid, _, network):
+                self.write("asks kernel", about=self._name(uid), network=network)
             case StateChanged(subject, old, new, sentence):
                 self.write("state", about=subject.node, old=old, new=new, sentence=sentence)
+            case NetworkChanged(subject, network, dead, sentence):
+                self.write("network", about=subject.node, network=network, dead=dead, sentence=sentence)
             case AwarenessChanged(isolated):
                 self.write("isolated" if isolated else "among the others")
             case PathLost(subject):
@@ -57,9 +60,9 @@ class TraceFile:
             case RosterWanted(uid, _):
                 self.write("wants roster", peer=self._name(uid))
 
-    def kernel_answered(self, uid: str) -> None:
+    def kernel_answered(self, uid: str, network: str) -> None:
         """A node's kernel has answered a probe."""
-        self.write("kernel answers", about=self._name(uid))
+        self.write("kernel answers", about=self._name(uid), network=network)
 
     def close(self) -> None:
         """Write no more."""

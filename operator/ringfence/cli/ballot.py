@@ -23,6 +23,8 @@ class VoteRow:
     roster_epoch: str
     signature: str
     """Base64; empty: the vote is not signed, and nobody counted it."""
+    columns: tuple[str, ...] = ()
+    """``network: answer`` for each network that the voter looked on; none: only the management network."""
 
     @property
     def line(self) -> str:
@@ -34,6 +36,7 @@ class VoteRow:
             when = f"{self.ago_seconds:.1f} s ago"
         told = (
             when,
+            *self.columns,
             f"round {_short(self.round)}" if self.round else "",
             f"roster epoch {self.roster_epoch}" if self.roster_epoch else "",
             "signed" if self.signature else "NOT SIGNED",
@@ -52,6 +55,7 @@ def vote_rows(votes: Sequence[Document]) -> tuple[VoteRow, ...]:
             round=one.text("round"),
             roster_epoch=one.text("rosterEpoch"),
             signature=one.text("signature"),
+            columns=tuple(f"{network}: {answer}" for network, answer in sorted(one.part("columns").leaves())),
         )
         for one in votes
     )

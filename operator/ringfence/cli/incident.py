@@ -44,6 +44,8 @@ class Present:
     round_ago: float | None
     """Seconds since the latest round about it began."""
     votes: tuple[VoteRow, ...]
+    networks: tuple[str, ...] = ()
+    """Each further network with its address and state; the management network where it is dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,17 @@ def _present(answer: Document, name: str) -> Present | None:
         reporter=raw.text("round", "reporter"),
         round_ago=float(age) if isinstance(age, int | float) else None,
         votes=vote_rows(raw.parts("round", "votes")),
+        networks=tuple(
+            _network(network, raw.part("networks", network))
+            for network in sorted(raw.part("networks").content)
+        ),
     )
+
+
+def _network(name: str, told: Document) -> str:
+    rtt = f", {told.text('rttMillis')} ms" if told.text("rttMillis") else ""
+    why = f" ({told.text('sentence')})" if told.text("sentence") else ""
+    return f"{name}{' ' * bool(told.text('address'))}{told.text('address')}: {told.text('state') or '?'}{rtt}{why}"
 
 
 def _events(reader: Reader, node: str, failovers: Collection[str]) -> tuple[EventRow, ...]:

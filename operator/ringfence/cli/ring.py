@@ -31,6 +31,8 @@ class MemberRow:
     version: str
     permitted: tuple[str, ...]
     """What its kernel lets its agent do, by its NodeReport; a ``-`` before what it doesn't."""
+    networks: tuple[str, ...]
+    """``network=state`` for each further network that its zone names; the management network only where it is dead."""
     observers: tuple[str, ...]
     states: tuple[str, ...]
     """``reporter=state`` for each followed agent that has to do with it, with its path where it probes it."""
@@ -77,6 +79,9 @@ def _row(one: Document) -> MemberRow:
         version=one.text("agentVersion"),
         permitted=tuple(
             what if may is True else f"-{what}" for what, may in sorted(one.part("permitted").content.items())
+        ),
+        networks=tuple(
+            f"{name}={one.text('networks', name, 'state')}" for name in sorted(one.part("networks").content)
         ),
         observers=one.texts("observers"),
         states=tuple(

@@ -121,13 +121,17 @@ def ring(out: rich.console.Console, shown: Ring, *, wide: bool) -> None:
 
 
 def _members(rows: Sequence[MemberRow], *, wide: bool) -> rich.table.Table:
-    more = ("LAG MS", "STRETCH", "EPOCH", "VERSION", "PERMITTED", "OBSERVERS", "SEEN BY") if wide else ()
+    more = (
+        ("LAG MS", "STRETCH", "EPOCH", "VERSION", "PERMITTED", "NETWORKS", "OBSERVERS", "SEEN BY")
+        if wide
+        else ()
+    )
     table = _table(
         "NAME", "ZONE", "VERDICT", "STATE", "RTT MS", "LOSS %", "HEARD S", "AGENT", *more, "SENTENCE"
     )
     for row in rows:
         extra = (
-            *(row.lag, row.stretch, row.epoch, row.version, " ".join(row.permitted)),
+            *(row.lag, row.stretch, row.epoch, row.version, " ".join(row.permitted), " ".join(row.networks)),
             *(", ".join(row.observers), " ".join(row.states)),
         )
         _row(
@@ -183,6 +187,7 @@ def _present(out: rich.console.Console, present: Present) -> None:
         ("heard", f"{member.heard} s ago" if member.heard else "by none of the followed agents"),
         ("its agent", " ".join(filter(None, (member.version, member.agent)))),
         ("observers", ", ".join(member.observers)),
+        *(("network", word) for word in present.networks),
         *(("says", word) for word in member.states),
         (
             "last round",

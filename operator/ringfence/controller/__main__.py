@@ -13,7 +13,8 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -23,6 +24,7 @@ from ringfence.api.v1alpha1.hacluster import GossipSpec
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller import bootstrap, handlers
 from ringfence.controller.devices import PROVE_EVERY, DeviceBook, OpenDevice
+from ringfence.controller.drills import Drills
 from ringfence.controller.evidence import Witness
 from ringfence.controller.keys import KeyKeeper, holders
 from ringfence.controller.launchers import Launchers
@@ -34,6 +36,7 @@ from ringfence.controller.questions import Questions
 from ringfence.controller.slots import SlotStreams
 from ringfence.controller.statuses import Statuses
 from ringfence.controller.streams import Streams
+from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import OWN, World
 from ringfence.core.fencing.slots import cluster_id
 from ringfence.core.gossip.keys import KeySet
@@ -88,6 +91,9 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
         "--slots-port", type=int, default=0, help="the heartbeat processes' port; 0: there are none"
     )
     parser.add_argument("--metrics-port", type=int, default=7949)
+    parser.add_argument(
+        "--fence-agents", default="/usr/sbin:/sbin", help="folders of fence_* programs, as in PATH"
+    )
     parser.add_argument("--kubeconfig", default=None, help="outside a cluster only")
     parser.add_argument("--log-level", default=env("LOG_LEVEL", "INFO"))
     return parser.parse_args(argv)
@@ -113,7 +119,8 @@ async def run(chosen: argparse.Namespace) -> None:
                 one()
 
         world = World(api, clock, chosen.namespace, witness, random.random, poke)
-        devices = DeviceBook(cluster, clock, opener(cluster), poke)
+        agents = tuple(Path(folder) for folder in chosen.fence_agents.split(":"))
+        devices = DeviceBook(cluster, clock, opener(cluster, agents), poke)
         narrator = Narrator(cluster)
 
         def able() -> bool:
@@ -159,6 +166,7 @@ async def run(chosen: argparse.Namespace) -> None:
 
         keeper.on_change = rekey
         questions = Questions(client, witness, clock, chosen.port, poke)
+        watchdogs = Watchdogs(cluster, clock, world, witness, client, chosen.port, poke)
         slot_streams = (
             SlotStreams(
                 slot_client,
@@ -181,6 +189,7 @@ async def run(chosen: argparse.Namespace) -> None:
             world=world,
             witness=witness,
             devices=devices,
+            watchdogs=watchdogs,
             leadership=leadership,
             narrator=narrator,
             identity=chosen.identity,
@@ -193,9 +202,21 @@ async def run(chosen: argparse.Namespace) -> None:
         )
         poked.append(loop.poke)
         statuses = Statuses(
-            cluster, clock, world, devices, loop, narrator, keeper, lambda: leadership.deadline, metrics
+            cluster,
+            clock,
+            world,
+            devices,
+            watchdogs,
+            loop,
+            narrator,
+            keeper,
+            lambda: leadership.deadline,
+            metrics,
         )
         launchers = Launchers(cluster, world, lambda: leadership.deadline)
+        drills = Drills(
+            cluster, clock, world, devices, loop, narrator, chosen.node_name, lambda: leadership.deadline
+        )
         streams = Streams(
             client,
             witness,
@@ -264,6 +285,7 @@ async def run(chosen: argparse.Namespace) -> None:
                         await registrar.publish()
                         await statuses.write()
                         await launchers.lift()
+                        await drills.step()
                         await loop.sweep_taints()
                         await loop.sweep_words()
                 except PortError as error:
@@ -293,7 +315,11 @@ async def run(chosen: argparse.Namespace) -> None:
 
         def ring() -> dict[str, Any]:
             reports = {name: report.status for (_, name), report in world.own.all(NodeReport).items()}
-            return members(witness, loop.judgements, reports, clock.monotonic())
+            named = {
+                node.name: [network.name for network in world.networks_of(node)]
+                for node in world.nodes.store.values()
+            }
+            return members(witness, loop.judgements, reports, clock.monotonic(), named=named)
 
         health = await serve(chosen.metrics_port, metrics, lambda: world.own.swept, ring)
         work: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
@@ -328,13 +354,13 @@ async def run(chosen: argparse.Namespace) -> None:
             raise SystemExit(1)
 
 
-def opener(cluster: Cluster) -> OpenDevice:
+def opener(cluster: Cluster, agents: Sequence[Path]) -> OpenDevice:
     """How devices are opened: a storage is spoken to through the cluster's own API, all others by themselves."""
 
     def open_any(spec: DeviceSpec, secret: Mapping[str, bytes], clock: Clock) -> PowerDevice:
         if spec.driver == "storage":
             return NetworkFenceDevice(spec, cluster, clock)
-        return open_device(spec, secret, clock)
+        return open_device(spec, secret, clock, agents=agents)
 
     return open_any
 

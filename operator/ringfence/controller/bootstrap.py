@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller.evidence import Witness
+from ringfence.controller.networks import on_networks
 from ringfence.controller.world import World
 from ringfence.core.failover.phase import ENDED, PROVED
 from ringfence.core.gossip.members import (
@@ -144,6 +145,7 @@ class Registrar:
             report = reports.get(("", node.name))
             key = pinned.get((boot.node_uid, boot.boot_id), b"")
             status = report.status if report else None
+            same_node = status is not None and status.node_uid == boot.node_uid
             if not key and status and status.node_uid == boot.node_uid and status.boot_id == boot.boot_id:
                 key = _key(status.public_key or "")
             members.append(
@@ -155,6 +157,12 @@ class Registrar:
                     zone=node.labels.get(ZONE_LABEL, ""),
                     public_key=key,
                     standing=Standing.SUBJECT if boot in proved else Standing.VOTER,
+                    networks=on_networks(
+                        # Addresses outlast a boot: a node that reboots doesn't leave its networks meanwhile.
+                        self._world.networks_of(node),
+                        status.addresses if status and same_node else (),
+                        node.internal_ips,
+                    ),
                 )
             )
         return tuple(members)

@@ -13,8 +13,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from ringfence.controller.targets import DeviceTarget
 from ringfence.core import timing
+from ringfence.core.fencing.identity import same_machine
 from ringfence.core.fencing.ladder import DeviceLook
+from ringfence.core.fencing.outlets import Objection
 from ringfence.core.fencing.proof import Reading
 from ringfence.core.model import PowerState
 from ringfence.ports import (
@@ -35,16 +38,6 @@ logger = logging.getLogger(__name__)
 
 PROVE_EVERY = 60.0
 OpenDevice = Callable[[DeviceSpec, Mapping[str, bytes], Clock], PowerDevice]
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceTarget:
-    """One node behind one device, as declared."""
-
-    spec: DeviceSpec
-    secret: str
-    node: str
-    node_uuid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +65,7 @@ class _Line:
     checked: bool = False
     readings: deque[Reading] = field(default_factory=lambda: deque(maxlen=8))
     error: str | None = None
-    unusable: str | None = None
+    unusable: Objection | None = None
     failures: int = 0
     next_try_at: float = float("-inf")
     called_off_at: float | None = None
@@ -97,7 +90,7 @@ class DeviceBook:
             del self._lines[key]
         for key, target in targets.items():
             if key not in self._lines:
-                self._lines[key] = _Line(target)
+                self._lines[key] = _Line(target, unusable=target.objection)
 
     def proof(self, device: str, node: str) -> ProofOfUse | None:
         line = self._lines.get((device, node))
@@ -110,7 +103,7 @@ class DeviceBook:
             return DeviceLook(device, unusable="it is not declared for this node")
         return DeviceLook(
             device,
-            unusable=line.unusable,
+            unusable=line.unusable.sentence if line.unusable else None,
             readings=tuple(line.readings),
             error=line.error,
             busy=line.lock.locked(),
@@ -180,11 +173,10 @@ class DeviceBook:
 
     async def _session(self, line: _Line) -> PowerDevice:
         """The open session, logged in, with the identity compared once a session."""
+        if line.target.objection is not None:
+            raise DeviceMisconfigured(line.target.objection.sentence, reason=line.target.objection.reason)
         if line.session is None:
-            try:
-                secret = await self._cluster.read_secret(line.target.secret) if line.target.secret else {}
-            except NotFound:
-                raise DeviceMisconfigured(f"Secret {line.target.secret} was not found") from None
+            secret = await self._secret(line.target)
             session = self._open(line.target.spec, secret, self._clock)
             line.session, line.checked = session, False
             line.order_lasts = max(session.order_lasts, timing.ORDER_EFFECT)
@@ -194,8 +186,28 @@ class DeviceBook:
             line.unusable = mismatch(identity.uuid, line.target)
             line.checked = True
         if line.unusable is not None:
-            raise DeviceMisconfigured(line.unusable)
+            raise DeviceMisconfigured(line.unusable.sentence, reason=line.unusable.reason)
         return line.session
+
+    async def _secret(self, target: DeviceTarget) -> dict[str, bytes]:
+        """What the driver gets out of Secrets, each of them read once."""
+        read: dict[str, dict[str, bytes]] = {}
+        words = {}
+        for wanted in target.secret:
+            try:
+                if wanted.secret not in read:
+                    read[wanted.secret] = await self._cluster.read_secret(wanted.secret)
+            except NotFound:
+                raise DeviceMisconfigured(
+                    f"Secret {wanted.secret} was not found in ringfence's namespace: create it",
+                    reason="SecretNotFound",
+                ) from None
+            if wanted.key not in read[wanted.secret]:
+                raise DeviceMisconfigured(
+                    f"Secret {wanted.secret} has no key {wanted.key!r}: add it", reason="SecretKeyNotFound"
+                )
+            words[wanted.name] = read[wanted.secret][wanted.key]
+        return words
 
     async def _hang_up(self, line: _Line) -> None:
         session, line.session, line.checked = line.session, None, False
@@ -229,17 +241,32 @@ class DeviceBook:
                 reading = await session.power()
                 proof = ProofOfUse(
                     "Proved",
-                    f"{name} is {line.target.node}'s and reads {reading.state}",
+                    f"{name} is {line.target.node}'s{_how(line.target, identity.uuid)} and reads {reading.state}",
                     reading.state,
                     identity.uuid,
                 )
         except (DeviceError, ClusterError) as error:
-            proof = ProofOfUse(_reason(error, line), str(error))
+            proof = ProofOfUse(_reason(error), str(error))
         finally:
             await self._hang_up(line)
         if line.proof is None or (proof.reason, proof.message) != (line.proof.reason, line.proof.message):
             logger.info("%s for %s: %s (%s)", name, line.target.node, proof.reason, proof.message)
         line.proof = replace(proof, checked_wall=self._clock.wall())
+
+    async def open_for_drill(self, device: str, node: str) -> tuple[PowerDevice, DeviceTarget]:
+        """A session of its own to a device whose identity is not proved yet. Raises DeviceError, ClusterError."""
+        target = self.target(device, node)
+        if target is None:
+            raise DeviceMisconfigured(f"{device} is not declared for {node} any more")
+        if target.objection is not None:
+            raise DeviceMisconfigured(target.objection.sentence, reason=target.objection.reason)
+        session = self._open(target.spec, await self._secret(target), self._clock)
+        await session.open()
+        return session, target
+
+    def target(self, device: str, node: str) -> DeviceTarget | None:
+        line = self._lines.get((device, node))
+        return line.target if line else None
 
     def unproved(self) -> bool:
         """Whether a declared device has never been looked at."""
@@ -250,30 +277,41 @@ class DeviceBook:
             await self._hang_up(line)
 
 
-def mismatch(device_uuid: str, target: DeviceTarget) -> str | None:
-    """Why the device is not this node's: its UUID is not the node's ``nodeInfo.systemUUID``."""
-    if not target.node_uuid:
-        return f"node {target.node} has no systemUUID to compare with"
-    if _plain(device_uuid) == _plain(target.node_uuid):
+def mismatch(device_uuid: str, target: DeviceTarget) -> Objection | None:
+    """Why the device is not proved to be this node's: its UUID is not the node's ``nodeInfo.systemUUID``."""
+    if target.by_address:
         return None
-    return (
-        f"identity mismatch: the device stands before system {device_uuid or 'without UUID'}, "
-        f"but {target.node}'s systemUUID is {target.node_uuid}; it is never used"
+    if not target.node_uuid:
+        return Objection("IdentityUnproved", f"node {target.node} has no systemUUID to compare with")
+    if same_machine(device_uuid, target.node_uuid):
+        return None
+    if target.drilled is not None and target.drilled.device_uuid == device_uuid:
+        return None
+    if not device_uuid:
+        return Objection(
+            "IdentityUnproved",
+            f"the device can't say which machine it stands before, so it is not proved to be {target.node}'s"
+            " and never used: prove it by a drill (docs/choosing-a-fence.md)",
+        )
+    return Objection(
+        "IdentityMismatch",
+        f"identity mismatch: the device stands before system {device_uuid}, "
+        f"but {target.node}'s systemUUID is {target.node_uuid}; it is never used",
     )
 
 
-def _plain(uuid: str) -> str:
-    return uuid.replace("-", "").lower()
+def _how(target: DeviceTarget, device_uuid: str) -> str:
+    if target.by_address:
+        return f" by {', '.join(target.spec.cidrs)}"
+    return "" if same_machine(device_uuid, target.node_uuid) else " (proved by a drill)"
 
 
-def _reason(error: Exception, line: _Line) -> str:
-    if line.unusable is not None:
-        return "IdentityMismatch"
+def _reason(error: Exception) -> str:
     match error:
         case DeviceUnauthorized():
             return "Unauthorized"
         case DeviceMisconfigured():
-            return "SecretNotFound" if "Secret" in str(error) else "Misconfigured"
+            return error.reason
         case DeviceRefused():
             return "RefusedByDevice"
         case TooLate():

@@ -6,18 +6,29 @@ or a heartbeat counts from the moment its change was *seen*; what stood there wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence
+from ringfence.core.detection.evidence import (
+    NEVER,
+    DeadNetwork,
+    Evidence,
+    Life,
+    NetworkRole,
+    Ready,
+    RingEvidence,
+)
 from ringfence.core.detection.heartbeats import Heartbeats
 from ringfence.core.fencing.slotreport import SlotReport
 from ringfence.core.gossip.corroboration import Tally, tally
 from ringfence.core.gossip.members import Roster
+from ringfence.core.gossip.networks import FRESH as LOOK_FRESH
+from ringfence.core.gossip.networks import NetworkTally, tally_networks
 from ringfence.core.gossip.report import AgentView, SubjectView
 from ringfence.core.gossip.rings import is_small
-from ringfence.core.model import Boot, RingState, SignedVote
+from ringfence.core.model import MANAGEMENT, Boot, RingState, SignedVote
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 
@@ -44,6 +55,18 @@ class _Seen:
         return NEVER if self.view.round_age is None else self.received_at - self.view.round_age
 
     @property
+    def look_at(self) -> float:
+        return NEVER if self.view.look_age is None else self.received_at - self.view.look_age
+
+    def answered_at(self, network: str) -> float:
+        """When the subject last answered the reporter on this network."""
+        if network == MANAGEMENT:
+            return self.two_way_at
+        ages = (one.two_way_age for one in self.view.networks if one.network == network)
+        age = next((age for age in ages if age is not None), None)
+        return NEVER if age is None else self.received_at - age
+
+    @property
     def state_at(self) -> float:
         return self.received_at - self.view.state_age
 
@@ -64,6 +87,7 @@ class _Node:
     ill_at: float = NEVER
     """When an agent last said anything worse of it than nothing."""
     doubted_at: float = NEVER
+    agent_down_at: float = NEVER
     down_since: float = NEVER
     probe_silent_at: float = NEVER
 
@@ -86,6 +110,7 @@ class Witness:
         """When each round was first heard of here, oldest first."""
         self._hearing_since = NEVER
         """Since when agents have spoken to us without a break."""
+        self._network_tallies: dict[str, tuple[tuple[SignedVote, ...], tuple[NetworkTally, ...]]] = {}
         self.roster: Roster | None = None
         self.heartbeats = Heartbeats()
 
@@ -151,7 +176,7 @@ class Witness:
                 continue
             if subject.state not in _NO_ILL:
                 known.ill_at = now
-            for round_id in {vote.round_id for vote in subject.votes}:
+            for round_id in {vote.round_id for vote in (*subject.votes, *subject.look_votes)}:
                 self._rounds.setdefault(round_id, now)
             seen = _Seen(view.reporter.node, subject, now)
             packet = NEVER if subject.heard_age is None else now - subject.heard_age
@@ -204,6 +229,11 @@ class Witness:
         known = self._nodes.get(node)
         return known.boot if known else None
 
+    def boots(self, node: str) -> tuple[str, ...]:
+        """Every boot id seen of the node, oldest first."""
+        known = self._nodes.get(node)
+        return tuple(known.boots) if known else ()
+
     def nodes(self) -> Iterable[str]:
         return tuple(self._nodes)
 
@@ -233,23 +263,43 @@ class Witness:
         known = self._nodes.get(node)
         return known.life if known else Life()
 
-    def evidence(self, node: str, now: float, *, device_proved: bool) -> Evidence | None:
-        """All about the node's present boot."""
+    def evidence(
+        self,
+        node: str,
+        now: float,
+        *,
+        device_proved: bool,
+        roles: Mapping[str, NetworkRole] = MappingProxyType({}),
+    ) -> Evidence | None:
+        """All about the node's present boot. ``roles`` says what its zone's networks are for."""
         known = self._nodes.get(node)
         if known is None:
             return None
         ring = self._ring(known, now)
+        if dead := self.dead_networks(node, now):
+            named = tuple(
+                DeadNetwork(one.network, roles.get(one.network, NetworkRole.OTHER), one.sentence)
+                for one in dead
+            )
+            # Nobody calls it alive, and no window need observe it: what is known is that it lives on another network.
+            lost = any(one.network == MANAGEMENT for one in dead) and ring.state in _NO_ILL
+            ring = replace(ring, dead_networks=named, state=RingState.PARTIAL if lost else ring.state)
         if ring.state in (RingState.ALIVE, RingState.AGENT_DOWN, RingState.LEFT, RingState.UNKNOWN):
             known.doubted_at = NEVER
         elif known.doubted_at == NEVER:
             known.doubted_at = ring.doubted_at
         ring = replace(ring, doubted_at=known.doubted_at)
+        if ring.state is not RingState.AGENT_DOWN:
+            known.agent_down_at = NEVER
+        elif known.agent_down_at == NEVER:
+            known.agent_down_at = now
         return Evidence(
             boot=known.boot,
             ring=ring,
             life=known.life,
             kubelet_silent_since=known.silent_since.get("kubelet_lease", NEVER),
             heartbeat_silent_since=known.silent_since.get("heartbeat", NEVER),
+            agent_down_at=known.agent_down_at,
             ready=known.ready,
             has_agent=known.has_agent,
             own_probe_silent=known.probe_silent_at > max(ring.doubted_at, known.life.kernel) > NEVER,
@@ -260,6 +310,29 @@ class Witness:
     def told_fenced(self, boot: Boot, now: float) -> bool | None:
         """Whether the heartbeat volume tells this boot that it is fenced; None where nobody can say."""
         return self.heartbeats.told(boot, now)
+
+    def dead_networks(self, node: str, now: float) -> tuple[NetworkTally, ...]:
+        """The node's networks that the latest look's votes call dead while another lives, and that nobody saw alive since."""
+        known = self._nodes.get(node)
+        seen = self._seen(known, now) if known is not None else []
+        # As of a verdict's round: no look is younger than our first word of it.
+        began = {
+            one.reporter: min(one.look_at, self._rounds.get(one.view.look_votes[0].round_id, NEVER))
+            for one in seen
+            if one.view.look_votes
+        }
+        looks = [one for one in seen if now - began.get(one.reporter, NEVER) <= LOOK_FRESH]
+        if known is None or not looks:
+            return ()
+        latest = max(looks, key=lambda one: began[one.reporter])
+        counted = self._tally_networks(latest.view, known.boot)
+        if not any(one.lives for one in counted):
+            return ()
+        return tuple(
+            one
+            for one in counted
+            if one.dead and not any(other.answered_at(one.network) > began[latest.reporter] for other in seen)
+        )
 
     def down(self, node: str, is_down: bool, now: float) -> float:
         """Keep the hold's clock: since when the node has been Down without a break."""
@@ -279,12 +352,7 @@ class Witness:
         ]
         if not reporters:
             return RingEvidence()
-        seen = [
-            _Seen(view.reporter.node, subject, at)
-            for view, at in reporters
-            for subject in view.subjects
-            if subject.subject.node == node and subject.subject.node_uid == known.boot.node_uid
-        ]
+        seen = self._seen(known, now)
         doubted_at = min((s.state_at for s in seen if s.view.state in _DOUBTING), default=NEVER)
         accusations = self._accusations(known.boot, seen, now)
         speaking = sum(now - at <= timing.VIEW_SPEAKS for _, at in reporters)
@@ -321,19 +389,47 @@ class Witness:
         return large and known.has_agent and now - since >= timing.UNDOUBTED
 
     def _accusations(self, boot: Boot, seen: Iterable[_Seen], now: float) -> list[tuple[float, _Seen, Tally]]:
-        """Of each reporter that calls the boot unreachable: when its round began, and its votes, if they suffice."""
+        """Of each reporter that calls the boot unreachable: when its round began, and its votes, if they suffice.
+
+        The only voter that is left can call nobody unreachable, it goes on doubting; what its one vote is worth beside
+        other evidence is the rule table's matter.
+        """
         found = []
         for one in seen:
-            if one.view.state is not RingState.UNREACHABLE:
+            if one.view.state not in {RingState.UNREACHABLE, RingState.DOUBTED}:
                 continue
             counted = self._tally(one, boot)
-            if counted is None or not counted.unreachable:
+            if counted is None:
+                continue
+            alone = counted.single and one.view.state is RingState.DOUBTED
+            if not (alone or (counted.unreachable and one.view.state is RingState.UNREACHABLE)):
                 continue
             # Votes can be shown again. A round is no younger than our first word of it, whatever its reporter says.
             round_at = min(one.round_at, self._rounds.get(counted.round_id, NEVER))
             if now - round_at <= timing.ROUND_FRESH:
                 found.append((round_at, one, counted))
         return found
+
+    def _seen(self, known: _Node, now: float) -> list[_Seen]:
+        """What healthy agents have said of it of late."""
+        node = known.boot.node
+        return [
+            _Seen(view.reporter.node, subject, at)
+            for view, at in self._views.values()
+            if now - at <= timing.VIEW_FRESH and view.reporter.node != node and view.healthy
+            for subject in view.subjects
+            if subject.subject.node == node and subject.subject.node_uid == known.boot.node_uid
+        ]
+
+    def _tally_networks(self, view: SubjectView, boot: Boot) -> tuple[NetworkTally, ...]:
+        """As `_tally`, for a look's votes."""
+        if self.roster is None or view.subject != boot:
+            return ()
+        cached = self._network_tallies.get(boot.node)
+        if cached is None or cached[0] != view.look_votes:
+            counted = tally_networks(view.look_votes, self.roster, view.subject, self._verify)
+            cached = self._network_tallies[boot.node] = (view.look_votes, counted)
+        return cached[1]
 
     def _tally(self, one: _Seen, boot: Boot) -> Tally | None:
         """Count the votes ourselves, signatures and all; once a round."""

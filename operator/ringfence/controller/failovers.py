@@ -17,12 +17,13 @@ from typing import Any
 from ringfence.controller import records, rehearsal
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.watchdogs import Watchdogs
 from ringfence.core import timing
+from ringfence.core.failover.cut import LiftCut
 from ringfence.core.failover.machine import (
     AddOutOfServiceTaint,
     AddSuspectTaint,
     Command,
-    LiftCut,
     OrderOn,
     RecoverPods,
     RehearseAdmission,
@@ -39,7 +40,7 @@ from ringfence.core.failover.recovery import (
     RecoveryCommand,
     RequestStart,
 )
-from ringfence.core.fencing.ladder import OrderOff, ReadPower
+from ringfence.core.fencing.ladder import LookOnceMore, OrderOff, ReadPower, RevokeAgentLease
 from ringfence.kube import kinds
 from ringfence.ports import (
     Clock,
@@ -71,6 +72,7 @@ class Executor:
         cluster: Cluster,
         clock: Clock,
         devices: DeviceBook,
+        watchdogs: Watchdogs,
         narrator: Narrator,
         deadline: Callable[[], float],
         poke: Callable[[], None],
@@ -80,6 +82,7 @@ class Executor:
         self._cluster = cluster
         self._clock = clock
         self._devices = devices
+        self._watchdogs = watchdogs
         self._narrator = narrator
         self._deadline = deadline
         self._poke = poke
@@ -107,6 +110,7 @@ class Executor:
             self._start(after.record, command)
         if after.record.phase in ENDED and before.phase not in ENDED:
             await self._devices.end_incident(after.record.boot.node)
+            self._watchdogs.forget(after.record.boot.node)
         return after.record, raw
 
     async def store_first(self, record: Record, raw: Json) -> Json:
@@ -136,6 +140,18 @@ class Executor:
                     ("off", record.name, record.ladder_pass, device, attempt),
                     self._devices.order_off(device, record.boot.node, self._deadline()),
                     once=True,
+                )
+            case RevokeAgentLease(device=device):
+                self._run(
+                    ("revoke", record.name, device),
+                    self._watchdogs.revoke(record.boot, self._deadline()),
+                    again_after=0.0,
+                )
+            case LookOnceMore(device=device):
+                self._run(
+                    ("look once more", record.name, device),
+                    self._watchdogs.look_once_more(record.boot),
+                    again_after=0.0,
                 )
             case OrderOn(device=device):
                 self._run(

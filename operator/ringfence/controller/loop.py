@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ringfence.api.v1alpha1.failover import Failover
@@ -24,11 +24,13 @@ from ringfence.controller.evidence import Witness
 from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT, Executor
 from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.networks import roles
 from ringfence.controller.storages import as_storage, written_by
 from ringfence.controller.verdicts import ToldVerdicts
+from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER, SlotEvidence
+from ringfence.core.detection.evidence import NEVER, NetworkRole, SlotEvidence
 from ringfence.core.detection.heartbeats import Heartbeats
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits, machine
@@ -36,8 +38,9 @@ from ringfence.core.failover.machine import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.failover.recovery import VmiLook, VmLook
-from ringfence.core.fencing.ladder import DeviceLook
+from ringfence.core.fencing.ladder import DeviceLook, Rungs
 from ringfence.core.fencing.proof import CutVm
+from ringfence.core.fencing.selffence import WatchdogLook
 from ringfence.core.model import Boot, Mode, RingState, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
@@ -79,6 +82,7 @@ class Loop:
         world: World,
         witness: Witness,
         devices: DeviceBook,
+        watchdogs: Watchdogs,
         leadership: Leadership,
         narrator: Narrator,
         identity: str,
@@ -96,6 +100,7 @@ class Loop:
         self._world = world
         self._witness = witness
         self._devices = devices
+        self._watchdogs = watchdogs
         self._leadership = leadership
         self._narrator = narrator
         self._identity = identity
@@ -145,6 +150,7 @@ class Loop:
         """Judge, and act where this replica leads. True while something is under way."""
         now = self._clock.monotonic()
         self._settle(now)
+        self._watchdogs.watch_roster(now)
         self._judge(now)
         self._adopt(now)
         if not self._leadership.leads:
@@ -155,6 +161,7 @@ class Loop:
                 self._cluster,
                 self._clock,
                 self._devices,
+                self._watchdogs,
                 self._narrator,
                 lambda: self._leadership.deadline,
                 self.poke,
@@ -188,7 +195,9 @@ class Loop:
 
     def _judge(self, now: float) -> None:
         for node in list(self._witness.nodes()):
-            evidence = self._witness.evidence(node, now, device_proved=self._device_proved(node))
+            evidence = self._witness.evidence(
+                node, now, device_proved=self._device_proved(node), roles=self._network_roles(node)
+            )
             if evidence is None:
                 continue
             judgement = judge(evidence, now)
@@ -217,6 +226,10 @@ class Loop:
         about = ObjectRef(kinds.NODE, boot.node, uid=boot.node_uid)
         warning = judgement.verdict is not Verdict.HEALTHY
         self._narrator.tell(about, judgement.verdict.value, judgement.sentence, warning=warning)
+
+    def _network_roles(self, node: str) -> Mapping[str, NetworkRole]:
+        known = self._world.nodes.store.get(("", node))
+        return roles(self._world.networks_of(known)) if known is not None else {}
 
     def _device_proved(self, node: str) -> bool:
         return any(
@@ -377,9 +390,9 @@ class Loop:
         vmis = frozenset(v.vmi_uid for v in affected) | frozenset(
             v.vmi_uid for v in (record.vms if record else ())
         )
-        pods = self._world.pods_on(boot.node, vmis)
+        vms = {(v.namespace, v.name) for v in (*affected, *(record.vms if record else ()))}
+        pods = self._world.pods_on(boot.node, vmis, self._world.claims_of(vms))
         volumes = written_by(self._world, record.vms if record and record.vms else affected, pods)
-        levels = self._levels(zone, boot.node, volumes)
         evidence = self._witness.evidence(boot.node, now, device_proved=False) if same_boot else None
         heartbeat = zone.spec.storage.heartbeat if zone and zone.spec.storage else None
         return Look(
@@ -400,9 +413,10 @@ class Loop:
             node_ready=node is not None and node.ready.status.value == "True",
             suspect_taint=node is not None and any(t.key == SUSPECT for t in node.taints),
             out_of_service_taint=node is not None and any(t.key == OUT_OF_SERVICE for t in node.taints),
-            levels=levels,
+            levels=self._levels(zone, boot, volumes),
             proofs_required=zone.spec.fencing.proofs if zone else 1,
             pods=pods,
+            attachments=self._world.attachments_on(boot.node),
             vms=tuple(self._vm_look(v, record) for v in (record.vms if record and record.vms else affected)),
             affected=affected,
             confirmation=self._confirmation(adopted),
@@ -420,21 +434,24 @@ class Loop:
             stop_guests=heartbeat is not None and heartbeat.stop_guests,
         )
 
-    def _levels(
-        self, zone: HAZone | None, node: str, volumes: tuple[CutVm, ...]
-    ) -> tuple[tuple[DeviceLook, ...], ...]:
+    def _levels(self, zone: HAZone | None, boot: Boot, volumes: tuple[CutVm, ...]) -> Rungs:
         """The looks at the node's devices, level by level."""
         if zone is None:
             return ()
-        declared = self._world.own.all(FenceDevice)
+        return tuple(
+            tuple(self._rung(name, boot, zone, volumes) for name in level)
+            for level in self._world.levels(zone, boot.node)
+        )
 
-        def look(name: str) -> DeviceLook:
-            seen, device = self._devices.look(name, node), declared.get(("", name))
-            if device is None or device.spec.storage is None:
-                return seen
-            return as_storage(seen, device, zone, self._world, volumes)
-
-        return tuple(tuple(look(name) for name in level) for level in self._world.levels(zone, node))
+    def _rung(
+        self, name: str, boot: Boot, zone: HAZone, volumes: tuple[CutVm, ...]
+    ) -> DeviceLook | WatchdogLook:
+        if self._world.is_watchdog(name):
+            return self._watchdogs.look(name, boot, zone.spec.fencing.watchdog)
+        seen, device = self._devices.look(name, boot.node), self._world.own.all(FenceDevice).get(("", name))
+        if device is None or device.spec.storage is None:
+            return seen
+        return as_storage(seen, device, zone, self._world, volumes)
 
     def _guests(self, boot: Boot, adopted: Adopted | None, now: float) -> frozenset[str] | None:
         """What the agent of this boot has said of its guests since the proof was stored; None: nothing.
@@ -527,11 +544,16 @@ class Loop:
             fencing=frozenset(r.boot.node for r in open_records if r.phase is Phase.FENCING),
             proved=proved,
             leader_node=self._own_node,
-            power_devices=bool(zone and any(self._world.levels(zone, node))),
+            power_devices=zone is not None and self._only_power(zone, node),
             settled_for=now - self._settled_at if self._settled_at is not None else 0.0,
             cache_age=self._world.oldest_contact(now),
             writable=self._leadership.leads or not self._leadership.election.holder,
         )
+
+    def _only_power(self, zone: HAZone, node: str) -> bool:
+        """Whether it has devices, and each of them cuts: a watchdog is counted out, on whichever half."""
+        names = [name for level in self._world.levels(zone, node) for name in level]
+        return bool(names) and not any(self._world.is_watchdog(name) for name in names)
 
     def affected(self, node: str) -> tuple[VmRecord, ...]:
         """The protected VMs that would be lost with the node: that run there, or last ran there and run nowhere."""

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import base64
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 from typing import Any
 
 from ringfence.api.v1alpha1.nodereport import NodeReportStatus
 from ringfence.controller.evidence import Witness
 from ringfence.core.detection.verdict import Judgement
+from ringfence.core.gossip.members import Member
 from ringfence.core.gossip.report import AgentView, SubjectView
 from ringfence.core.gossip.rings import rings_of
+from ringfence.core.model import MANAGEMENT, NetworkState
 
+_NO_ANSWER = frozenset({NetworkState.SILENT, NetworkState.DEAD})
 _Said = dict[str, tuple[SubjectView, float]]
 """By reporter: its word about one member, and how long ago it came (seconds)."""
 
@@ -27,10 +32,13 @@ def members(
     judgements: Mapping[str, Judgement],
     reports: Mapping[str, NodeReportStatus],
     now: float,
+    *,
+    named: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Every roster member with what this replica and the agents that it listens to say of it.
 
     Ages are seconds, round-trip times milliseconds, loss per cent; None where none of those agents knows.
+    ``named`` are the further networks that each node's zone names.
     """
     roster = witness.roster
     if roster is None:
@@ -72,9 +80,39 @@ def members(
                     if view.loss is not None
                 },
                 "round": _round(said),
+                "networks": _networks(witness, member, said, named.get(member.name, ()), now),
             }
         )
     return {"rosterEpoch": roster.epoch, "reporters": sorted(views), "members": rows}
+
+
+def _networks(
+    witness: Witness, member: Member, said: _Said, named: Collection[str], now: float
+) -> dict[str, Any]:
+    """Each further network of a member, and the management network where votes call that dead."""
+    dead = {one.network: one for one in witness.dead_networks(member.name, now)}
+    told = dict.fromkeys(named) | dict(member.networks)
+    if MANAGEMENT in dead:
+        told[MANAGEMENT] = next(iter(member.addresses), None)
+    rows = {}
+    for network, address in sorted(told.items()):
+        seen = [one for view, _ in said.values() for one in view.networks if one.network == network]
+        states = {one.state for one in seen}
+        found = dead.get(network)
+        rows[network] = {
+            "address": address,
+            "state": "no address" if address is None else "dead" if found else _network_state(states).value,
+            "rttMillis": _millis(min((one.rtt for one in seen if one.rtt is not None), default=None)),
+            "sentence": found.sentence if found else "",
+        }
+    return rows
+
+
+def _network_state(states: AbstractSet[NetworkState]) -> NetworkState:
+    """Who got an answer knows best; what an agent's own votes call dead is not dead before ours do."""
+    if NetworkState.ANSWERS in states:
+        return NetworkState.ANSWERS
+    return NetworkState.SILENT if states & _NO_ANSWER else NetworkState.UNKNOWN
 
 
 def _awareness(own: AgentView | None) -> dict[str, Any] | None:
@@ -111,6 +149,7 @@ def _round(said: _Said) -> dict[str, Any] | None:
             {
                 "voter": vote.voter,
                 "vote": vote.vote.value,
+                "columns": {column.network: column.answer.value for column in vote.columns},
                 "age": None if came is None else round(came + age, 2),
                 "rosterEpoch": vote.roster_epoch,
                 "round": base64.b64encode(vote.round_id).decode(),

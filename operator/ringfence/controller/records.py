@@ -15,7 +15,7 @@ from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.core import timing
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
-from ringfence.core.fencing.ladder import Order
+from ringfence.core.fencing.ladder import Action, Order
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
     CutVm,
@@ -23,9 +23,10 @@ from ringfence.core.fencing.proof import (
     PoweredOff,
     PowerOffHow,
     Rebooted,
+    SelfFenced,
     StorageCut,
 )
-from ringfence.core.model import Boot, SignedVote
+from ringfence.core.model import Boot, Column, SignedVote
 from ringfence.ports import Json
 
 
@@ -51,6 +52,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
                 "voter": v.voter,
                 "vote": v.vote.value,
                 **({} if after is None else {"afterSeconds": after}),
+                **({"columns": {c.network: c.answer.value for c in v.columns}} if v.columns else {}),
                 "signature": base64.b64encode(v.signature).decode(),
                 "round": base64.b64encode(v.round_id).decode(),
                 "rosterEpoch": v.roster_epoch,
@@ -62,7 +64,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
         "orders": [
             {
                 "device": o.device,
-                "action": "off",
+                "action": o.action.value,
                 "attempt": o.attempt,
                 "sentAt": stamp(o.sent_at + offset),
                 "effectiveUntil": stamp(o.effective_until + offset),
@@ -133,6 +135,8 @@ def _proof(proof: FencingProof, pods: tuple[PodRef, ...], offset: float) -> Json
             return common | {"device": proof.device, "variant": proof.how.value}
         case Rebooted():
             return common | {"newBootID": proof.new_boot_id}
+        case SelfFenced():
+            return common | {"device": proof.device}
         case AdminConfirmed():
             return common | {"seenBy": proof.confirmed_by, "statement": proof.statement}
         case StorageCut():
@@ -200,6 +204,7 @@ def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Rec
                 roster_epoch=v.roster_epoch or 0,
                 round_id=base64.b64decode(v.round or ""),
                 signature=base64.b64decode(v.signature or ""),
+                columns=tuple(sorted(Column(network, answer) for network, answer in v.columns.items())),
             )
             for v in status.votes
         ),
@@ -207,9 +212,9 @@ def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Rec
         held_reason=status.held_reason or "",
         ladder_pass=status.ladder_pass or 0,
         orders=tuple(
-            Order(o.device, o.attempt, orders_seen, orders_seen + _lasts(o))
+            Order(o.device, o.attempt, orders_seen, orders_seen + _lasts(o), Action(o.action))
             for o in status.orders or ()
-            if o.action == "off"
+            if o.action != "on"
         ),
         proofs=tuple(_proof_of(p, boot, proofs_seen - 1.0) for p in status.proofs or ()),
         pods=tuple(
@@ -245,6 +250,8 @@ def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Rec
 
 def _lasts(order: FenceOrder) -> float:
     """For how long the order may take effect, as its sender reckoned; never less than our own reckoning."""
+    if order.action == "revoke":
+        return 0.0  # it holds up no order: done again it changes nothing
     if not order.sent_at or not order.effective_until:
         return timing.ORDER_EFFECT
     return max(timing.ORDER_EFFECT, parse(order.effective_until) - parse(order.sent_at))
@@ -256,6 +263,8 @@ def _proof_of(proof: FailoverProof, boot: Boot, seen_at: float) -> FencingProof:
             return PoweredOff(
                 boot, proof.device or "", PowerOffHow(proof.variant), seen_at, proof.detail or ""
             )
+        case "SelfFenced":
+            return SelfFenced(boot, proof.device or "", seen_at, proof.detail or "")
         case "Rebooted":
             return Rebooted(boot, proof.new_boot_id or "", seen_at, proof.detail or "")
         case "StorageCut":

@@ -10,12 +10,14 @@ from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
-from ringfence.controller.devices import DeviceBook, DeviceTarget
+from ringfence.controller.devices import DeviceBook
 from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import stamp
-from ringfence.controller.storages import NOT_ALLOWED, behind, storage_target, written_by
+from ringfence.controller.storages import NOT_ALLOWED, behind, written_by
+from ringfence.controller.targets import targets
+from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core.detection.evidence import SlotEvidence
 from ringfence.core.failover.record import VmRecord
@@ -25,7 +27,7 @@ from ringfence.core.protection import Protection, VmFacts, VolumeLook, assess
 from ringfence.kube import kinds
 from ringfence.kube.objects import VmiObject, VmObject
 from ringfence.metrics import ControllerMetrics
-from ringfence.ports import Clock, Cluster, ClusterError, DeviceSpec, Json, Kind, ObjectRef
+from ringfence.ports import Clock, Cluster, ClusterError, Json, Kind, ObjectRef
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Statuses:
         clock: Clock,
         world: World,
         devices: DeviceBook,
+        watchdogs: Watchdogs,
         loop: Loop,
         narrator: Narrator,
         keeper: KeyKeeper,
@@ -54,6 +57,7 @@ class Statuses:
         self._clock = clock
         self._world = world
         self._devices = devices
+        self._watchdogs = watchdogs
         self._loop = loop
         self._narrator = narrator
         self._deadline = deadline
@@ -62,34 +66,13 @@ class Statuses:
 
     def declare(self) -> None:
         """Tell the book of devices what the FenceDevices say now."""
-        targets: dict[tuple[str, str], DeviceTarget] = {}
-        for (_, name), device in self._world.own.all(FenceDevice).items():
-            for node in device.spec.nodes if device.spec.storage is not None else ():
-                known = self._world.nodes.store.get(("", node))
-                if known is not None:
-                    targets[(name, node)] = storage_target(device, known)
-            redfish = device.spec.redfish
-            if redfish is None:
-                continue
-            for node in device.spec.nodes:
-                known = self._world.nodes.store.get(("", node))
-                uuid = known.system_uuid if known else ""
-                targets[(name, node)] = DeviceTarget(
-                    spec=DeviceSpec(
-                        name=name,
-                        driver="redfish",
-                        address=redfish.address,
-                        system_id=redfish.system_id or "",
-                        expected_uuid=uuid,
-                        ca_bundle=redfish.ca_bundle or "",
-                        insecure_skip_verify=redfish.insecure_skip_verify,
-                        timeout_seconds=redfish.timeout_seconds,
-                    ),
-                    secret=redfish.secret_ref.name,
-                    node=node,
-                    node_uuid=uuid,
-                )
-        self._devices.declare(targets)
+        devices = self._world.own.all(FenceDevice).values()
+        nodes = {name: node for (_, name), node in self._world.nodes.store.items()}
+        cut = {name for device in devices for name in device.spec.nodes if name in nodes}
+        uuids = {name: node.system_uuid for name, node in nodes.items()}
+        zones = {name: self._world.zones_of(nodes[name]) for name in cut}
+        addresses = {name: node.internal_ips for name, node in nodes.items()}
+        self._devices.declare(targets(devices, uuids, zones, addresses))
 
     # --- writing ---------------------------------------------------------------------------------------------
 
@@ -200,6 +183,9 @@ class Statuses:
 
     async def _fence_devices(self) -> None:
         for (_, name), device in self._world.own.all(FenceDevice).items():
+            if device.spec.driver == "watchdog":
+                await self._watchdog(name, device)
+                continue
             rows, bad = [], []
             for node in device.spec.nodes:
                 proof = self._devices.proof(name, node)
@@ -220,6 +206,27 @@ class Statuses:
             if ok and _condition(before, "Ready").get("status") != "True":
                 extra["provedAt"] = stamp(self._clock.wall())
             await self._say(kinds.FENCE_DEVICE, "fencedevices", name, "", "Ready", ok, reason, message, extra)
+
+    async def _watchdog(self, name: str, device: FenceDevice) -> None:
+        """A FenceDevice of nodes' own watchdogs: ready where each of them is armed as its zone counts on."""
+        bad = [
+            trouble for node in device.spec.nodes if (trouble := self._self_fence_trouble(node)) is not None
+        ]
+        message = "; ".join(bad) or f"armed on {', '.join(device.spec.nodes)}"
+        extra: Json = {"powerState": []}
+        before = self._world.own.raw("fencedevices", ("", name)) or {}
+        if not bad and _condition(before, "Ready").get("status") != "True":
+            extra["provedAt"] = stamp(self._clock.wall())
+        reason = "WatchdogNotArmed" if bad else "Armed"
+        await self._say(
+            kinds.FENCE_DEVICE, "fencedevices", name, "", "Ready", not bad, reason, message, extra
+        )
+
+    def _self_fence_trouble(self, node: str) -> str | None:
+        zone, trouble = self._loop.zone_of(self._world.nodes.store.get(("", node)))
+        if trouble is not None:
+            return trouble
+        return self._watchdogs.trouble(node, zone.spec.fencing.watchdog if zone else None)
 
     async def _protected_vms(self) -> None:
         count = 0
@@ -251,7 +258,12 @@ class Statuses:
         devices: list[tuple[str, str | None]] = []
         declared = self._world.own.all(FenceDevice)
         storages = {}
+        self_fencing = False
         for device in {d for level in levels for d in level}:
+            if self._world.is_watchdog(device):
+                self_fencing = True
+                devices.append((device, self._self_fence_trouble(node)))
+                continue
             proof = self._devices.proof(device, node)
             if (storage := declared[("", device)]).spec.storage is not None:
                 storages[device] = storage
@@ -283,6 +295,7 @@ class Statuses:
             devices=tuple(sorted(devices)),
             storage_fences=tuple(sorted(storages)),
             not_cut=self._not_cut(namespace, vm, vmi, storages) if storages else (),
+            self_fencing=self_fencing,
             healthy_others=len(others),
         )
         return assess(facts), (node if running else None)

@@ -1,56 +1,23 @@
-"""Storages as fence devices: what they are asked for a node, which volumes are behind them, and what the VMs write to."""
+"""Storages as fence devices: which volumes are behind them, and what the VMs write to."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hazone import HAZone
-from ringfence.controller.devices import DeviceTarget
 from ringfence.controller.world import World
 from ringfence.core.failover.record import VmRecord
 from ringfence.core.failover.recovery import PodLook
 from ringfence.core.fencing.ladder import DeviceLook
 from ringfence.core.fencing.proof import CutVm
-from ringfence.kube.objects import NodeObject, PvcObject, PvObject
+from ringfence.kube.objects import PvcObject, PvObject
 from ringfence.kube.reflector import Key
-from ringfence.ports import DeviceSpec
 
 NOT_ALLOWED = "its zone does not let a storage's fence count: set spec.fencing.allowStorageFence"
 Claims = Mapping[Key, PvcObject]
 Volumes = Mapping[Key, PvObject]
-
-
-def storage_target(device: FenceDevice, node: NodeObject) -> DeviceTarget:
-    """The node behind that storage, by the addresses that the device names for it, else by its InternalIPs."""
-    storage = device.spec.storage
-    assert storage is not None
-    named = next((one.cidrs for one in storage.addresses if one.node == node.name), None)
-    secret = storage.secret_ref
-    return DeviceTarget(
-        spec=DeviceSpec(
-            name=device.metadata.name,
-            driver="storage",
-            address="",
-            expected_uuid=node.system_uuid,
-            parameters=tuple(sorted(storage.parameters.items())),
-            node=node.name,
-            cidrs=tuple(named) if named else tuple(_alone(ip) for ip in node.internal_ips),
-            csi_driver=storage.csi_driver,
-            fence_class=storage.network_fence_class_name or "",
-            fence_secret=(secret.namespace, secret.name) if secret else ("", ""),
-        ),
-        secret="",
-        node=node.name,
-        node_uuid=node.system_uuid,
-    )
-
-
-def _alone(address: str) -> str:
-    """One address as a block of its own."""
-    return str(ipaddress.ip_network(address))
 
 
 def behind(device: FenceDevice, volumes: Iterable[str], claims: Claims, pvs: Volumes) -> frozenset[str]:

@@ -15,13 +15,14 @@ import pydantic
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
-from ringfence.api.v1alpha1.hazone import HAZone, NodeSelector, SelectorRequirement
+from ringfence.api.v1alpha1.hazone import HAZone, NodeSelector, SelectorRequirement, ZoneNetwork
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
+from ringfence.controller.attachments import attached_to
 from ringfence.controller.evidence import Witness
 from ringfence.core.detection.evidence import Ready
 from ringfence.core.failover.record import PodRef
-from ringfence.core.failover.recovery import PodLook
+from ringfence.core.failover.recovery import AttachmentLook, PodLook
 from ringfence.core.failover.recovery import PodRole as Rank
 from ringfence.kube import kinds
 from ringfence.kube.client import ApiServer
@@ -34,6 +35,7 @@ from ringfence.kube.objects import (
     PvObject,
     VmiObject,
     VmObject,
+    VolumeAttachmentObject,
 )
 from ringfence.kube.reflector import Key, Reflector
 from ringfence.ports import Clock, Json
@@ -150,6 +152,13 @@ class World:
         self.vmis = Reflector(api, kinds.VMI, VmiObject.from_raw, jitter=jitter, on_change=self._vmi_changed)
         self.pvcs = Reflector(api, kinds.PVC, PvcObject.from_raw, jitter=jitter, on_change=self._other)
         self.pvs = Reflector(api, kinds.PV, PvObject.from_raw, jitter=jitter, on_change=self._other)
+        self.attachments = Reflector(
+            api,
+            kinds.VOLUME_ATTACHMENT,
+            VolumeAttachmentObject.from_raw,
+            jitter=jitter,
+            on_change=self._other,
+        )
         self.lock_refused: dict[str, float] = {}
         """VMI UID -> since when it has failed on its image's write lock (CLOCK_BOOTTIME)."""
 
@@ -157,6 +166,7 @@ class World:
     def reflectors(self) -> tuple[Reflector[object], ...]:
         return (  # type: ignore[return-value] # read only: what they hold doesn't matter here
             self.nodes, self.node_leases, self.agent_leases, self.pods, self.vms, self.vmis, self.pvcs, self.pvs,
+            self.attachments,
         )  # fmt: skip
 
     def oldest_contact(self, now: float) -> float:
@@ -211,6 +221,11 @@ class World:
     def nodes_of(self, zone: HAZone) -> list[NodeObject]:
         return [n for n in self.nodes.store.values() if _claims(zone, n)]
 
+    def networks_of(self, node: NodeObject) -> tuple[ZoneNetwork, ...]:
+        """The further networks of its zone; none where it is in no zone or in two."""
+        zones = self.zones_of(node)
+        return tuple(zones[0].spec.networks) if len(zones) == 1 else ()
+
     def levels(self, zone: HAZone, node: str) -> tuple[tuple[str, ...], ...]:
         """The names of the node's devices, level by level."""
         devices = self.own.all(FenceDevice)
@@ -223,23 +238,56 @@ class World:
             for level in zone.spec.fencing.levels
         )
 
-    def pods_on(self, node: str, protected_vmis: frozenset[str]) -> tuple[PodLook, ...]:
-        """The pods bound to the node, with their rank in the order of deletion."""
-        looks = []
-        here = [p for p in self.pods.store.values() if p.node == node]
-        launchers = {p.uid: p for p in here if p.role is PodRole.LAUNCHER}
-        for pod in here:
-            launcher = launchers.get(pod.owner_uid) if pod.role is PodRole.HOTPLUG else pod
-            vmi_uid = launcher.vmi_uid if launcher is not None else ""
-            looks.append(
-                PodLook(
-                    PodRef(pod.namespace, pod.name, pod.uid),
-                    rank(pod),
-                    vmi_uid=vmi_uid,
-                    protected=bool(vmi_uid) and vmi_uid in protected_vmis,
-                )
+    def is_watchdog(self, device: str) -> bool:
+        """Whether the FenceDevice of that name is counted out instead of ordered."""
+        found = self.own.all(FenceDevice).get(("", device))
+        return found is not None and found.spec.driver == "watchdog"
+
+    def attachments_on(self, node: str) -> tuple[AttachmentLook, ...]:
+        """The volumes that Kubernetes calls attached to the node."""
+        return attached_to(
+            node, self.attachments.store.values(), self.pods.store.values(), self.pvcs.store.values()
+        )
+
+    def claims_of(self, vms: Iterable[Key]) -> frozenset[Key]:
+        """The claims of these VMs (namespace, name), hotplugged volumes included."""
+        looks = ((key, self.vms.store.get(key), self.vmis.store.get(key)) for key in vms)
+        return frozenset(
+            (namespace, claim)
+            for (namespace, _), vm, vmi in looks
+            for claim in (*(vm.claims if vm else ()), *(vmi.claims if vmi else ()))
+        )
+
+    def pods_on(
+        self, node: str, protected_vmis: frozenset[str], claims: frozenset[Key] = frozenset()
+    ) -> tuple[PodLook, ...]:
+        """The pods bound to the node; ``claims`` are those of the protected VMs (:meth:`claims_of`)."""
+        return looks([p for p in self.pods.store.values() if p.node == node], protected_vmis, claims)
+
+
+def looks(
+    here: list[PodObject], protected_vmis: frozenset[str], claims: frozenset[Key] = frozenset()
+) -> tuple[PodLook, ...]:
+    """The pods of one node with their rank in the order of deletion.
+
+    A hotplug pod is its launcher's. One whose launcher somebody has deleted before is known by the ``claims`` that it
+    holds: until it goes, so long is the volume of the VM's next instance attached to this node.
+    """
+    found = []
+    launchers = {p.uid: p for p in here if p.role is PodRole.LAUNCHER}
+    for pod in here:
+        launcher = launchers.get(pod.owner_uid) if pod.role is PodRole.HOTPLUG else pod
+        vmi_uid = launcher.vmi_uid if launcher is not None else ""
+        found.append(
+            PodLook(
+                PodRef(pod.namespace, pod.name, pod.uid),
+                rank(pod),
+                vmi_uid=vmi_uid,
+                protected=(bool(vmi_uid) and vmi_uid in protected_vmis)
+                or (launcher is None and any((pod.namespace, claim) in claims for claim in pod.claims)),
             )
-        return tuple(looks)
+        )
+    return tuple(found)
 
 
 _INFRASTRUCTURE = (

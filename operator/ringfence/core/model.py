@@ -36,12 +36,36 @@ class Vote(StrEnum):
     """The observer itself is unwell; its silence proves nothing."""
 
 
+MANAGEMENT = "management"
+"""The network that is always there: the nodes' InternalIPs."""
+
+
+class Answer(StrEnum):
+    """What an observer got from a subject on one network."""
+
+    AGENT = "agent"
+    """Its agent answered there."""
+    KERNEL = "kernel"
+    """Only its kernel did: the network carries packets."""
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Column:
+    """One network's column of a vote."""
+
+    network: str
+    answer: Answer
+
+
 @dataclass(frozen=True, slots=True)
 class SignedVote:
     """A vote with everything that its signature covers; checkable by anyone who has the roster.
 
     ``round_id`` is the corroboration round (chosen by the asker, fresh for every round), so an old vote can't be
-    used again in a new round. ``signature`` is Ed25519 by the key that the roster pins for the voter.
+    used again in a new round. ``signature`` is Ed25519 by the key that the roster pins for the voter. ``columns`` say
+    what each network brought, sorted by name; a network that is missing was not looked at. Without any it is a vote about
+    the management network only, as all are where no zone names others.
     """
 
     voter: str
@@ -50,6 +74,7 @@ class SignedVote:
     roster_epoch: int
     round_id: bytes
     signature: bytes
+    columns: tuple[Column, ...] = ()
 
 
 class RingState(StrEnum):
@@ -66,6 +91,18 @@ class RingState(StrEnum):
     LEFT = "left"
     UNKNOWN = "unknown"
     """In the roster, never heard of since this agent started."""
+
+
+class NetworkState(StrEnum):
+    """What one agent makes of one further network of a member (the management network's word is the RingState)."""
+
+    UNKNOWN = "unknown"
+    """Not looked at yet, or not now: its agent is silent everywhere."""
+    ANSWERS = "answers"
+    SILENT = "silent"
+    """This agent gets no answer there; others may."""
+    DEAD = "dead"
+    """Enough signed columns say so, and none says otherwise."""
 
 
 class Verdict(StrEnum):

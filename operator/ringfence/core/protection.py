@@ -42,6 +42,8 @@ class VmFacts:
     """Those of the devices that only cut the node from its storage."""
     not_cut: tuple[str, ...] = ()
     """What the VM writes to that none of them cuts."""
+    self_fencing: bool = False
+    """One of them is the node's own watchdog: total isolation then stops its guests."""
     healthy_others: int = 0
     """Other nodes that could take it."""
 
@@ -108,7 +110,12 @@ def assess(facts: VmFacts) -> Protection:
         if only_storage
         else "after the fence"
     )
-    return Protection(True, "Ready", f"if {facts.node} dies, {facts.vm} is restarted on another node {after}")
+    message = f"if {facts.node} dies, {facts.vm} is restarted on another node {after}"
+    if facts.self_fencing:
+        message += (
+            f"; if {facts.node} is cut off from everything, its watchdog stops {facts.vm} and resets it"
+        )
+    return Protection(True, "Ready", message)
 
 
 def _volume_trouble(facts: VmFacts) -> str | None:

@@ -72,9 +72,41 @@ POWER_ON_TRIES = 5
 POWER_ON_SPACING = 30.0
 assert READ_SPACING < READ_FRESH
 
+# --- the watchdog's self-fence --------------------------------------------------------------------------------
+FEED_EVERY = 1.0
+"""A feeder looks at the legs, and feeds, this often."""
+SELF_FENCE_MARGIN = 5.0
+"""On top of isolation and time-out: a feeding that came late (:data:`FEED_LATE`), a timer that counts whole seconds
+(2 s), a reset that takes its time and lets the last write of a device through (2 s)."""
+FEED_LATE = 1.0
+"""A feeding that ended later than this after the last instant at which it was right is made good at once."""
+GUESTS_BEFORE = 3.0
+"""Seconds before the watchdog bites at which the guests are stopped, where nobody has stopped them before."""
+ROLL_AGAIN = 2.0
+"""Seconds between two rounds of asking most agents whether they still hear a node."""
+ROSTER_SETTLES = 60.0
+"""A node that was heard so long after the last change of members goes by those members."""
+
+
+def self_fence_seconds(isolation_seconds: float, timeout_seconds: float) -> float:
+    """The longest that a node may live after its last sign of life, on another machine's clock, with the margin.
+
+    The inequality: a node feeds its watchdog until ``isolation_seconds`` after the last leg that held, and no leg held
+    later than what the controller takes for the last sign of life; the watchdog bites ``timeout_seconds`` after the last
+    feeding; both on a clock that may run slower than ours by :data:`CLOCK_RATE_BOUND`. Whoever assumes *after* this time
+    assumes something that has happened: W(self-fence) + margin < T(assume).
+    """
+    return (isolation_seconds + timeout_seconds) * (1 + CLOCK_RATE_BOUND) + SELF_FENCE_MARGIN
+
+
+assert FEED_LATE + 4.0 <= SELF_FENCE_MARGIN
+assert GUESTS_BEFORE > FEED_EVERY
+
 # --- recovery -----------------------------------------------------------------------------------------------
 STUCK_AFTER = 3.0
 """A VMI that fails on the old QEMU's image lock for so long is deleted, once the proof stands (KUBEVIRT §7)."""
+DETACH_TOLD_AFTER = 5.0
+"""A volume that the dead node still has, so long after its launchers are gone, is named: the storage driver is slow."""
 COMMAND_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pauses before a failed command is tried again."""
 

@@ -34,7 +34,9 @@ from weakref import WeakSet
 import aiohttp
 from aiohttp.connector import Connection
 
+from ringfence.core.fencing.identity import same_machine
 from ringfence.core.model import PowerState
+from ringfence.fencing.secret import word
 from ringfence.ports import (
     Clock,
     DeviceError,
@@ -111,7 +113,7 @@ class RedfishDevice:
         if address.username or address.password:
             raise self._wrong("credentials belong into the Secret, not into the address")
         self._base = f"https://{address.netloc}"
-        self._user, self._password = self._word(secret, "username"), self._word(secret, "password")
+        self._user, self._password = (word(spec.name, secret, key) for key in ("username", "password"))
         self._tls = self._trust()
         self._limits = aiohttp.ClientTimeout(total=spec.timeout_seconds)
         self._http: aiohttp.ClientSession | None = None
@@ -369,17 +371,6 @@ class RedfishDevice:
 
     # --- what the administrator wrote ---
 
-    def _word(self, secret: Mapping[str, bytes], key: str) -> str:
-        try:
-            word = secret[key].decode().rstrip("\r\n")
-        except KeyError:
-            raise self._wrong(f"its Secret has no key {key!r}") from None
-        except UnicodeDecodeError:
-            raise self._wrong(f"its Secret's key {key!r} is no UTF-8") from None
-        if not word:
-            raise self._wrong(f"its Secret's key {key!r} is empty")
-        return word
-
     def _trust(self) -> ssl.SSLContext:
         bundle = self._spec.ca_bundle.strip()
         try:
@@ -434,21 +425,6 @@ class _GatedConnector(aiohttp.TCPConnector):
         for transport in self._transports:
             transport.abort()
         await asyncio.sleep(0)
-
-
-def same_machine(device_uuid: str, system_uuid: str) -> bool:
-    """Whether a Redfish UUID and a node's ``systemUUID`` name one machine.
-
-    SMBIOS before 2.6 left the byte order of the first three fields open, so firmware and kernel may tell them in
-    different order; both forms count.
-    """
-    one, other = (text.replace("-", "").strip().lower() for text in (device_uuid, system_uuid))
-    if len(one) != 32 or len(other) != 32:
-        return False
-    swapped = (
-        one[6:8] + one[4:6] + one[2:4] + one[:2] + one[10:12] + one[8:10] + one[14:16] + one[12:14] + one[16:]
-    )
-    return other in {one, swapped}
 
 
 def _tags(etag: str) -> tuple[str, ...]:

@@ -17,10 +17,10 @@ import struct
 import sys
 from pathlib import Path
 
-_V6_ADDRESSES = Path("/proc/net/if_inet6")
+V6_ADDRESSES = Path("/proc/net/if_inet6")
 _SIOCGIFCONF, _SIOCGIFFLAGS = 0x8912, 0x8913
-_IFREQ = 40
-_ROOM = 1024 * _IFREQ
+IFREQ = 40
+_ROOM = 1024 * IFREQ
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
 """Set up by the administrator; operational (RFC 2863: it has a link, or is of a kind that never tells)."""
 
@@ -48,8 +48,8 @@ class Carrier:
 
     def _holder(self, any_socket: socket.socket) -> str | None:
         if isinstance(self._address, ipaddress.IPv6Address):
-            return holder_of_v6(_V6_ADDRESSES.read_text(encoding="ascii"), self._address)
-        return holder_of_v4(_ifreqs(any_socket), self._address)
+            return holder_of_v6(V6_ADDRESSES.read_text(encoding="ascii"), self._address)
+        return holder_of_v4(ifreqs(any_socket), self._address)
 
 
 def holder_of_v6(if_inet6: str, address: ipaddress.IPv6Address) -> str | None:
@@ -64,7 +64,7 @@ def holder_of_v6(if_inet6: str, address: ipaddress.IPv6Address) -> str | None:
 
 def holder_of_v4(ifreqs: bytes, address: ipaddress.IPv4Address) -> str | None:
     """The interface with this address, by what SIOCGIFCONF writes: name[16], sockaddr_in, 40 bytes together."""
-    for start in range(0, len(ifreqs) - _IFREQ + 1, _IFREQ):
+    for start in range(0, len(ifreqs) - IFREQ + 1, IFREQ):
         name, family, held = struct.unpack_from("=16sH2x4s", ifreqs, start)
         if family == socket.AF_INET and held == address.packed:
             label: str = name.partition(b"\0")[0].decode(errors="replace")
@@ -78,7 +78,8 @@ def _has_link(any_socket: socket.socket, interface: str) -> bool:
     return bool(flags & _IFF_UP and flags & _IFF_RUNNING)
 
 
-def _ifreqs(any_socket: socket.socket) -> bytes:
+def ifreqs(any_socket: socket.socket) -> bytes:
+    """What SIOCGIFCONF writes: `IFREQ` bytes for each IPv4 address of this host."""
     room = array.array("B", bytes(_ROOM))
     request = bytearray(struct.pack("@iP", _ROOM, room.buffer_info()[0]))
     fcntl.ioctl(any_socket, _SIOCGIFCONF, request)

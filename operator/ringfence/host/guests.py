@@ -1,16 +1,20 @@
-"""The guests that run on this host: QEMU processes of KubeVirt, and their end.
+"""The guests that run on this host: QEMU processes, those of KubeVirt by their names, and their end.
 
 They are seen only where the process shares the host's pid namespace (`hostPID`), and killed only with CAP_KILL. A process
 is held by its pidfd from the look to the signal, so that a pid that is used again is never hit.
+
+Two kill, by two measures. A node that reads that it is *fenced* lives on: :func:`kill` ends one guest of KubeVirt. A node that its
+watchdog is about to *reset*: :func:`stop_guests` ends every program of that name, since nothing outlives the reset.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,17 +48,43 @@ def sees_host(proc: Path = PROC) -> bool:
 
 def kill(guest: Guest, proc: Path = PROC) -> bool:
     """SIGKILL it, if it is still the same; False where that is not permitted. It dies when its last I/O has come back."""
+    return _end(guest.pid, lambda: _guest(proc, guest.pid) == guest) is not None
+
+
+def stop_guests(program: str, proc: Path = PROC) -> tuple[int, int]:
+    """SIGKILL every process whose program's name begins with ``program`` (``qemu-``). Returns (told, refused).
+
+    All of them, not the protected ones alone: whoever calls this expects the node to be reset, and no guest outlives that.
+    """
+    told = refused = 0
+    for pid in _pids(proc):
+        named = functools.partial(_named, program, proc, pid)
+        if not named():
+            continue
+        match _end(pid, named):
+            case True:
+                told += 1
+            case None:
+                refused += 1
+    return told, refused
+
+
+def _end(pid: int, same: Callable[[], bool]) -> bool | None:
+    """SIGKILL a process if it is still the ``same`` once it is held. False: it is gone already; None: it can't be."""
     try:
-        descriptor = os.pidfd_open(guest.pid)
-    except OSError:
-        return True
-    try:
-        if _guest(proc, guest.pid) == guest:
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
-        return True
-    except PermissionError:
         return False
+    except OSError:  # no descriptor is left: whether it lives isn't known
+        return None
+    try:
+        if not same():
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return None
     finally:
         os.close(descriptor)
     return True
@@ -65,6 +95,14 @@ def _pids(proc: Path) -> Iterator[int]:
         for entry in proc.iterdir():
             if entry.name.isdigit():
                 yield int(entry.name)
+
+
+def _named(program: str, proc: Path, pid: int) -> bool:
+    """Whether the process is there, and its program's name begins so."""
+    try:
+        return (proc / str(pid) / "comm").read_text(encoding="utf-8", errors="replace").startswith(program)
+    except OSError:
+        return False
 
 
 def _guest(proc: Path, pid: int) -> Guest | None:

@@ -20,6 +20,8 @@ from urllib.parse import quote
 
 import urllib3
 
+from ringfence.core.fencing.selffence import revocation
+
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 ROSTER = "ringfence-roster"
 LEASE_SECONDS = 15
@@ -109,18 +111,30 @@ class NodeApi:
             if kind in {"ADDED", "MODIFIED"}:
                 yield from _roster_of(event.get("object") or {})
 
-    def report(self, node: str, status: Mapping[str, Any]) -> None:
-        """Write this node's NodeReport status; make the object if there is none. Raises ApiError."""
+    def report(self, node: str, status: Mapping[str, Any], version: str = "") -> str:
+        """Write this node's NodeReport status over just that version; make the object if there is none.
+
+        Without ``version`` it is read first. Returns the version written. Raises ApiError, status 409 where somebody has
+        written since: so a write that a slow server carries out late never undoes a later one (``watchdog.armed``).
+        """
         path = "/apis/ringfence.io/v1alpha1/nodereports"
-        patch = {"status": {**status, "updatedAt": _timestamp()}}
-        try:
+        version = version or self._report_version(node, path)
+        patch = {
+            "metadata": {"resourceVersion": version},
+            "status": {**status, "updatedAt": _timestamp()},
+        }
+        return _version_of(
             self._call("PATCH", f"{path}/{quote(node)}/status", patch, "application/merge-patch+json")
+        )
+
+    def _report_version(self, node: str, path: str) -> str:
+        try:
+            return _version_of(self._call("GET", f"{path}/{quote(node)}"))
         except ApiError as error:
             if error.status != _NOT_FOUND:
                 raise
-            body = {"apiVersion": "ringfence.io/v1alpha1", "kind": "NodeReport", "metadata": {"name": node}}
-            self._call("POST", path, {**body, "spec": {}})
-            self._call("PATCH", f"{path}/{quote(node)}/status", patch, "application/merge-patch+json")
+        body = {"apiVersion": "ringfence.io/v1alpha1", "kind": "NodeReport", "metadata": {"name": node}}
+        return _version_of(self._call("POST", path, {**body, "spec": {}}))
 
     def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, content: str = "application/json"
@@ -200,7 +214,7 @@ class AgentLease:
     """The agent's leg to the API: a Lease that it renews and that the controller may revoke.
 
     Renewal is by compare-and-swap on what was last written. Once somebody else has changed the holder, this boot never
-    takes the Lease back: the controller counts from the revocation.
+    takes the Lease back: the controller counts from the revocation. Its marker tells a later process of this boot so.
     """
 
     def __init__(self, api: NodeApi, node: str, holder: str) -> None:
@@ -216,7 +230,13 @@ class AgentLease:
             return LeaseState.LOST
         if self._known is None:
             # Our first renewal: of an earlier process of this boot, of an earlier boot, or of nobody.
-            self._known = self._api.write_lease(self._name, self._holder, self._api.read_lease(self._name))
+            found = self._api.read_lease(self._name)
+            if found is not None and (found.get("spec") or {}).get("holderIdentity") == revocation(
+                self._holder
+            ):
+                self._lost = True
+                return LeaseState.LOST
+            self._known = self._api.write_lease(self._name, self._holder, found)
             return LeaseState.HELD
         try:
             self._known = self._api.write_lease(self._name, self._holder, self._known)
@@ -234,6 +254,10 @@ class AgentLease:
             return LeaseState.LOST
         self._known = self._api.write_lease(self._name, self._holder, found)
         return LeaseState.HELD
+
+
+def _version_of(obj: Mapping[str, Any]) -> str:
+    return str((obj.get("metadata") or {}).get("resourceVersion", ""))
 
 
 def _roster_of(config_map: Mapping[str, Any]) -> Iterator[str]:

@@ -254,6 +254,8 @@ class PodObject:
     all_containers_terminated: bool
     """KubeVirt's rule for a dead launcher: the phase is final, or every container is terminated."""
     containers_ready: bool
+    claims: tuple[str, ...]
+    """PVCs of its volumes, in its own namespace."""
 
     @classmethod
     def from_raw(cls, raw: object) -> Self:
@@ -286,7 +288,21 @@ class PodObject:
             is_migration_target="kubevirt.io/migrationJobUID" in labels,
             all_containers_terminated=ended or phase in {"Failed", "Succeeded"},
             containers_ready=bool(statuses) and all(_true(s, "ready") for s in statuses),
+            claims=_pod_claims(raw),
         )
+
+
+def _pod_claims(raw: object) -> tuple[str, ...]:
+    """The PVCs that a pod uses; that of a generic ephemeral volume is named ``<pod>-<volume>`` by Kubernetes."""
+    pod = _str(raw, "metadata", "name")
+    return _unique(
+        name
+        for volume in _dicts(raw, "spec", "volumes")
+        for name in (
+            _str(volume, "persistentVolumeClaim", "claimName"),
+            f"{pod}-{_str(volume, 'name')}" if _at(volume, "ephemeral") is not None else "",
+        )
+    )
 
 
 def _toleration(raw: dict[str, Any]) -> Toleration:

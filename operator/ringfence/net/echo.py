@@ -42,13 +42,14 @@ class EchoBy(enum.StrEnum):
 class Echo:
     """Echo requests to nodes of one address family, by one socket; without effect where the host permits none."""
 
-    def __init__(self, family: socket.AddressFamily) -> None:
+    def __init__(self, family: socket.AddressFamily, source: str | None = None) -> None:
+        """``source`` is the address of ours that they leave by, where it matters."""
         self._loop = asyncio.get_running_loop()
         self._v4 = family == socket.AF_INET
         self._request, self._reply = (8, 0) if self._v4 else (128, 129)
         self._outstanding: dict[bytes, tuple[float, Callable[[], None]]] = {}
         """By nonce: until when, and who wants to know. The oldest stands first."""
-        self._socket, self.by = _open(family)
+        self._socket, self.by = _open(family, source)
         if self._socket is not None:
             self._loop.add_reader(self._socket, self._readable)
 
@@ -111,13 +112,19 @@ def nonce_in(packet: bytes, reply: int) -> bytes | None:
     return packet[_HEADER.size :]
 
 
-def _open(family: socket.AddressFamily) -> tuple[socket.socket | None, EchoBy]:
+def _open(family: socket.AddressFamily, source: str | None) -> tuple[socket.socket | None, EchoBy]:
     protocol = socket.IPPROTO_ICMP if family == socket.AF_INET else socket.IPPROTO_ICMPV6
     for kind, by in ((socket.SOCK_DGRAM, EchoBy.DATAGRAM), (socket.SOCK_RAW, EchoBy.RAW)):
         try:
             opened = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
         except OSError:
             continue
+        if source is not None:
+            try:
+                opened.bind((source, 0))
+            except OSError:
+                opened.close()
+                continue
         if by is EchoBy.RAW and family == socket.AF_INET:
             opened.setsockopt(_SOL_RAW, _ICMP_FILTER, _V4_REPLIES_ONLY)
         elif by is EchoBy.RAW:

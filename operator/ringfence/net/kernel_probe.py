@@ -20,17 +20,28 @@ _ANSWERS = frozenset({0, errno.ECONNREFUSED, errno.ECONNRESET})
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-def probe_kernel(address: str, ports: tuple[int, ...], answered: Callable[[], None]) -> None:
-    """Knock at these ports; ``answered`` is called in the running loop for each that answers in time."""
+def probe_kernel(
+    address: str, ports: tuple[int, ...], answered: Callable[[], None], *, source: str | None = None
+) -> None:
+    """Knock at these ports; ``answered`` is called in the running loop for each that answers in time.
+
+    ``source`` is the address of ours to knock from, where it matters.
+    """
     for port in ports:
-        _knock(address, port, answered)
+        _knock(address, port, answered, source)
 
 
-def _knock(address: str, port: int, answered: Callable[[], None]) -> None:
+def _knock(address: str, port: int, answered: Callable[[], None], source: str | None) -> None:
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     knocker = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     knocker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)  # leave nothing half open behind
+    try:
+        if source is not None:
+            knocker.bind((source, 0))
+    except OSError:
+        knocker.close()
+        return  # not ours any more: silence
     result = knocker.connect_ex((address, port))
     if result != errno.EINPROGRESS:
         knocker.close()

@@ -10,6 +10,9 @@ A reader that wants the roster says so behind its proof, in the same frame: ``ro
 digests. It gets one frame, the delta of `anti_entropy` (empty where the agent has nothing newer), and the stream ends.
 An agent of the version before takes such a proof for a wrong one and hangs up.
 
+A reader that wants to know when the agent last heard a member says ``heard`` and the member's UID in the same place, and gets one
+frame, a Hearing. It is made after the question has come: that is the point of it.
+
 Frames are a 4-byte length and, after the proofs, JSON or a delta. Errors: StreamError (the other side is not what it
 should be, or has gone quiet) and OSError (the network).
 """
@@ -28,10 +31,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from ringfence.core.gossip.anti_entropy import DIGESTS_BYTES, MAX_DELTA, delta
 from ringfence.core.gossip.keys import GroupKey, KeySet
 from ringfence.core.gossip.members import SealedRoster
-from ringfence.core.gossip.report import AgentView
+from ringfence.core.gossip.report import AgentView, Hearing
 from ringfence.net.certificate import own_certificate
 from ringfence.net.crypto import SigningKey, derive
-from ringfence.net.views import ViewError, decode_view, encode_view
+from ringfence.net.views import ViewError, decode_hearing, decode_view, encode_hearing, encode_view
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ _MAX_FRAME = 8 * 2**20
 _NONCE = 32
 _PROOF = 32
 _WISH = b"roster"
+_HEARD = b"heard"
 _EPOCH = 8
 _MAX_PROOF = _PROOF + len(_WISH) + _EPOCH + DIGESTS_BYTES
 
@@ -61,11 +65,16 @@ class StreamServer:
     """The agent's end: shows its view, or its roster, to everyone who holds a group key of ours."""
 
     def __init__(
-        self, keys: KeySet, view: Callable[[], AgentView], roster: Callable[[], SealedRoster | None]
+        self,
+        keys: KeySet,
+        view: Callable[[], AgentView],
+        roster: Callable[[], SealedRoster | None],
+        hearing: Callable[[str], Hearing | None] = lambda _uid: None,
     ) -> None:
         self._keys = keys
         self._view = view
         self._roster = roster
+        self._hearing = hearing
         self._rosters = 0
         """How many are being sent."""
         self._context, self._fingerprint = _server_context()
@@ -136,10 +145,21 @@ class StreamServer:
             self._tasks[task] = _proved(self._keys, proof, b"reader", theirs, ours, self._fingerprint)
             if self._tasks[task] is None:
                 raise StreamError("the reader doesn't hold the group key")
-        if wish:
+        if wish.startswith(_HEARD):
+            await self._send_hearing(wish[len(_HEARD) :], writer)
+        elif wish:
             await self._send_roster(wish, writer)
         else:
             await self._send_views(reader, writer)
+
+    async def _send_hearing(self, uid: bytes, writer: asyncio.StreamWriter) -> None:
+        found = self._hearing(uid.decode(errors="replace"))
+        if found is None:
+            raise StreamError("the reader asks about a stranger")
+        async with asyncio.timeout(QUIET):
+            _write(writer, encode_hearing(found))
+            writer.close()
+            await writer.wait_closed()
 
     async def _send_roster(self, wish: bytes, writer: asyncio.StreamWriter) -> None:
         if len(wish) != _MAX_PROOF - _PROOF or not wish.startswith(_WISH):
@@ -227,6 +247,17 @@ class StreamClient:
             await self._prove(reader, writer, _WISH + epoch.to_bytes(_EPOCH, "big") + digests)
             async with asyncio.timeout(TRANSFER):
                 return await _read(reader, MAX_DELTA)
+
+    async def hearing(self, address: str, port: int, uid: str) -> Hearing:
+        """When the agent there last heard the member of that UID, as it knows it now. Raises StreamError or OSError."""
+        async with self._stream(address, port) as (reader, writer):
+            await self._prove(reader, writer, _HEARD + uid.encode())
+            async with asyncio.timeout(QUIET):
+                frame = await _read(reader, _MAX_FRAME)
+            try:
+                return decode_hearing(frame)
+            except ViewError as error:
+                raise StreamError(f"{address} sent no hearing: {error}") from error
 
     @contextlib.asynccontextmanager
     async def _stream(

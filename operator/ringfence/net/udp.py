@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 MAX_DATAGRAM = 2048
 """More than a valid one has, so that an oversized one is seen as such."""
@@ -29,15 +29,19 @@ OLDEST_STAMP = 5.0
 
 
 class Datagrams:
-    """One UDP socket bound to the node's address."""
+    """One UDP socket bound to an address of this node. Raises OSError where that can't be had."""
 
     def __init__(self, address: str, port: int) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        self.socket.bind((address, port))
+        try:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            self.socket.bind((address, port))
+        except OSError:
+            self.socket.close()
+            raise
         self.port: int = self.socket.getsockname()[1]
         self.failed_sends = 0
         self.dropped = 0
@@ -79,6 +83,56 @@ class Datagrams:
     def close(self) -> None:
         """Give the port back."""
         self.socket.close()
+
+
+class Footholds:
+    """One socket on each further network, bound to this node's address there.
+
+    So what goes to a network leaves by its own address, and an answer by the one that was asked; where this node has no
+    socket nothing is sent, least of all by another network.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        opened: Callable[[str, str, Datagrams], None],
+        closing: Callable[[str, Datagrams], None],
+    ) -> None:
+        """``opened`` is told of each new socket, with its network and address, ``closing`` of each before it goes."""
+        self._port = port
+        self._opened = opened
+        self._closing = closing
+        self._addresses: dict[str, str] = {}
+        self.sockets: dict[str, Datagrams] = {}
+        """By network."""
+        self.dropped = 0
+        """By the kernel, on sockets that are closed again."""
+
+    def stand(self, addresses: Mapping[str, str]) -> frozenset[str]:
+        """Stand on these addresses (by network) and no others. Returns the networks whose address isn't to be had."""
+        for network in [name for name, at in self._addresses.items() if addresses.get(name) != at]:
+            self._close(network)
+        for network, address in addresses.items():
+            if network not in self.sockets:
+                try:
+                    self.sockets[network] = Datagrams(address, self._port)
+                except OSError:
+                    continue
+                self._addresses[network] = address
+                self._opened(network, address, self.sockets[network])
+        return frozenset(addresses.keys() - self.sockets.keys())
+
+    def close(self) -> None:
+        """Give all of them back."""
+        for network in list(self.sockets):
+            self._close(network)
+
+    def _close(self, network: str) -> None:
+        datagrams = self.sockets.pop(network)
+        del self._addresses[network]
+        self.dropped += datagrams.dropped
+        self._closing(network, datagrams)
+        datagrams.close()
 
 
 def arrival(stamp: float, now: float) -> float:

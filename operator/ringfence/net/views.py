@@ -12,19 +12,20 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ringfence.core.gossip.report import AgentView, SelfView, SubjectView
-from ringfence.core.model import Boot, RingState, SignedVote
+from ringfence.core.gossip.report import AgentView, Hearing, NetworkView, SelfView, SubjectView
+from ringfence.core.model import Boot, Column, RingState, SignedVote
 
 if TYPE_CHECKING:
     import msgspec
 
 
-_BOOT, _VOTE, _SUBJECT, _VIEW, _SELF = (
-    tuple(one.name for one in fields(kind)) for kind in (Boot, SignedVote, SubjectView, AgentView, SelfView)
+_BOOT, _VOTE, _SUBJECT, _VIEW, _SELF, _HEARING, _NETWORK, _COLUMN = (
+    tuple(one.name for one in fields(kind))
+    for kind in (Boot, SignedVote, SubjectView, AgentView, SelfView, Hearing, NetworkView, Column)
 )
 _DEFAULTS = (None, ())
 """What the fields that came later have where there is nothing to say, and so need not be sent."""
-_LATER = ("rtt", "loss", "vote_ages")
+_LATER = ("rtt", "loss", "vote_ages", "networks", "look_age", "look_votes")
 OLD = 10.0
 """Seconds after which a sign of life of a member with which its agent has nothing to do is not told any more."""
 
@@ -43,7 +44,7 @@ def encode_view(view: AgentView) -> bytes:
 
 
 def _worth_telling(subject: SubjectView) -> bool:
-    if subject.state is not RingState.UNKNOWN or subject.votes:
+    if subject.state is not RingState.UNKNOWN or subject.votes or subject.look_votes:
         return True
     ages = (subject.heard_age, subject.two_way_age, subject.kernel_age)
     return any(age is not None and age <= OLD for age in ages)
@@ -73,6 +74,24 @@ def decode_view(data: bytes) -> AgentView:
         raise ViewError(str(error)) from error
 
 
+def encode_hearing(hearing: Hearing) -> bytes:
+    """Its bytes."""
+    return json.dumps(_fields(hearing, _HEARING), default=_plain, separators=(",", ":")).encode()
+
+
+def decode_hearing(data: bytes) -> Hearing:
+    """The hearing; ages below zero, and what isn't one, raise ViewError."""
+    import msgspec  # noqa: PLC0415 (readers only, see above)
+
+    try:
+        found = msgspec.json.decode(data, type=Hearing)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ViewError(str(error)) from error
+    if found.listens_age < 0 or (found.heard_age is not None and found.heard_age < 0):
+        raise ViewError("an age is below zero")
+    return found
+
+
 @cache
 def _decoder() -> msgspec.json.Decoder[AgentView]:
     import msgspec  # noqa: PLC0415
@@ -92,5 +111,9 @@ def _plain(value: Any) -> Any:
             return _fields(value, _VOTE)
         case SelfView():
             return _fields(value, _SELF)
+        case NetworkView():
+            return _fields(value, _NETWORK)
+        case Column():
+            return _fields(value, _COLUMN)
         case _:
             raise TypeError(f"a view has no {type(value).__name__}")

@@ -17,9 +17,11 @@ from ringfence.core.gossip.anti_entropy import apply, digests
 from ringfence.core.gossip.corroboration import tally
 from ringfence.core.gossip.keys import KeySet
 from ringfence.core.gossip.members import Member, Roster, SealedRoster, open_roster, seal_roster
+from ringfence.core.gossip.networks import tally_networks
 from ringfence.core.gossip.report import AgentView, SubjectView
-from ringfence.core.model import RingState
+from ringfence.core.model import NetworkState, RingState
 from ringfence.net.crypto import SigningKey, check, make_group_keys, make_key, verify
+from ringfence.net.kernel_probe import probe_kernel
 from ringfence.net.stream import StreamClient, StreamError
 
 KEYS = make_group_keys()
@@ -36,6 +38,10 @@ def address(number: int) -> str:
     return f"127.0.77.{number}"
 
 
+def storage_address(number: int) -> str:
+    return f"127.0.78.{number}"
+
+
 def boot(number: int) -> str:
     return f"00000000-0000-4000-8000-00000000000{number}"
 
@@ -46,7 +52,7 @@ class Three:
     Where it shall be silent, agents are told of no kernel's answer.
     """
 
-    def __init__(self, *, kernels: bool = True) -> None:
+    def __init__(self, *, kernels: bool = True, storage: bool = False) -> None:
         self.kernels = kernels
         self.keys = {number: SigningKey.fresh() for number in (1, 2, 3)}
         self.roster = Roster(
@@ -54,7 +60,10 @@ class Three:
             "test",
             b"salt",
             tuple(
-                Member(f"n{n}", f"uid-{n}", boot(n), (address(n),), "", key.public)
+                Member(
+                    *(f"n{n}", f"uid-{n}", boot(n), (address(n),), "", key.public),
+                    networks=(("storage", storage_address(n)),) if storage else (),
+                )
                 for n, key in self.keys.items()
             ),
         )
@@ -123,6 +132,25 @@ async def test_the_stream_shows_all_alive_then_one_left_then_alive_again(three: 
     await first_view(three, lambda view: subject(view, "n3").state is RingState.LEFT)
     (await three.start_agent(3)).install(three.sealed())
     await first_view(three, lambda view: subject(view, "n3").state is RingState.ALIVE)
+
+
+async def test_an_agent_says_when_it_last_heard_a_member(three: Three) -> None:
+    client = StreamClient(GROUP)
+    await first_view(three, lambda view: view.alive == {"n1", "n2", "n3"})
+    port = three.agents[1].port
+    heard = await client.hearing(address(1), port, "uid-3")
+    assert (heard.reporter, heard.subject.node, heard.subject.boot_id) == ("n1", "n3", boot(3))
+    assert heard.heard_age is not None
+    assert heard.latest_age == heard.heard_age < 2.0
+
+    await three.agents.pop(3).close()
+    await three.agents.pop(1).close()
+    (await three.start_agent(1)).install(three.sealed())
+    anew = await client.hearing(address(1), port, "uid-3")
+    assert anew.heard_age is None
+    assert anew.latest_age == anew.listens_age < 2.0, "of the time before it can't tell"
+    with pytest.raises(StreamError):
+        await client.hearing(address(1), port, "uid-9")
 
 
 @pytest.fixture
@@ -284,3 +312,86 @@ async def test_many_who_ask_at_once_get_the_roster_or_a_refusal_and_no_place_is_
     assert all(apply((), data, signed) == three.sealed(1) for data in sent)
     assert all(isinstance(answer, bytes | StreamError | OSError) for answer in answers)
     assert await client.roster(address(1), port, 0, digests(()))
+
+
+# -- a second network ------------------------------------------------------------------------------------------------
+
+NOWHERE = "192.0.2.3"
+"""An address that no interface here has."""
+
+
+@pytest.fixture
+async def three_on_storage() -> AsyncIterator[Three]:
+    agents = Three(kernels=False, storage=True)
+    await agents.start()
+    yield agents
+    await agents.close()
+
+
+def install_changed(three: Three, epoch: int, **change: object) -> None:
+    """All take a roster in which n3 is changed."""
+    last = replace(three.roster.members[2], **change)  # type: ignore[arg-type]
+    roster = replace(three.roster, epoch=epoch, members=(*three.roster.members[:2], last))
+    for agent in three.agents.values():
+        assert agent.install(seal_roster(roster, ROSTER_KEY.sign))
+
+
+def storage_state(view: AgentView, name: str) -> NetworkState | None:
+    found = (one for member in view.subjects if member.subject.node == name for one in member.networks)
+    return next((one.state for one in found if one.network == "storage"), None)
+
+
+def dead(three: Three, view: AgentView, name: str) -> set[str]:
+    """The networks that the votes in this view call dead."""
+    about = subject(view, name)
+    counted = tally_networks(about.look_votes, three.roster, about.subject, verify)
+    return {one.network for one in counted if one.dead}
+
+
+async def test_a_dead_storage_network_is_voted_dead_and_its_node_stays_alive(
+    three_on_storage: Three, caplog: pytest.LogCaptureFixture
+) -> None:
+    three = three_on_storage
+    await first_view(
+        three,
+        lambda view: {storage_state(view, name) for name in ("n2", "n3")} == {NetworkState.ANSWERS},
+    )
+    install_changed(three, 2, networks=(("storage", NOWHERE),))
+    assert f"{NOWHERE}, this node's address on the storage network, isn't to be had here" in caplog.text
+    view = await first_view(three, lambda view: dead(three, view, "n3") == {"storage"})
+    assert subject(view, "n3").state is RingState.ALIVE
+    assert storage_state(view, "n2") is NetworkState.ANSWERS
+    install_changed(three, 3)
+    await first_view(
+        three,
+        lambda view: storage_state(view, "n3") is NetworkState.ANSWERS and not dead(three, view, "n3"),
+    )
+
+
+async def test_while_storage_answers_a_silent_management_network_kills_nobody(
+    three_on_storage: Three,
+) -> None:
+    three = three_on_storage
+    await first_view(three, lambda view: storage_state(view, "n3") is NetworkState.ANSWERS)
+    install_changed(three, 2, addresses=(NOWHERE,))
+    view = await first_view(three, lambda view: dead(three, view, "n3") == {"management"})
+    assert subject(view, "n3").state is RingState.PARTIAL
+
+
+async def test_a_kernel_is_asked_from_the_networks_own_address() -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def hear(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.put_nowait(writer.get_extra_info("peername")[0])
+        writer.close()
+
+    server = await asyncio.start_server(hear, storage_address(2), 0)
+    port = server.sockets[0].getsockname()[1]
+    answered = asyncio.Event()
+    probe_kernel(storage_address(2), (port,), answered.set, source=storage_address(1))
+    async with asyncio.timeout(BOUND):
+        await answered.wait()
+        assert await heard.get() == storage_address(1)
+    probe_kernel(storage_address(2), (port,), lambda: heard.put_nowait("answered"), source=NOWHERE)
+    assert heard.empty()
+    server.close()

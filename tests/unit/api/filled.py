@@ -11,19 +11,41 @@ _BY_NAME: dict[str, Any] = {
     "address": "https://10.0.0.9",
     "operator": "In",
     "driver": "redfish",
+    "program": "fence_apc",
+    "allowedAddresses": ["10.0.8.0/24"],
+    "cidrs": ["10.20.0.0/16", "fd00:20::/64"],
     "assumeSeconds": 9000.5,
     "insecureSkipVerify": False,
     "signature": "c2lnbmF0dXJl",
 }
 
 
-def filled(kind: type[Resource], name: str = "full") -> dict[str, Any]:
-    """Make an object of ``kind`` from its model's own schema, with every field that the model has."""
+# What the driver of a device needs; only its own block may be there.
+_BLOCKS: dict[str, dict[str, Any]] = {
+    "redfish": {},
+    "ipmi": {"address": "10.0.0.9:623"},
+    "agent": {
+        "secretParameters": {"password": {"name": "pdu", "key": "word"}},
+        "nodeParameters": {"item": {"plug": "3"}},
+    },
+    "storage": {"secretRef": None},
+}
+DRIVERS = tuple(_BLOCKS)
+
+
+def filled(kind: type[Resource], name: str = "full", driver: str = "redfish") -> dict[str, Any]:
+    """Make an object of ``kind`` from its model's own schema, with every field that the model has.
+
+    Of a FenceDevice's blocks it has the ``driver``'s.
+    """
     schema = kind.model_json_schema(by_alias=True)
     parts = {part: each for part, each in schema["properties"].items() if part in ("spec", "status")}
     made = {part: _value(part, each, schema["$defs"]) for part, each in parts.items()}
-    if kind.names.kind == "FenceDevice":  # a device has the block of its own driver alone
-        del made["spec"]["storage"]
+    if kind.names.kind == "FenceDevice":
+        block = {**made["spec"][driver], **_BLOCKS[driver]}
+        block = {key: value for key, value in block.items() if value is not None}
+        made["spec"] = {key: value for key, value in made["spec"].items() if key not in _BLOCKS}
+        made["spec"] |= {"driver": driver, driver: block}
     return {
         "apiVersion": "ringfence.io/v1alpha1",
         "kind": kind.names.kind,

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from ringfence.api.v1alpha1 import KINDS, Failover, FenceDevice, HACluster, HAZone, Resource
 from ringfence.api.v1alpha1.failover import FailoverStatus
-from ringfence.api.v1alpha1.hazone import self_fence_seconds
 from ringfence.core.model import Mode
-from unit.api.filled import filled
+from ringfence.core.timing import self_fence_seconds
+from unit.api.filled import DRIVERS, filled
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.names.kind)
@@ -17,6 +17,14 @@ def test_what_is_read_is_what_was_written(kind: type[Resource]) -> None:
     written = kind.model_validate(filled(kind)).to_json()
     assert kind.model_validate(written).to_json() == written
     assert written["status"] == filled(kind)["status"]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_each_driver_is_read_as_written(driver: str) -> None:
+    written = FenceDevice.model_validate(filled(FenceDevice, driver=driver)).to_json()
+    assert FenceDevice.model_validate(written).to_json() == written
+    assert written["spec"]["driver"] == driver
+    assert set(written["spec"][driver]) >= set(filled(FenceDevice, driver=driver)["spec"][driver])
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.names.kind)
@@ -51,6 +59,16 @@ def test_self_fence_must_end_before_it_is_assumed() -> None:
     HAZone.model_validate(_zone(assumeSeconds=least + 0.01))
 
 
+def test_a_networks_range_is_checked_here_too() -> None:
+    def zone(*cidrs: str) -> dict[str, Any]:
+        return {"spec": {"nodes": {"names": ["n1"]}, "networks": [{"name": "storage", "cidrs": list(cidrs)}]}}
+
+    network = HAZone.model_validate(zone("10.20.0.0/16", "fd00:20::/64")).spec.networks[0]
+    assert (network.name, network.role) == ("storage", "Other")
+    with pytest.raises(ValidationError, match=r"network storage: 10.20.0.0/33 is no address range"):
+        HAZone.model_validate(zone("10.20.0.0/33"))
+
+
 @pytest.mark.parametrize(
     "spec",
     [
@@ -66,6 +84,11 @@ def test_self_fence_must_end_before_it_is_assumed() -> None:
             "nodes": ["n1"],
             "redfish": {"address": "https://bmc", "secretRef": {"name": "s"}},
         },
+        {"driver": "ipmi", "nodes": ["n1"]},
+        {"driver": "ipmi", "nodes": ["n1"], "ipmi": {"address": "-oops", "secretRef": {"name": "s"}}},
+        {"driver": "agent", "nodes": ["n1"], "agent": {"program": "/sbin/fence_apc"}},
+        {"driver": "agent", "nodes": ["n1"], "agent": {"program": "fence_apc", "parameters": {"ip": "1\n2"}}},
+        {"driver": "agent", "nodes": ["n1"], "agent": {"program": "fence_apc", "parameters": {"a\nb": "1"}}},
     ],
 )
 def test_bad_devices_are_refused_here_too(spec: dict[str, Any]) -> None:

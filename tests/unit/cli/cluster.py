@@ -142,6 +142,15 @@ MEMBER: Object = {
     "observers": ["n1", "n3"],
     "states": {"n1": "doubted", "n3": "alive", "n9": "unknown"},
     "paths": {"n1": {"rttMillis": 0.31, "lossPercent": 12.5}},
+    "networks": {
+        "migration": {"address": None, "state": "no address", "rttMillis": None, "sentence": ""},
+        "storage": {
+            "address": "10.20.0.2",
+            "state": "dead",
+            "rttMillis": None,
+            "sentence": "2 of 2 observers on storage: n1, n3",
+        },
+    },
     "round": {
         "reporter": "n1",
         "age": 0.52,
@@ -149,6 +158,7 @@ MEMBER: Object = {
             {
                 "voter": "n1",
                 "vote": "none",
+                "columns": {"storage": "none", "management": "none"},
                 "age": 0.26,
                 "rosterEpoch": 7,
                 "round": "AAECAwQFBgc=",

@@ -108,7 +108,9 @@ def test_what_the_ring_says_now_with_its_votes(run: Run) -> None:
         "observers n1, n3",
         "says n1=doubted[0.31ms,12.5%]",
         "last round begun 0.5 s ago, as n1 tells",
-        "vote n1 none (0.3 s ago, round 00010203, roster epoch 7, signed)",
+        "network migration: no address",
+        "network storage 10.20.0.2: dead (2 of 2 observers on storage: n1, n3)",
+        "vote n1 none (0.3 s ago, management: none, storage: none, round 00010203, roster epoch 7, signed)",
     ):
         assert told in lines
 

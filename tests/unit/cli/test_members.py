@@ -38,6 +38,7 @@ def test_a_row_for_each_member_and_empty_cells_where_nothing_is_known(run: Run) 
         "EPOCH": "7",
         "VERSION": "0.1.0",
         "PERMITTED": "-icmpRaw mlock",
+        "NETWORKS": "migration=no address storage=dead",
         "OBSERVERS": "n1, n3",
         "SEEN BY": "n1=doubted[0.31ms,12.5%] n3=alive",
         "SENTENCE": "n2 is doubted by its peers",

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
-from ringfence.controller.storages import behind, storage_target
-from ringfence.kube.objects import NodeObject, PvcObject, PvObject
+from ringfence.controller.devices import mismatch
+from ringfence.controller.storages import behind
+from ringfence.controller.targets import DeviceTarget, targets
+from ringfence.kube.objects import PvcObject, PvObject
 
 DEVICE = FenceDevice.model_validate(
     {
@@ -44,19 +46,7 @@ VOLUME = PvObject.from_raw(
         },
     }
 )
-NODE = NodeObject.from_raw(
-    {
-        "metadata": {"name": "n1", "uid": "u"},
-        "status": {
-            "nodeInfo": {"systemUUID": "S"},
-            "addresses": [
-                {"type": "InternalIP", "address": "10.0.0.1"},
-                {"type": "InternalIP", "address": "fd00::1"},
-                {"type": "Hostname", "address": "n1"},
-            ],
-        },
-    }
-)
+ADDRESSES = {"n1": ["10.0.0.1", "fd00::1"], "n2": ["10.0.0.2"]}
 
 
 def found(
@@ -99,9 +89,35 @@ def test_everything_else_is_not(case: dict[str, Any]) -> None:
     assert found(**case) == frozenset()
 
 
+def declared(
+    uuids: dict[str, str] | None = None, addresses: dict[str, list[str]] | None = None
+) -> dict[tuple[str, str], DeviceTarget]:
+    known = ADDRESSES if addresses is None else addresses
+    return targets([DEVICE], dict.fromkeys(known, "") if uuids is None else uuids, {}, known)
+
+
 def test_a_node_is_shut_out_by_all_its_addresses_or_by_those_that_are_named() -> None:
-    assert storage_target(DEVICE, NODE).spec.cidrs == ("10.0.0.1/32", "fd00::1/128")
-    assert storage_target(DEVICE, replace(NODE, name="n2")).spec.cidrs == ("10.9.0.2/32",)
-    spec = storage_target(DEVICE, NODE).spec
+    found = declared()
+    assert found["ceph", "n1"].spec.cidrs == ("10.0.0.1/32", "fd00::1/128")
+    assert found["ceph", "n2"].spec.cidrs == ("10.9.0.2/32",)
+    spec = found["ceph", "n1"].spec
     assert (spec.csi_driver, spec.fence_secret) == ("rbd.csi.ceph.com", ("rook", "csi"))
-    assert storage_target(DEVICE, NODE).secret == "", "ringfence never reads the CSI driver's Secret"
+    assert spec.parameters == (("clusterID", "rook"),)
+    assert found["ceph", "n1"].secret == (), "ringfence never reads the CSI driver's Secret"
+
+
+def test_who_is_no_node_is_not_shut_out() -> None:
+    assert set(declared(addresses={"n1": ["10.0.0.1"]})) == {("ceph", "n1")}
+
+
+def test_two_nodes_with_one_address_are_not_told_apart() -> None:
+    found = declared(addresses={"n1": ["10.9.0.2"], "n2": ["10.0.0.2"]})
+    assert {t.objection.reason for t in found.values() if t.objection} == {"OutletShared"}
+
+
+@pytest.mark.parametrize("uuid", ["", "03000200-0400-0500-0006-000700080009"])
+def test_its_addresses_name_the_node_whatever_its_uuid(uuid: str) -> None:
+    """Boards without a UUID of their own have no BMC that could be proved: a storage is what is left to them."""
+    for target in declared(uuids={"n1": uuid, "n2": uuid}).values():
+        assert target.objection is None
+        assert mismatch(uuid, target) is None

@@ -14,7 +14,6 @@ from aiohttp import web
 from contract.tls import make_certificate
 from ringfence.core.model import PowerState
 from ringfence.fencing import open_device
-from ringfence.fencing.redfish import same_machine
 from ringfence.ports import (
     Clock,
     DeviceRefused,
@@ -269,12 +268,3 @@ async def test_a_web_server_that_is_no_redfish(bmc: FakeBmc, certificate: tuple[
                 pass
     finally:
         await runner.cleanup()
-
-
-def test_one_machine_in_both_byte_orders() -> None:
-    uuid = "00112233-4455-6677-8899-aabbccddeeff"
-    assert same_machine(uuid.upper(), uuid)
-    assert same_machine("33221100-5544-7766-8899-aabbccddeeff", uuid)
-    assert not same_machine("00112233-4455-6677-8899-aabbccddeefe", uuid)
-    assert not same_machine("", "")
-    assert not same_machine("abc", "abc")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ringfence.host.guests import Guest, guests, kill, sees_host
+from ringfence.host.guests import Guest, guests, kill, sees_host, stop_guests
 
 NAME = "guest=default_db,debug-threads=on"
 
@@ -54,3 +54,18 @@ def test_a_guest_is_killed_and_whoever_has_its_number_later_is_not(tmp_path: Pat
         assert kill(Guest(child.pid, "default_db"), tmp_path)
         assert child.wait(10) == -9
     assert kill(Guest(child.pid, "default_db"), tmp_path), "one that is gone is as good as killed"
+
+
+def test_before_a_reset_every_program_of_that_name_is_ended_and_no_other(tmp_path: Path) -> None:
+    sleeper = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with (
+        subprocess.Popen(sleeper, stdin=subprocess.PIPE) as mine,
+        subprocess.Popen(sleeper, stdin=subprocess.PIPE) as other,
+    ):
+        process(tmp_path, mine.pid, "/usr/bin/qemu-kvm", "-name", "mine", group="0::/user.slice")
+        process(tmp_path, other.pid, "/usr/bin/virtqemud")
+        assert stop_guests("qemu-", tmp_path) == (1, 0)
+        assert mine.wait(10) == -9
+        assert other.poll() is None
+        other.kill()
+    assert stop_guests("qemu-", tmp_path) == (0, 0), "one that is gone is neither told nor refused"

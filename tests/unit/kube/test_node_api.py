@@ -59,7 +59,13 @@ class FakeApi(BaseHTTPRequestHandler):
         if path not in self.objects:
             self._answer(404, b'{"message": "not found"}')
             return
-        self.objects[path].update(body)
+        stored = self.objects[path]
+        version = stored["metadata"]["resourceVersion"]
+        if body.pop("metadata", {}).get("resourceVersion", version) != version:
+            self._answer(409, b'{"message": "conflict"}')
+            return
+        stored.update(body)
+        stored["metadata"]["resourceVersion"] = str(int(version) + 1)
         self._answer(200, json.dumps(self.objects[path]).encode())
 
     def _body(self) -> dict[str, Any]:
@@ -135,6 +141,27 @@ def test_a_lease_is_taken_renewed_and_lost_for_good_when_revoked(cluster: Cluste
     assert lease.renew() is LeaseState.LOST
     stored["spec"]["holderIdentity"] = "u-1/b"
     assert lease.renew() is LeaseState.LOST
+
+
+def test_a_later_process_of_the_boot_does_not_take_a_revoked_lease_back(cluster: Cluster) -> None:
+    AgentLease(cluster.api, "n1", "u-1/b").renew()
+    cluster.objects[LEASE]["spec"]["holderIdentity"] = "revoked/u-1/b"
+    later = AgentLease(cluster.api, "n1", "u-1/b")
+    assert later.renew() is LeaseState.LOST
+    assert later.renew() is LeaseState.LOST
+    assert cluster.objects[LEASE]["spec"]["holderIdentity"] == "revoked/u-1/b"
+    assert AgentLease(cluster.api, "n1", "u-1/c").renew() is LeaseState.HELD, "the next boot takes it afresh"
+
+
+def test_a_report_is_written_over_what_was_known_only(cluster: Cluster) -> None:
+    version = cluster.api.report("n1", {"watchdog": {"armed": True}})
+    stored = cluster.objects["/apis/ringfence.io/v1alpha1/nodereports/n1"]
+    later = cluster.api.report("n1", {"watchdog": {"armed": False}}, version)
+    with pytest.raises(ApiError) as refused:
+        cluster.api.report("n1", {"watchdog": {"armed": True}}, version)
+    assert refused.value.status == 409
+    assert stored["status"]["watchdog"] == {"armed": False}
+    assert later != version
 
 
 def test_a_write_by_others_that_leaves_the_holder_costs_nothing(cluster: Cluster) -> None:

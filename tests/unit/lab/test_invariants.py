@@ -79,6 +79,14 @@ def test_when_a_node_was_shut_out(tmp_path: Path) -> None:
     assert cut_times(log) == ((1.0, "n1"), (1.0, "n2"))
 
 
+def test_attachments_are_kubernetes_to_delete() -> None:
+    deleted = write(11.2, "delete", "volumeattachments", "csi-1", namespace="")
+    story = Evidence((*GOOD, deleted), off=((10.9, "n1"),))
+    assert "deleted VolumeAttachment csi-1" in judge(story)[0]
+    theirs = replace(deleted, user="system:serviceaccount:kube-system:attachdetach-controller")
+    assert judge(Evidence((*GOOD, theirs), off=((10.9, "n1"),))) == []
+
+
 def test_no_power_log_no_act() -> None:
     taint, pod = judge(Evidence(GOOD, off=()))
     assert "tainted node n1 out of service" in taint

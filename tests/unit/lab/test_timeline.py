@@ -21,6 +21,15 @@ def event(at: str, verb: str, resource: str, name: str, body: object = None, **m
     }
 
 
+def test_an_attachment_tells_its_volume_and_node(tmp_path: Path) -> None:
+    spec = {"nodeName": "n2", "source": {"persistentVolumeName": "pv-db"}}
+    line = event("1970-01-01T00:00:12.000000Z", "create", "volumeattachments", "csi-1", {"spec": spec})
+    line["objectRef"]["namespace"] = ""
+    (tmp_path / "audit.log").write_text(json.dumps(line) + "\n")
+    (only,) = of_logs(tmp_path)
+    assert only.what == "attaches pv-db to n2 (volumeattachments/csi-1)"
+
+
 def test_the_story(tmp_path: Path) -> None:
     trail = [
         event("1970-01-01T00:00:12.000000Z", "delete", "pods", "p", {"gracePeriodSeconds": 0}),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ringfence.net.udp import OLDEST_STAMP, Datagrams, arrival
+from ringfence.net.udp import OLDEST_STAMP, Datagrams, Footholds, arrival
 
 BOUND = 10.0
 
@@ -72,3 +72,40 @@ def test_a_stamp_that_cannot_be_true_is_the_present() -> None:
     assert arrival(now, now) == now
     assert arrival(now + 0.001, now) == now
     assert arrival(now - OLDEST_STAMP - 0.001, now) == now
+
+
+@pytest.fixture
+def footholds() -> Iterator[tuple[Footholds, list[str]]]:
+    told: list[str] = []
+    with_port = Datagrams("127.0.0.1", 0)
+    standing = Footholds(
+        with_port.port,
+        lambda network, address, _socket: told.append(f"+{network} {address}"),
+        lambda network, _socket: told.append(f"-{network}"),
+    )
+    yield standing, told
+    standing.close()
+    with_port.close()
+
+
+def test_a_foothold_sends_from_its_own_address(footholds: tuple[Footholds, list[str]]) -> None:
+    standing, _ = footholds
+    assert standing.stand({"storage": "127.0.78.1", "migration": "127.0.79.1"}) == frozenset()
+    standing.sockets["storage"].send(b"from storage", "127.0.79.1")
+    select.select([standing.sockets["migration"].socket], [], [], BOUND)
+    (taken,) = drained(standing.sockets["migration"])
+    assert taken[:2] == (b"from storage", "127.0.78.1")
+
+
+def test_footholds_follow_the_addresses_and_say_which_are_missing(
+    footholds: tuple[Footholds, list[str]],
+) -> None:
+    standing, told = footholds
+    assert standing.stand({"storage": "127.0.78.1", "lost": "192.0.2.77"}) == {"lost"}
+    assert standing.stand({"storage": "127.0.78.1", "lost": "192.0.2.77"}) == {"lost"}
+    assert told == ["+storage 127.0.78.1"]
+    assert standing.stand({"storage": "127.0.78.2", "lost": "127.0.79.1"}) == frozenset()
+    assert told[1:] == ["-storage", "+storage 127.0.78.2", "+lost 127.0.79.1"]
+    assert standing.stand({}) == frozenset()
+    assert sorted(told[4:]) == ["-lost", "-storage"]
+    assert standing.sockets == {}

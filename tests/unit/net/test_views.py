@@ -7,14 +7,23 @@ from dataclasses import replace
 
 import pytest
 
-from ringfence.core.gossip.report import AgentView, SelfView, SubjectView
-from ringfence.core.model import Boot, RingState, SignedVote, Vote
+from ringfence.core.gossip.report import AgentView, NetworkView, SelfView, SubjectView
+from ringfence.core.model import Answer, Boot, Column, NetworkState, RingState, SignedVote, Vote
 from ringfence.net.views import ViewError, decode_view, encode_view
 
 ME, OTHER = Boot("n1", "uid-1", "boot-1"), Boot("n2", "uid-2", "boot-2")
 VOTE = SignedVote("n1", OTHER, Vote.NONE, 3, b"\0\xff", b"\1" * 64)
 BARE = SubjectView(OTHER, RingState.DOUBTED, 1.0, 2.0, 2.0, None, 0.2, (VOTE,))
-FULL = replace(BARE, rtt=0.0, loss=0.25, vote_ages=(0.1,))
+COLUMNS = (Column("management", Answer.AGENT), Column("storage", Answer.NONE))
+FULL = replace(
+    BARE,
+    rtt=0.0,
+    loss=0.25,
+    vote_ages=(0.1,),
+    networks=(NetworkView("storage", NetworkState.DEAD, 9.0, 0.001),),
+    look_age=0.5,
+    look_votes=(replace(VOTE, vote=Vote.ALIVE, columns=COLUMNS),),
+)
 VIEW = AgentView(ME, 3, True, frozenset({"n1"}), (FULL, BARE), SelfView(False, None, 0.02, 1.5))
 
 BEFORE = b"""{"reporter":{"node":"n1","node_uid":"uid-1","boot_id":"boot-1"},"roster_epoch":3,"healthy":true,
@@ -74,3 +83,9 @@ def test_members_of_whom_there_is_nothing_to_say_are_left_out_and_signs_of_life_
     for why, (subject, wanted) in told.items():
         read = decode_view(encode_view(replace(VIEW, subjects=(subject,))))
         assert read.subjects == ((subject,) if wanted else ()), why
+
+
+def test_a_look_at_a_member_that_nobody_followed_observes_is_told() -> None:
+    unknown = SubjectView(OTHER, RingState.UNKNOWN, 1.0, None, None, None, None, ())
+    looked = replace(unknown, look_age=0.5, look_votes=FULL.look_votes)
+    assert decode_view(encode_view(replace(VIEW, subjects=(unknown, looked)))).subjects == (looked,)

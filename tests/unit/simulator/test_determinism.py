@@ -41,5 +41,5 @@ def test_the_same_script_gives_the_same_trace_in_any_process() -> None:
 def test_a_script_is_its_text() -> None:
     for seed in range(200):
         script = random_script(seed)
-        assert read(str(script)) == Script(100, 3, seed, script.faults)
+        assert read(str(script)) == Script(100, 3, seed, script.faults, script.networks)
         assert random_script(seed) == script

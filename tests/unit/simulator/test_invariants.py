@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from ringfence.core.gossip.keys import GroupKey, KeySet
+from ringfence.core.gossip.swim import KernelProbe
 from simulator import faults, story
 from simulator.__main__ import main
 from simulator.crypto import FakeCrypto, Keyring, MakeCrypto, Rekeyed
@@ -20,7 +21,7 @@ from simulator.world import World
 class SilentKernels(World):
     """No kernel answers anybody."""
 
-    def _kernel_asked(self, probe: tuple[Node, int, Node, str]) -> None:
+    def _kernel_asked(self, question: tuple[Node, int, Node, KernelProbe]) -> None:
         pass
 
 

@@ -29,7 +29,7 @@ from ringfence.api.v1alpha1.meta import (
 )
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import VmState
-from ringfence.core.model import Verdict, Vote
+from ringfence.core.model import Answer, Verdict, Vote
 
 
 class ProofKind(StrEnum):
@@ -152,6 +152,8 @@ class FailoverVote(Model):
     """What it found."""
     after_seconds: float | None = None
     """Seconds from the first doubt until it had come to the agent that told us."""
+    columns: Annotated[dict[str, Answer], Field(max_length=8)] = Field(default_factory=dict)
+    """What it found on each network of the node: `agent`, `kernel` or `none`. Empty: it is about the management network."""
     round: Annotated[str | None, Field(max_length=128)] = None
     """The corroboration round, base64; a vote is worth nothing in another."""
     roster_epoch: Annotated[int | None, Field(ge=0, json_schema_extra={"format": "int64"})] = None
@@ -234,8 +236,8 @@ class FenceOrder(Model):
 
     device: Name
     """The FenceDevice."""
-    action: Literal["off", "on"]
-    """What was ordered."""
+    action: Literal["off", "on", "revoke"]
+    """What was ordered; `revoke`: the node's agent Lease was revoked, and its watchdog's clock started."""
     attempt: Annotated[int, Field(ge=1)] = 1
     """The how-manieth order of this kind to this device in this incident."""
     sent_at: Time | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AliasChoices, ConfigDict, Field, model_validator
@@ -17,6 +18,7 @@ from ringfence.api.v1alpha1.meta import (
     ObjectName,
     Resource,
     Rule,
+    Sentence,
     Time,
     as_map,
     as_set,
@@ -27,6 +29,10 @@ from ringfence.api.v1alpha1.meta import (
 from ringfence.core.model import PowerState
 
 _HTTPS = r"^https://[^\s/?#@]+(/[^\s?#]*)?$"
+_HOST = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?$"
+_PROGRAM = r"^fence_[a-z0-9_]+$"
+_PARAMETER = r"^[A-Za-z][A-Za-z0-9_.-]*$"
+_LINE = r"^[^\x00-\x1f\x7f]*$"
 
 
 class SecretReference(Model):
@@ -88,6 +94,124 @@ class Redfish(Model):
         float, within(1, 60, "spec.redfish.timeoutSeconds must be from 1 to 60: remove it for 5 s")
     ] = 5.0
     """Seconds that one request may take."""
+
+
+class Ipmi(Model):
+    """A BMC that speaks IPMI 2.0 (RMCP+, `lanplus`). It cuts one machine."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.address)",
+                "spec.ipmi.address must be given: say the BMC's host or host:port, such as 10.0.0.9",
+                ".address",
+                "FieldValueRequired",
+            ),
+            Rule(
+                rf"!has(self.address) || self.address.matches(r'{_HOST}')",
+                "spec.ipmi.address must be host or host:port without scheme or user, such as 10.0.0.9:623",
+                ".address",
+            ),
+            Rule(
+                "has(self.secretRef)",
+                "spec.ipmi.secretRef must be given: name a Secret of ringfence's namespace with username and password",
+                ".secretRef",
+                "FieldValueRequired",
+            ),
+        )
+    )
+
+    address: Annotated[str, Field(max_length=512, pattern=_HOST, json_schema_extra=required_by_rule())]
+    """The BMC's host or `host:port` (623 if not said)."""
+    secret_ref: Annotated[SecretReference, Field(json_schema_extra=required_by_rule())]
+    """The Secret with the BMC's `username` (16 bytes at most) and `password` (20 at most)."""
+    cipher_suite: Annotated[Literal[3, 17], Field(json_schema_extra={"type": "integer"})] = 17
+    """The cipher suite of the session: 17 (HMAC-SHA256, AES), or 3 (HMAC-SHA1, AES) for older BMCs."""
+    privilege_level: Literal["Operator", "Administrator"] = "Operator"
+    """The privilege that a session asks for. `Operator` may switch the power; some BMCs want `Administrator` for it."""
+    timeout_seconds: Annotated[
+        float, within(2, 60, "spec.ipmi.timeoutSeconds must be from 2 to 60: remove it for 5 s")
+    ] = 5.0
+    """Seconds that one session, for a reading or an order, may take."""
+
+
+class SecretKey(Model):
+    """One key of a Secret in ringfence's own namespace."""
+
+    name: ObjectName
+    """The Secret's name."""
+    key: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+    """The key in it."""
+
+
+_Value = Annotated[str, Field(max_length=256)]
+_Values = Annotated[dict[str, _Value], Field(max_length=32)]
+
+
+class Agent(Model):
+    """A fence agent: a `fence_*` program of the cluster stacks that is in the controller's image."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "has(self.program)",
+                "spec.agent.program must be given: name a fence agent such as fence_apc",
+                ".program",
+                "FieldValueRequired",
+            ),
+            Rule(
+                rf"!has(self.program) || self.program.matches(r'{_PROGRAM}')",
+                "spec.agent.program must be a name like fence_apc, without a path: the controller finds it",
+                ".program",
+            ),
+            Rule(
+                "!has(self.parameters) || !('action' in self.parameters || 'option' in self.parameters)",
+                "spec.agent.parameters must not have action: ringfence says what is to be done, remove it",
+                ".parameters",
+                "FieldValueForbidden",
+            ),
+            Rule(
+                "!has(self.parameters) || !('password' in self.parameters || 'passwd' in self.parameters)",
+                "spec.agent.parameters must not have a password: put it into a Secret and name that in secretParameters",
+                ".parameters",
+                "FieldValueForbidden",
+            ),
+            Rule(
+                "!has(self.parameters) || !has(self.secretParameters)"
+                " || !self.parameters.exists(p, p in self.secretParameters)",
+                "a parameter stands in spec.agent.parameters and in secretParameters: remove it from one of them",
+                ".secretParameters",
+            ),
+        )
+    )
+
+    program: Annotated[str, Field(max_length=64, pattern=_PROGRAM, json_schema_extra=required_by_rule())]
+    """The agent's name, such as `fence_apc`."""
+    parameters: _Values = Field(default_factory=dict)
+    """What the agent gets for every node, as its metadata names it (`fence_apc -o metadata`)."""
+    secret_parameters: Annotated[dict[str, SecretKey], Field(max_length=16)] = Field(default_factory=dict)
+    """What it gets out of Secrets, such as `password`."""
+    node_parameters: Annotated[dict[str, _Values], Field(max_length=256)] = Field(default_factory=dict)
+    """What it gets besides for one node, by the node's name: the outlet of a PDU (`plug`), for instance."""
+    timeout_seconds: Annotated[
+        float, within(1, 120, "spec.agent.timeoutSeconds must be from 1 to 120: remove it for 20 s")
+    ] = 20.0
+    """Seconds that one run of the agent may take; then it is ended."""
+
+    def for_node(self, node: str) -> dict[str, str]:
+        """The plain parameters of one node."""
+        return {**self.parameters, **self.node_parameters.get(node, {})}
+
+    @model_validator(mode="after")
+    def _lines(self) -> Agent:
+        for name, value in (
+            (n, v) for given in (self.parameters, *self.node_parameters.values()) for n, v in given.items()
+        ):
+            if not re.match(_PARAMETER, name) or not re.match(_LINE, value):
+                raise ValueError(
+                    f"spec.agent: parameter {name!r} is no name, or its value has control characters"
+                )
+        return self
 
 
 class SecretOfStorage(Model):
@@ -155,39 +279,58 @@ class StorageFence(Model):
     """For nodes that reach the storage from other addresses than their InternalIPs: all of those."""
 
 
+def _block(driver: str, hint: str) -> tuple[Rule, Rule]:
+    """Each driver has its own block, and no other."""
+    return (
+        Rule(
+            f"self.driver != '{driver}' || has(self.{driver})",
+            f"spec.{driver} must be given for the driver {driver}: {hint}",
+            f".{driver}",
+            "FieldValueRequired",
+        ),
+        Rule(
+            f"self.driver == '{driver}' || !has(self.{driver})",
+            f"spec.{driver} belongs to the driver {driver} only: remove it, or set spec.driver to {driver}",
+            f".{driver}",
+            "FieldValueForbidden",
+        ),
+    )
+
+
 class FenceDeviceSpec(Model):
     """What the administrator declares."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            Rule(
-                "self.driver != 'redfish' || has(self.redfish)",
-                "spec.redfish must be given for the driver redfish: say at least its address and secretRef",
-                ".redfish",
-                "FieldValueRequired",
-            ),
-            Rule(
-                "self.driver == 'redfish' || !has(self.redfish)",
-                "spec.redfish belongs to the driver redfish only: remove it, or set spec.driver to redfish",
-                ".redfish",
-                "FieldValueForbidden",
-            ),
-            Rule(
-                "(self.driver == 'storage') == has(self.storage)",
-                "spec.storage belongs to the driver storage, which can't do without it: add or remove it, or change spec.driver",
-                ".storage",
+            *_block("redfish", "say at least its address and secretRef"),
+            *_block("ipmi", "say at least its address and secretRef"),
+            *_block("agent", "say at least its program"),
+            *_block(
+                "storage", "say its csiDriver and storageClasses, and networkFenceClassName or secretRef"
             ),
             Rule(
                 "has(self.nodes) && size(self.nodes) > 0",
                 "spec.nodes must name at least one node that this device cuts",
                 ".nodes",
             ),
+            Rule(
+                "self.driver != 'ipmi' || !has(self.nodes) || size(self.nodes) <= 1",
+                "spec.nodes must name one node: an IPMI BMC cuts one machine, declare a FenceDevice for each",
+                ".nodes",
+            ),
+            Rule(
+                "!has(self.agent) || !has(self.agent.nodeParameters) || !has(self.nodes)"
+                " || self.agent.nodeParameters.all(n, n in self.nodes)",
+                "spec.agent.nodeParameters names a node that spec.nodes has not: add it to spec.nodes or remove it here",
+                ".agent.nodeParameters",
+            ),
         )
     )
 
-    driver: Literal["redfish", "storage", "manual"]
-    """How the device is spoken to: `redfish`, `storage` (the node is shut out of its storage by csi-addons), or `manual` (a
-    person is asked, and confirms in the Failover)."""
+    driver: Literal["redfish", "ipmi", "agent", "watchdog", "storage", "manual"]
+    """How the device is spoken to: `redfish`, `ipmi`, `agent` (any `fence_*` program); `watchdog` (the nodes' own watchdogs:
+    nobody orders, the time is counted out, by the zone's `spec.fencing.watchdog`); `storage` (the node is shut out of its
+    storage by csi-addons); or `manual` (a person is asked, and confirms in the Failover)."""
     nodes: Annotated[
         list[ObjectName],
         Field(min_length=1, max_length=256, json_schema_extra={**as_set(), **required_by_rule()}),
@@ -195,19 +338,25 @@ class FenceDeviceSpec(Model):
     """The nodes that this device cuts, by name."""
     redfish: Redfish | None = None
     """The BMC, for the driver `redfish`."""
+    ipmi: Ipmi | None = None
+    """The BMC, for the driver `ipmi`."""
+    agent: Agent | None = None
+    """The fence agent, for the driver `agent`."""
     storage: StorageFence | None = None
     """The storage, for the driver `storage`. It counts only in zones with `allowStorageFence`."""
 
     @model_validator(mode="after")
     def _driver_has_its_block(self) -> FenceDeviceSpec:
-        if (self.driver == "redfish") != (self.redfish is not None):
-            raise ValueError(
-                f"spec.redfish and the driver {self.driver} don't fit: redfish needs it, others have none"
-            )
-        if (self.driver == "storage") != (self.storage is not None):
-            raise ValueError(
-                f"spec.storage and the driver {self.driver} don't fit: storage needs it, others have none"
-            )
+        for name, block in (
+            ("redfish", self.redfish),
+            ("ipmi", self.ipmi),
+            ("agent", self.agent),
+            ("storage", self.storage),
+        ):
+            if (self.driver == name) != (block is not None):
+                raise ValueError(
+                    f"spec.{name} and the driver {self.driver} don't fit: {name} needs it, others have none"
+                )
         return self
 
 
@@ -224,6 +373,34 @@ class NodePower(Model):
     """When it was read."""
 
 
+class PassedDrill(Model):
+    """An off/on drill that has proved which machine the device cuts."""
+
+    node: Name
+    """The node that was switched off and on."""
+    outlet: Annotated[str, Field(max_length=64)]
+    """The fingerprint of what was declared then; with another declaration the drill counts no more."""
+    node_uuid: UID = ""
+    """The node's `systemUUID` then."""
+    device_uuid: UID = ""
+    """What the device said then that it stands before; empty where it says nothing."""
+    passed_at: Time
+    """When the node was back with another boot id."""
+
+
+class Drill(Model):
+    """The drill that was asked for last, by the annotation `ringfence.io/drill`."""
+
+    request: Annotated[str, Field(max_length=512)]
+    """The annotation's value: the node, and any words that make it another request than the last."""
+    phase: Literal["Running", "Passed", "Failed", "Refused"]
+    """Where it stands."""
+    sentence: Sentence = ""
+    """Why."""
+    changed_at: Time
+    """Since when."""
+
+
 class FenceDeviceStatus(Conditioned):
     """What the controller found."""
 
@@ -233,6 +410,12 @@ class FenceDeviceStatus(Conditioned):
         default_factory=list
     )
     """What the device last read, node by node."""
+    drill: Drill | None = None
+    """The drill that was asked for last."""
+    drills: Annotated[list[PassedDrill], Field(max_length=256, json_schema_extra=as_map("node"))] = Field(
+        default_factory=list
+    )
+    """The drills that were passed. They prove the identity of a device that can't tell it."""
 
 
 class FenceDevice(Resource):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -24,19 +25,8 @@ from ringfence.api.v1alpha1.meta import (
     within,
 )
 from ringfence.core.fencing.slotwatch import SlotState
-from ringfence.core.model import Verdict
-
-WATCHDOG_MARGIN_SECONDS = 5.0
-WATCHDOG_DRIFT = 1.001
-"""Two clocks of a cluster may run apart by one part in a thousand."""
-
-
-def self_fence_seconds(isolation_seconds: float, timeout_seconds: float) -> float:
-    """The longest that a cut-off node may live, seen from the clock of another: W(self-fence) + margin.
-
-    Seconds. Assuming the node dead is safe only *after* this time (DESIGN §3, the inequality).
-    """
-    return (isolation_seconds + timeout_seconds) * WATCHDOG_DRIFT + WATCHDOG_MARGIN_SECONDS
+from ringfence.core.model import MANAGEMENT, Verdict
+from ringfence.core.timing import CLOCK_RATE_BOUND, SELF_FENCE_MARGIN, self_fence_seconds
 
 
 class SelectorRequirement(Model):
@@ -114,7 +104,7 @@ class ZoneWatchdog(Model):
         json_schema_extra=rules(
             Rule(
                 "!has(self.assumeSeconds) || (self.isolationSeconds + self.timeoutSeconds)"
-                f" * {WATCHDOG_DRIFT} + {WATCHDOG_MARGIN_SECONDS} < self.assumeSeconds",
+                f" * {1 + CLOCK_RATE_BOUND} + {SELF_FENCE_MARGIN} < self.assumeSeconds",
                 "assumeSeconds must be greater than (isolationSeconds + timeoutSeconds) * 1.001 + 5: a node must have"
                 " reset itself before another may assume it; raise assumeSeconds or lower the other two",
                 ".assumeSeconds",
@@ -164,6 +154,23 @@ class ZoneFencing(Model):
 
     levels: Annotated[list[FencingLevel], Field(max_length=8)] = Field(default_factory=list)
     """The ladder: the first level is tried first, the next when it fails."""
+    allowed_addresses: Annotated[
+        list[Annotated[str, Field(min_length=2, max_length=64)]],
+        Field(
+            max_length=32,
+            json_schema_extra={
+                **as_set(),
+                **rules(
+                    Rule(
+                        "self.all(a, isCIDR(a))",
+                        "spec.fencing.allowedAddresses must be networks such as 10.0.8.0/24",
+                    )
+                ),
+            },
+        ),
+    ] = Field(default_factory=list)
+    """The networks that the zone's fence devices may be in. A device elsewhere, or one that is given by name, is never
+    spoken to. Empty: any. A fence agent is judged by its parameter `ip`."""
     proofs: Annotated[Literal[1, 2], Field(json_schema_extra={"type": "integer"})] = 1
     """How many independent proofs recovery needs; 2 where a device's word alone is not trusted."""
     power_on: Literal["Always", "Never"] = "Always"
@@ -172,6 +179,70 @@ class ZoneFencing(Model):
     """Self-fencing by watchdog. Total isolation then stops that node's guests: think before you say it."""
     allow_storage_fence: bool = False
     """Whether cutting a node from its storage counts as a proof. The old guest may answer on the network for a while."""
+
+
+MAX_NETWORKS = 4
+
+
+class ZoneNetwork(Model):
+    """A network of the zone's nodes beside the management network (the nodes' InternalIPs)."""
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=20,
+            pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+            json_schema_extra=rules(
+                Rule(
+                    "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+                    "name must be of small letters, digits and dashes, such as storage",
+                ),
+                Rule(
+                    f"self != '{MANAGEMENT}'",
+                    "name must not be 'management': that is the InternalIPs' network, which is always there",
+                ),
+            ),
+        ),
+    ]
+    """What it is called, such as `storage`. Zones that give the same name mean the same network: its nodes reach each other."""
+    cidrs: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(
+                    max_length=43,
+                    json_schema_extra=rules(
+                        Rule(
+                            "isCIDR(self)",
+                            "each of cidrs must be an address range such as 10.20.0.0/16 or fd00:20::/64",
+                        )
+                    ),
+                ),
+            ]
+        ],
+        Field(
+            max_length=8,
+            json_schema_extra=rules(
+                Rule(
+                    "size(self) > 0",
+                    "cidrs must have at least one range: say where the nodes' addresses on this network lie",
+                )
+            ),
+        ),
+    ]
+    """Where the nodes' addresses on it lie. A node's address is looked for in the first range, then in the next."""
+    role: Literal["Storage", "Guest", "Migration", "Other"] = "Other"
+    """What it carries: a node that lost its `Storage` network is `StorageLost`, its `Guest` network `GuestNetLost`."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> ZoneNetwork:
+        for cidr in self.cidrs:
+            try:
+                ipaddress.ip_network(cidr, strict=False)
+            except ValueError as error:
+                raise ValueError(f"network {self.name}: {cidr} is no address range: {error}") from error
+        return self
 
 
 class StorageHeartbeat(Model):
@@ -212,12 +283,17 @@ class HAZoneSpec(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             Rule(
+                "!has(self.networks) || self.networks.all(a, self.networks.filter(b, a.name == b.name).size() == 1)",
+                "each of spec.networks must have a name of its own: rename or remove one, or put its cidrs into the other",
+                ".networks",
+            ),
+            Rule(
                 "has(self.nodes) && (has(self.nodes.names) && size(self.nodes.names) > 0"
                 " || has(self.nodes.selector) && (has(self.nodes.selector.matchLabels) && size(self.nodes.selector.matchLabels) > 0"
                 " || has(self.nodes.selector.matchExpressions) && size(self.nodes.selector.matchExpressions) > 0))",
                 "spec.nodes must name or select the zone's nodes: fill spec.nodes.names or spec.nodes.selector",
                 ".nodes",
-            )
+            ),
         )
     )
 
@@ -227,6 +303,11 @@ class HAZoneSpec(Model):
     """The zone's nodes. A node belongs to at most one zone; a conflict is a condition on both."""
     fencing: ZoneFencing = Field(default_factory=ZoneFencing, json_schema_extra={"default": {}})
     """How a node of this zone is proved off."""
+    networks: Annotated[list[ZoneNetwork], Field(max_length=MAX_NETWORKS)] = Field(default_factory=list)
+    """Networks that the ring probes beside the management network, so that it can tell which one of a node is dead.
+
+    Upgrade every agent and controller before the first one is named: those of the version before can't read the roster then.
+    """
     storage: ZoneStorage | None = None
     """What the zone's nodes share."""
 

@@ -7,16 +7,28 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from ringfence.api.v1alpha1.conditions import Conditioned
-from ringfence.api.v1alpha1.meta import AGE, UID, Column, Model, Names, Resource, Time
+from ringfence.api.v1alpha1.meta import AGE, UID, Column, Model, Names, Resource, Sentence, Time, as_set
 
 
 class NodeWatchdog(Model):
     """The node's watchdog as its agent holds it."""
 
     armed: bool
-    """Whether it is armed: a node that falls silent is then reset."""
+    """Whether it is armed: a node that is cut off from everything, or whose agent stays away, is then reset."""
+    reason: Sentence | None = None
+    """Why it is not armed. Such a node does not fence itself, and nobody assumes that it has."""
+    device: Annotated[str | None, Field(max_length=256)] = None
+    """The watchdog's device file, and its driver's name once it is open."""
     timeout_seconds: Annotated[float | None, Field(ge=0)] = None
     """The time-out that the driver really took, in seconds."""
+    nowayout: bool | None = None
+    """The driver's own `nowayout`: once started it can't be stopped. Then an agent's end doesn't disarm it."""
+    isolation_seconds: Annotated[float | None, Field(ge=0)] = None
+    """Seconds after the last leg that held, from which on it is not fed any more."""
+    legs: Annotated[
+        list[Annotated[str, Field(max_length=32)]], Field(max_length=8, json_schema_extra=as_set())
+    ] = Field(default_factory=list)
+    """What it is fed by: `Gossip` (answers from more than half of the roster), `Api` (writes of the agent's Lease)."""
 
 
 class NodeKeys(Model):
@@ -42,7 +54,7 @@ class NodeReportStatus(Conditioned):
     addresses: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=16)] = Field(
         default_factory=list
     )
-    """The addresses that the agent listens on."""
+    """The node's addresses, its InternalIP first: from these the controller takes those on the zone's networks."""
     port: Annotated[int | None, Field(ge=1, le=65535)] = None
     """The port of the ring, UDP and TCP."""
     agent_version: Annotated[str | None, Field(max_length=64)] = None
@@ -74,6 +86,8 @@ class NodeReport(Resource):
             Column("Boot", ".status.bootID"),
             Column("Version", ".status.agentVersion"),
             Column("Watchdog", ".status.watchdog.armed", "boolean"),
+            Column("Bites", ".status.watchdog.timeoutSeconds", "number", wide=True),
+            Column("WatchdogReason", ".status.watchdog.reason", wide=True),
             Column("Updated", ".status.updatedAt", "date"),
             Column("Addresses", ".status.addresses", wide=True),
             Column("Mlock", ".status.permitted.mlock", "boolean", wide=True),

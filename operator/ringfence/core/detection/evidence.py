@@ -26,6 +26,25 @@ class Ready(StrEnum):
     """The cache that it came from is too old."""
 
 
+class NetworkRole(StrEnum):
+    """What a network carries, as its zone says."""
+
+    STORAGE = "Storage"
+    GUEST = "Guest"
+    MIGRATION = "Migration"
+    OTHER = "Other"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadNetwork:
+    """A network of the node that votes call dead while another one lives, as verified by this controller."""
+
+    network: str
+    role: NetworkRole
+    sentence: str
+    """Who voted, in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class RingEvidence:
     """What the agents' streams say, as verified by this controller."""
@@ -45,6 +64,7 @@ class RingEvidence:
     """Since when the ring has doubted the node without a break."""
     round_at: float = NEVER
     """When the round began whose votes these are."""
+    dead_networks: tuple[DeadNetwork, ...] = ()
 
     @property
     def vote_after(self) -> tuple[float, ...]:
@@ -118,3 +138,5 @@ class Evidence:
     heartbeat_silent_since: float = NEVER
     """The same of virt-handler's heartbeat."""
     slot: SlotEvidence = SlotEvidence()
+    agent_down_at: float = NEVER
+    """Since when its kernel has answered without a break, and its agent hasn't."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER, Evidence, Ready
+from ringfence.core.detection.evidence import NEVER, DeadNetwork, Evidence, NetworkRole, Ready
 from ringfence.core.fencing.slotwatch import SlotState, silence_of
-from ringfence.core.model import RingState, Verdict
+from ringfence.core.model import MANAGEMENT, RingState, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,12 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                 Verdict.SUSPECT, f"{node} is doubted by its peers: {ring.sentence or 'votes are being taken'}"
             )
         case RingState.PARTIAL:
+            if (lost := _dead(evidence, MANAGEMENT)) is not None:
+                return Judgement(
+                    Verdict.CONTROL_PATH_LOST,
+                    f"{node}'s management network is dead ({lost.sentence}), another one carries its packets:"
+                    " it lives and its VMs run on",
+                )
             detail = f": {ring.sentence}" if ring.sentence else ""
             return Judgement(Verdict.SUSPECT, f"{node} is reached by some peers only{detail}")
         case RingState.LEFT:
@@ -73,6 +79,8 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                 Verdict.AGENT_DOWN, f"{node}'s kernel answers, its agent does not: the node lives"
             )
         case RingState.ALIVE:
+            if (judgement := _network_lost(evidence)) is not None:
+                return judgement
             if _control_path_lost(evidence, now):
                 return Judgement(
                     Verdict.CONTROL_PATH_LOST,
@@ -82,9 +90,9 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                 return Judgement(
                     Verdict.STORAGE_LOST,
                     f"{node} is alive, but its storage slot is silent: its heartbeat is stopped, or it has lost the volume;"
-                    " its VMs are left where they are",
+                    f" its VMs are left where they are{_also_dead(evidence)}",
                 )
-            return Judgement(Verdict.HEALTHY, f"{node} is alive")
+            return Judgement(Verdict.HEALTHY, f"{node} is alive{_also_dead(evidence)}")
         case RingState.UNKNOWN:
             lease = _fresh(evidence.life.kubelet_lease, now, timing.KUBELET_LEASE_VALID)
             if lease and evidence.has_agent:  # its agent may be well: it is we who hear of nobody
@@ -94,6 +102,36 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                     Verdict.AGENT_DOWN, f"{node} renews its Lease, but no agent of it was heard yet"
                 )
             return Judgement(Verdict.SUSPECT, f"{node} was not heard of yet")
+
+
+_LOSSES = {
+    NetworkRole.STORAGE: (
+        Verdict.STORAGE_LOST,
+        "its VMs can't reach their disks there; nobody is fenced for it",
+    ),
+    NetworkRole.GUEST: (Verdict.GUEST_NET_LOST, "its VMs can't be reached there; nobody is fenced for it"),
+}
+"""The storage network comes first: without disks a guest does nothing, whoever reaches it."""
+
+
+def _network_lost(evidence: Evidence) -> Judgement | None:
+    for role, (verdict, consequence) in _LOSSES.items():
+        for one in evidence.ring.dead_networks:
+            if one.role is role:
+                sentence = f"{evidence.boot.node} is alive, but its {one.network} network is dead ({one.sentence}): {consequence}"
+                return Judgement(verdict, sentence)
+    return None
+
+
+def _also_dead(evidence: Evidence) -> str:
+    """A network whose loss is no verdict of its own."""
+    return "".join(
+        f"; its {one.network} network is dead ({one.sentence})" for one in evidence.ring.dead_networks
+    )
+
+
+def _dead(evidence: Evidence, network: str) -> DeadNetwork | None:
+    return next((one for one in evidence.ring.dead_networks if one.network == network), None)
 
 
 def life_veto(evidence: Evidence, now: float) -> str | None:
@@ -144,24 +182,30 @@ def _storage_lost(evidence: Evidence, now: float) -> bool:
 def _single_voter_lacks(evidence: Evidence, now: float) -> str | None:
     if not evidence.own_probe_silent:
         return "the controller's own probe of its kernel has not been silent"
-    if _fresh(evidence.life.kubelet_lease, now, timing.SINGLE_VOTER_LEASE_AGE):
-        return f"its Lease is younger than {timing.SINGLE_VOTER_LEASE_AGE:.0f} s"
+    # From when it was first seen, if it has never been seen to change: what was not watched is not silent.
+    if evidence.kubelet_silent_since == NEVER:
+        return "its kubelet's Lease has never been seen"
+    if _fresh(evidence.kubelet_silent_since, now, timing.SINGLE_VOTER_LEASE_AGE):
+        return f"its kubelet's Lease has not been silent for {timing.SINGLE_VOTER_LEASE_AGE:.0f} s"
     if not evidence.device_proved:
         return "no fence device of it is proved"
     return None
 
 
 def _hung(evidence: Evidence, now: float) -> bool:
-    """Whether all that should speak has been silent for long. A person is told; nobody is fenced for it.
+    """Whether all that should speak has been silent for long, while the kernel answered. Nobody is fenced for it.
 
     A storage slot that moves says that its processes run. A silent one is told beside it; fencing for it would be a
     policy of the zone, which there is not yet: every zone's is ``onHung: Alert`` (DESIGN §3).
     """
     if evidence.slot.state is SlotState.MOVING:
         return False
-    lease, heartbeat = now - evidence.kubelet_silent_since, now - evidence.heartbeat_silent_since
-    never = float("inf")
-    return timing.HUNG_LEASE_AGE < lease < never and timing.HUNG_HEARTBEAT_AGE < heartbeat < never
+    known = (
+        min(evidence.kubelet_silent_since, evidence.heartbeat_silent_since, evidence.agent_down_at) > NEVER
+    )
+    lease = now - max(evidence.kubelet_silent_since, evidence.agent_down_at)
+    heartbeat = now - max(evidence.heartbeat_silent_since, evidence.agent_down_at)
+    return known and lease > timing.HUNG_LEASE_AGE and heartbeat > timing.HUNG_HEARTBEAT_AGE
 
 
 def _control_path_lost(evidence: Evidence, now: float) -> bool:

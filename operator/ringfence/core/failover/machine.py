@@ -13,11 +13,21 @@ from dataclasses import dataclass, replace
 
 from ringfence.core import timing
 from ringfence.core.detection.verdict import Judgement
-from ringfence.core.failover import recovery
+from ringfence.core.failover import cut, recovery
+from ringfence.core.failover.cut import LiftCut
 from ringfence.core.failover.phase import ENDED, Phase, may_follow
 from ringfence.core.failover.record import Moment, Record, VmRecord
-from ringfence.core.failover.recovery import PodLook, RecoveryCommand, VmLook
-from ringfence.core.fencing.ladder import DeviceLook, Ladder, LadderCommand, Order, OrderOff, ReadPower
+from ringfence.core.failover.recovery import AttachmentLook, PodLook, RecoveryCommand, VmLook
+from ringfence.core.fencing.ladder import (
+    Action,
+    DeviceLook,
+    Ladder,
+    LadderCommand,
+    Order,
+    OrderOff,
+    RevokeAgentLease,
+    Rungs,
+)
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
     CutVm,
@@ -26,15 +36,13 @@ from ringfence.core.fencing.proof import (
     Rebooted,
     Recover,
     RecoverVms,
+    SelfFenced,
     StorageCut,
     permit,
     permit_vms,
     void_because,
 )
-from ringfence.core.model import Boot, PowerState, SignedVote, Verdict
-
-LIFT_READ_SPACING = 1.0
-"""Seconds between two reads of a storage that is being lifted, or that has to go on cutting."""
+from ringfence.core.model import Boot, SignedVote, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +111,6 @@ class RehearseAdmission:
 
 
 @dataclass(frozen=True, slots=True)
-class LiftCut:
-    """Let the node at its storage again. Only after a later boot, or when no guest is left whose VM was moved."""
-
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
 class TellFenced:
     """Let "you are fenced" be written beside the node's slot: should that boot run on, or thaw, it stops its guests.
 
@@ -163,7 +164,7 @@ class Look:
     node_ready: bool
     suspect_taint: bool
     out_of_service_taint: bool
-    levels: tuple[tuple[DeviceLook, ...], ...]
+    levels: Rungs
     proofs_required: int
     pods: tuple[PodLook, ...]
     vms: tuple[VmLook, ...]
@@ -187,6 +188,8 @@ class Look:
     """Whether the heartbeat volume tells this boot that it is fenced; None where it has no slot, or nobody can say."""
     stop_guests: bool = False
     """The zone lets a fenced node kill its own guests."""
+    attachments: tuple[AttachmentLook, ...] = ()
+    """The volumes that are attached to the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,11 +306,11 @@ def _withdraw(record: Record, look: Look) -> Step | None:
     """
     if look.judgement.verdict is Verdict.DOWN or _order_working(record, look):
         return None
-    if (lifting := _lift(record, look)) is not None:
-        if _moved(record) and not _guests_gone(record, look):
+    if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
+        if cut.moved(record) and not cut.guests_gone(record, look.guests):
             sentence = (
                 f"{look.judgement.sentence}; it stays cut from its storage until it has rebooted, or its agent reports that no"
-                f" guest of {', '.join(v.name for v in _moved(record))} is left there"
+                f" guest of {', '.join(v.name for v in cut.moved(record))} is left there"
             )
             return Step(_enter(record, record.phase, sentence, look))
         return Step(record, lifting)
@@ -316,39 +319,6 @@ def _withdraw(record: Record, look: Look) -> Step | None:
     if look.suspect_taint or (ours and look.out_of_service_taint):
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours),))
     return Step(_enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}", look))
-
-
-def _moved(record: Record) -> tuple[VmRecord, ...]:
-    """VMs whose old launcher was deleted: they may run elsewhere."""
-    return tuple(v for v in record.vms if v.released_wall is not None)
-
-
-def _guests_gone(record: Record, look: Look) -> bool:
-    """Whether the agent of this very boot has said, since the proof, that none of the moved VMs' guests is left there."""
-    return look.guests is not None and not any(
-        f"{v.namespace}_{v.name}" in look.guests for v in _moved(record)
-    )
-
-
-def _lift(record: Record, look: Look) -> tuple[Command, ...] | None:
-    """What is due so that no cut of this incident stands any more; None: none stands."""
-    devices = {d.name: d for level in look.levels for d in level}
-    commands: list[Command] = []
-    standing = False
-    for name in record.cuts:
-        device = devices.get(name)
-        if device is None:
-            continue  # its FenceDevice was deleted: whoever did that has to lift it
-        last = device.readings[-1] if device.readings else None
-        age = float("inf") if last is None else look.now - last.asked_at
-        if last is not None and last.state is PowerState.ON and age <= timing.READ_FRESH:
-            continue
-        standing = True
-        if device.busy or look.now < device.next_try_at:
-            continue
-        # One after the other: a fresh reading, then a step of lifting, then a reading again.
-        commands.append(ReadPower(name) if age >= LIFT_READ_SPACING else LiftCut(name))
-    return tuple(commands) if standing else None
 
 
 def _new_pass(record: Record, look: Look) -> Record:
@@ -409,6 +379,8 @@ def proof_sentence(proof: FencingProof) -> str:
             return f"{proof.device} reads off ({proof.how}; {proof.detail})"
         case Rebooted():
             return f"it has rebooted ({proof.detail})"
+        case SelfFenced():
+            return f"its own watchdog has reset it ({proof.device}: {proof.detail})"
         case AdminConfirmed():
             return f'{proof.confirmed_by} confirms: "{proof.statement}"'
         case StorageCut():
@@ -459,10 +431,18 @@ def _climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
     orders = record.orders
     for command in rung.commands:
         if isinstance(command, OrderOff):
-            lasts = next(d.order_lasts for level in look.levels for d in level if d.name == command.device)
+            lasts = next(
+                d.order_lasts
+                for level in look.levels
+                for d in level
+                if isinstance(d, DeviceLook) and d.name == command.device
+            )
             orders = (*orders, Order(command.device, command.attempt, look.now, look.now + lasts))
-            if _is_storage(command.device, look) and command.device not in record.cuts:
+            if command.device in cut.storages(look.levels) and command.device not in record.cuts:
                 record = replace(record, cuts=(*record.cuts, command.device))
+        elif isinstance(command, RevokeAgentLease) and not ladder.ordered(command.device):
+            # Done again it changes nothing, so it is on record once and holds nobody up.
+            orders = (*orders, Order(command.device, 1, look.now, look.now, Action.REVOKE))
     if orders != record.orders:
         record = _timed(replace(record, orders=orders), "order", look.wall)
     tell = (
@@ -485,8 +465,8 @@ def _fencing(record: Record, look: Look) -> Step:
         rung = _ladder(record, look).climb(look.now, look.proofs_required)
         if (done := _proof_in_hand(record, look, rung.proofs)) is not None:
             return done
-        reads = tuple(c for c in rung.commands if not isinstance(c, OrderOff))
-        stuck = rung.exhausted or (not reads and any(isinstance(c, OrderOff) for c in rung.commands))
+        reads = tuple(c for c in rung.commands if not isinstance(c, OrderOff | RevokeAgentLease))
+        stuck = rung.exhausted or (not reads and len(rung.commands) > 0)
         if down and look.limit is not None and stuck:
             held = replace(_new_pass(record, look), held_reason=look.limit)
             return Step(
@@ -565,7 +545,7 @@ def _recovering(record: Record, look: Look) -> Step:
     if not due and all(v.state.settled for v in vms):
         record = _timed(record, "running", look.wall)
         return Step(_enter(record, Phase.RECOVERED, _outcome(record), look), tuple(commands))
-    return Step(_enter(record, Phase.RECOVERING, _progress(record, len(due)), look), tuple(commands))
+    return Step(_enter(record, Phase.RECOVERING, _progress(record, look, len(due)), look), tuple(commands))
 
 
 def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
@@ -574,7 +554,7 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
     found = _proof_in_hand(record, look, (*record.proofs, *off))
     if found is not None and permit(record.boot, found.record.proofs, look.proofs_required) is not None:
         return found
-    if (why := _cut_void(record, look)) is not None:
+    if (why := cut.void_because(record.proofs, look.levels, look.slot_moved_at)) is not None:
         void = replace(_new_pass(record, look), proofs=())
         return Step(_enter(void, Phase.FENCING, f"the cut is void: {why}; reading again", look))
     due = recovery.deletions(look.pods, record.pods, force=True)
@@ -598,7 +578,7 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
         vms.append(vm_next)
         asks.extend(wishes)
     record = replace(record, vms=tuple(vms))
-    commands: list[Command] = [*_tell(record, look), *_watch_cut(record, look)]
+    commands: list[Command] = [*_tell(record, look), *cut.watch(record.proofs, look.levels, look.now)]
     if asks:
         commands.append(RecoverPods(recover, tuple(asks)))
     if due:
@@ -618,44 +598,16 @@ def _names(recover: RecoverVms) -> str:
     return ", ".join(vm.name for vm in recover.vms)
 
 
-def _is_storage(device: str, look: Look) -> bool:
-    return any(d.name == device and d.cuts is not None for level in look.levels for d in level)
-
-
-def _cut_void(record: Record, look: Look) -> str | None:
-    """Why a cut holds no more: the node has written, or somebody has lifted it. Life on the network is no reason."""
-    readings = {d.name: d.readings[-1] for level in look.levels for d in level if d.readings}
-    for proof in record.proofs:
-        if not isinstance(proof, StorageCut):
-            continue
-        if look.slot_moved_at > proof.seen_at:
-            return (
-                f"its storage slot moved {look.slot_moved_at - proof.seen_at:.1f} s after the first reading"
-            )
-        last = readings.get(proof.device)
-        if last is not None and last.asked_at > proof.seen_at and last.state is PowerState.ON:
-            return f"{proof.device} lets it at its storage again"
-    return None
-
-
-def _watch_cut(record: Record, look: Look) -> tuple[Command, ...]:
-    """Read on whether the cut stands."""
-    devices = {d.name: d for level in look.levels for d in level}
-    due = []
-    for name in sorted({p.device for p in record.proofs if isinstance(p, StorageCut)}):
-        device = devices.get(name)
-        if device is None or device.busy or look.now < device.next_try_at:
-            continue
-        if not device.readings or look.now - device.readings[-1].asked_at >= LIFT_READ_SPACING:
-            due.append(ReadPower(name))
-    return tuple(due)
-
-
 def _has_launcher(vm: VmRecord, pods: tuple[PodLook, ...]) -> bool:
     return vm.vmi_uid != "" and any(p.vmi_uid == vm.vmi_uid for p in pods)
 
 
-def _progress(record: Record, due: int) -> str:
+def _left_attached(look: Look) -> tuple[str, ...]:
+    """Volumes that the node still has, though no pod on it uses them: what the out-of-service taint is there to end."""
+    return tuple(sorted(a.volume for a in look.attachments if not a.wanted))
+
+
+def _progress(record: Record, look: Look, due: int) -> str:
     if not record.tainted:
         return record.sentence
     if due:
@@ -665,6 +617,9 @@ def _progress(record: Record, due: int) -> str:
         for v in record.vms
         if not v.state.settled
     )
+    released = [v.released_wall for v in record.vms if not v.state.settled and v.released_wall is not None]
+    if released and look.wall - min(released) >= timing.DETACH_TOLD_AFTER and (left := _left_attached(look)):
+        waiting += f"; still attached to {record.boot.node}: {', '.join(left)}"
     return f"pods of {record.boot.node} are deleted; {waiting}"
 
 
@@ -682,12 +637,17 @@ def _recovered(record: Record, look: Look) -> Step:
     if later_boot:
         covered = {p.uid for p in record.pods}
         left = [p.ref.name for p in look.pods if p.ref.uid in covered]
-        if not look.node_ready or left:
-            return Step(replace(record, new_boot_id=look.current_boot_id))
         record = replace(record, new_boot_id=look.current_boot_id)
-        if (lifting := _lift(record, look)) is not None:
+        if not look.node_ready or left:
+            return Step(record)
+        if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
             return Step(record, lifting)
         sentence = f"{_outcome(record)}; {record.boot.node} is back with boot {look.current_boot_id[:8]}"
+        # Only while out-of-service stands does Kubernetes detach without the word of a kubelet that has forgotten
+        # the volume: without it what is left would wait for six minutes.
+        if look.out_of_service_taint and (attached := _left_attached(look)):
+            why = f"its taints stay until the storage driver has detached {', '.join(attached)}"
+            return Step(_enter(record, Phase.RECOVERED, f"{sentence}; {why}", look))
         if look.suspect_taint or look.out_of_service_taint:
             return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
         return Step(_enter(_timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
@@ -711,15 +671,17 @@ def _recovered(record: Record, look: Look) -> Step:
 
 def _recovered_some(record: Record, look: Look) -> Step:
     """The moved VMs run elsewhere; the node is let at its storage again when no old guest of theirs is left."""
-    if (why := _cut_void(record, look)) is not None and not _guests_gone(record, look):
+    if (
+        why := cut.void_because(record.proofs, look.levels, look.slot_moved_at)
+    ) is not None and not cut.guests_gone(record, look.guests):
         # Told, not acted upon: the VMs run elsewhere, and nothing that we could do would end an old guest.
         sentence = (
             f"{_outcome(record)}; but {why}: make sure that no old guest of theirs runs on {record.boot.node}"
         )
         return Step(_enter(record, Phase.RECOVERED, sentence, look), _tell(record, look))
-    if not _guests_gone(record, look):
-        return Step(record, (*_tell(record, look), *_watch_cut(record, look)))
-    if (lifting := _lift(record, look)) is not None:
+    if not cut.guests_gone(record, look.guests):
+        return Step(record, (*_tell(record, look), *cut.watch(record.proofs, look.levels, look.now)))
+    if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
         sentence = (
             f"{_outcome(record)}; no old guest is left on {record.boot.node}, it is let at its storage again"
         )

@@ -38,6 +38,17 @@ class PodLook:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachmentLook:
+    """A volume that Kubernetes calls attached to the node."""
+
+    name: str
+    volume: str
+    """The PersistentVolume's name."""
+    wanted: bool
+    """A pod that is bound to the node uses it."""
+
+
+@dataclass(frozen=True, slots=True)
 class VmiLook:
     uid: str
     phase: str

@@ -6,11 +6,17 @@ order the device is *read* until it says ``off`` twice.
 
 Looking costs nothing and comes first: while the hold runs the devices of the first level are read, so a node that has
 lost its power is found ``off`` without hold or order, and a live one costs one order, not a login.
+
+A watchdog is a rung of another kind: it can't be ordered, only counted out (:mod:`ringfence.core.fencing.selffence`).
+Its clock starts with the revocation of the agent's Lease; that goes on record like an order, and goes on beside the
+levels before it when their devices answer again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from ringfence.core import timing
 from ringfence.core.fencing.proof import (
@@ -18,10 +24,13 @@ from ringfence.core.fencing.proof import (
     FencingProof,
     PoweredOff,
     Reading,
+    SelfFenced,
     StorageCut,
+    permit,
     permit_vms,
     powered_off,
 )
+from ringfence.core.fencing.selffence import Wait, WatchdogLook, assume
 from ringfence.core.model import Boot, PowerState
 
 
@@ -49,6 +58,14 @@ class DeviceLook:
     None: it cuts the power."""
 
 
+class Action(StrEnum):
+    """What an order says."""
+
+    OFF = "off"
+    REVOKE = "revoke"
+    """Revoke the agent's Lease: the watchdog's clock starts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """An order as it is on record, stored before it is sent."""
@@ -58,6 +75,7 @@ class Order:
     sent_at: float
     """Monotonic; a leader that finds the order of another on record takes the moment it found it."""
     effective_until: float
+    action: Action = Action.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +89,23 @@ class OrderOff:
     attempt: int
 
 
-LadderCommand = ReadPower | OrderOff
+@dataclass(frozen=True, slots=True)
+class RevokeAgentLease:
+    """Revoke the Lease of the node's agent, for this boot. Idempotent."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookOnceMore:
+    """Read the node's Lease and report consistently, and ask most agents whether they still hear the node."""
+
+    device: str
+
+
+LadderCommand = ReadPower | OrderOff | RevokeAgentLease | LookOnceMore
+Rungs = tuple[tuple[DeviceLook | WatchdogLook, ...], ...]
+"""The devices of a node, level by level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +122,7 @@ class Rung:
 @dataclass(frozen=True, slots=True)
 class Ladder:
     boot: Boot
-    levels: tuple[tuple[DeviceLook, ...], ...]
+    levels: Rungs
     """The devices of this node, level by level."""
     orders: tuple[Order, ...] = ()
     """The orders of this pass."""
@@ -105,7 +139,7 @@ class Ladder:
         commands: list[LadderCommand] = []
         for level in self.levels:
             for device in level:
-                if device.unusable is not None:
+                if device.unusable is not None or isinstance(device, WatchdogLook):
                     continue
                 if (proof := self._proof(device)) is not None:
                     proofs.append(proof)
@@ -139,10 +173,15 @@ class Ladder:
             failed: list[str] = []
             pending: list[str] = []
             for device in level:
-                if (proof := self._proof(device)) is not None:
+                if isinstance(device, WatchdogLook):
+                    command, say, over = self._count_out(device, now, proved)
+                    if not say:
+                        continue
+                elif (proof := self._proof(device)) is not None:
                     proved.append(proof)
                     continue
-                command, say, over = self._next(device, now)
+                else:
+                    command, say, over = self._next(device, now)
                 if over:
                     failed.append(say)
                 else:
@@ -153,23 +192,69 @@ class Ladder:
                 says.extend(failed)
                 continue
             if pending:
-                return Rung(tuple(commands), tuple(proofs), f"fencing, level {number}: " + "; ".join(pending))
+                rung = Rung(tuple(commands), tuple(proofs), f"fencing, level {number}: " + "; ".join(pending))
+                return self._beside(rung, number, now, required)
             # Only a whole level counts: a node with two supplies is not off while one of them feeds it.
             proofs.extend(proved)
-            off = {p.device for p in proofs if isinstance(p, PoweredOff)}
-            if len(off) >= required:
-                return Rung((), tuple(proofs), "proved off by " + ", ".join(sorted(off)))
-            cuts = {p.device for p in proofs if isinstance(p, StorageCut)}
-            if cuts and permit_vms(self.boot, tuple(proofs), required) is not None:
-                return Rung((), tuple(proofs), "cut from its storage by " + ", ".join(sorted(cuts)))
+            if (done := self._done(proofs, required)) is not None:
+                return Rung((), tuple(proofs), done)
+            cuts = sorted({p.device for p in proofs if isinstance(p, StorageCut)})
             if cuts:
-                says.append(f"{', '.join(sorted(cuts))}: cut, but {self._uncovered(proofs)}")
+                says.append(f"{', '.join(cuts)}: cut, but {self._uncovered(proofs)}")
         if not usable_seen and not says:
             return Rung((), tuple(proofs), "no fence device reaches this node", exhausted=True)
         return Rung((), tuple(proofs), "; ".join(says) or "not enough independent devices", exhausted=True)
 
+    def _count_out(
+        self, device: WatchdogLook, now: float, proved: list[FencingProof]
+    ) -> tuple[LadderCommand | None, str, bool]:
+        """Like :meth:`_next`, for a watchdog; one that is proved is added to ``proved`` and has no clause."""
+        match assume(self.boot, device, self.life_at, now):
+            case SelfFenced() as proof:
+                proved.append(proof)
+                return None, "", False
+            case Wait(reason, _, revoke, look):
+                command: LadderCommand | None = None
+                if revoke:
+                    command = RevokeAgentLease(device.name)
+                elif look:
+                    command = LookOnceMore(device.name)
+                return command, f"{device.name}: {reason}", False
+
+    def _beside(self, rung: Rung, number: int, now: float, required: int) -> Rung:
+        """Let a watchdog's clock that has started on a later level go on while this level's devices answer again."""
+        for later, level in enumerate(self.levels[number:], start=number + 1):
+            running = [
+                d
+                for d in level
+                if isinstance(d, WatchdogLook) and d.unusable is None and self.ordered(d.name)
+            ]
+            if not running or len(running) < len(level):
+                continue
+            proved: list[FencingProof] = []
+            nexts = [self._count_out(device, now, proved) for device in running]
+            commands = tuple(command for command, _, _ in nexts if command is not None)
+            if len(proved) == len(level):
+                proofs = (*rung.proofs, *proved)
+                if self._done(proofs, required) is not None:
+                    return Rung((), proofs, "counted out by " + ", ".join(d.name for d in running))
+                return replace(rung, proofs=proofs)
+            says = "; ".join(say for _, say, _ in nexts if say)
+            return Rung((*rung.commands, *commands), rung.proofs, f"fencing, level {later}: {says}")
+        return rung
+
     def ordered(self, device: str) -> tuple[Order, ...]:
         return tuple(o for o in self.orders if o.device == device)
+
+    def _done(self, proofs: Sequence[FencingProof], required: int) -> str | None:
+        """That these proofs are enough, for the node or for some of its VMs; None: they aren't."""
+        if permit(self.boot, tuple(proofs), required) is not None:
+            off = {p.device for p in proofs if isinstance(p, PoweredOff | SelfFenced)}
+            return "proved off by " + ", ".join(sorted(off))
+        if permit_vms(self.boot, tuple(proofs), required) is not None:
+            cuts = {p.device for p in proofs if isinstance(p, StorageCut)}
+            return "cut from its storage by " + ", ".join(sorted(cuts))
+        return None
 
     def _uncovered(self, proofs: list[FencingProof]) -> str:
         """What of each VM is not behind the cut, for people."""

@@ -55,6 +55,19 @@ class Rebooted:
 
 
 @dataclass(frozen=True, slots=True)
+class SelfFenced:
+    """The node's watchdog has reset it: its armed time is over (:mod:`ringfence.core.fencing.selffence`).
+
+    ``seen_at`` is what the time was counted from: life newer than that voids the proof.
+    """
+
+    boot: Boot
+    device: str
+    seen_at: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AdminConfirmed:
     """A person states that the node is off and takes responsibility by name."""
 
@@ -95,7 +108,7 @@ class StorageCut:
     detail: str = ""
 
 
-WholeNodeProof = PoweredOff | Rebooted | AdminConfirmed
+WholeNodeProof = PoweredOff | Rebooted | SelfFenced | AdminConfirmed
 """What shows that nothing of the node writes any more."""
 FencingProof = WholeNodeProof | StorageCut
 

@@ -16,9 +16,10 @@ BURST = 35.0
 class Budget:
     """One agent's bucket."""
 
-    __slots__ = ("_at", "_level")
+    __slots__ = ("_at", "_burst", "_level")
 
-    def __init__(self) -> None:
+    def __init__(self, burst: float = BURST) -> None:
+        self._burst = burst
         self._level = 0.0
         self._at = float("-inf")
 
@@ -29,7 +30,7 @@ class Budget:
 
     def exhausted(self, now: float) -> bool:
         """Whether nothing should be said that can wait."""
-        return self._left(now) >= BURST
+        return self._left(now) >= self._burst
 
     def _left(self, now: float) -> float:
         return max(0.0, self._level - max(0.0, now - self._at) * RATE) if self._level else 0.0

@@ -10,6 +10,9 @@ it instead: H of *that* set, never fewer because fewer are left; the controller 
 Small rule (up to K voters): eligible is who answered this round with something other than ``abstain``; all of them say
 ``none`` and they are at least two. With one eligible voter the tally says ``single``: that is no verdict, but the
 controller may add its own kernel probe, the Lease and a proved device to it.
+
+A node on several networks is silent only if it is silent on all of them: where an observer stands on one of its further
+networks, some ``none`` that counts must have looked there. What the columns say of the networks: `networks.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from enum import Enum, auto
 
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.rings import K, Rings, is_small, rings_of
-from ringfence.core.model import Boot, SignedVote, Vote
+from ringfence.core.model import MANAGEMENT, Answer, Boot, SignedVote, Vote
 
 ROUND_ID_BYTES = 8
 H = math.ceil(0.6 * K)
@@ -53,12 +56,19 @@ class Tally:
 
 
 def vote_payload(cluster: str, vote: SignedVote) -> bytes:
-    """The bytes that a vote's signature covers. Every field is length-prefixed, so no two votes share them."""
+    """The bytes that a vote's signature covers. Every field is length-prefixed, so no two votes share them.
+
+    A vote without columns has the bytes that the version before gave it.
+    """
     subject = vote.subject
     fields = (cluster, vote.voter, subject.node, subject.node_uid, subject.boot_id, vote.vote.value)
     texts = (field.encode() for field in fields)
-    parts = [b"ringfence vote 1\x00", *(len(text).to_bytes(2, "big") + text for text in texts)]
+    parts = [b"ringfence vote 2\x00" if vote.columns else b"ringfence vote 1\x00"]
+    parts += [*(len(text).to_bytes(2, "big") + text for text in texts)]
     parts += [vote.roster_epoch.to_bytes(8, "big"), len(vote.round_id).to_bytes(2, "big"), vote.round_id]
+    for column in vote.columns:
+        for text in (column.network.encode(), column.answer.encode()):
+            parts += [len(text).to_bytes(2, "big"), text]
     return b"".join(parts)
 
 
@@ -81,26 +91,8 @@ def tally(
 ) -> Tally:
     """Count the votes about one boot. ``rings`` saves drawing them again where the caller keeps them."""
     rings = rings or (rings_of(roster) if k == K else Rings(roster, k))
-    refused: list[str] = []
-    valid: list[SignedVote] = []
-    votes = list(votes)
-    judges = {member.name for member in rings.observers(subject.node_uid)}
-    if not judges.issuperset(vote.voter for vote in votes):
-        judges |= {member.name for member in rings.second(subject.node_uid)}
-    for vote in votes:
-        reason = _refusal(vote, roster, subject, judges, verify)
-        if reason is None:
-            valid.append(vote)
-        else:
-            refused.append(f"{vote.voter}'s vote: {reason}")
-    round_id = _fullest_round(valid)
-    answers: dict[str, Vote] = {}
-    for vote in valid:
-        if vote.round_id != round_id:
-            refused.append(f"{vote.voter}'s vote: of another round")
-        elif vote.voter not in answers or _WEIGHT[vote.vote] > _WEIGHT[answers[vote.voter]]:
-            answers[vote.voter] = vote.vote  # who changed its mind within a round has heard something since
-    by_vote = {vote: tuple(sorted(name for name, v in answers.items() if v is vote)) for vote in Vote}
+    counted, refused, round_id = count_once(votes, roster, subject, verify, rings)
+    by_vote = {vote: tuple(sorted(name for name, v in counted.items() if v.vote is vote)) for vote in Vote}
     outcome, sentence = _judge(by_vote, roster, subject, rings, k)
     by_second = False
     if outcome is _Outcome.OPEN and len(by_vote[Vote.NONE]) >= math.ceil(0.6 * k):
@@ -111,6 +103,14 @@ def tally(
                 f"{words} of the second set, too few observers are left",
                 True,
             )
+    if outcome is _Outcome.ALIVE:
+        sentence += _only_on(counted[name] for name in by_vote[Vote.ALIVE])
+    elif outcome in {_Outcome.UNREACHABLE, _Outcome.SINGLE}:
+        judges = rings.judges(subject.node_uid, second=by_second)
+        unlooked = _unlooked([counted[name] for name in by_vote[Vote.NONE]], roster, subject, judges)
+        if unlooked:
+            outcome, by_second = _Outcome.OPEN, False
+            sentence = f"{sentence}; none of them has looked on {', '.join(unlooked)}"
     return Tally(
         unreachable=outcome is _Outcome.UNREACHABLE,
         single=outcome is _Outcome.SINGLE,
@@ -124,12 +124,39 @@ def tally(
     )
 
 
+def count_once(
+    votes: Iterable[SignedVote], roster: Roster, subject: Boot, verify: Verify, rings: Rings
+) -> tuple[dict[str, SignedVote], list[str], bytes]:
+    """The votes about this boot that count, one a voter and all of one round; why the others don't; and the round."""
+    refused: list[str] = []
+    valid: list[SignedVote] = []
+    votes = list(votes)
+    judges = {member.name for member in rings.observers(subject.node_uid)}
+    if not judges.issuperset(vote.voter for vote in votes):
+        judges |= {member.name for member in rings.second(subject.node_uid)}
+    for vote in votes:
+        reason = _refusal(vote, roster, subject, judges, verify)
+        if reason is None:
+            valid.append(vote)
+        else:
+            refused.append(f"{vote.voter}'s vote: {reason}")
+    round_id = _fullest_round(valid)
+    counted: dict[str, SignedVote] = {}
+    for vote in valid:
+        if vote.round_id != round_id:
+            refused.append(f"{vote.voter}'s vote: of another round")
+        elif vote.voter not in counted or _WEIGHT[vote.vote] > _WEIGHT[counted[vote.voter].vote]:
+            counted[vote.voter] = vote  # who changed its mind within a round has heard something since
+    return counted, refused, round_id
+
+
 def decisive(votes: Iterable[SignedVote], roster: Roster, uid: str, *, k: int = K) -> list[SignedVote]:
     """As few of a round's votes about this member as still decide it.
 
-    One that reached it; or H of one set that didn't, from as many zones as may be.
+    One that reached it; or H of one set that didn't, from as many zones as may be, and one more for a network on which
+    none of the H has looked.
     """
-    ranked = sorted(votes, key=lambda vote: (-_WEIGHT[vote.vote], vote.voter))
+    ranked = sorted(votes, key=lambda vote: (-_WEIGHT[vote.vote], -len(vote.columns), vote.voter))
     if not ranked or _WEIGHT[ranked[0].vote] > _WEIGHT[Vote.NONE]:
         return ranked[:1]
     needed = math.ceil(0.6 * k)
@@ -146,7 +173,15 @@ def decisive(votes: Iterable[SignedVote], roster: Roster, uid: str, *, k: int = 
             turns.append((zones[zone], vote))
             zones[zone] += 1
     turns.sort(key=lambda turn: turn[0])
-    return [vote for _, vote in turns][:needed]
+    silent = [vote for _, vote in turns]
+    chosen, others = silent[:needed], silent[needed:]
+    looked = {column.network for vote in chosen for column in vote.columns}
+    for vote in others:
+        more = {column.network for column in vote.columns}
+        if not more <= looked:
+            looked |= more
+            chosen.append(vote)
+    return chosen
 
 
 def refusal(vote: SignedVote, roster: Roster, subject: Boot, verify: Verify, rings: Rings) -> str | None:
@@ -204,6 +239,30 @@ def _count_set(
     return _Outcome.UNREACHABLE, counted
 
 
+def _only_on(votes: Iterable[SignedVote]) -> str:
+    """Where all who reached it say on which networks, and the management network is none of them."""
+    votes = list(votes)
+    reached = {column.network for vote in votes for column in vote.columns if column.answer is Answer.AGENT}
+    if MANAGEMENT in reached or not all(vote.columns for vote in votes):
+        return ""
+    return f" on {', '.join(sorted(reached))}, nobody on {MANAGEMENT}"
+
+
+def _unlooked(
+    silent: Iterable[SignedVote], roster: Roster, subject: Boot, judges: tuple[Member, ...]
+) -> list[str]:
+    """Networks of the subject on which one of its judges stands, but none of those who say ``none`` has looked."""
+    accused = roster.by_uid.get(subject.node_uid)
+    if accused is None or not accused.networks:
+        return []
+    looked = {column.network for vote in silent for column in vote.columns if column.answer is Answer.NONE}
+    return [
+        network
+        for network, _ in accused.networks
+        if network not in looked and any(member.on(network) for member in judges)
+    ]
+
+
 _WEIGHT = {Vote.ABSTAIN: 0, Vote.NONE: 1, Vote.AGENT_DOWN: 2, Vote.ALIVE: 3}
 _EPOCHS_APART = 1
 """A roster reaches agents and controllers seconds apart; further apart a vote is out of date."""
@@ -227,6 +286,8 @@ def _refusal(
         return "not an observer of this node"
     if not member.public_key:
         return "the roster has no key of it"
+    if vote.vote is Vote.NONE and any(column.answer is not Answer.NONE for column in vote.columns):
+        return "it contradicts its own columns"
     if not verify(vote_payload(roster.cluster, vote), vote.signature, member.public_key):
         return "its signature is not by the key in the roster"
     return None

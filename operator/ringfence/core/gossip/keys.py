@@ -215,6 +215,7 @@ def renew(generation: int, fresh: bytes) -> KeySet:
 def progress(keys: KeySet, wanted: int, holders: Collection[Holder]) -> Progress:
     """What a person is told."""
     step = step_of(keys, holders)
+    holders = sorted(holders, key=lambda one: one.node)
     waits = _lagging(keys, holders)
     newest = keys.newest
     match step:

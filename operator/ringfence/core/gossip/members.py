@@ -4,6 +4,10 @@ The ring never invents members: it knows exactly those that Kubernetes knows, in
 node by UID; its boot id, addresses and public key are attributes that the leader pins. The list has one byte form
 (sorted, length-prefixed, no options), so that a signature over it means the same everywhere and two agents can compare
 rosters by hash. Whatever doesn't decode to exactly the bytes it came from is refused.
+
+There are two forms. ``RFR2`` says of each member also where it is on networks beside the management network; ``RFR1``
+has no place for that, and is the form of every roster in which no member is on another, so that agents and controllers
+of the version before go on reading it until a zone names networks. From then on they keep the roster that they have.
 """
 
 from __future__ import annotations
@@ -13,13 +17,13 @@ import json
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from ringfence.core.gossip.wire import tag_of
-from ringfence.core.model import Boot
+from ringfence.core.gossip.wire import MAX_NETWORKS, tag_of
+from ringfence.core.model import MANAGEMENT, Boot
 
 MAX_MEMBERS = 10_000
 MAX_ADDRESSES = 8
@@ -28,7 +32,9 @@ MAX_ID = 64
 PUBLIC_KEY_BYTES = 32
 MAX_ROSTER = 4 * 2**20
 """Canonical bytes at most: 400 a member of the largest roster, twice what a usual one needs."""
-_MAGIC = b"RFR1"
+MAX_NETWORK_NAME = 20
+_PLAIN, _NETWORKED = b"RFR1", b"RFR2"
+"""The forms; see above."""
 _MAX_TEXT = 253  # a DNS subdomain, the longest name that Kubernetes allows
 
 
@@ -46,7 +52,11 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One node of the roster. ``public_key`` is empty until its agent of this boot has reported one."""
+    """One node of the roster. ``public_key`` is empty until its agent of this boot has reported one.
+
+    ``addresses`` are on the management network; ``networks`` has its address on each other one, sorted by the
+    networks' names.
+    """
 
     name: str
     uid: str
@@ -55,6 +65,7 @@ class Member:
     zone: str = ""
     public_key: bytes = b""
     standing: Standing = Standing.VOTER
+    networks: tuple[tuple[str, str], ...] = ()
 
     @property
     def boot(self) -> Boot:
@@ -65,6 +76,10 @@ class Member:
     def votes(self) -> bool:
         """Whether this member's vote may count."""
         return self.standing is Standing.VOTER
+
+    def on(self, network: str) -> str | None:
+        """Its address on this network beside the management network; None where it isn't on it."""
+        return next((address for name, address in self.networks if name == network), None)
 
 
 @dataclass(frozen=True)
@@ -105,9 +120,24 @@ class Roster:
         return tuple(member for member in self.members if member.votes)
 
     @cached_property
+    def network_of(self) -> dict[str, str]:
+        """By address, which network it belongs to; addresses on the management network are left out."""
+        return {address: network for member in self.members for network, address in member.networks}
+
+    @property
+    def form(self) -> bytes:
+        """Which byte form it has: the plain one, unless a member is on another network."""
+        return form_of(self.members)
+
+    @cached_property
     def voters_in(self) -> Counter[str]:
         """How many voters each zone has that has any."""
         return Counter(member.zone for member in self.voters)
+
+
+def form_of(members: Iterable[Member]) -> bytes:
+    """The byte form of a roster with these members."""
+    return _NETWORKED if any(member.networks for member in members) else _PLAIN
 
 
 def encode_roster(roster: Roster) -> bytes:
@@ -117,7 +147,8 @@ def encode_roster(roster: Roster) -> bytes:
         raise RosterError(f"{len(members)} members, at most {MAX_MEMBERS}")
     if len(roster.by_name) != len(members) or len(roster.by_uid) != len(members):
         raise RosterError("a node name or UID stands twice in the roster")
-    data = b"".join((encode_head(roster), *map(encode_member, members)))
+    form = roster.form
+    data = b"".join((encode_head(roster), *(encode_member(member, form) for member in members)))
     if len(data) > MAX_ROSTER:
         raise RosterError(f"a roster of {len(data)} bytes, at most {MAX_ROSTER}")
     return data
@@ -127,12 +158,12 @@ def encode_head(roster: Roster) -> bytes:
     """The canonical bytes that stand before the members. Raises RosterError as `encode_roster`."""
     if not 0 <= roster.epoch < 2**63:
         raise RosterError(f"epoch {roster.epoch} is out of range")
-    parts = (_MAGIC, struct.pack("!Q", roster.epoch), _text(roster.cluster), _blob(roster.salt, 64))
+    parts = (roster.form, struct.pack("!Q", roster.epoch), _text(roster.cluster), _blob(roster.salt, 64))
     return b"".join(parts) + struct.pack("!I", len(roster.members))
 
 
-def encode_member(member: Member) -> bytes:
-    """One member's canonical bytes. Raises RosterError as `encode_roster`."""
+def encode_member(member: Member, form: bytes) -> bytes:
+    """One member's canonical bytes in a roster of this form. Raises RosterError as `encode_roster`."""
     if len(member.addresses) > MAX_ADDRESSES:
         raise RosterError(f"{member.name} has {len(member.addresses)} addresses, at most {MAX_ADDRESSES}")
     if len(member.public_key) not in (0, PUBLIC_KEY_BYTES):
@@ -141,14 +172,30 @@ def encode_member(member: Member) -> bytes:
     parts += [_text(member.zone), bytes([len(member.addresses)])]
     parts += [_text(address) for address in member.addresses]
     parts += [_blob(member.public_key, PUBLIC_KEY_BYTES), b"\x01" if member.votes else b"\x00"]
+    if form == _NETWORKED:
+        parts.append(_encode_networks(member))
+    return b"".join(parts)
+
+
+def _encode_networks(member: Member) -> bytes:
+    networks = dict(member.networks)
+    if len(networks) != len(member.networks):
+        raise RosterError(f"{member.name} is on a network twice")
+    if len(networks) > MAX_NETWORKS:
+        raise RosterError(f"{member.name} is on {len(networks)} networks, at most {MAX_NETWORKS}")
+    if MANAGEMENT in networks or "" in networks:
+        raise RosterError(f"{member.name} is on a network without a name of its own")
+    parts = [bytes([len(networks)])]
+    for name in sorted(networks):
+        parts += [_blob(name.encode(), MAX_NETWORK_NAME), _text(networks[name])]
     return b"".join(parts)
 
 
 def decode_roster(data: bytes) -> Roster:
     """The roster that these canonical bytes stand for. Raises RosterError for anything else."""
     reader = Reader(data)
-    epoch, cluster, salt, count = read_head(reader)
-    members = tuple(read_member(reader) for _ in range(count))
+    form, epoch, cluster, salt, count = read_head(reader)
+    members = tuple(read_member(reader, form) for _ in range(count))
     if reader.left:
         raise RosterError(f"{reader.left} bytes too many")
     roster = Roster(epoch, cluster, salt, members)
@@ -212,17 +259,18 @@ def _unpack(packed: bytes) -> bytes:
     return data
 
 
-def read_head(reader: Reader) -> tuple[int, str, bytes, int]:
-    """Epoch, cluster, salt and number of members, as `encode_head` wrote them. Raises RosterError."""
-    if reader.take(len(_MAGIC)) != _MAGIC:
+def read_head(reader: Reader) -> tuple[bytes, int, str, bytes, int]:
+    """Form, epoch, cluster, salt and number of members, as `encode_head` wrote them. Raises RosterError."""
+    form = reader.take(len(_PLAIN))
+    if form not in {_PLAIN, _NETWORKED}:
         raise RosterError("not a roster, or one of a later format")
     epoch, cluster, salt, count = reader.number(8), reader.text(), reader.blob(64), reader.number(4)
     if count > MAX_MEMBERS:
         raise RosterError(f"{count} members, at most {MAX_MEMBERS}")
-    return epoch, cluster, salt, count
+    return form, epoch, cluster, salt, count
 
 
-def read_member(reader: Reader) -> Member:
+def read_member(reader: Reader, form: bytes) -> Member:
     """A member as `encode_member` wrote it. Raises RosterError."""
     name, uid, boot_id, zone = reader.text(), reader.text(MAX_ID), reader.text(MAX_ID), reader.text()
     count = reader.number(1)
@@ -231,7 +279,13 @@ def read_member(reader: Reader) -> Member:
     addresses = tuple(reader.text() for _ in range(count))
     public_key = reader.blob(PUBLIC_KEY_BYTES)
     standing = Standing.VOTER if reader.number(1) == 1 else Standing.SUBJECT
-    return Member(name, uid, boot_id, addresses, zone, public_key, standing)
+    networks: tuple[tuple[str, str], ...] = ()
+    if form == _NETWORKED:
+        number = reader.number(1)
+        if number > MAX_NETWORKS:
+            raise RosterError(f"{number} networks, at most {MAX_NETWORKS}")
+        networks = tuple((reader.text(MAX_NETWORK_NAME), reader.text()) for _ in range(number))
+    return Member(name, uid, boot_id, addresses, zone, public_key, standing, networks)
 
 
 def _text(value: str) -> bytes:

@@ -10,7 +10,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ringfence.core.model import Boot, RingState, SignedVote
+from ringfence.core.model import Boot, NetworkState, RingState, SignedVote
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkView:
+    """One further network of a member, as an agent that stands on it too sees it."""
+
+    network: str
+    state: NetworkState
+    two_way_age: float | None
+    """Seconds since the last answer there that echoed this agent's own nonce."""
+    rtt: float | None = None
+    """Mean round-trip time there in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,33 @@ class SubjectView:
     """Share of this agent's probes that it has not answered in time, of about the last minute; where it observes it."""
     vote_ages: tuple[float, ...] = ()
     """Since each of the votes came to this agent, in their order."""
+    networks: tuple[NetworkView, ...] = ()
+    """The networks beside the management network on which this agent probes it."""
+    look_age: float | None = None
+    """Since the look began whose votes follow."""
+    look_votes: tuple[SignedVote, ...] = ()
+    """All of the last look at its networks, if it found one of them dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """When one agent last heard one boot of a member: what a controller asks before it counts a watchdog out.
+
+    Ages are seconds at the moment of sending.
+    """
+
+    reporter: str
+    subject: Boot
+    """The member by the boot that the agent knows it by; a packet of another boot is not counted."""
+    heard_age: float | None
+    """Since its last authenticated packet; None: there was none."""
+    listens_age: float
+    """Since when the agent would have heard it: it forgets with its process, and with the member's boot."""
+
+    @property
+    def latest_age(self) -> float:
+        """Since it may last have heard it: what it can't tell counts as heard."""
+        return self.listens_age if self.heard_age is None else self.heard_age
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +113,8 @@ class AgentView:
             self.roster_epoch,
             self.healthy,
             self.alive,
-            tuple((s.subject, s.state, s.votes) for s in self.subjects),
+            tuple(
+                (s.subject, s.state, s.votes, s.look_votes, tuple((n.network, n.state) for n in s.networks))
+                for s in self.subjects
+            ),
         )

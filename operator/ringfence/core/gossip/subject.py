@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ringfence.core.gossip.members import Member
+from ringfence.core.gossip.networks import Reach
 from ringfence.core.gossip.probe import RoundTrip
 from ringfence.core.gossip.report import SubjectView
 from ringfence.core.gossip.rounds import Examination, Round
@@ -45,8 +46,12 @@ class Subject:
     """Boots that are over: what they still seem to send is a replay."""
     window: ReplayWindow = field(default_factory=ReplayWindow)
     path: RoundTrip = field(default_factory=RoundTrip)
+    listens_since: float = field(init=False)
+    """Since when a packet of this boot would have been noticed here."""
     heard_at: float | None = None
     two_way_at: float | None = None
+    answered_at: float | None = None
+    """When the newest ping *left* that it has answered."""
     kernel_at: float | None = None
     relayed_at: float | None = None
     cycle_at: float | None = None
@@ -65,8 +70,13 @@ class Subject:
     vetoed_at: float = float("-inf")
     """When an observer last told us, a window, that it has heard it."""
     examination: Examination | None = None
+    reach: Reach = field(default_factory=Reach)
+    """Its networks, one by one. What else is said here of answers is about the management network, of packets about any."""
     ask_at: float | None = None
     back_off: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.listens_since = self.since
 
     @property
     def boot_sent(self) -> bytes:
@@ -89,13 +99,16 @@ class Subject:
             self.past.add(self.boot_raw)
         self.boot, self.boot_raw = boot, raw_boot(boot.boot_id)
         self.window = ReplayWindow()
-        self.state, self.since = RingState.UNKNOWN, now
-        self.heard_at = self.two_way_at = self.kernel_at = self.relayed_at = self.cycle_at = None
+        self.state, self.since, self.listens_since = RingState.UNKNOWN, now, now
+        self.heard_at = self.two_way_at = self.answered_at = self.kernel_at = self.relayed_at = (
+            self.cycle_at
+        ) = None
         self.misses = 0
         self.rounds = {}
         self.shown = None
         self.confirmed_at = float("-inf")
         self.examination = None
+        self.reach.reset()
         self.ask_at = None
         self.back_off = 0.0
 
@@ -105,6 +118,7 @@ class Subject:
 
     def view(self, now: float) -> SubjectView:
         """What the verdict stream says of it."""
+        look = self.reach.fresh(now)
         return SubjectView(
             subject=self.boot,
             state=self.state,
@@ -119,6 +133,9 @@ class Subject:
             vote_ages=tuple(max(0.0, now - self.shown.came[name]) for name in self.shown.votes)
             if self.shown
             else (),
+            networks=self.reach.views(now),
+            look_age=_age(look.started if look else None, now),
+            look_votes=tuple(look.votes.values()) if look else (),
         )
 
 

@@ -11,6 +11,9 @@ or partial -> rounds renewed while that lasts -> alive again with the first two-
   `unreachable` and vetoes the next such vote, but ends no doubt.
 - unreachable: `corroboration.tally` of signed votes says so, nobody has said otherwise, we have heard nothing since.
 - agent-down: the kernel answered somebody. partial: some peer reaches it, we don't.
+
+All of this is about the management network. Where the roster has members on further ones (`looks`), every examination
+asks there as well, and whatever answers is life: `none` is silence on all of them.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, gcd
 from typing import Protocol, TypeVar, assert_never
 
@@ -37,9 +40,11 @@ from ringfence.core.gossip.corroboration import (
     vote_payload,
 )
 from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
+from ringfence.core.gossip.looks import Looks, Means, NetworkChanged
 from ringfence.core.gossip.members import Member, Roster
+from ringfence.core.gossip.networks import Look
 from ringfence.core.gossip.probe import next_slot, period, phase
-from ringfence.core.gossip.report import AgentView, SubjectView
+from ringfence.core.gossip.report import AgentView, Hearing, SubjectView
 from ringfence.core.gossip.rings import Rings, is_small, rings_of
 from ringfence.core.gossip.rounds import Examination, Round
 from ringfence.core.gossip.subject import Subject, raw_boot, sent_boot
@@ -61,10 +66,11 @@ from ringfence.core.gossip.wire import (
     boot_text,
     decode,
     encode,
+    fitting,
     split,
     tag_of,
 )
-from ringfence.core.model import Boot, RingState, SignedVote, Vote
+from ringfence.core.model import MANAGEMENT, Boot, Column, RingState, SignedVote, Vote
 
 ALIVE_WITHIN = 2.0
 """Two-way evidence this young (seconds) puts a member among the reporter's ``alive``."""
@@ -72,6 +78,8 @@ RELAYS = 2
 ROLL = 1.3
 """Seconds that a muster takes to call everybody: with the answer's way less than `ALIVE_WITHIN`."""
 ROLL_STEP = 0.1
+CALL_STEP = 0.25
+"""Seconds between two helpings of the calls for the self-fence's gossip leg."""
 MOST_CALLED = 150
 """Members called in a step at most. Rosters of more than twice 150 * 1.3 / 0.1 = 1950 are not all called in time, and a
 controller there can't see a majority alive: it fences nobody."""
@@ -110,6 +118,7 @@ class KernelProbe:
 
     uid: str
     address: str
+    network: str = MANAGEMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +153,7 @@ class RosterWanted:
     address: str
 
 
-Event = KernelProbe | StateChanged | AwarenessChanged | PathLost | RosterWanted
+Event = KernelProbe | StateChanged | NetworkChanged | AwarenessChanged | PathLost | RosterWanted
 Trace = Callable[[str, bytes, Message | Round | None], None]
 """``trace(what, tag, thing)``: ``sent`` and ``received`` with the peer's tag and the message; ``missed``, ``missed again``,
 ``examines`` and ``closed`` (with the round) with the subject's."""
@@ -156,6 +165,8 @@ class _Nonce:
     sent_at: float
     relay_for: tuple[str, int, bytes] | None
     """Whom to tell of the answer: address, its own nonce, its tag."""
+    network: str = MANAGEMENT
+    """On which network it was asked."""
 
 
 _NO_ANSWER = frozenset({RingState.UNREACHABLE, RingState.AGENT_DOWN})
@@ -228,6 +239,8 @@ class Swim:
         self._mustering = False
         self._called = 0
         """Place in the roster of the last member that the muster has called."""
+        self._next_called = 0
+        """Place among the members that we don't observe of the last one that `call_everybody` has pinged."""
         self._sampled_at = float("-inf")
         self._sample_heard: frozenset[str] = frozenset()
         """When a survey last found a majority of a sample in reach, and who of those near us had answered then."""
@@ -242,6 +255,30 @@ class Swim:
         self._out: list[tuple[bytes, str]] = []
         self._events: deque[Event] = deque()
         self._wish = Wish()
+        self.lacking: frozenset[str] = frozenset()
+        """Networks on which the roster has us and we don't stand; `lack` says so."""
+        self._looks = Looks(
+            Means(
+                node=node,
+                crypto=crypto,
+                awareness=self.awareness,
+                stats=self.stats,
+                windows=self._windows,
+                chance=dice.random,
+                draw=self._round_id,
+                roster=self._present_roster,
+                may_accuse=self._may_accuse,
+                ping=self._ping_on,
+                ask_kernel=self._ask_kernel,
+                tell=self._tell,
+                at=self._at,
+                doubt_again=self._ask,
+                changed=self._network_changed,
+                pack=self._pack_look,
+                valid=self._valid,
+                drop=self._drop,
+            )
+        )
 
     # -- what the outer loop calls ------------------------------------------------------------------------------
 
@@ -261,8 +298,11 @@ class Swim:
         for uid, known in kept.items():
             member = roster.by_uid.get(uid)
             if member is None or member.name == self.node:
+                self._looks.forget(known)
                 continue
             self._follow_roster(known, member, before, now)
+            if (known.member.addresses, known.member.networks) != (member.addresses, member.networks):
+                known.reach.shown = None  # it was about other addresses
             known.member = member
             if known.boot.node != member.name:
                 known.boot = Boot(member.name, member.uid, known.boot.boot_id)
@@ -294,12 +334,19 @@ class Swim:
             if wanted is None or wanted():
                 action(now, now - when)
 
-    def kernel_answered(self, uid: str, now: float) -> None:
+    def lack(self, networks: frozenset[str], now: float) -> None:
+        """These networks' addresses, which the roster has for us, aren't ours to send from: we say nothing of them."""
+        if networks != self.lacking:
+            self.lacking = networks
+            self._follow_networks(now)
+
+    def kernel_answered(self, uid: str, now: float, network: str = MANAGEMENT) -> None:
         """A kernel probe of this node was answered (accepted or refused: both are its kernel)."""
         subject = self._subject(uid)
         if subject is None:
             return
         subject.kernel_at = now
+        self._looks.kernel_answered(subject, network, now)
         if subject.state is RingState.UNREACHABLE:
             self._enter(subject, RingState.AGENT_DOWN, "its kernel answers again, its agent doesn't", now)
 
@@ -331,6 +378,42 @@ class Swim:
         for _ in range(LEAVES):
             self._tell_all(message, self._rings.observers(self.me.uid), now)
 
+    def answered_by_most(self) -> float | None:
+        """The latest instant such that more than half of the whole roster, ourselves included, answered a ping that left then
+        or later: the gossip leg of the self-fence (GOSSIP §6). Infinite in a roster of one; None: never, or not a member.
+        """
+        if self.me is None or self.roster is None:
+            return None
+        others = len(self.roster.members) // 2
+        known = (self._subjects.get(member.uid) for member in self.roster.members)
+        answers = sorted(
+            (one.answered_at for one in known if one is not None and one.answered_at is not None),
+            reverse=True,
+        )
+        if others == 0:
+            return float("inf")
+        return answers[others - 1] if len(answers) >= others else None
+
+    def call_everybody(self, every: float, now: float) -> None:
+        """From now on ping each member once in so many seconds at least, so that `answered_by_most` knows.
+
+        Those that we observe are probed more often anyway; in a small roster that is everybody.
+        """
+
+        def call(now: float, _late: float) -> None:
+            self._at(now + CALL_STEP, call)
+            strangers = [
+                member
+                for member in (self.roster.members if self.roster else ())
+                if (known := self._subject(member.uid)) is not None and not known.observed
+            ]
+            for _ in range(min(len(strangers), ceil(len(strangers) * CALL_STEP / every))):
+                self._next_called = (self._next_called + 1) % len(strangers)
+                if (subject := self._subject(strangers[self._next_called].uid)) is not None:
+                    self._ping(subject, now)
+
+        self._at(now, call)
+
     def view(self, now: float) -> AgentView:
         """What this agent says of the ring."""
         me = self.me
@@ -352,6 +435,14 @@ class Swim:
             ),
             itself=self.awareness.view(),
         )
+
+    def hearing(self, uid: str, now: float) -> Hearing | None:
+        """When we last heard that member; None for strangers and ourselves."""
+        one = self._subject(uid)
+        if one is None:
+            return None
+        heard = None if one.heard_at is None else max(0.0, now - one.heard_at)
+        return Hearing(self.node, one.boot, heard, max(0.0, now - one.listens_since))
 
     @property
     def subjects(self) -> Iterable[Subject]:
@@ -414,6 +505,7 @@ class Swim:
             if uid not in uids and subject.observed:
                 subject.observed = False
                 subject.cycle_at = subject.ask_at = subject.examination = None
+                self._looks.forget(subject)
                 if subject.state in _NO_ANSWER:
                     self._at(now + rounds.LAPSE, self._lapser(subject))
                 else:
@@ -426,6 +518,17 @@ class Swim:
             if not subject.observed:
                 subject.observed = True
                 self._arm_probe(subject, now)
+        self._looks.install(self._rings, self._every, self._wall_offset)
+        self._follow_networks(now)
+
+    def _follow_networks(self, now: float) -> None:
+        if self.me is None or self._rings is None:
+            return
+        self._looks.stand(network for network, _ in self.me.networks if network not in self.lacking)
+        for subject in self._watched:
+            observers = [member.uid for member in self._rings.observers(subject.member.uid)]
+            rank = observers.index(self.me.uid) if self.me.uid in observers else 0
+            self._looks.follow(subject, rank, len(observers), now)
 
     # -- datagrams ----------------------------------------------------------------------------------------------
 
@@ -464,7 +567,7 @@ class Swim:
         if self.trace is not None:
             self.trace("received", header.tag, message)
         if isinstance(message, Ack):
-            self._on_ack(subject, message.nonce, now, at)
+            self._on_ack(subject, message.nonce, address, now, at)
         self._heard(subject, now)
         match message:
             case Ping(nonce, window):
@@ -479,6 +582,10 @@ class Swim:
                 self._on_relay(subject, nonce, tag, address, now)
             case Relayed(nonce):
                 self._on_relayed(nonce, now)
+            case Ask(look=True):
+                self._looks.on_ask(subject, self._by_subject_tag(message.tag), message, now)
+            case Votes(look=True):
+                self._looks.on_votes(subject, self._by_subject_tag(message.tag), message, now)
             case Ask():
                 self._on_ask(subject, message, now)
             case Votes():
@@ -508,7 +615,7 @@ class Swim:
         if subject.examination is not None:
             self._vote_all(subject, Vote.ALIVE, now)
 
-    def _on_ack(self, subject: Subject, nonce: int, now: float, at: float) -> None:
+    def _on_ack(self, subject: Subject, nonce: int, address: str, now: float, at: float) -> None:
         sent = self._nonces.get(nonce)
         if sent is None or sent.uid != subject.member.uid:
             self._drop("answer that nobody waits for", subject.member.name)
@@ -517,9 +624,17 @@ class Swim:
         if sent.relay_for is not None:
             address, asked, asker = sent.relay_for
             self._send(Relayed(asked), address, asker)
+        trip = max(0.0, at - sent.sent_at)  # wall clocks are set, and stamps go by them
+        if sent.network != MANAGEMENT:
+            # Where the management network is silent an answer on another one ends no doubt: that it is heard, a veto, is all.
+            if address == subject.member.on(sent.network):
+                self._looks.answered(subject, sent.network, trip, now)
+            return
+        self._looks.answered(subject, MANAGEMENT, trip, now)
         subject.two_way_at = self._answered_at = now
+        subject.answered_at = max(sent.sent_at, subject.answered_at or sent.sent_at)
         self._unanswered_since = None
-        subject.path.observe(max(0.0, at - sent.sent_at))  # wall clocks are set, and stamps go by them
+        subject.path.observe(trip)
         subject.cycle_at = None
         subject.misses = 0
         self.stats["answered"] += 1
@@ -840,7 +955,7 @@ class Swim:
         if self._budget.exhausted(now):
             self.stats["rounds put off"] += 1
             return  # it is asked again in its turn, unless somebody else has asked by then
-        opened = self._join(subject, self._dice.getrandbits(64).to_bytes(8, "big"), now, second=second)
+        opened = self._join(subject, self._round_id(), now, second=second)
         if opened is not None:
             self.stats["appeals" if second else "rounds"] += 1
             ask = Ask(opened.round_id, subject.tag, subject.boot_sent, second)
@@ -897,6 +1012,7 @@ class Swim:
         if self.trace is not None:
             self.trace("examines", subject.tag, None)
         self._ping(subject, now)
+        self._looks.examine(subject, now)
         self._probe_kernel(subject)
         if not self.awareness.isolated:
             self._look_around(now)
@@ -912,9 +1028,16 @@ class Swim:
             self._vote_all(subject, Vote.ALIVE, now)
 
     def _probe_kernel(self, subject: Subject) -> None:
+        """On every network: whatever answers, it lives."""
         if subject.address is not None:
+            for network in subject.reach.legs or (MANAGEMENT,):
+                self._ask_kernel(subject, network)
+
+    def _ask_kernel(self, subject: Subject, network: str) -> None:
+        address = subject.address if network == MANAGEMENT else subject.member.on(network)
+        if address is not None:
             self.stats["kernel probes"] += 1
-            self._events.append(KernelProbe(subject.member.uid, subject.address))
+            self._events.append(KernelProbe(subject.member.uid, address, network))
 
     def _conclude(self, subject: Subject, examination: Examination, now: float) -> None:
         if subject.kernel_at is not None and subject.kernel_at >= examination.started:
@@ -923,21 +1046,28 @@ class Swim:
             vote = Vote.NONE
         else:
             vote = Vote.ABSTAIN
-        self._vote_all(subject, vote, now)
+        columns = subject.reach.columns(examination.started, final=True) if vote is not Vote.ABSTAIN else ()
+        self._vote_all(subject, vote, now, columns)
 
-    def _vote_all(self, subject: Subject, vote: Vote, now: float) -> None:
+    def _vote_all(
+        self, subject: Subject, vote: Vote, now: float, columns: tuple[Column, ...] | None = None
+    ) -> None:
         """End the examination with this vote, in all rounds that wait for it."""
+        if columns is None:
+            columns = subject.reach.columns(now - rounds.BEFORE, final=False)
         subject.examination = None
         for waiting in list(subject.rounds.values()):
             if waiting.cast is None:
-                self._cast(subject, waiting, vote, now)
+                self._cast(subject, waiting, vote, now, columns)
 
-    def _cast(self, subject: Subject, about: Round, vote: Vote, now: float) -> None:
+    def _cast(
+        self, subject: Subject, about: Round, vote: Vote, now: float, columns: tuple[Column, ...] = ()
+    ) -> None:
         if self.me is None or not self.me.votes or self.roster is None:
             return
-        unsigned = SignedVote(self.node, about.subject, vote, self.roster.epoch, about.round_id, b"")
+        unsigned = SignedVote(self.node, about.subject, vote, self.roster.epoch, about.round_id, b"", columns)
         signature = self._crypto.sign(vote_payload(self.roster.cluster, unsigned))
-        signed = SignedVote(self.node, about.subject, vote, self.roster.epoch, about.round_id, signature)
+        signed = replace(unsigned, signature=signature)
         about.cast = vote
         about.take(signed, now)
         self.stats[f"vote {vote}"] += 1
@@ -1049,7 +1179,9 @@ class Swim:
         if not subject.observed:
             self._judge_for_others(subject, about, count, now)
             return
-        if Vote.ALIVE in votes:
+        if count.unreachable and self.awareness.isolated:
+            pass  # who reaches less than half of the roster accepts no verdict; the next round tells him when he is back
+        elif Vote.ALIVE in votes:
             # Even one that the tally refuses (a peer whose new key the roster has not yet) is reason to wait.
             self._show(subject, about)
             if subject.state in _NO_ANSWER:
@@ -1088,7 +1220,7 @@ class Swim:
 
     def _judge_for_others(self, subject: Subject, about: Round, count: Tally, now: float) -> None:
         """What a round says to one of the second set: he has no say in what comes of it, but tells the windows."""
-        if count.unreachable and not subject.heard_since(about.started):
+        if count.unreachable and not (subject.heard_since(about.started) or self.awareness.isolated):
             self._show(subject, about)
             subject.confirmed_at = max(subject.confirmed_at, about.started)
             self._at(now + rounds.LAPSE, self._lapser(subject))
@@ -1177,7 +1309,7 @@ class Swim:
             # believed: who votes it has heard the member just now.
             state, subject.vetoed_at = RingState.UNKNOWN, now
         elif count.unreachable and not subject.heard_since(now - rounds.CLOSE):
-            if now - subject.vetoed_at < rounds.CLOSE:
+            if now - subject.vetoed_at < rounds.CLOSE or self.awareness.isolated:
                 return
             state = RingState.UNREACHABLE
         elif count.agent_down:
@@ -1234,8 +1366,8 @@ class Swim:
     def _pack(self, about: Round, votes: list[SignedVote]) -> Votes:
         assert self.roster is not None
         by_name = self.roster.by_name
-        ballots = tuple(
-            Ballot(tag_of(by_name[vote.voter].uid), vote.vote, vote.signature)
+        ballots = fitting(
+            Ballot(tag_of(by_name[vote.voter].uid), vote.vote, vote.signature, vote.columns)
             for vote in votes
             if vote.voter in by_name
         )
@@ -1246,6 +1378,15 @@ class Swim:
             votes[0].roster_epoch if votes else 0,
             ballots,
         )
+
+    def _valid(self, sender: Subject, message: Votes, subject: Subject) -> list[SignedVote]:
+        """Those of the votes that count."""
+        votes = self._unpack(sender, message, subject)
+        return [vote for vote in votes if not self._refuse(sender, vote, subject)]
+
+    def _pack_look(self, look: Look, votes: Iterable[SignedVote]) -> Votes:
+        about = Round(look.round_id, look.subject, look.started)
+        return replace(self._pack(about, list(votes)), look=True)
 
     def _refuse(self, sender: Subject, vote: SignedVote, subject: Subject) -> bool:
         """Whether the vote counts for nothing. It may be another's who has sent it, and whose it says it is another's."""
@@ -1276,6 +1417,7 @@ class Swim:
                         message.epoch,
                         message.round_id,
                         ballot.signature,
+                        ballot.columns,
                     )
                 )
         return votes
@@ -1283,9 +1425,18 @@ class Swim:
     def _ping_again(self, subject: Subject, now: float) -> None:
         self._ping(subject, now)
 
-    def _ping(self, subject: Subject, now: float, relay_for: tuple[str, int, bytes] | None = None) -> int:
+    def _ping_on(self, subject: Subject, now: float, network: str) -> None:
+        self._ping(subject, now, network=network)
+
+    def _ping(
+        self,
+        subject: Subject,
+        now: float,
+        relay_for: tuple[str, int, bytes] | None = None,
+        network: str = MANAGEMENT,
+    ) -> int:
         nonce = self._dice.getrandbits(64)
-        self._nonces[nonce] = _Nonce(subject.member.uid, now, relay_for)
+        self._nonces[nonce] = _Nonce(subject.member.uid, now, relay_for, network)
         self._nonce_order.append(nonce)
         while self._nonce_order:
             oldest = self._nonces.get(self._nonce_order[0])
@@ -1297,7 +1448,7 @@ class Swim:
                 break
             self._nonces.pop(self._nonce_order.popleft(), None)
         self.stats["probes"] += 1
-        self._tell(Ping(nonce, self._news(now)), subject.member)
+        self._tell(Ping(nonce, self._news(now)), subject.member, network)
         return nonce
 
     def _ack(self, nonce: int, now: float) -> Ack:
@@ -1324,9 +1475,10 @@ class Swim:
             self._tell(message, member)
             self._budget.spend(1, now)
 
-    def _tell(self, message: Message, member: Member) -> None:
-        if member.addresses:
-            self._send(message, member.addresses[0], tag_of(member.uid))
+    def _tell(self, message: Message, member: Member, network: str = MANAGEMENT) -> None:
+        address = member.on(network) if network != MANAGEMENT else next(iter(member.addresses), None)
+        if address is not None:
+            self._send(message, address, tag_of(member.uid))
 
     def _send(self, message: Message, address: str, receiver: bytes) -> None:
         if self.me is None or self.roster is None:
@@ -1348,12 +1500,26 @@ class Swim:
         self._note(subject, old, why)
         if state in _TROUBLE:
             self._muster(now)
+        if state is RingState.PARTIAL:
+            self._looks.want(subject, now)
         if state is RingState.ALIVE and old is RingState.UNREACHABLE:
             self._veto(subject, now)
 
     def _note(self, subject: Subject, old: RingState, why: str) -> None:
         self.version += 1
         self._events.append(StateChanged(subject.boot, old, subject.state, why))
+
+    def _network_changed(self, event: NetworkChanged | None) -> None:
+        self.version += 1
+        if event is not None:
+            self._events.append(event)
+
+    def _present_roster(self) -> Roster:
+        assert self.roster is not None
+        return self.roster
+
+    def _round_id(self) -> bytes:
+        return self._dice.getrandbits(64).to_bytes(8, "big")
 
     def _check_lag(self, now: float) -> None:
         if self._timers:

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
-from ringfence.core.model import Vote
+from ringfence.core.model import MANAGEMENT, Answer, Column, Vote
 
 VERSION = 1
 MAX_DATAGRAM = 1200
@@ -29,6 +29,8 @@ TAG_BYTES = 6
 BOOT_BYTES = 16
 SIGNATURE_BYTES = 64
 ROUND_BYTES = 8
+MAX_NETWORKS = 4
+"""Networks beside the management network, of one member."""
 MAX_BODY = MAX_DATAGRAM - 32 - 16
 _HEADER = struct.Struct("!BB6s16sQ")
 _HEAD = struct.Struct("!BI")
@@ -112,12 +114,16 @@ class Relayed:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """I doubt this boot: look yourself and vote in this round. ``second``: its observers alone were too few."""
+    """I doubt this boot: look yourself and vote in this round. ``second``: its observers alone were too few.
+
+    A ``look`` asks about its networks, not about its life.
+    """
 
     round_id: bytes
     tag: bytes
     boot: bytes
     second: bool = False
+    look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +133,22 @@ class Ballot:
     tag: bytes
     vote: Vote
     signature: bytes
+    columns: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """Votes of one round. From the voter itself one, spread by others as many as prove the verdict."""
+    """Votes of one round. From the voter itself one, spread by others as many as prove the verdict.
+
+    All columns together may name four networks beside the management network (`fitting`).
+    """
 
     round_id: bytes
     tag: bytes
     boot: bytes
     epoch: int
     ballots: tuple[Ballot, ...]
+    look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +162,9 @@ Message = Ping | Ack | Relay | Relayed | Ask | Votes | Leave
 
 _VOTES = (Vote.ALIVE, Vote.AGENT_DOWN, Vote.NONE, Vote.ABSTAIN)
 MAX_BALLOTS = 12
+_ANSWERS = (None, Answer.AGENT, Answer.KERNEL, Answer.NONE)
+"""By two bits of a column; none for a network that was not looked at."""
+_COLUMNS = struct.Struct("!H")
 
 
 @lru_cache(maxsize=16_384)
@@ -196,14 +210,21 @@ def encode(message: Message, epoch: int) -> bytes:
             return _HEAD.pack(3, epoch) + _NUMBER.pack(nonce) + tag
         case Relayed(nonce):
             return _HEAD.pack(4, epoch) + _NUMBER.pack(nonce)
-        case Ask(round_id, tag, boot, second):
-            return _HEAD.pack(5, epoch) + round_id + tag + boot + (b"\1" if second else b"")
+        case Ask(round_id, tag, boot, second, look):
+            return (
+                _HEAD.pack(8 if look else 5, epoch)
+                + round_id
+                + tag
+                + boot
+                + (b"\1" if second and not look else b"")
+            )
         case Leave(signature):
             return _HEAD.pack(7, epoch) + signature
         case Votes():
-            parts = [_HEAD.pack(6, epoch), message.round_id, message.tag, message.boot]
+            parts = [_HEAD.pack(9 if message.look else 6, epoch), message.round_id, message.tag, message.boot]
             parts += [_NUMBER.pack(message.epoch), bytes([len(message.ballots)])]
             parts += [b.tag + bytes([_VOTES.index(b.vote)]) + b.signature for b in message.ballots]
+            parts += _table(message.ballots)
             return b"".join(parts)
 
 
@@ -215,6 +236,18 @@ def decode(body: bytes) -> tuple[Message, int]:
     if read is None:
         raise WireError("unknown kind")
     return read(reader), epoch
+
+
+def fitting(ballots: Iterable[Ballot]) -> tuple[Ballot, ...]:
+    """Those that fit into one message: a zone that renames its networks may let a vote or two wait a round."""
+    names: set[str] = set()
+    chosen: list[Ballot] = []
+    for ballot in ballots:
+        more = {column.network for column in ballot.columns} - {MANAGEMENT}
+        if len(names | more) <= MAX_NETWORKS and len(chosen) < MAX_BALLOTS:
+            names |= more
+            chosen.append(ballot)
+    return tuple(chosen)
 
 
 class ReplayWindow:
@@ -274,6 +307,46 @@ def _window(reader: _Reader) -> tuple[bytes, int] | None:
     return (reader.take(TAG_BYTES), reader.take(1)[0]) if reader.left > TAG_BYTES else None
 
 
+def _table(ballots: Iterable[Ballot]) -> list[bytes]:
+    """The columns of all ballots: the networks' names once, then two bits a network for each ballot.
+
+    The management network comes first and is not named. Nothing where no ballot has columns, as before there were any.
+    """
+    names = sorted({column.network for ballot in ballots for column in ballot.columns} - {MANAGEMENT})
+    if not any(ballot.columns for ballot in ballots):
+        return []
+    parts = [bytes([len(names)])]
+    parts += [bytes([len(name.encode())]) + name.encode() for name in names]
+    places = {name: place for place, name in enumerate([MANAGEMENT, *names])}
+    for ballot in ballots:
+        bits = sum(_ANSWERS.index(column.answer) << 2 * places[column.network] for column in ballot.columns)
+        parts.append(_COLUMNS.pack(bits))
+    return parts
+
+
+def _columns(reader: _Reader, count: int) -> list[tuple[Column, ...]]:
+    """What `_table` has written, a tuple for each of so many ballots."""
+    number = reader.take(1)[0]
+    if number > MAX_NETWORKS:
+        raise WireError("too many networks")
+    try:
+        names = [MANAGEMENT, *(reader.take(reader.take(1)[0]).decode() for _ in range(number))]
+    except UnicodeDecodeError:
+        raise WireError("a network without a name") from None
+    columns = []
+    for _ in range(count):
+        (bits,) = _COLUMNS.unpack(reader.take(_COLUMNS.size))
+        said = [(name, _ANSWERS[bits >> 2 * place & 3]) for place, name in enumerate(names)]
+        columns.append(tuple(sorted(Column(name, answer) for name, answer in said if answer is not None)))
+    return columns
+
+
+def _ask(reader: _Reader, *, look: bool) -> Ask:
+    round_id, tag, boot = reader.take(ROUND_BYTES), reader.take(TAG_BYTES), reader.take(BOOT_BYTES)
+    second = not look and reader.left > 0 and reader.take(1) == b"\1"
+    return Ask(round_id, tag, boot, second, look)
+
+
 def _ballot(reader: _Reader) -> Ballot:
     tag, code = reader.take(TAG_BYTES), reader.take(1)[0]
     if code >= len(_VOTES):
@@ -281,13 +354,20 @@ def _ballot(reader: _Reader) -> Ballot:
     return Ballot(tag, _VOTES[code], reader.take(SIGNATURE_BYTES))
 
 
-def _votes(reader: _Reader) -> Votes:
+def _votes(reader: _Reader, *, look: bool) -> Votes:
     round_id, tag, boot = reader.take(ROUND_BYTES), reader.take(TAG_BYTES), reader.take(BOOT_BYTES)
     epoch = reader.number()
     count = reader.take(1)[0]
     if count > MAX_BALLOTS:
         raise WireError("too many votes")
-    return Votes(round_id, tag, boot, epoch, tuple(_ballot(reader) for _ in range(count)))
+    ballots = [_ballot(reader) for _ in range(count)]
+    if reader.left:
+        columns = _columns(reader, count)
+        ballots = [
+            Ballot(ballot.tag, ballot.vote, ballot.signature, said)
+            for ballot, said in zip(ballots, columns, strict=True)
+        ]
+    return Votes(round_id, tag, boot, epoch, tuple(ballots), look)
 
 
 _READERS: dict[int, Callable[[_Reader], Message]] = {
@@ -295,12 +375,9 @@ _READERS: dict[int, Callable[[_Reader], Message]] = {
     2: lambda reader: Ack(reader.number(), _window(reader)),
     3: lambda reader: Relay(reader.number(), reader.take(TAG_BYTES)),
     4: lambda reader: Relayed(reader.number()),
-    5: lambda reader: Ask(
-        reader.take(ROUND_BYTES),
-        reader.take(TAG_BYTES),
-        reader.take(BOOT_BYTES),
-        reader.left > 0 and reader.take(1) == b"\1",
-    ),
-    6: _votes,
+    5: lambda reader: _ask(reader, look=False),
+    6: lambda reader: _votes(reader, look=False),
     7: lambda reader: Leave(reader.take(SIGNATURE_BYTES)),
+    8: lambda reader: _ask(reader, look=True),
+    9: lambda reader: _votes(reader, look=True),
 }

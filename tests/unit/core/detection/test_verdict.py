@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence, SlotEvidence
+from ringfence.core.detection.evidence import (
+    NEVER,
+    DeadNetwork,
+    Evidence,
+    Life,
+    NetworkRole,
+    Ready,
+    RingEvidence,
+    SlotEvidence,
+)
 from ringfence.core.detection.verdict import judge, life_veto
 from ringfence.core.fencing.slotwatch import SlotState, silence_of
 from ringfence.core.model import Boot, RingState, Verdict
@@ -61,6 +70,48 @@ evidences = st.builds(
 
 def verdict(evidence: Evidence) -> Verdict:
     return judge(evidence, NOW).verdict
+
+
+STORAGE = DeadNetwork("storage", NetworkRole.STORAGE, "2 of 2 observers on storage: n2, n3")
+GUEST = DeadNetwork("tenants", NetworkRole.GUEST, "2 of 2 observers on tenants: n2, n3")
+OTHER = DeadNetwork("backup", NetworkRole.OTHER, "2 of 2 observers on backup: n2, n3")
+LOST = DeadNetwork("management", NetworkRole.OTHER, "2 of 2 observers on management: n2, n3")
+WELL = replace(DOWN, life=replace(OLD, kubelet_lease=NOW), ready=Ready.TRUE)
+
+
+@pytest.mark.parametrize(
+    ("dead", "expected", "words"),
+    [
+        ((STORAGE,), Verdict.STORAGE_LOST, "n1 is alive, but its storage network is dead (2 of 2 observers"),
+        ((GUEST, STORAGE), Verdict.STORAGE_LOST, "storage network is dead"),
+        ((OTHER, GUEST), Verdict.GUEST_NET_LOST, "n1 is alive, but its tenants network is dead"),
+        ((OTHER,), Verdict.HEALTHY, "n1 is alive; its backup network is dead"),
+    ],
+)
+def test_a_dead_network_of_a_living_node_is_named_and_its_role_gives_the_verdict(
+    dead: tuple[DeadNetwork, ...], expected: Verdict, words: str
+) -> None:
+    judgement = judge(
+        replace(WELL, ring=RingEvidence(RingState.ALIVE, dead_networks=dead)),
+        NOW,
+    )
+    assert judgement.verdict is expected
+    assert words in judgement.sentence
+
+
+def test_a_silent_management_network_beside_a_living_one_is_a_lost_control_path() -> None:
+    judgement = judge(replace(DOWN, ring=RingEvidence(RingState.PARTIAL, dead_networks=(LOST,))), NOW)
+    assert judgement.verdict is Verdict.CONTROL_PATH_LOST
+    assert "n1's management network is dead (2 of 2 observers on management: n2, n3)" in judgement.sentence
+    assert "it lives and its VMs run on" in judgement.sentence
+
+
+@given(st.sampled_from(RingState), st.sampled_from([(), (STORAGE,), (LOST,), (LOST, STORAGE, GUEST)]))
+def test_no_dead_network_makes_down_and_none_unmakes_it(
+    state: RingState, dead: tuple[DeadNetwork, ...]
+) -> None:
+    evidence = replace(DOWN, ring=replace(GONE, state=state, dead_networks=dead))
+    assert (judge(evidence, NOW).verdict is Verdict.DOWN) is (state is RingState.UNREACHABLE)
 
 
 def test_votes_and_silence_make_down() -> None:
@@ -148,12 +199,12 @@ def test_silence_without_votes_is_not_down() -> None:
 @pytest.mark.parametrize("flagged", [True, False])
 def test_one_voter_needs_the_probe_an_old_lease_and_a_proved_device(flagged: bool) -> None:
     ring = replace(GONE, voters=("n2",), single=flagged)
-    full = replace(DOWN, ring=ring, own_probe_silent=True)
+    full = replace(DOWN, ring=ring, own_probe_silent=True, kubelet_silent_since=NOW - 20.1)
     assert verdict(full) is Verdict.DOWN
     assert verdict(replace(full, own_probe_silent=False)) is Verdict.SUSPECT
     assert verdict(replace(full, device_proved=False)) is Verdict.SUSPECT
-    young = replace(OLD, kubelet_lease=NOW - timing.SINGLE_VOTER_LEASE_AGE + 0.1)
-    assert verdict(replace(full, life=young)) is Verdict.SUSPECT
+    assert verdict(replace(full, kubelet_silent_since=NOW - 19.9)) is Verdict.SUSPECT
+    assert verdict(replace(full, kubelet_silent_since=NEVER)) is Verdict.SUSPECT
 
 
 @pytest.mark.parametrize(
@@ -289,6 +340,7 @@ def test_a_node_whose_slot_moves_does_not_hang() -> None:
         RingEvidence(RingState.AGENT_DOWN),
         kubelet_silent_since=NOW - 41.0,
         heartbeat_silent_since=NOW - 181.0,
+        agent_down_at=NOW - 500.0,
     )
     assert verdict(replace(hangs, slot=MOVING)) is Verdict.AGENT_DOWN
     silent = judge(replace(hangs, slot=SlotEvidence(SlotState.SILENT, interval=1.0)), NOW)
@@ -297,23 +349,25 @@ def test_a_node_whose_slot_moves_does_not_hang() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lease", "heartbeat", "expected"),
+    ("lease", "heartbeat", "agent", "expected"),
     [
-        (41.0, 181.0, Verdict.HUNG),
-        (39.0, 181.0, Verdict.AGENT_DOWN),
-        (41.0, 179.0, Verdict.AGENT_DOWN),
-        (float("inf"), 181.0, Verdict.AGENT_DOWN),
-        (41.0, float("inf"), Verdict.AGENT_DOWN),
+        (41.0, 181.0, 500.0, Verdict.HUNG),
+        (39.0, 181.0, 500.0, Verdict.AGENT_DOWN),
+        (41.0, 179.0, 500.0, Verdict.AGENT_DOWN),
+        (200.0, 300.0, 1.0, Verdict.AGENT_DOWN),  # cut until just now: its agent is heard in a moment
+        (float("inf"), 181.0, 500.0, Verdict.AGENT_DOWN),
+        (41.0, float("inf"), 500.0, Verdict.AGENT_DOWN),
     ],
 )
 def test_a_node_hangs_when_its_kernel_answers_and_nothing_else_for_long(
-    lease: float, heartbeat: float, expected: Verdict
+    lease: float, heartbeat: float, agent: float, expected: Verdict
 ) -> None:
     evidence = Evidence(
         BOOT,
         RingEvidence(RingState.AGENT_DOWN),
         kubelet_silent_since=NOW - lease,
         heartbeat_silent_since=NOW - heartbeat,
+        agent_down_at=NOW - agent,
     )
     assert verdict(evidence) is expected
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from ringfence.core import timing
 from ringfence.core.detection.verdict import Judgement
+from ringfence.core.failover.cut import LiftCut
 from ringfence.core.failover.machine import (
     AddOutOfServiceTaint,
     Confirmation,
-    LiftCut,
     Look,
     OrderOn,
     RecoverPods,
@@ -25,11 +25,12 @@ from ringfence.core.failover.machine import (
 )
 from ringfence.core.failover.phase import ENDED, FOLLOWS, PROVED, Phase, may_follow
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
-from ringfence.core.failover.recovery import DeletePod, PodLook, PodRole, VmiLook, VmLook
+from ringfence.core.failover.recovery import AttachmentLook, DeletePod, PodLook, PodRole, VmiLook, VmLook
 from ringfence.core.fencing.ladder import DeviceLook, Order, OrderOff, ReadPower
 from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading, StorageCut
 from ringfence.core.model import Boot, PowerState, Verdict
 from scenarios.virtual import World
+from scenarios.watchdogs import kennel
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 VMS = {"db": "n1", "web": "n2"}
@@ -51,6 +52,7 @@ fault = st.one_of(
         st.just("kill-leader-when"), st.sampled_from(["Holding", "Fencing", "Recovering", "Recovered"])
     ).map(list),
     st.just(["kill-leader"]),
+    st.tuples(st.just("csi"), st.sampled_from(["hangs", "ok"])).map(list),
     st.just(["minority", "n3", "n4", "n5"]),
     st.tuples(st.just("mode"), st.sampled_from(["Active", "Paused", "Disarmed"])).map(list),
 )
@@ -73,11 +75,42 @@ def run_for(world: World, seconds: float) -> None:
 @SETTLED
 @given(st.lists(st.tuples(pause, fault), min_size=1, max_size=7))
 def test_invariants_hold_whatever_happens_when(script: list[tuple[float, list[str]]]) -> None:
-    world = World(NODES, VMS, {}, "Active")
+    world = World(NODES, VMS, {}, "Active", {"db": "rwx", "web": "rwo"})
     for delay, words in script:
         run_for(world, delay)
         world.do(words)
     run_for(world, 16.0)
+
+
+dogs_fault = st.one_of(
+    st.tuples(
+        st.sampled_from(
+            ["cut", "cut", "heal", "cut-api", "kill-agent", "start-agent", "thaw-agent", "kill-feeder", "start-feeder",
+             "upgrade-agent", "power-cut"]
+        ),
+        node,
+    ).map(list),
+    st.just(["kill-leader"]),
+    st.tuples(st.just("bmc"), st.just("n3"), st.sampled_from(["ok", "lie", "hang"])).map(list),
+)  # fmt: skip
+
+
+@settings(max_examples=12, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 3.0, 6.0, 11.0]), dogs_fault), min_size=1, max_size=6),
+    st.floats(0.999, 1.001),
+)
+def test_no_vm_runs_twice_where_watchdogs_are_counted_out(
+    script: list[tuple[float, list[str]]], rate: float
+) -> None:
+    """Short times, so that a node resets itself, and is assumed, well within the story."""
+    times = {"isolationSeconds": 3, "timeoutSeconds": 5, "assumeSeconds": 13.1, "rate": rate}
+    world = World(NODES, VMS, {"n1": None, "n2": None}, "Active", kennel=kennel({"nodes": NODES, **times}))
+    run_for(world, 2.0)
+    for delay, words in script:
+        run_for(world, delay)
+        world.do(words)
+    run_for(world, 30.0)
 
 
 @SETTLED
@@ -377,6 +410,34 @@ def test_a_persons_word_is_void_by_newer_life() -> None:
     said = replace(LOOK, confirmation=Confirmation("I pulled the plug", "kim", NOW - 5.0))
     assert step(awaiting, said).record.phase is Phase.RECOVERING
     assert step(awaiting, replace(said, life_at=NOW - 4.0)).record.phase is Phase.AWAITING_CONFIRMATION
+
+
+def test_the_taints_go_when_nothing_of_the_dead_boot_is_attached() -> None:
+    recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True)
+    left = AttachmentLook("csi-1", "pv-db", wanted=False)
+    back = replace(LOOK, current_boot_id="boot-2", node_ready=True, out_of_service_taint=True, pods=())
+    waits = step(recovered, replace(back, attachments=(left,)))
+    assert waits.commands == ()
+    assert waits.record.sentence.endswith("its taints stay until the storage driver has detached pv-db")
+    remove = (RemoveTaints("n1", out_of_service=True),)
+    assert step(waits.record, replace(back, attachments=(replace(left, wanted=True),))).commands == remove
+    assert step(waits.record, back).commands == remove
+    by_hand = replace(back, out_of_service_taint=False, attachments=(left,))
+    assert step(waits.record, by_hand).commands == remove, (
+        "without that taint there is nothing to keep it for"
+    )
+
+
+def test_a_slow_detach_is_named_and_nothing_is_done_about_it() -> None:
+    released = replace(DB, released_wall=NOW - timing.DETACH_TOLD_AFTER)
+    waiting = replace(RECOVERING, tainted=True, vms=(released,))
+    left = AttachmentLook("csi-1", "pv-db", wanted=False)
+    look = replace(LOOK, out_of_service_taint=True, pods=(), attachments=(left,))
+    after = step(waiting, look)
+    assert after.record.sentence.endswith("still attached to n1: pv-db")
+    assert after.commands == step(waiting, replace(look, attachments=())).commands
+    early = replace(waiting, vms=(replace(released, released_wall=NOW - 0.1),))
+    assert "attached" not in step(early, look).record.sentence
 
 
 def test_another_pass_begins_after_the_back_off() -> None:

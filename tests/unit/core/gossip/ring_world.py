@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ringfence.core.gossip.corroboration import Tally, tally
+from ringfence.core.gossip.looks import NetworkChanged
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.report import SubjectView
 from ringfence.core.gossip.swim import KernelProbe, StateChanged, Swim
-from ringfence.core.model import RingState
+from ringfence.core.model import MANAGEMENT, RingState
 
 WINDOWS = 12
 """So many of the first agents are read by somebody."""
@@ -55,16 +57,24 @@ def boot_id(name: str, number: int = 0) -> str:
     return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
 
 
-def member(number: int, *, zone: str = "", boot: int = 0) -> Member:
+def member(number: int, *, zone: str = "", boot: int = 0, networks: Iterable[str] = ()) -> Member:
     name = f"n{number}"
     key = hashlib.sha256(f"{name} {boot}".encode()).digest()
     return Member(
-        name, f"uid-{name}", boot_id(name, boot), (f"10.0.0.{number}",), zone, FakeCrypto(key).public
+        name,
+        f"uid-{name}",
+        boot_id(name, boot),
+        (f"10.0.0.{number}",),
+        zone,
+        FakeCrypto(key).public,
+        networks=tuple((network, f"{network}.{number}") for network in sorted(networks)),
     )
 
 
-def roster_of(count: int, *, zones: int = 1, epoch: int = 1) -> Roster:
-    members = tuple(member(number, zone=f"z{number % zones}") for number in range(1, count + 1))
+def roster_of(count: int, *, zones: int = 1, epoch: int = 1, networks: Iterable[str] = ()) -> Roster:
+    members = tuple(
+        member(number, zone=f"z{number % zones}", networks=networks) for number in range(1, count + 1)
+    )
     return Roster(epoch, "test", b"salt", members)
 
 
@@ -91,13 +101,17 @@ class _Node:
 class World:
     """Agents on nodes n1, n2, ... and what happens to them."""
 
-    def __init__(self, count: int, *, seed: int = 1, loss: float = 0.0, zones: int = 1) -> None:
+    def __init__(
+        self, count: int, *, seed: int = 1, loss: float = 0.0, zones: int = 1, networks: Iterable[str] = ()
+    ) -> None:
         self.dice = random.Random(seed)
         self.now = 1000.0
         self.loss = loss
-        self.roster = roster_of(count, zones=zones)
-        self.log: list[tuple[float, str, StateChanged]] = []
-        self.cuts: set[tuple[str, str]] = set()
+        self.roster = roster_of(count, zones=zones, networks=networks)
+        self.log: list[tuple[float, str, StateChanged | NetworkChanged]] = []
+        self.cuts: set[tuple[str, str, str]] = set()
+        self.sent: Counter[str] = Counter()
+        """Datagrams by network."""
         self.nodes: dict[str, _Node] = {}
         self._heap: list[_Happening] = []
         self._sequence = 0
@@ -152,14 +166,21 @@ class World:
         node.paused = False
         self._wake(node)
 
-    def cut(self, sources: Iterable[str], targets: Iterable[str]) -> None:
-        targets = list(targets)
-        self.cuts |= {(source, target) for source in sources for target in targets if source != target}
+    def cut(self, sources: Iterable[str], targets: Iterable[str], *, on: Iterable[str] = ()) -> None:
+        """On these networks, or on all."""
+        targets, on = list(targets), list(on) or [MANAGEMENT, *set(self.roster.network_of.values())]
+        self.cuts |= {
+            (source, target, network)
+            for source in sources
+            for target in targets
+            if source != target
+            for network in on
+        }
 
-    def isolate(self, name: str) -> None:
+    def isolate(self, name: str, *, on: Iterable[str] = ()) -> None:
         others = [other for other in self.nodes if other != name]
-        self.cut([name], others)
-        self.cut(others, [name])
+        self.cut([name], others, on=on)
+        self.cut(others, [name], on=on)
 
     def heal(self) -> None:
         self.cuts.clear()
@@ -212,8 +233,14 @@ class World:
         self._sequence += 1
         heapq.heappush(self._heap, _Happening(self.now + delay, self._sequence, action))
 
-    def _gets_through(self, source: str, target: str) -> bool:
-        return (source, target) not in self.cuts and self.dice.random() >= self.loss
+    def _gets_through(self, source: str, target: str, network: str) -> bool:
+        return (source, target, network) not in self.cuts and self.dice.random() >= self.loss
+
+    def _at(self, address: str) -> tuple[_Node, str]:
+        """Who has this address, and on which network."""
+        network = self.roster.network_of.get(address, MANAGEMENT)
+        found = next(one for one in self.roster.members if address in (one.addresses[0], one.on(network)))
+        return self.nodes[found.name], network
 
     def _settle(self, node: _Node) -> None:
         """Send what the machine wants to send, act on its events, and wake it in time."""
@@ -221,9 +248,9 @@ class World:
             self._send(node, datagram, address)
         while (event := node.swim.next_event()) is not None:
             match event:
-                case KernelProbe(uid, address):
-                    self._probe_kernel(node, uid, address)
-                case StateChanged():
+                case KernelProbe():
+                    self._probe_kernel(node, event)
+                case StateChanged() | NetworkChanged():
                     self.log.append((self.now, node.name, event))
         self._watch(node)
         deadline = node.swim.next_deadline()
@@ -257,11 +284,11 @@ class World:
         self._settle(node)
 
     def _send(self, source: _Node, datagram: bytes, address: str) -> None:
-        target = next(node for node in self.nodes.values() if node.address == address)
-        if self._gets_through(source.name, target.name):
-            self._later(
-                self.dice.uniform(0.0002, 0.001), lambda: self._arrive(target.name, datagram, source.address)
-            )
+        target, network = self._at(address)
+        self.sent[network] += 1
+        if self._gets_through(source.name, target.name, network):
+            own = self.roster.by_name[source.name].on(network) or source.address
+            self._later(self.dice.uniform(0.0002, 0.001), lambda: self._arrive(target.name, datagram, own))
 
     def _arrive(self, name: str, datagram: bytes, address: str) -> None:
         node = self.nodes[name]
@@ -269,13 +296,16 @@ class World:
             node.queue.append((datagram, address))
             self._wake(node)
 
-    def _probe_kernel(self, source: _Node, uid: str, address: str) -> None:
-        target = next(node for node in self.nodes.values() if node.address == address)
+    def _probe_kernel(self, source: _Node, probe: KernelProbe) -> None:
+        target, network = self._at(probe.address)
+        assert network == probe.network
         for _port in range(2):
-            if self._gets_through(source.name, target.name) and self._gets_through(target.name, source.name):
-                self._later(0.001, lambda: self._kernel_answer(source, target, uid))
+            if self._gets_through(source.name, target.name, network) and self._gets_through(
+                target.name, source.name, network
+            ):
+                self._later(0.001, lambda: self._kernel_answer(source, target, probe))
 
-    def _kernel_answer(self, source: _Node, target: _Node, uid: str) -> None:
+    def _kernel_answer(self, source: _Node, target: _Node, probe: KernelProbe) -> None:
         if target.kernel and source.agent and not source.paused:
-            source.swim.kernel_answered(uid, self.now)
+            source.swim.kernel_answered(probe.uid, self.now, probe.network)
             self._settle(source)

@@ -39,6 +39,8 @@ def changed(one: Member, how: int) -> Member:
             return replace(one, addresses=(*one.addresses, "fd00::1"), standing=Standing.SUBJECT)
         case 2:
             return replace(one, public_key=b"", zone="elsewhere")
+        case 3:
+            return replace(one, networks=(("storage", f"10.1.0.{len(one.name)}"),))
         case _:
             return one
 
@@ -49,7 +51,7 @@ ROSTERS = st.builds(
     ),
     st.integers(0, 2**40),
     st.binary(max_size=8),
-    st.dictionaries(st.integers(1, 200), st.integers(0, 3), max_size=120),
+    st.dictionaries(st.integers(1, 200), st.integers(0, 4), max_size=120),
 )
 
 
@@ -64,6 +66,18 @@ def test_who_has_nothing_gets_the_whole(new: Roster) -> None:
     sealed = seal_roster(new, shortly_sign)
     assert digests(()) == bytes(DIGESTS_BYTES)
     assert apply((), delta(sealed, bytes(DIGESTS_BYTES)), shortly_signed) == sealed
+
+
+def test_the_first_network_makes_the_whole_travel_once() -> None:
+    old = roster_of(40)
+    named = replace(old, epoch=2, members=tuple(changed(one, 3) for one in old.members))
+    more = replace(named, epoch=3, members=(*named.members[:-1], changed(named.members[-1], 0)))
+    first, second = seal_roster(named, KEY.sign), seal_roster(more, KEY.sign)
+    assert len(delta(first, digests(old.members))) == len(delta(first, digests(())))
+    assert apply(old.members, delta(first, digests(old.members)), signed) == first
+    small = delta(second, digests(named.members))
+    assert len(small) < len(delta(second, digests(()))) / 10
+    assert apply(named.members, small, signed) == second
 
 
 def test_one_changed_member_of_five_thousand_costs_one_bucket() -> None:

@@ -181,9 +181,9 @@ def test_sentences_say_the_step_and_who_lacks_what() -> None:
         "all keys but 1 are removed; waits for n1 (holds 0, 1)",
         "all agents use key 1 and hold no other (generation 1)",
     ]
-    many = progress(INSTALLED, 1, [holder(f"n{number}", 0) for number in range(20)])
+    many = progress(INSTALLED, 1, [holder(f"n{number:02}", 0) for number in reversed(range(20))])
     assert len(many.waits) == 20
-    assert many.sentence.endswith("n7 (holds 0) and 12 more")
+    assert many.sentence.endswith("n07 (holds 0) and 12 more")
 
 
 def test_a_lost_set_is_replaced_by_a_key_that_never_was_in_use() -> None:

@@ -6,6 +6,7 @@ import random
 import tracemalloc
 import uuid
 import zlib
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 
@@ -19,6 +20,7 @@ from ringfence.core.gossip.members import (
     Roster,
     RosterError,
     SealedRoster,
+    Standing,
     decode_roster,
     encode_roster,
     open_roster,
@@ -75,6 +77,71 @@ def test_the_form_of_the_last_version_is_read() -> None:
     text = json.dumps({"roster": _base64(data), "signature": _base64(key.sign(data))})
     opened = open_roster(text, lambda data, signature: verify(data, signature, key.public))
     assert opened == seal_roster(roster_of(3), key.sign)
+
+
+def networked(count: int) -> Roster:
+    """Every third member is on the storage network, the first on a second one too."""
+    return replace(
+        roster_of(count),
+        members=tuple(
+            replace(
+                one,
+                networks=((("migration", "fd00::1"),) if not place else ())
+                + (("storage", f"10.1.0.{place}"),),
+            )
+            if place % 3 == 0
+            else one
+            for place, one in enumerate(roster_of(count).members)
+        ),
+    )
+
+
+def test_a_roster_without_networks_has_the_bytes_that_the_version_before_reads() -> None:
+    members = (
+        Member("n1", "u1", "b1", ("10.0.0.1", "fd00::1"), "z", b"k" * 32),
+        Member("n2", "u2", "", (), standing=Standing.SUBJECT),
+    )
+    before = (
+        b"RFR1\x00\x00\x00\x00\x00\x00\x00\x03\x01c\x04salt\x00\x00\x00\x02\x02n1\x02u1\x02b1\x01z\x02\x0810.0.0.1"
+        b"\x07fd00::1 kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk\x01\x02n2\x02u2\x00\x00\x00\x00\x00"
+    )
+    assert encode_roster(Roster(3, "c", b"salt", members)) == before
+    assert decode_roster(before) == Roster(3, "c", b"salt", members)
+
+
+def test_networks_come_back_and_take_another_form() -> None:
+    roster = networked(7)
+    data = encode_roster(roster)
+    assert data.startswith(b"RFR2")
+    assert decode_roster(data) == roster
+    assert roster.by_name["n1"].on("storage") == "10.1.0.0"
+    assert roster.by_name["n2"].on("storage") is None
+    assert roster.network_of["fd00::1"] == "migration"
+    with pytest.raises(RosterError, match="canonical"):
+        decode_roster(b"RFR2" + encode_roster(Roster(1, "c", b""))[4:])
+
+
+@pytest.mark.parametrize(
+    ("networks", "said"),
+    [
+        ((("a", "1"), ("a", "2")), "twice"),
+        (tuple((f"net{n}", "1") for n in range(5)), "5 networks, at most 4"),
+        ((("management", "1"),), "name of its own"),
+        ((("", "1"),), "name of its own"),
+        ((("n" * 21, "1"),), "at most 20"),
+    ],
+)
+def test_a_member_is_on_four_named_networks_at_most(networks: tuple[tuple[str, str], ...], said: str) -> None:
+    with pytest.raises(RosterError, match=said):
+        encode_roster(Roster(1, "c", b"", (Member("n1", "u1", "", (), networks=networks),)))
+
+
+@given(st.integers(0, 400), st.integers(0, 255))
+def test_a_changed_byte_of_the_networked_form_is_an_error_or_another_roster(place: int, value: int) -> None:
+    good = bytearray(encode_roster(networked(4)))
+    good[place % len(good)] = value
+    with suppress(RosterError):
+        assert encode_roster(decode_roster(bytes(good))) == bytes(good)
 
 
 def test_five_thousand_members_fit_into_a_configmap() -> None:

@@ -30,10 +30,11 @@ from ringfence.core.gossip.wire import (
     boot_text,
     decode,
     encode,
+    fitting,
     split,
     tag_of,
 )
-from ringfence.core.model import Vote
+from ringfence.core.model import Answer, Column, Vote
 from unit.core.gossip.ring_world import FakeCrypto, boot_id, roster_of
 
 NUMBERS = st.integers(0, 2**64 - 1)
@@ -41,15 +42,24 @@ TAGS = st.binary(min_size=6, max_size=6)
 ROUNDS = st.binary(min_size=8, max_size=8)
 BOOTS = st.binary(min_size=16, max_size=16)
 NEWS = st.none() | st.tuples(TAGS, st.integers(0, 255))
-BALLOTS = st.builds(Ballot, TAGS, st.sampled_from(Vote), st.binary(min_size=64, max_size=64))
+COLUMNS = st.dictionaries(
+    st.sampled_from(["management", "storage", "migration", "a" * 20, "é"]), st.sampled_from(Answer)
+).map(lambda said: tuple(sorted(Column(*one) for one in said.items())))
+BALLOTS = st.builds(Ballot, TAGS, st.sampled_from(Vote), st.binary(min_size=64, max_size=64), COLUMNS)
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Ping, NUMBERS, NEWS),
     st.builds(Ack, NUMBERS, NEWS),
     st.builds(Relay, NUMBERS, TAGS),
     st.builds(Relayed, NUMBERS),
     st.builds(Leave, st.binary(min_size=64, max_size=64)),
-    st.builds(Ask, ROUNDS, TAGS, BOOTS),
-    st.builds(Votes, ROUNDS, TAGS, BOOTS, NUMBERS, st.lists(BALLOTS, max_size=MAX_BALLOTS).map(tuple)),
+    st.builds(Ask, ROUNDS, TAGS, BOOTS, st.booleans()),
+    st.builds(Ask, ROUNDS, TAGS, BOOTS, look=st.just(value=True)),
+    st.builds(
+        Votes,
+        *(ROUNDS, TAGS, BOOTS, NUMBERS),
+        st.lists(BALLOTS, max_size=MAX_BALLOTS).map(tuple),
+        st.booleans(),
+    ),
 )
 
 
@@ -64,6 +74,10 @@ def test_a_message_comes_back_as_it_was_and_fits_into_a_datagram(message: Messag
 def test_a_cut_message_is_refused(message: Message, data: st.DataObject) -> None:
     if isinstance(message, Ping | Ack):
         message = replace(message, window=None)  # without its news it is whole
+    if isinstance(message, Ask):  # and so are a question to the observers alone
+        message = replace(message, second=False)
+    if isinstance(message, Votes):  # and votes without columns
+        message = replace(message, ballots=tuple(replace(one, columns=()) for one in message.ballots))
     body = encode(message, 1)
     with pytest.raises(WireError):
         decode(body[: data.draw(st.integers(0, len(body) - 1))])
@@ -73,7 +87,32 @@ def test_a_cut_message_is_refused(message: Message, data: st.DataObject) -> None
 def test_what_a_later_version_appends_is_passed_over(message: Message, more: bytes) -> None:
     if isinstance(message, Ping | Ack) and message.window is None:
         message = replace(message, window=(b"123456", 1))
+    if isinstance(message, Ask) and not message.look:
+        message = replace(message, second=True)
+    if isinstance(message, Votes) and not any(one.columns for one in message.ballots):
+        told = Ballot(b"123456", Vote.NONE, bytes(64), (Column("storage", Answer.NONE),))
+        message = replace(message, ballots=(told, *message.ballots[1:]))
     assert decode(encode(message, 1) + more) == (message, 1)
+
+
+@given(MESSAGES)
+def test_votes_without_columns_are_the_bytes_of_the_version_before(message: Message) -> None:
+    if not isinstance(message, Votes) or message.look or any(one.columns for one in message.ballots):
+        return
+    assert len(encode(message, 1)) == 5 + 8 + 6 + 16 + 8 + 1 + len(message.ballots) * (6 + 1 + 64)
+
+
+def test_ballots_about_more_networks_than_fit_wait_for_the_next_round() -> None:
+    def ballot(number: int, *networks: str) -> Ballot:
+        columns = tuple(Column(network, Answer.AGENT) for network in networks)
+        return Ballot(bytes([number]) * 6, Vote.ALIVE, bytes(64), columns)
+
+    four = ballot(1, "a", "b", "c", "d")
+    said = [four, ballot(2, "e"), ballot(3, "a", "management"), *(ballot(n) for n in range(4, 20))]
+    chosen = fitting(said)
+    assert [one.tag[0] for one in chosen] == [1, 3, *range(4, 14)]
+    message = Votes(b"round--1", b"123456", bytes(16), 1, chosen)
+    assert decode(encode(message, 1)) == (message, 1)
 
 
 @given(st.binary(max_size=1300))

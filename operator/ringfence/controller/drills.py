@@ -1,0 +1,244 @@
+"""Off/on drills at work: asked for by an annotation, carried out by the leader, one at a time.
+
+    kubectl annotate --overwrite fencedevice pdu-a ringfence.io/drill="node-1 first time"
+
+``status.drill`` says that a drill runs *before* the node is ordered off. A leader that finds one of another leader under
+way orders the node on and calls the drill failed: nobody leaves a node off, and half a drill proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from ringfence.api.v1alpha1.fencedevice import Drill, FenceDevice, PassedDrill
+from ringfence.controller.devices import DeviceBook
+from ringfence.controller.loop import Loop
+from ringfence.controller.narrator import Narrator
+from ringfence.controller.rfc3339 import stamp
+from ringfence.controller.world import World
+from ringfence.core import timing
+from ringfence.core.fencing.drill import DrillFacts, refusal, shortfall
+from ringfence.core.fencing.identity import same_machine
+from ringfence.core.model import PowerState
+from ringfence.kube import kinds
+from ringfence.ports import Clock, Cluster, DeviceError, Json, ObjectRef, PortError, PowerDevice
+
+logger = logging.getLogger(__name__)
+
+ANNOTATION = "ringfence.io/drill"
+COMES_BACK = 900.0
+"""Seconds that a machine may take to boot; some servers test their memory for ten minutes."""
+LOOK_EVERY = 1.0
+OVER = frozenset({"Failed", "Succeeded"})
+"""Phases of a VMI that has no guest any more."""
+
+
+class DrillFailed(Exception):
+    """The drill has not proved anything; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a drill needs around it."""
+
+    clock: Clock
+    pause: Callable[[float], Awaitable[None]]
+    deadline: Callable[[], float]
+    boots: Callable[[], Mapping[str, str]]
+    """The boot id of each node now, as Kubernetes has it."""
+    uuids: Callable[[], Mapping[str, str]]
+    """The ``systemUUID`` of each node."""
+
+
+async def carry_out(device: PowerDevice, node: str, course: Course) -> str:
+    """Switch the node off and on, and return what the device says of itself. Raises DrillFailed, PortError.
+
+    Whatever becomes of the order off, the node is not left off.
+    """
+    if (state := (await device.power()).state) is not PowerState.ON:
+        raise DrillFailed(f"the device reads {state} while {node} runs: it stands before another machine")
+    uuid = (await device.identity()).uuid
+    others = sorted(n for n, known in course.uuids().items() if n != node and same_machine(uuid, known))
+    if others:
+        raise DrillFailed(f"the device says that it stands before {others[0]}, which would be switched off")
+    before = dict(course.boots())
+    ordered_at = course.clock.monotonic()
+    try:
+        await device.order_off(deadline=course.deadline())
+        await _off(device, ordered_at + device.order_lasts, course)
+    except (DeviceError, DrillFailed):
+        while course.clock.monotonic() <= ordered_at + device.order_lasts:
+            await course.pause(LOOK_EVERY)
+        await ensure_on(device, course)
+        raise
+    await _back(device, node, before.get(node, ""), course)
+    if (why := shortfall(node, before, course.boots())) is not None:
+        raise DrillFailed(why)
+    return uuid
+
+
+async def _off(device: PowerDevice, until: float, course: Course) -> None:
+    """Until it reads off twice, as a proof wants it."""
+    seen = 0
+    while seen < 2:
+        state = (await device.power()).state
+        seen = seen + 1 if state is PowerState.OFF else 0
+        if course.clock.monotonic() > until:
+            raise DrillFailed(f"ordered off, and the device still reads {state}")
+        await course.pause(timing.READ_SPACING)
+
+
+async def ensure_on(device: PowerDevice, course: Course) -> None:
+    """Order the node on unless it reads on. Raises PortError."""
+    if (await device.power()).state is not PowerState.ON:
+        await device.order_on(deadline=course.deadline())
+
+
+async def _back(device: PowerDevice, node: str, old_boot: str, course: Course) -> None:
+    """Order the node on, again while it reads off, until it has another boot id. Raises DrillFailed, TooLate."""
+    end = course.clock.monotonic() + COMES_BACK
+    tries, ask_at, trouble = 0, float("-inf"), "it is ordered on"
+    while course.boots().get(node) in {None, "", old_boot}:
+        now = course.clock.monotonic()
+        if now >= end:
+            raise DrillFailed(f"{node} did not come back within {COMES_BACK:.0f} s ({trouble}): switch it on")
+        if now >= ask_at and tries < timing.POWER_ON_TRIES:
+            tries, ask_at = tries + 1, now + timing.POWER_ON_SPACING
+            try:
+                await ensure_on(device, course)
+            except DeviceError as error:
+                trouble = str(error)
+        await course.pause(LOOK_EVERY)
+
+
+class Drills:
+    """The leader's part: who asked, whether it may be, and what came of it."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        world: World,
+        devices: DeviceBook,
+        loop: Loop,
+        narrator: Narrator,
+        own_node: str,
+        deadline: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._world = world
+        self._devices = devices
+        self._loop = loop
+        self._narrator = narrator
+        self._own_node = own_node
+        self._clock = clock
+        self._course = Course(clock, asyncio.sleep, deadline, self._boots, self._uuids)
+        self.running: asyncio.Task[None] | None = None
+        """The drill under way, or the last one."""
+
+    async def step(self) -> None:
+        """Begin what was asked for, unless a drill runs. Raises PortError."""
+        if self.running is not None and not self.running.done():
+            return
+        if self.running is not None:
+            self.running.result()  # a plain bug ends the process
+            self.running = None
+        for (_, name), device in self._world.own.all(FenceDevice).items():
+            request = (device.metadata.annotations or {}).get(ANNOTATION, "").strip()[:512]
+            known = device.status.drill
+            node = request.partition(" ")[0]
+            if known is not None and known.phase == "Running":
+                node = known.request.partition(" ")[0]
+                self.running = asyncio.create_task(self._mend(name, node, known.request))
+                return
+            if request and (known is None or known.request != request):
+                if (why := refusal(self._facts(name, device, node))) is not None:
+                    await self._tell(name, request, "Refused", why)
+                else:
+                    await self._tell(name, request, "Running", f"{node} is switched off and on by {name}")
+                    self.running = asyncio.create_task(self._run(name, node, request))
+                return
+
+    async def _run(self, name: str, node: str, request: str) -> None:
+        try:
+            device, target = await self._devices.open_for_drill(name, node)
+            try:
+                uuid = await carry_out(device, node, self._course)
+            finally:
+                await device.close()
+            raw = self._world.own.raw("fencedevices", ("", name)) or {}
+            others = [d for d in raw.get("status", {}).get("drills", []) if d.get("node") != node]
+            passed = PassedDrill(
+                node=node,
+                outlet=target.outlet,
+                node_uuid=target.node_uuid,
+                device_uuid=uuid,
+                passed_at=stamp(self._clock.wall()),
+            )
+            sentence = f"{node} was off and is back with another boot id, and no other node: {name} cuts it"
+            await self._tell(name, request, "Passed", sentence, drills=[*others, passed.to_json()])
+        except (DrillFailed, PortError) as error:
+            await self._failed(name, request, str(error))
+
+    async def _mend(self, name: str, node: str, request: str) -> None:
+        """Another leader's drill: the node must not stay off, and nothing is proved."""
+        try:
+            device, _ = await self._devices.open_for_drill(name, node)
+            try:
+                await ensure_on(device, self._course)
+            finally:
+                await device.close()
+            await self._failed(name, request, "it was interrupted; ask for it again")
+        except PortError as error:
+            await self._failed(name, request, f"it was interrupted, and then: {error}; look after {node}")
+
+    async def _failed(self, name: str, request: str, why: str) -> None:
+        try:
+            await self._tell(name, request, "Failed", why)
+        except PortError as error:  # still Running: it is mended in the next turn, by whoever leads
+            logger.warning("drill of %s: not recorded: %s", name, error)
+
+    async def _tell(
+        self, name: str, request: str, phase: str, sentence: str, **more: Json | list[Json]
+    ) -> None:
+        drill = Drill.model_validate(
+            {"request": request, "phase": phase, "sentence": sentence, "changedAt": stamp(self._clock.wall())}
+        )
+        status: Json = {"drill": drill.to_json(), **more}
+        stored = await self._cluster.patch_status(
+            kinds.FENCE_DEVICE, name, "", status, deadline=self._course.deadline()
+        )
+        self._world.own.seen("fencedevices", stored)
+        ref = ObjectRef(kinds.FENCE_DEVICE, name, uid=stored["metadata"].get("uid", ""))
+        self._narrator.tell(ref, f"Drill{phase}", sentence, warning=phase in {"Failed", "Refused"})
+
+    def _boots(self) -> Mapping[str, str]:
+        return {name: node.boot_id for (_, name), node in self._world.nodes.store.items()}
+
+    def _uuids(self) -> Mapping[str, str]:
+        return {name: node.system_uuid for (_, name), node in self._world.nodes.store.items()}
+
+    def _facts(self, name: str, device: FenceDevice, node: str) -> DrillFacts:
+        known = self._world.nodes.store.get(("", node))
+        target = self._devices.target(name, node)
+        return DrillFacts(
+            device=name,
+            node=node,
+            # A storage cuts no power: a drill with it would shut the node out and wait for a boot that never comes.
+            cuts=node in device.spec.nodes and target is not None and not target.by_address,
+            objection=target.objection.sentence if target and target.objection else None,
+            mode=self._loop.mode,
+            known=known is not None,
+            ready=known is not None and known.ready.status.value == "True",
+            cordoned=known is not None and known.unschedulable,
+            guests=tuple(
+                f"{v.namespace}/{v.name}"
+                for v in self._world.vmis.store.values()
+                if v.node == node and v.phase not in OVER
+            ),
+            incidents=tuple(sorted(self._loop.busy_nodes())),
+            leader_here=node == self._own_node,
+        )

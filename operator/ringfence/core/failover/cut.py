@@ -1,0 +1,94 @@
+"""A cut from the storage after it was ordered: whether it stands, and how it is lifted again.
+
+A cut says something about the VMs that it names and nothing about their node (:class:`StorageCut`). So life on the
+network doesn't void it: the node is expected to live. A write does, or a fence that somebody has lifted. And it
+outlasts its incident: it is lifted only after a later boot, or when no guest is left whose VM was moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ringfence.core import timing
+from ringfence.core.failover.record import Record, VmRecord
+from ringfence.core.fencing.ladder import DeviceLook, ReadPower, Rungs
+from ringfence.core.fencing.proof import FencingProof, StorageCut
+from ringfence.core.model import PowerState
+
+READ_SPACING = 1.0
+"""Seconds between two reads of a storage that is being lifted, or that has to go on cutting."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiftCut:
+    """Let the node at its storage again. Only after a later boot, or when no guest is left whose VM was moved."""
+
+    device: str
+
+
+def storages(levels: Rungs) -> dict[str, DeviceLook]:
+    """The devices that cut the node from its storage, by name."""
+    return {d.name: d for level in levels for d in level if isinstance(d, DeviceLook) and d.cuts is not None}
+
+
+def void_because(proofs: Iterable[FencingProof], levels: Rungs, slot_moved_at: float) -> str | None:
+    """Why a cut holds no more: the node has written, or somebody has lifted it. Life on the network is no reason."""
+    known = storages(levels)
+    for proof in proofs:
+        if not isinstance(proof, StorageCut):
+            continue
+        if slot_moved_at > proof.seen_at:
+            return f"its storage slot moved {slot_moved_at - proof.seen_at:.1f} s after the first reading"
+        device = known.get(proof.device)
+        last = device.readings[-1] if device is not None and device.readings else None
+        if last is not None and last.asked_at > proof.seen_at and last.state is PowerState.ON:
+            return f"{proof.device} lets it at its storage again"
+    return None
+
+
+def watch(proofs: Iterable[FencingProof], levels: Rungs, now: float) -> tuple[ReadPower, ...]:
+    """Read on whether the cuts stand."""
+    known = storages(levels)
+    due = []
+    for name in sorted({p.device for p in proofs if isinstance(p, StorageCut)}):
+        device = known.get(name)
+        if device is None or device.busy or now < device.next_try_at:
+            continue
+        if not device.readings or now - device.readings[-1].asked_at >= READ_SPACING:
+            due.append(ReadPower(name))
+    return tuple(due)
+
+
+def moved(record: Record) -> tuple[VmRecord, ...]:
+    """VMs whose old launcher was deleted: they may run elsewhere."""
+    return tuple(v for v in record.vms if v.released_wall is not None)
+
+
+def guests_gone(record: Record, guests: frozenset[str] | None) -> bool:
+    """Whether the agent of this very boot has said, since the proof, that none of the moved VMs' guests is left there.
+
+    ``guests`` is what it said, as ``namespace_name``; None: nothing.
+    """
+    return guests is not None and not any(f"{v.namespace}_{v.name}" in guests for v in moved(record))
+
+
+def lift(cuts: Iterable[str], levels: Rungs, now: float) -> tuple[ReadPower | LiftCut, ...] | None:
+    """What is due so that none of these cuts stands any more; None: none stands."""
+    known = storages(levels)
+    commands: list[ReadPower | LiftCut] = []
+    standing = False
+    for name in cuts:
+        device = known.get(name)
+        if device is None:
+            continue  # its FenceDevice was deleted: whoever did that has to lift it
+        last = device.readings[-1] if device.readings else None
+        age = float("inf") if last is None else now - last.asked_at
+        if last is not None and last.state is PowerState.ON and age <= timing.READ_FRESH:
+            continue
+        standing = True
+        if device.busy or now < device.next_try_at:
+            continue
+        # One after the other: a fresh reading, then a step of lifting, then a reading again.
+        commands.append(ReadPower(name) if age >= READ_SPACING else LiftCut(name))
+    return tuple(commands) if standing else None

@@ -1,0 +1,187 @@
+"""The nodes' watchdogs in virtual time: the real feeder's machine on each node, and what the controller asks about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ringfence.core.fencing.selffence import (
+    NEVER,
+    Feeder,
+    Leg,
+    Promise,
+    Roll,
+    WatchdogLook,
+    Word,
+    trouble_with,
+    words_needed,
+)
+from ringfence.core.model import Boot
+
+LOOKS_EVERY = 1.0
+RENEWS_EVERY = 5.0
+ATTENTION = 2.5
+
+
+@dataclass
+class Situation:
+    """What the world tells a watchdog's node of itself, at one instant."""
+
+    now: float
+    boot: Boot
+    up: bool
+    """Its kernel runs and has booted."""
+    agent: bool
+    """Its agent's process runs, and isn't stopped."""
+    most_answer: bool
+    """More than half of the roster answer it."""
+    api_answers: bool
+
+
+@dataclass
+class Dog:
+    """One node's watchdog, its feeder and its agent's legs. The node's clock runs ``rate`` times as fast as the world's."""
+
+    isolation: float
+    timeout: float
+    rate: float = 1.0
+    teeth: bool = True
+    feeding: bool = True
+    """The feeder's process runs, and isn't stopped."""
+    boot: Boot | None = None
+    """The boot whose state the rest is."""
+    held: dict[Leg, float] = field(default_factory=dict)
+    attentive_since: float = 0.0
+    looked_at: float = NEVER
+    renewed_at: float = NEVER
+    word: Word | None = None
+    feeder: Feeder = field(default_factory=lambda: Feeder(0.0, 10.0, 60.0))
+    fed_at: float = NEVER
+    """World's time of the last feeding; what the timer counts from."""
+    disarming: bool = False
+    reported: tuple[Boot, bool] | None = None
+    """What the API server has last taken: for which boot, and whether armed."""
+    revoked: Boot | None = None
+    """The boot whose agent Lease is revoked."""
+    why: str = ""
+
+    def tick(self, s: Situation) -> str:
+        """Let the node live for an instant: "bite", "stop" (its guests) or nothing."""
+        if not s.up:
+            return self._bites(s.now)
+        if s.boot != self.boot:
+            self._boot(s)
+        if s.agent and s.now - self.looked_at >= LOOKS_EVERY:
+            self._look(s)
+        if self.feeding:
+            self.feeder.hear(self.word)
+            turn = self.feeder.turn(s.now * self.rate)
+            self.why = turn.why
+            if turn.feed and s.now - self.fed_at >= LOOKS_EVERY:
+                self.fed_at = s.now
+                self.feeder.fed(s.now * self.rate, s.now * self.rate)
+            if turn.disarm:
+                self.fed_at = NEVER
+                self.feeder.disarmed()
+            if turn.stop_guests:
+                return self._bites(s.now) or "stop"
+        return self._bites(s.now)
+
+    def _bites(self, now: float) -> str:
+        if self.fed_at > NEVER and (now - self.fed_at) * self.rate >= self.timeout and self.teeth:
+            self.fed_at = NEVER
+            return "bite"
+        return ""
+
+    def _boot(self, s: Situation) -> None:
+        self.boot, self.held, self.word, self.disarming = s.boot, {}, None, False
+        self.looked_at = self.renewed_at = NEVER
+        self.attentive_since = s.now
+        self.feeder = Feeder(s.now * self.rate, self.isolation, self.timeout)
+
+    def _look(self, s: Situation) -> None:
+        if s.now - self.looked_at > ATTENTION:
+            self.attentive_since = s.now
+        self.looked_at = s.now
+        if s.most_answer:
+            self.held[Leg.GOSSIP] = s.now * self.rate
+        if s.api_answers and self.revoked != s.boot and s.now - self.renewed_at >= RENEWS_EVERY:
+            self.renewed_at = s.now
+            self.held[Leg.API] = s.now * self.rate
+        if s.api_answers:
+            self.reported = (s.boot, self.feeder.running and not self.disarming)
+        acknowledged = s.api_answers or not self.disarming
+        self.word = Word(
+            s.now * self.rate,
+            self.attentive_since * self.rate,
+            dict(self.held),
+            leave=self.reported is not None and not self.disarming,
+            disarm=self.disarming and acknowledged,
+        )
+
+    def restart_agent(self, now: float) -> None:
+        """A new process: it has seen no leg hold yet. What the old one has told the feeder stands."""
+        self.held, self.renewed_at, self.disarming = {}, NEVER, False
+        self.looked_at = self.attentive_since = now
+
+    def restart_feeder(self, now: float) -> None:
+        fed_at = self.feeder.fed_at if self.feeder.running else NEVER
+        self.feeder, self.feeding = Feeder(now * self.rate, self.isolation, self.timeout, fed_at), True
+
+
+@dataclass
+class Kennel:
+    """What the controller knows of the watchdogs; a new leader begins without."""
+
+    isolation: float
+    timeout: float
+    assume_after: float
+    dogs: dict[str, Dog]
+    revoked_at: dict[str, float] = field(default_factory=dict)
+    rolls: dict[str, Roll] = field(default_factory=dict)
+
+    def look(self, boot: Boot) -> WatchdogLook:
+        promise = Promise(self.isolation, self.timeout, frozenset({Leg.GOSSIP, Leg.API}))
+        armed = self.dogs[boot.node].reported == (boot, True)
+        trouble = trouble_with(promise, self.isolation, self.timeout, self.assume_after)
+        return WatchdogLook(
+            "watchdogs",
+            unusable=trouble if armed else f"{boot.node}'s watchdog is not armed",
+            promise=promise if armed else None,
+            assume_after=self.assume_after,
+            revoked_at=self.revoked_at.get(boot.node),
+            roll=self.rolls.get(boot.node),
+        )
+
+    def revoke(self, boot: Boot, now: float) -> None:
+        self.dogs[boot.node].revoked = boot
+        self.revoked_at.setdefault(boot.node, now)
+
+    def call_roll(
+        self, boot: Boot, now: float, silent: frozenset[str], heard_at: float, members: int
+    ) -> None:
+        self.rolls[boot.node] = Roll(now, silent, heard_at, words_needed(members, settled=True))
+
+    def forget(self, node: str) -> None:
+        self.revoked_at.pop(node, None)
+        self.rolls.pop(node, None)
+
+    def new_leader(self) -> None:
+        self.revoked_at.clear()
+        self.rolls.clear()
+
+
+def kennel(given: dict[str, object]) -> Kennel:
+    """From a story's ``watchdog:``, by the names of HAZone.spec.fencing.watchdog."""
+    nodes = given["nodes"]
+    assert isinstance(nodes, list)
+    isolation, timeout, assume, rate = (
+        float(str(given.get(name, default)))
+        for name, default in (
+            ("isolationSeconds", 10),
+            ("timeoutSeconds", 60),
+            ("assumeSeconds", 80),
+            ("rate", 1),
+        )
+    )
+    dog = Dog(isolation, timeout, rate)
+    return Kennel(isolation, timeout, assume, {name: replace(dog, held={}) for name in nodes})

@@ -1,0 +1,152 @@
+"""The book of devices: what they get out of Secrets, who they are, and those that are not even asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from ringfence.controller.devices import DeviceBook, mismatch
+from ringfence.controller.targets import DeviceTarget, SecretWord
+from ringfence.core.fencing.drill import Drilled
+from ringfence.core.fencing.outlets import Objection
+from ringfence.core.model import PowerState
+from ringfence.ports import (
+    Clock,
+    Cluster,
+    DeviceIdentity,
+    DeviceSpec,
+    NotFound,
+    OrderReceipt,
+    PowerDevice,
+    PowerReading,
+    SystemClock,
+)
+
+CLOCK = SystemClock()
+UUID = "00112233-4455-6677-8899-aabbccddeeff"
+TARGET = DeviceTarget(
+    DeviceSpec("pdu", "agent", ""),
+    (SecretWord("password", "pdu", "word"), SecretWord("token", "pdu", "token")),
+    "n1",
+    UUID,
+)
+KEY = ("pdu", "n1")
+
+
+class Device:
+    """A device that is on, and is who it was made to be."""
+
+    order_lasts = 1.0
+
+    def __init__(self, uuid: str) -> None:
+        self.uuid = uuid
+        self.closed = False
+
+    async def open(self) -> None:
+        assert not self.closed
+
+    async def identity(self) -> DeviceIdentity:
+        return DeviceIdentity(self.uuid, "")
+
+    async def power(self) -> PowerReading:
+        return PowerReading(PowerState.ON, CLOCK.monotonic())
+
+    async def order_off(self, *, deadline: float | None = None) -> OrderReceipt:
+        raise AssertionError(f"ordered off until {deadline}")
+
+    async def order_on(self, *, deadline: float | None = None) -> OrderReceipt:
+        raise AssertionError(f"ordered on until {deadline}")
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Site:
+    """Secrets, and the devices that were opened."""
+
+    def __init__(self, uuid: str = UUID, secrets: Mapping[str, dict[str, bytes]] | None = None) -> None:
+        self.uuid = uuid
+        self.secrets = {"pdu": {"word": b"w", "token": b"t"}} if secrets is None else secrets
+        self.opened: list[Mapping[str, bytes]] = []
+        self.book = DeviceBook(cast("Cluster", self), CLOCK, self.open, lambda: None)
+
+    async def read_secret(self, name: str) -> dict[str, bytes]:
+        try:
+            return self.secrets[name]
+        except KeyError:
+            raise NotFound(name) from None
+
+    def open(self, _spec: DeviceSpec, secret: Mapping[str, bytes], _clock: Clock) -> PowerDevice:
+        self.opened.append(secret)
+        return Device(self.uuid)
+
+    async def proof(self, target: DeviceTarget = TARGET) -> tuple[str, str]:
+        self.book.declare({KEY: target})
+        await self.book.prove(frozenset())
+        found = self.book.proof(*KEY)
+        assert found is not None
+        return found.reason, found.message
+
+
+async def test_a_driver_gets_its_words_by_its_own_names() -> None:
+    site = Site()
+    assert await site.proof() == ("Proved", "pdu is n1's and reads on")
+    assert site.opened == [{"password": b"w", "token": b"t"}]
+
+
+@pytest.mark.parametrize(
+    ("secrets", "reason", "words"),
+    [
+        ({}, "SecretNotFound", "Secret pdu was not found in ringfence's namespace: create it"),
+        ({"pdu": {"word": b"w"}}, "SecretKeyNotFound", "Secret pdu has no key 'token': add it"),
+    ],
+)
+async def test_a_secret_that_is_missing(
+    secrets: dict[str, dict[str, bytes]], reason: str, words: str
+) -> None:
+    site = Site(secrets=secrets)
+    assert await site.proof() == (reason, words)
+    assert site.opened == []
+
+
+async def test_a_device_with_an_objection_is_not_even_asked() -> None:
+    site = Site()
+    target = replace(TARGET, objection=Objection("OutletShared", "the same outlet is declared for n2"))
+    assert await site.proof(target) == ("OutletShared", "the same outlet is declared for n2")
+    await site.book.read(*KEY)
+    await site.book.order_off(*KEY, deadline=CLOCK.monotonic() + 10)
+    assert site.opened == []
+    assert site.book.look(*KEY).unusable == "the same outlet is declared for n2"
+
+
+async def test_a_device_of_another_machine_is_never_ordered() -> None:
+    site = Site(uuid="ffffffff-2222-3333-4444-555555555555")
+    reason, message = await site.proof()
+    assert reason == "IdentityMismatch"
+    assert message.startswith("identity mismatch: ")
+    await site.book.order_off(*KEY, deadline=CLOCK.monotonic() + 10)  # the device would raise AssertionError
+    assert site.book.look(*KEY).unusable == message
+
+
+async def test_a_device_that_can_not_say_who_it_is() -> None:
+    site = Site(uuid="")
+    reason, message = await site.proof()
+    assert reason == "IdentityUnproved"
+    assert "can't say which machine it stands before" in message
+    await site.book.order_off(*KEY, deadline=CLOCK.monotonic() + 10)
+    assert site.book.look(*KEY).unusable == message
+
+
+@pytest.mark.parametrize("uuid", ["", "ffffffff-2222-3333-4444-555555555555"])
+async def test_a_drill_proves_whom_it_cuts_as_long_as_it_says_the_same_of_itself(uuid: str) -> None:
+    target = replace(TARGET, drilled=Drilled("outlet", UUID, uuid))
+    assert await Site(uuid=uuid).proof(target) == ("Proved", "pdu is n1's (proved by a drill) and reads on")
+    reason, _ = await Site(uuid="eeeeeeee-2222-3333-4444-555555555555").proof(target)
+    assert reason == "IdentityMismatch"
+
+
+def test_a_uuid_in_the_other_order_of_bytes_is_the_same_machine() -> None:
+    assert mismatch("33221100-5544-7766-8899-aabbccddeeff", TARGET) is None

@@ -1,0 +1,52 @@
+"""Whose a pod of the dead node is, and what of it may go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ringfence.controller.world import looks
+from ringfence.core.failover.recovery import PodRole
+from ringfence.kube.objects import PodObject
+
+
+def pod(name: str, kind: str, owner: tuple[str, str], *claims: str, namespace: str = "vms") -> PodObject:
+    volumes = [{"name": c, "persistentVolumeClaim": {"claimName": c}} for c in claims]
+    owner_kind, owner_uid = owner
+    meta: dict[str, Any] = {
+        "namespace": namespace,
+        "name": name,
+        "uid": f"uid-{name}",
+        "labels": {"kubevirt.io": kind},
+        "ownerReferences": [
+            {"apiVersion": "v1", "kind": owner_kind, "name": "o", "uid": owner_uid, "controller": True}
+        ],
+    }
+    return PodObject.from_raw({"metadata": meta, "spec": {"nodeName": "n1", "volumes": volumes}})
+
+
+LAUNCHER = pod("launcher", "virt-launcher", ("VirtualMachineInstance", "vmi-1"), "disk")
+PLUGGED = pod("hp-volume-a", "hotplug-disk", ("Pod", "uid-launcher"), "more")
+
+
+def protected(*here: PodObject, vmis: tuple[str, ...] = ("vmi-1",), claims: tuple[str, ...] = ()) -> set[str]:
+    found = looks(list(here), frozenset(vmis), frozenset(("vms", c) for c in claims))
+    return {p.ref.name for p in found if p.protected}
+
+
+def test_a_hotplug_pod_goes_with_its_launchers_vm() -> None:
+    assert protected(LAUNCHER, PLUGGED) == {"launcher", "hp-volume-a"}
+    assert protected(LAUNCHER, PLUGGED, vmis=()) == set()
+    assert [p.role for p in looks([LAUNCHER, PLUGGED], frozenset())] == [PodRole.LAUNCHER, PodRole.HOTPLUG]
+
+
+def test_one_whose_launcher_is_gone_is_known_by_the_claims_it_holds() -> None:
+    assert protected(PLUGGED, claims=("disk", "more")) == {"hp-volume-a"}
+    assert protected(PLUGGED, claims=("disk",)) == set()
+    elsewhere = pod("hp-volume-b", "hotplug-disk", ("Pod", "uid-other"), "more", namespace="shop")
+    assert protected(elsewhere, claims=("more",)) == set(), "a claim of that name in another namespace"
+
+
+def test_a_claim_alone_makes_no_other_pod_the_vms() -> None:
+    backup = pod("backup", "", ("Job", "uid-job"), "more")
+    other = pod("launcher-2", "virt-launcher", ("VirtualMachineInstance", "vmi-2"), "more")
+    assert protected(backup, other, PLUGGED, claims=("more",)) == {"hp-volume-a"}
