@@ -76,7 +76,6 @@ class _Process:
         self._state = StateDirectory(chosen.state_dir)
         self._access = Access.in_cluster()
         self._permitted = take_privileges()
-        self._sees_host = guests.sees_host()
         self._roster_key = (chosen.keys_dir / ROSTER_PUBLIC_FILE).read_bytes()
         boot_id = read_boot_id(chosen.boot_id_path)
         uid = self._access.node_uid() if self._access else None
@@ -221,7 +220,7 @@ class _Process:
             "permitted": self._permitted,
             "keys": {"held": list(keys.ids), "used": keys.used},
             # These two are always said, also as null: what an earlier process has said of them must not stand.
-            "guests": sorted({guest.name for guest in guests.guests()}) if self._sees_host else None,
+            "guests": guests.names(),
             "watchdog": None if self._lifeline is None else self._lifeline.status(),
         }
 

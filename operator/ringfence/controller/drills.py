@@ -18,6 +18,7 @@ from ringfence.controller.devices import DeviceBook
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import stamp
+from ringfence.controller.targets import DeviceTarget
 from ringfence.controller.world import World
 from ringfence.core import timing
 from ringfence.core.fencing.drill import DrillFacts, refusal, shortfall
@@ -227,9 +228,8 @@ class Drills:
         return DrillFacts(
             device=name,
             node=node,
-            # A storage cuts no power: a drill with it would shut the node out and wait for a boot that never comes.
-            cuts=node in device.spec.nodes and target is not None and not target.by_address,
-            objection=target.objection.sentence if target and target.objection else None,
+            cuts=node in device.spec.nodes and target is not None,
+            objection=_objection(target) if target is not None else None,
             mode=self._loop.mode,
             known=known is not None,
             ready=known is not None and known.ready.status.value == "True",
@@ -242,3 +242,10 @@ class Drills:
             incidents=tuple(sorted(self._loop.busy_nodes())),
             leader_here=node == self._own_node,
         )
+
+
+def _objection(target: DeviceTarget) -> str | None:
+    if target.by_address:
+        # It would shut the node out, and wait for a boot that never comes.
+        return "a storage has no power to switch, nor an identity to prove: try its fence by hand (docs/fence-by-storage.md)"
+    return target.objection.sentence if target.objection is not None else None

@@ -46,6 +46,11 @@ def sees_host(proc: Path = PROC) -> bool:
         return False
 
 
+def names(proc: Path = PROC) -> list[str] | None:
+    """The guests' names for a report; None, and not an empty list, where they can't be seen."""
+    return sorted({guest.name for guest in guests(proc)}) if sees_host(proc) else None
+
+
 def kill(guest: Guest, proc: Path = PROC) -> bool:
     """SIGKILL it, if it is still the same; False where that is not permitted. It dies when its last I/O has come back."""
     return _end(guest.pid, lambda: _guest(proc, guest.pid) == guest) is not None

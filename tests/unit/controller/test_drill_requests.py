@@ -78,7 +78,9 @@ class Site:
         self.declare()
 
     def declare(self) -> None:
-        self.book.declare(targets(self.own.all(FenceDevice).values(), {"n1": UUID}, {}, {}))
+        self.book.declare(
+            targets(self.own.all(FenceDevice).values(), {"n1": UUID}, {}, {"n1": ["10.0.0.1"]})
+        )
 
     def drills(self) -> Drills:
         world = SimpleNamespace(
@@ -235,3 +237,15 @@ async def test_a_node_that_the_device_does_not_cut(site: Site) -> None:
     await finished(site.drills())
     assert site.phases == ["Refused"]
     assert site.drill["sentence"] == "pdu has no power of n7 to switch: name a node of its spec.nodes"
+
+
+async def test_a_storage_is_never_ordered_for_a_drill(site: Site) -> None:
+    """It has no power to switch: it would shut the node out, and the boot that a drill waits for would never come."""
+    storage = {"csiDriver": "rbd.csi.ceph.com", "storageClasses": ["rbd"], "networkFenceClassName": "ceph"}
+    site.write({"spec": {"driver": "storage", "nodes": ["n1"], "storage": storage}})
+    site.declare()
+    site.ask("n1")
+    await finished(site.drills())
+    assert site.phases == ["Refused"]
+    assert site.drill["sentence"].startswith("a storage has no power to switch")
+    assert site.orders == []

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ringfence.host.guests import Guest, guests, kill, sees_host, stop_guests
+from ringfence.host.guests import Guest, guests, kill, names, sees_host, stop_guests
 
 NAME = "guest=default_db,debug-threads=on"
 
@@ -43,6 +43,17 @@ def test_whether_the_host_is_seen(tmp_path: Path) -> None:
     process(tmp_path, 1, "/pause")
     assert not sees_host(tmp_path)
     assert sees_host()
+
+
+def test_who_sees_no_host_reports_no_word_instead_of_no_guest(tmp_path: Path) -> None:
+    """An empty list lifts a storage's fence: it has to be the truth."""
+    process(tmp_path, 10, "/usr/bin/qemu-system-x86_64", "-name", NAME)
+    process(tmp_path, 1, "/pause")
+    assert names(tmp_path) is None
+    process(tmp_path / "host", 1, "/sbin/init")
+    assert names(tmp_path / "host") == []
+    process(tmp_path / "host", 10, "/usr/bin/qemu-system-x86_64", "-name", NAME)
+    assert names(tmp_path / "host") == ["default_db"]
 
 
 def test_a_guest_is_killed_and_whoever_has_its_number_later_is_not(tmp_path: Path) -> None:

@@ -557,6 +557,11 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
     if (why := cut.void_because(record.proofs, look.levels, look.slot_moved_at)) is not None:
         void = replace(_new_pass(record, look), proofs=())
         return Step(_enter(void, Phase.FENCING, f"the cut is void: {why}; reading again", look))
+    # Where more than one method is demanded, what stands beside the cut is about the node, and void by its life.
+    for proof in recover.proofs:
+        if (why := void_because(proof, look.life_at, look.life_sign)) is not None:
+            void = replace(_new_pass(record, look), proofs=())
+            return Step(_enter(void, Phase.FENCING, f"the proof is void: {why}; reading again", look))
     due = recovery.deletions(look.pods, record.pods, force=True)
     if not due:
         record = _timed(record, "deleted", look.wall)

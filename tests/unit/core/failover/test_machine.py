@@ -27,7 +27,7 @@ from ringfence.core.failover.phase import ENDED, FOLLOWS, PROVED, Phase, may_fol
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
 from ringfence.core.failover.recovery import AttachmentLook, DeletePod, PodLook, PodRole, VmiLook, VmLook
 from ringfence.core.fencing.ladder import DeviceLook, Order, OrderOff, ReadPower
-from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading, StorageCut
+from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading, SelfFenced, StorageCut
 from ringfence.core.model import Boot, PowerState, Verdict
 from scenarios.virtual import World
 from scenarios.watchdogs import kennel
@@ -634,6 +634,25 @@ def test_a_write_or_a_lifted_fence_voids_a_cut(look: Look) -> None:
     assert after.record.proofs == ()
     assert after.record.cuts == ("ceph",)
     assert after.commands == ()
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        PoweredOff(BOOT, "bmc", PowerOffHow.ORDERED, NOW - 0.5),
+        SelfFenced(BOOT, "watchdogs", NOW - 90.0),
+    ],
+)
+def test_what_stands_beside_a_cut_is_void_by_life(beside: PoweredOff | SelfFenced) -> None:
+    """Two methods are demanded. Life on the network leaves the cut as it is, but not the other one."""
+    record = replace(CUT_RECORD, proofs=(beside, CUT))
+    two = replace(AFTER, proofs_required=2, life_at=NOW - 100.0)
+    assert any(isinstance(c, RecoverPods) for c in step(record, two).commands)
+    after = step(record, replace(two, life_at=NOW - 0.2, life_sign="a gossip packet"))
+    assert after.record.phase is Phase.FENCING
+    assert after.record.proofs == ()
+    assert after.commands == ()
+    assert "a gossip packet was seen" in after.record.sentence
 
 
 def test_the_cut_is_watched_while_it_is_relied_upon() -> None:
