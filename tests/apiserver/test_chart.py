@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from apiserver.chart import NAMESPACE, documents, render, rendered, the
 from apiserver.server import Json, Server
+from ringfence.agent.mailbox import FeederState, Mailbox
+from ringfence.core.fencing.selffence import Word
+from ringfence.slots.leg import Leg
 
 pytestmark = pytest.mark.apiserver
 
@@ -158,6 +162,34 @@ def test_the_heartbeat_has_the_hosts_processes_and_kill_only_where_guests_are_st
     assert (
         heartbeat("slots.volume.blockDevice=/dev/a")["containers"][0]["securityContext"]["privileged"] is True
     )
+
+
+@pytest.mark.parametrize("heartbeat_first", [True, False])
+def test_heartbeat_agent_and_feeder_share_the_run_folder(heartbeat_first: bool, tmp_path: Path) -> None:
+    """Whoever comes first after a boot: a heartbeat in the agent's way would leave the watchdog without its word."""
+    together = ("slots.enabled=true", "slots.volume.hostPath=/srv/shared", "agent.watchdog.enabled=true")
+    words = [
+        word
+        for each in documents(*together)
+        if each["kind"] == "DaemonSet"
+        for container in each["spec"]["template"]["spec"]["containers"]
+        for word in container["args"]
+    ]
+    here = [word.partition("=")[2] for word in words if word.startswith(("--run-dir=", "--leg="))]
+    (leg,) = (Path(path) for path in here if path != "/run/ringfence")
+    mailbox = Mailbox(tmp_path, "boot-1")
+
+    def beat() -> None:
+        Leg(tmp_path / leg.relative_to("/run/ringfence")).held(7.5)
+
+    if heartbeat_first:
+        beat()
+    mailbox.put_word(Word(1.0, 0.0))
+    mailbox.put_state(FeederState(armed=False, why="not open yet"))
+    mailbox.put_promise(10.0, 60.0)
+    beat()
+    assert mailbox.word() == Word(1.0, 0.0)
+    assert (tmp_path / leg.relative_to("/run/ringfence")).read_text() == "7.500\n"
 
 
 def test_the_controller_listens_to_heartbeats_only_where_there_are_some() -> None:

@@ -78,9 +78,7 @@ class Site:
         self.declare()
 
     def declare(self) -> None:
-        self.book.declare(
-            targets(self.own.all(FenceDevice).values(), {"n1": UUID}, {}, {"n1": ["10.0.0.1"]})
-        )
+        self.book.declare(targets(self.own.all(FenceDevice).values(), {"n1": UUID}, {}, {"n1": ["10.0.0.1"]}))
 
     def drills(self) -> Drills:
         world = SimpleNamespace(

@@ -593,10 +593,8 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
         record = _timed(record, "running", look.wall)
         return Step(_enter(record, Phase.RECOVERED, _outcome(record), look), tuple(commands))
     waiting = "; ".join(f"{v.name} {v.state.lower()} ({v.message})" for v in vms if not v.state.settled)
-    return Step(
-        _enter(record, Phase.RECOVERING, f"pods of {_names(recover)} are deleted; {waiting}", look),
-        tuple(commands),
-    )
+    sentence = f"pods of {_names(recover)} are deleted; {waiting}{_slow_detach(record, look)}"
+    return Step(_enter(record, Phase.RECOVERING, sentence, look), tuple(commands))
 
 
 def _names(recover: RecoverVms) -> str:
@@ -622,10 +620,15 @@ def _progress(record: Record, look: Look, due: int) -> str:
         for v in record.vms
         if not v.state.settled
     )
+    return f"pods of {record.boot.node} are deleted; {waiting}{_slow_detach(record, look)}"
+
+
+def _slow_detach(record: Record, look: Look) -> str:
+    """The volumes that hold VMs up, as the end of a sentence; empty while it's too early to tell."""
     released = [v.released_wall for v in record.vms if not v.state.settled and v.released_wall is not None]
     if released and look.wall - min(released) >= timing.DETACH_TOLD_AFTER and (left := _left_attached(look)):
-        waiting += f"; still attached to {record.boot.node}: {', '.join(left)}"
-    return f"pods of {record.boot.node} are deleted; {waiting}"
+        return f"; still attached to {record.boot.node}: {', '.join(left)}"
+    return ""
 
 
 def _outcome(record: Record) -> str:

@@ -86,7 +86,7 @@ dogs_fault = st.one_of(
     st.tuples(
         st.sampled_from(
             ["cut", "cut", "heal", "cut-api", "kill-agent", "start-agent", "thaw-agent", "kill-feeder", "start-feeder",
-             "upgrade-agent", "power-cut"]
+             "upgrade-agent", "power-cut", "cut-storage", "heal-storage"]
         ),
         node,
     ).map(list),
@@ -99,13 +99,20 @@ dogs_fault = st.one_of(
 @given(
     st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0, 3.0, 6.0, 11.0]), dogs_fault), min_size=1, max_size=6),
     st.floats(0.999, 1.001),
+    st.sampled_from([None, {"stopGuests": False}, {"stopGuests": True}]),
+    st.sampled_from([None, ["db"], ["db", "web"]]),
 )
 def test_no_vm_runs_twice_where_watchdogs_are_counted_out(
-    script: list[tuple[float, list[str]]], rate: float
+    script: list[tuple[float, list[str]]],
+    rate: float,
+    heartbeat: dict[str, bool] | None,
+    behind: list[str] | None,
 ) -> None:
     """Short times, so that a node resets itself, and is assumed, well within the story."""
     times = {"isolationSeconds": 3, "timeoutSeconds": 5, "assumeSeconds": 13.1, "rate": rate}
-    world = World(NODES, VMS, {"n1": None, "n2": None}, "Active", kennel=kennel({"nodes": NODES, **times}))
+    dogs = kennel({"nodes": NODES, **times})
+    bmcs: dict[str, str | None] = {"n1": None, "n2": None}
+    world = World(NODES, VMS, bmcs, "Active", kennel=dogs, heartbeat=heartbeat, storage_fence=behind)
     run_for(world, 2.0)
     for delay, words in script:
         run_for(world, delay)
@@ -437,6 +444,18 @@ def test_a_slow_detach_is_named_and_nothing_is_done_about_it() -> None:
     assert after.record.sentence.endswith("still attached to n1: pv-db")
     assert after.commands == step(waiting, replace(look, attachments=())).commands
     early = replace(waiting, vms=(replace(released, released_wall=NOW - 0.1),))
+    assert "attached" not in step(early, look).record.sentence
+
+
+def test_a_slow_detach_is_named_under_a_cut_too() -> None:
+    """There is no out-of-service taint then, so Kubernetes waits for its six minutes."""
+    released = replace(DB, released_wall=NOW - timing.DETACH_TOLD_AFTER)
+    left = AttachmentLook("csi-1", "pv-db", wanted=False)
+    look = replace(AFTER, pods=(), attachments=(left,))
+    after = step(replace(CUT_RECORD, vms=(released,)), look)
+    assert after.record.sentence.endswith("; still attached to n1: pv-db")
+    assert not any(isinstance(c, AddOutOfServiceTaint) for c in after.commands)
+    early = replace(CUT_RECORD, vms=(replace(released, released_wall=NOW - 0.1),))
     assert "attached" not in step(early, look).record.sentence
 
 
