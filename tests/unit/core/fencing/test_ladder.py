@@ -9,8 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.core import timing
-from ringfence.core.fencing.ladder import DeviceLook, Ladder, Order, OrderOff, ReadPower
-from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading, StorageCut
+from ringfence.core.fencing.ladder import (
+    Action,
+    DeviceLook,
+    Ladder,
+    Order,
+    OrderOff,
+    ReadPower,
+    RevokeAgentLease,
+)
+from ringfence.core.fencing.proof import (
+    CutVm,
+    PoweredOff,
+    PowerOffHow,
+    Reading,
+    SelfFenced,
+    StorageCut,
+)
+from ringfence.core.fencing.selffence import Leg, Promise, Roll, WatchdogLook
 from ringfence.core.model import Boot, PowerState
 
 NOW = 100.0
@@ -216,8 +232,8 @@ def storage(
     return replace(look("ceph", *readings), cuts=cuts)
 
 
-def with_vms(*levels: tuple[DeviceLook, ...], vms: tuple[CutVm, ...] = (DB, WEB)) -> Ladder:
-    return replace(ladder(*levels), vms=vms)
+def with_vms(*levels: tuple[DeviceLook | WatchdogLook, ...], vms: tuple[CutVm, ...] = (DB, WEB)) -> Ladder:
+    return Ladder(BOOT, levels, vms=vms)
 
 
 def test_a_storage_is_ordered_and_read_back_like_any_device() -> None:
@@ -264,3 +280,33 @@ def test_two_methods_of_which_one_is_a_storage() -> None:
     bmc, ceph = look("bmc", *FOUND), storage((ON, NOW - 0.1))
     assert with_vms((bmc,), (ceph,)).climb(NOW, 2).commands == (OrderOff("ceph", 1),)
     assert with_vms((bmc,), (storage(*FOUND),)).climb(NOW, 2).sentence == "cut from its storage by ceph"
+
+
+DOG = WatchdogLook("dogs", promise=Promise(10.0, 60.0, frozenset({Leg.GOSSIP, Leg.API})), assume_after=80.0)
+COUNTED = replace(
+    DOG, revoked_at=NOW - 81.0, roll=Roll(NOW - 0.5, frozenset({"n2", "n3"}), NOW - 90.0, needed=2)
+)
+
+
+def test_a_watchdog_is_counted_out_where_no_vm_is_wholly_behind_a_cut() -> None:
+    rung = with_vms((storage(*FOUND),), (DOG,), vms=(WEB,)).climb(NOW, 1)
+    assert rung.commands == (RevokeAgentLease("dogs"),)
+    proved = with_vms((storage(*FOUND),), (COUNTED,), vms=(WEB,)).climb(NOW, 1)
+    assert proved.sentence == "proved off by dogs"
+    assert {type(p) for p in proved.proofs} == {StorageCut, SelfFenced}
+
+
+@pytest.mark.parametrize(("vms", "enough"), [((DB, WEB), True), ((WEB,), False)])
+def test_a_watchdog_that_is_counted_out_beside_is_no_second_method_for_what_is_not_cut(
+    vms: tuple[CutVm, ...], enough: bool
+) -> None:
+    """Two methods are demanded: the cut is one for the VMs that are behind it, and none for the others."""
+    bmc = look("bmc", (ON, NOW - 0.4))
+    climbing = replace(
+        with_vms((storage(*FOUND),), (bmc,), (COUNTED,), vms=vms),
+        orders=(order(NOW - 1.0), Order("dogs", 1, NOW - 81.0, NOW - 81.0, Action.REVOKE)),
+    )
+    rung = climbing.climb(NOW, 2)
+    assert {type(p) for p in rung.proofs} == {StorageCut, SelfFenced}
+    assert (rung.sentence == "counted out by dogs") is enough
+    assert (rung.commands == ()) is enough, "what is not proved is worked on"

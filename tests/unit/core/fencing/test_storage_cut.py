@@ -25,6 +25,7 @@ from ringfence.core.fencing.proof import (
     PowerOffHow,
     Rebooted,
     RecoverVms,
+    SelfFenced,
     StorageCut,
     permit,
     permit_vms,
@@ -58,6 +59,7 @@ def names(recover: RecoverVms | None) -> list[str]:
         ((cut("shop/db", "shop/log"), cut("shop/db", device="nfs")), 2, []),
         ((cut("shop/db", "shop/log"), cut("shop/db", "shop/log", device="nfs")), 2, ["db"]),
         ((cut("shop/db", "shop/log"), OFF), 2, ["db"]),
+        ((cut("shop/db", "shop/log"), SelfFenced(BOOT, "dogs", 1.0)), 2, ["db"]),
         ((cut("shop/db"), OFF), 2, []),
         ((cut("shop/db", "shop/log"), replace(OFF, boot=OTHER)), 2, []),
         ((OFF,), 1, []),
@@ -93,7 +95,8 @@ def test_a_cut_does_not_help_where_two_whole_proofs_are_asked_for(found: list[Fe
 
 
 def test_a_whole_proof_beside_a_cut_stands_as_before() -> None:
-    for whole in (OFF, Rebooted(BOOT, "boot-2", 1.0), AdminConfirmed(BOOT, "kim", "pulled", 1.0)):
+    watchdog = SelfFenced(BOOT, "dogs", 1.0)
+    for whole in (OFF, watchdog, Rebooted(BOOT, "boot-2", 1.0), AdminConfirmed(BOOT, "kim", "pulled", 1.0)):
         found = permit(BOOT, (cut("shop/db"), whole), 1)
         assert found is not None
         assert found.proofs == (whole,)
