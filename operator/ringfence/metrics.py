@@ -33,6 +33,8 @@ class PeerSample:
     state: str
     round_trip: float | None
     loss: float | None = None
+    networks: tuple[tuple[str, str], ...] = ()
+    """Name and state of each further network on which it is probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ _COUNTED = {
     "rounds": "Corroboration rounds opened.",
     "appeals": "Rounds opened that ask the second set too, because too few observers were left.",
     "rounds put off": "Rounds not opened, because enough had been said in that second.",
+    "looks": "Looks opened: its observers asked what they find on each of a peer's networks.",
+    "looks put off": "Looks not opened, because enough had been said of networks, or it was unwell.",
+    "look votes": "Votes cast in looks.",
     "surveys": "Surveys begun: looks whether most members are in reach.",
     "wide surveys": "Surveys that had to ask a sample of the whole roster.",
     "surveys put off": "Surveys ended without a result, because enough samples had been asked in that second.",
@@ -172,8 +177,15 @@ class AgentMetrics(Collector):
             "Share of probes that a peer has not answered in time, of about the last minute.",
             labels=["peer"],
         )
+        networks = GaugeMetricFamily(
+            "ringfence_agent_network_state",
+            "1: the state of a further network of the peer.",
+            labels=["peer", "network", "state"],
+        )
         for peer in sample.peers:
             states.add_metric([peer.name, peer.state], 1)
+            for network, state in peer.networks:
+                networks.add_metric([peer.name, network, state], 1)
             if peer.round_trip is not None:
                 trips.add_metric([peer.name], peer.round_trip)
             if peer.loss is not None:
@@ -181,6 +193,7 @@ class AgentMetrics(Collector):
         yield states
         yield trips
         yield losses
+        yield networks
 
 
 class ControllerMetrics:

@@ -38,7 +38,8 @@ def documented(heading: str) -> Table:
 
 def full_sample() -> AgentSample:
     counts = {f"vote {vote}": 1 for vote in Vote} | {f"drop {reason}": 1 for reason in DROPS}
-    peers = tuple(PeerSample(f"n{number}", "alive", 0.001, 0.0) for number in range(8))
+    networks = tuple((f"network{number}", "answers") for number in range(4))
+    peers = tuple(PeerSample(f"n{number}", "alive", 0.001, 0.0, networks) for number in range(8))
     return AgentSample(counts=counts, peers=peers, carrier=True)
 
 
@@ -80,7 +81,10 @@ def test_an_agent_has_two_hundred_series_at_most() -> None:
 def test_values_come_through() -> None:
     sample = AgentSample(
         counts={"surveys": 3, "vote none": 2},
-        peers=(PeerSample("n2", "partial", 0.002, 0.25), PeerSample("n3", "unknown", None, None)),
+        peers=(
+            PeerSample("n2", "partial", 0.002, 0.25, (("storage", "dead"),)),
+            PeerSample("n3", "unknown", None, None),
+        ),
         worst_lag=0.3,
         members=5,
         read=True,
@@ -91,6 +95,7 @@ def test_values_come_through() -> None:
         'ringfence_agent_votes_total{vote="none"} 2.0',
         'ringfence_agent_loss_ratio{peer="n2"} 0.25',
         'ringfence_agent_peer_state{peer="n2",state="partial"} 1.0',
+        'ringfence_agent_network_state{network="storage",peer="n2",state="dead"} 1.0',
         "ringfence_agent_worst_lag_seconds 0.3",
         "ringfence_agent_roster_members 5.0",
         "ringfence_agent_read 1.0",

@@ -384,7 +384,10 @@ class Agent:
         self.sample = AgentSample(
             counts=Counter(swim.stats) + Counter({"verdicts": self._verdicts}) + self._rosters,
             peers=tuple(
-                PeerSample(subject.member.name, subject.state.value, subject.path.mean, subject.path.loss)
+                PeerSample(
+                    *(subject.member.name, subject.state.value, subject.path.mean, subject.path.loss),
+                    tuple((leg.network, leg.state.value) for leg in subject.reach.further),
+                )
                 for subject in swim.subjects
                 if subject.observed
             ),

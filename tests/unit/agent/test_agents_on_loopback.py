@@ -343,9 +343,13 @@ def storage_state(view: AgentView, name: str) -> NetworkState | None:
 
 def dead(three: Three, view: AgentView, name: str) -> set[str]:
     """The networks that the votes in this view call dead."""
-    about = subject(view, name)
-    counted = tally_networks(about.look_votes, three.roster, about.subject, verify)
-    return {one.network for one in counted if one.dead}
+    return {
+        counted.network
+        for about in view.subjects
+        if about.subject.node == name
+        for counted in tally_networks(about.look_votes, three.roster, about.subject, verify)
+        if counted.dead
+    }
 
 
 async def test_a_dead_storage_network_is_voted_dead_and_its_node_stays_alive(

@@ -190,11 +190,7 @@ class Looks:
         self.want(subject, now)
 
     def _silent_everywhere(self, subject: Subject) -> bool:
-        return all(
-            leg.state is not NetworkState.ANSWERS
-            for leg in subject.reach.legs.values()
-            if leg.network != MANAGEMENT
-        )
+        return all(leg.state is not NetworkState.ANSWERS for leg in subject.reach.further)
 
     def _turn(self, subject: Subject, leg: Leg, state: NetworkState, sentence: str = "") -> None:
         old, leg.state = leg.state, state
@@ -239,7 +235,7 @@ class Looks:
         if not subject.observed:  # the second set is asked, which looks at its networks only now
             addresses = shared(subject.member, self._mine)
             subject.reach.legs = {network: Leg(network, address) for network, address in addresses.items()}
-        further = [leg for leg in subject.reach.legs.values() if leg.network != MANAGEMENT]
+        further = subject.reach.further
         for leg in further:
             self._means.ping(subject, now, leg.network)
         if further:
@@ -343,11 +339,7 @@ class Looks:
     def _something_silent(self, subject: Subject) -> bool:
         if subject.state is RingState.PARTIAL:
             return True  # the management network is
-        return any(
-            leg.state in {NetworkState.SILENT, NetworkState.DEAD}
-            for leg in subject.reach.legs.values()
-            if leg.network != MANAGEMENT
-        )
+        return any(leg.state in {NetworkState.SILENT, NetworkState.DEAD} for leg in subject.reach.further)
 
     def _open(self, subject: Subject, now: float) -> None:
         look = self._join(subject, self._means.draw(), now)

@@ -99,6 +99,11 @@ class Reach:
         self.told_dead = False
         self.pause = 0.0
 
+    @property
+    def further(self) -> tuple[Leg, ...]:
+        """Those beside the management network."""
+        return tuple(leg for leg in self.legs.values() if leg.network != MANAGEMENT)
+
     def columns(self, since: float, *, final: bool) -> tuple[Column, ...]:
         """A vote's columns: what came since then. Before the end of an examination silence says nothing."""
         said = ((leg.network, leg.answer_since(since)) for leg in self.legs.values())
@@ -119,8 +124,7 @@ class Reach:
                 None if leg.two_way_at is None else max(0.0, now - leg.two_way_at),
                 leg.path.mean,
             )
-            for leg in self.legs.values()
-            if leg.network != MANAGEMENT
+            for leg in self.further
         )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ringfence.core.gossip.wire import ROUND_BYTES
 from ringfence.core.model import Boot, SignedVote, Vote
 
 EXAMINATION = 0.25
@@ -42,6 +43,18 @@ def copies(vote: Vote, *, renewed: bool) -> tuple[float, ...]:
     return () if renewed else COPIES[:1]
 
 
+def new_id(bits: int, *, second: bool) -> bytes:
+    """A round's id from 64 random bits. Its last one says whether the second set is asked too: who first hears of the round by
+    somebody's vote has to know whom his own concerns.
+    """
+    return (bits & ~1 | second).to_bytes(ROUND_BYTES, "big")
+
+
+def of_second(round_id: bytes) -> bool:
+    """Whether the second set is asked too in this round."""
+    return bool(round_id[-1] & 1)
+
+
 @dataclass(slots=True)
 class Round:
     """One round as one observer knows it."""
@@ -49,8 +62,6 @@ class Round:
     round_id: bytes
     subject: Boot
     started: float
-    second: bool = False
-    """Whether the second set is asked too."""
     votes: dict[str, SignedVote] = field(default_factory=dict)
     cast: Vote | None = None
     """This observer's own vote."""
@@ -59,6 +70,12 @@ class Round:
     """Somebody has said ``alive`` in it."""
     reported: bool = False
     """This observer has told the windows of it."""
+
+    @property
+    def second(self) -> bool:
+        """Whether the second set is asked too."""
+        return of_second(self.round_id)
+
     came: dict[str, float] = field(default_factory=dict)
     """When each vote came, by voter."""
 

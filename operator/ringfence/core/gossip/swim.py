@@ -614,6 +614,11 @@ class Swim:
             self._veto(subject, now)
         if subject.examination is not None:
             self._vote_all(subject, Vote.ALIVE, now)
+        for about in list(subject.rounds.values()):
+            # Said too early: whoever still counts this round has to know, or he believes us.
+            open_yet = now - about.started <= rounds.CLOSE and not self._also_alive(about)
+            if about.cast is Vote.NONE and about.subject == subject.boot and open_yet:
+                self._cast(subject, about, Vote.ALIVE, now)
 
     def _on_ack(self, subject: Subject, nonce: int, address: str, now: float, at: float) -> None:
         sent = self._nonces.get(nonce)
@@ -955,10 +960,10 @@ class Swim:
         if self._budget.exhausted(now):
             self.stats["rounds put off"] += 1
             return  # it is asked again in its turn, unless somebody else has asked by then
-        opened = self._join(subject, self._round_id(), now, second=second)
+        opened = self._join(subject, self._round_id(second=second), now)
         if opened is not None:
             self.stats["appeals" if second else "rounds"] += 1
-            ask = Ask(opened.round_id, subject.tag, subject.boot_sent, second)
+            ask = Ask(opened.round_id, subject.tag, subject.boot_sent)
             copies = rounds.copies(Vote.NONE, renewed=subject.state in _NO_ANSWER)
             self._repeat(ask, opened, now, copies, lambda: not opened.closed)
 
@@ -992,15 +997,16 @@ class Swim:
         assert self._rings is not None
         return any(member.name == self.node for member in self._rings.second(subject.member.uid))
 
-    def _join(self, subject: Subject, round_id: bytes, now: float, *, second: bool = False) -> Round | None:
+    def _join(self, subject: Subject, round_id: bytes, now: float) -> Round | None:
         """Take part in a round about the subject's present boot."""
         for old in [r for r in subject.rounds.values() if now - r.started > rounds.KEEP]:
             del subject.rounds[old.round_id]
-        called = subject.observed or (second and self._in_second(subject))
+        joined = Round(round_id, subject.boot, now)
+        called = subject.observed or (joined.second and self._in_second(subject))
         if len(subject.rounds) >= rounds.MAX_ROUNDS or not called:
             self._drop("too many rounds", subject.member.name)
             return None
-        joined = subject.rounds[round_id] = Round(round_id, subject.boot, now, second)
+        subject.rounds[round_id] = joined
         self._at(now + rounds.CLOSE, lambda now, _late: self._close(subject, joined, now))
         if subject.examination is None:
             self._examine(subject, now)
@@ -1095,17 +1101,14 @@ class Swim:
         if subject is None:
             self._drop("about a stranger", asker.member.name)
             return
-        if not (subject.observed or (message.second and self._in_second(subject))):
+        if not (subject.observed or (rounds.of_second(message.round_id) and self._in_second(subject))):
             self._drop("about one that others observe", asker.member.name)
             return
         if message.boot != subject.boot_sent:
             self._drop("about another boot", asker.member.name)
             return
-        about = subject.rounds.get(message.round_id)
-        if about is None:
-            self._join(subject, message.round_id, now, second=message.second)
-        else:
-            about.second |= message.second  # a vote has overtaken the question
+        if message.round_id not in subject.rounds:
+            self._join(subject, message.round_id, now)
 
     def _on_votes(self, sender: Subject, message: Votes, now: float) -> None:
         subject = self._by_subject_tag(message.tag)
@@ -1221,10 +1224,11 @@ class Swim:
     def _judge_for_others(self, subject: Subject, about: Round, count: Tally, now: float) -> None:
         """What a round says to one of the second set: he has no say in what comes of it, but tells the windows."""
         if count.unreachable and not (subject.heard_since(about.started) or self.awareness.isolated):
-            self._show(subject, about)
-            subject.confirmed_at = max(subject.confirmed_at, about.started)
-            self._at(now + rounds.LAPSE, self._lapser(subject))
-            self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
+            if self.window:
+                self._show(subject, about)
+                subject.confirmed_at = max(subject.confirmed_at, about.started)
+                self._at(now + rounds.LAPSE, self._lapser(subject))
+                self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
             self._report(subject, about, now, renewed=False)
         elif count.alive and subject.state in _NO_ANSWER:
             self._show(subject, about)
@@ -1518,8 +1522,8 @@ class Swim:
         assert self.roster is not None
         return self.roster
 
-    def _round_id(self) -> bytes:
-        return self._dice.getrandbits(64).to_bytes(8, "big")
+    def _round_id(self, *, second: bool = False) -> bytes:
+        return rounds.new_id(self._dice.getrandbits(64), second=second)
 
     def _check_lag(self, now: float) -> None:
         if self._timers:

@@ -114,7 +114,7 @@ class Relayed:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """I doubt this boot: look yourself and vote in this round. ``second``: its observers alone were too few.
+    """I doubt this boot: look yourself and vote in this round.
 
     A ``look`` asks about its networks, not about its life.
     """
@@ -122,7 +122,6 @@ class Ask:
     round_id: bytes
     tag: bytes
     boot: bytes
-    second: bool = False
     look: bool = False
 
 
@@ -210,14 +209,8 @@ def encode(message: Message, epoch: int) -> bytes:
             return _HEAD.pack(3, epoch) + _NUMBER.pack(nonce) + tag
         case Relayed(nonce):
             return _HEAD.pack(4, epoch) + _NUMBER.pack(nonce)
-        case Ask(round_id, tag, boot, second, look):
-            return (
-                _HEAD.pack(8 if look else 5, epoch)
-                + round_id
-                + tag
-                + boot
-                + (b"\1" if second and not look else b"")
-            )
+        case Ask(round_id, tag, boot, look):
+            return _HEAD.pack(8 if look else 5, epoch) + round_id + tag + boot
         case Leave(signature):
             return _HEAD.pack(7, epoch) + signature
         case Votes():
@@ -343,8 +336,7 @@ def _columns(reader: _Reader, count: int) -> list[tuple[Column, ...]]:
 
 def _ask(reader: _Reader, *, look: bool) -> Ask:
     round_id, tag, boot = reader.take(ROUND_BYTES), reader.take(TAG_BYTES), reader.take(BOOT_BYTES)
-    second = not look and reader.left > 0 and reader.take(1) == b"\1"
-    return Ask(round_id, tag, boot, second, look)
+    return Ask(round_id, tag, boot, look)
 
 
 def _ballot(reader: _Reader) -> Ballot:

@@ -8,7 +8,7 @@ import pytest
 
 from ringfence.core.gossip.members import Standing
 from ringfence.core.gossip.rings import rings_of
-from ringfence.core.model import RingState
+from ringfence.core.model import RingState, Vote
 from unit.core.gossip.ring_world import World
 
 
@@ -345,3 +345,24 @@ def test_a_view_tells_each_paths_loss_and_when_each_vote_came() -> None:
     assert lost is not None
     assert lost > 0.8
     assert calm.view("n1", "n2").loss == 0.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_who_has_voted_none_and_then_hears_the_accused_says_so_while_votes_are_counted(seed: int) -> None:
+    """Else a window is told a verdict that no observer holds, and that none of them therefore takes back."""
+    world = settled(12, seed=seed, zones=2)
+    uid = world.roster.by_name["n2"].uid
+    watchers = [world.nodes[member.name].swim for member in rings_of(world.roster).observers(uid)]
+    subjects = [next(one for one in swim.subjects if one.member.uid == uid) for swim in watchers]
+    world.isolate("n2")
+    assert world.run(
+        3, until=lambda: any(r.cast is Vote.NONE for one in subjects for r in one.rounds.values())
+    )
+    silent = [one for one in subjects for r in one.rounds.values() if r.cast is Vote.NONE]
+    healed_at = world.now
+    world.heal()
+    for swim in watchers:
+        swim._ping(next(one for one in swim.subjects if one.member.uid == uid), world.now)
+    assert world.run(0.3, until=lambda: any(one.heard_since(healed_at) for one in silent))
+    heard = next(one for one in silent if one.heard_since(healed_at))
+    assert all(Vote.ALIVE in {vote.vote for vote in r.votes.values()} for r in heard.rounds.values())

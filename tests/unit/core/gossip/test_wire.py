@@ -74,9 +74,7 @@ def test_a_message_comes_back_as_it_was_and_fits_into_a_datagram(message: Messag
 def test_a_cut_message_is_refused(message: Message, data: st.DataObject) -> None:
     if isinstance(message, Ping | Ack):
         message = replace(message, window=None)  # without its news it is whole
-    if isinstance(message, Ask):  # and so are a question to the observers alone
-        message = replace(message, second=False)
-    if isinstance(message, Votes):  # and votes without columns
+    if isinstance(message, Votes):  # and so are votes without columns
         message = replace(message, ballots=tuple(replace(one, columns=()) for one in message.ballots))
     body = encode(message, 1)
     with pytest.raises(WireError):
@@ -87,8 +85,6 @@ def test_a_cut_message_is_refused(message: Message, data: st.DataObject) -> None
 def test_what_a_later_version_appends_is_passed_over(message: Message, more: bytes) -> None:
     if isinstance(message, Ping | Ack) and message.window is None:
         message = replace(message, window=(b"123456", 1))
-    if isinstance(message, Ask) and not message.look:
-        message = replace(message, second=True)
     if isinstance(message, Votes) and not any(one.columns for one in message.ballots):
         told = Ballot(b"123456", Vote.NONE, bytes(64), (Column("storage", Answer.NONE),))
         message = replace(message, ballots=(told, *message.ballots[1:]))
