@@ -22,8 +22,12 @@ demo: $(VENV) ## the main job: a node is cut off, its VM ticks on elsewhere (roo
 	@$(RUN)/python -m lab demo
 
 .PHONY: test
-test: lint prepare ## everything, the lab included (root; the first time builds)
-	@$(RUN)/pytest tests
+test: lint prepare ## lint, types and tests, the lab included: under an hour (root; the first time builds)
+	@$(RUN)/pytest tests -m "not more" --durations=40
+
+.PHONY: test-all
+test-all: lint prepare ## the same and the further cases of the lab's stories: another half hour (root)
+	@$(RUN)/pytest tests --durations=40
 
 .PHONY: check
 check: lint ## lint, types, import contracts, unit and scenario tests; no lab, no root, under 2 minutes

@@ -48,6 +48,7 @@ def watch_quietly_after_heal(lab: Lab, victim: str, instance: str) -> None:
     watch_quietly(lab, 10, "db", victim, instance)
 
 
+@pytest.mark.more
 def test_a_power_cut_is_found_with_a_slot_too(lab: Lab) -> None:
     victim = lab.quiet_node()
     with heartbeat(lab):

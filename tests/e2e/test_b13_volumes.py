@@ -41,7 +41,12 @@ def says(lab: Lab, *words: str) -> None:
 
 @pytest.mark.parametrize(
     ("storage", "fault"),
-    [("csi-rwo", "cut"), ("csi-rwo", "power_off"), ("csi-rwo-block", "cut"), ("csi-rwx", "power_off")],
+    [
+        ("csi-rwo", "cut"),
+        pytest.param("csi-rwo", "power_off", marks=pytest.mark.more),
+        pytest.param("csi-rwo-block", "cut", marks=pytest.mark.more),
+        pytest.param("csi-rwx", "power_off", marks=pytest.mark.more),
+    ],
 )
 def test_an_attached_volume_follows_its_vm(lab: Lab, storage: str, fault: str) -> None:
     victim = lab.quiet_node()
@@ -84,6 +89,7 @@ def test_the_taints_stay_until_the_volume_is_let_go(lab: Lab) -> None:
     lab.wait_phase(victim, "Closed", seconds=60)
 
 
+@pytest.mark.more
 def test_the_state_of_efi_and_tpm_comes_along(lab: Lab) -> None:
     """KubeVirt keeps both on a ReadWriteOnce volume of its own; the guest counts its boots in an EFI variable."""
     victim = lab.quiet_node()
@@ -106,6 +112,7 @@ def test_the_state_of_efi_and_tpm_comes_along(lab: Lab) -> None:
     lab.wait_phase(victim, "Closed", seconds=120)
 
 
+@pytest.mark.more
 def test_a_hotplugged_volume_comes_along(lab: Lab) -> None:
     victim = lab.quiet_node()
     instance = guarded_vm(lab, "db", victim, storage="csi-rwo")

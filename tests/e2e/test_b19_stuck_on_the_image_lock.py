@@ -15,7 +15,7 @@ from lab.wait import until
 pytestmark = [pytest.mark.lab, pytest.mark.image_lock_refuses]
 
 
-@pytest.mark.parametrize("run_strategy", ["Always", "RerunOnFailure"])
+@pytest.mark.parametrize("run_strategy", ["Always", pytest.param("RerunOnFailure", marks=pytest.mark.more)])
 def test_the_stuck_instance_is_cleared(lab: Lab, run_strategy: str) -> None:
     victim = lab.quiet_node()
     instance = guarded_vm(lab, "db", victim, run_strategy=run_strategy)

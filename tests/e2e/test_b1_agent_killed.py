@@ -28,6 +28,7 @@ def test_a_frozen_agent_is_not_a_dead_node(lab: Lab) -> None:
     wait_verdict(lab, "n1", "Healthy", 30)
 
 
+@pytest.mark.more
 def test_a_killed_agent_comes_back(lab: Lab) -> None:
     instance = guarded_vm(lab, "db", "n2")
     agents = lab.node("n2").pids_with(b"ringfence.agent")

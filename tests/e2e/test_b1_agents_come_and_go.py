@@ -39,6 +39,7 @@ def test_all_agents_are_rolled_out(lab: Lab) -> None:
     wait_verdict(lab, "n1", "Healthy", 60)
 
 
+@pytest.mark.more
 def test_agents_run_out_of_memory(lab: Lab) -> None:
     instance = guarded_vm(lab, "db", "n1")
     with memory_limit(lab, "20Mi"):

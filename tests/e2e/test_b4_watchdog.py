@@ -114,6 +114,7 @@ def test_a_node_cut_from_everything_is_counted_out(dogs: Lab) -> None:
     assert last <= cut_at + ISOLATION + 3.0
 
 
+@pytest.mark.more
 def test_a_hung_node_is_bitten(dogs: Lab) -> None:
     """Its kernel answers, so nobody fences it; but nobody feeds its watchdog either. The new boot is the proof."""
     lab = dogs
@@ -161,6 +162,7 @@ def test_agents_that_stop_die_and_are_rolled_out_reset_nobody(dogs: Lab) -> None
     lab.wait_condition("fencedevice", "watchdogs", "Ready", "True", seconds=60)
 
 
+@pytest.mark.more
 def test_one_leg_is_enough(dogs: Lab) -> None:
     """Cut from the API server alone, then from its peers alone: the other leg feeds."""
     lab = dogs

@@ -42,6 +42,7 @@ def test_ipmi(bare: Lab) -> None:
     assert not [r for r in lab.bmc(victim).log() if r["what"] == "request" and r["t"] >= since]
 
 
+@pytest.mark.more
 def test_ipmi_that_answers_and_does_nothing(bare: Lab) -> None:
     lab = bare
     lab.declare(driver="ipmi")
@@ -98,30 +99,34 @@ def test_fence_agent(bare: Lab) -> None:
     assert len(orders(lab, victim, since)) == 1
 
 
-@pytest.mark.parametrize(
-    ("block", "reason", "words"),
-    [
-        ({"program": "fence_nobody"}, "AgentNotFound", "there is no fence_nobody"),
-        (
-            {"program": "fence_apc", "parameters": {"ip": "10.0.0.9", "pulg": "3"}},
-            "UnknownParameter",
-            "did you mean plug?",
-        ),
-        ({"program": "fence_scsi", "parameters": {"plug": "3"}}, "NoPowerAgent", "proves no power off"),
-    ],
-)
-def test_an_agent_is_asked_what_it_knows(lab: Lab, block: dict[str, Any], reason: str, words: str) -> None:
-    spec = {"driver": "agent", "nodes": ["n1"], "agent": block}
-    lab.apply(
-        {
-            "apiVersion": "ringfence.io/v1alpha1",
-            "kind": "FenceDevice",
-            "metadata": {"name": "odd"},
-            "spec": spec,
-        }
-    )
-    condition = lab.wait_condition("fencedevice", "odd", "Ready", "False", reason=reason, seconds=60)
-    assert words in condition["message"]
+ODD: dict[str, tuple[dict[str, Any], str, str]] = {
+    "nobody": ({"program": "fence_nobody"}, "AgentNotFound", "there is no fence_nobody"),
+    "misspelt": (
+        {"program": "fence_apc", "parameters": {"ip": "10.0.0.9", "pulg": "3"}},
+        "UnknownParameter",
+        "did you mean plug?",
+    ),
+    "powerless": (
+        {"program": "fence_scsi", "parameters": {"plug": "3"}},
+        "NoPowerAgent",
+        "proves no power off",
+    ),
+}
+
+
+def test_an_agent_is_asked_what_it_knows(lab: Lab) -> None:
+    for name, (block, _, _) in ODD.items():
+        lab.apply(
+            {
+                "apiVersion": "ringfence.io/v1alpha1",
+                "kind": "FenceDevice",
+                "metadata": {"name": name},
+                "spec": {"driver": "agent", "nodes": ["n1"], "agent": block},
+            }
+        )
+    for name, (_, reason, words) in ODD.items():
+        condition = lab.wait_condition("fencedevice", name, "Ready", "False", reason=reason, seconds=60)
+        assert words in condition["message"], name
 
 
 def test_two_nodes_on_one_outlet(lab: Lab) -> None:

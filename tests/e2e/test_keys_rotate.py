@@ -81,6 +81,7 @@ def check_settled(lab: Lab, generation: int) -> None:
         assert key["key"] not in log, pod["metadata"]["name"]
 
 
+@pytest.mark.more
 def test_a_rotation_disturbs_nobody(lab: Lab) -> None:
     instance = guarded_vm(lab, "db", "n1")
     generation = rotate(lab)
@@ -95,7 +96,7 @@ def test_a_rotation_disturbs_nobody(lab: Lab) -> None:
     assert "Settled" in shown.stdout
 
 
-@pytest.mark.parametrize("step", ["Installing", "Using"])
+@pytest.mark.parametrize("step", ["Installing", pytest.param("Using", marks=pytest.mark.more)])
 def test_a_node_that_is_cut_in_a_rotation_is_found_and_recovered(lab: Lab, step: str) -> None:
     instance = guarded_vm(lab, "db", "n1")
     generation = rotate(lab)
@@ -111,6 +112,7 @@ def test_a_node_that_is_cut_in_a_rotation_is_found_and_recovered(lab: Lab, step:
     wait_verdict(lab, "n1", "Healthy", 60)
 
 
+@pytest.mark.more
 def test_a_rotation_goes_on_without_a_dead_node_which_gets_the_new_key_when_it_is_back(bare: Lab) -> None:
     lab = bare
     lab.declare(devices=False)

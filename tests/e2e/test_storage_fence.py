@@ -43,6 +43,7 @@ def test_the_storage_shuts_the_node_out(lab: Lab) -> None:
         assert lab.get(PLURAL) == []
 
 
+@pytest.mark.more
 def test_a_storage_that_does_nothing_moves_nothing(lab: Lab) -> None:
     victim = lab.quiet_node()
     with storage_fence(lab) as addons:
