@@ -29,11 +29,10 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT / "operator"), str(PROJECT / "tests")]
+sys.path[:0] = [str(PROJECT / "operator"), str(PROJECT / "tests"), str(PROJECT)]
 
-from detector_net import LOCK, Net, Node, claim  # noqa: E402 - the paths are set above
-from detector_systems import Ring  # noqa: E402
-
+from bench.detector_net import LOCK, Net, Node, claim  # noqa: E402 - the paths are set above
+from bench.detector_systems import Ring  # noqa: E402
 from lab import machine  # noqa: E402
 from lab.console import say  # noqa: E402
 from ringfence.controller.evidence import Verify, Witness  # noqa: E402

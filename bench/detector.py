@@ -3,7 +3,9 @@
 ``python bench/detector.py`` (root; 40 min at most on 2 cores) makes 30 network namespaces with an agent of each system
 in every one, prints tables and writes ``bench/out/detector.json``. A part only: ``--only crashes --crashes 20``.
 ``FULL=1`` does 30 and 50 nodes, 300 crashes a series and 10 min a fault, in about four hours; cost also with 10 real nodes
-and with 100, 1,000 and 5,000 simulated ones. What has been measured is written after each part.
+and with 100, 1,000 and 5,000 simulated ones. What has been measured is written after each part, and ``--resume`` (what
+``FULL=1`` does) goes on after the last whole part of an earlier run of the same code and options; ``setup.parts`` tells when
+each began.
 
 - **Crash**: the bridge passes nothing from or to a node any more, at one instant for both systems, until both know;
   then it is back until both see it well. Up to a tenth of the nodes are down at once, each at its own time (``down``
@@ -38,6 +40,7 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,9 +48,8 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT / "operator"), str(PROJECT / "tests"), str(PROJECT)]
 
-from detector_net import LOCK, Net, Node, claim, feed, starve  # noqa: E402 - the paths are set above
-from detector_systems import Program, Reports, Ring, Serf  # noqa: E402
-
+from bench.detector_net import LOCK, Net, Node, claim, feed, starve  # noqa: E402 - the paths are set above
+from bench.detector_systems import Program, Reports, Ring, Serf  # noqa: E402
 from lab import machine  # noqa: E402
 from lab.console import say  # noqa: E402
 from ringfence.core.model import RingState  # noqa: E402
@@ -62,6 +64,12 @@ GIVE_UP = 40.0
 STARTING_AT_ONCE = 4
 QUIET = ("paused", "starved", "quota", "loss", "one-way", "roll-out")
 PARTS = ("cost", "crashes", "quiet")
+DETECTOR = (
+    "HEAD:operator/ringfence/core/gossip",
+    "HEAD:operator/ringfence/agent",
+    "HEAD:operator/ringfence/net",
+)
+"""The code that is measured: figures of other code are not put beside its."""
 FEWEST = 30
 """In smaller rings only the cost is measured: that it doesn't depend on their size."""
 SIMULATED = (100, 1_000, 5_000)
@@ -414,7 +422,7 @@ async def cost(bench: Bench, seconds: float) -> list[Row]:
     for system, counter in ((bench.ring, "ring"), (bench.serf, "serf")):
 
         def rate(what: str, name: str = counter) -> float:
-            return round((after[name][what] - before[name][what]) / took / bench.size, 1)
+            return round(float(after[name][what] - before[name][what]) / took / bench.size, 1)
 
         memory = [rss(program.pid) for program in system.programs.values()]
         spent = cpu_after[system.impl] - cpu_before[system.impl]
@@ -496,7 +504,7 @@ def punctuality(bench: Bench) -> Row:
 
 def simulated(n: int) -> Row:
     """What an agent sends in a quiet ring too large for real sockets."""
-    row = figures.quiet(n, seed=1, seconds=5.0)
+    row = figures.quiet(n, seed=1, seconds=5.0, networks=1)
     packets, octets = float(str(row["packets_s"])), float(str(row["bytes_s"]))
     return {
         "impl": "ringfence, simulated",
@@ -507,15 +515,72 @@ def simulated(n: int) -> Row:
     }
 
 
-async def measure(
-    net: Net,
-    place: Path,
-    chosen: argparse.Namespace,
-    load: Load,
-    result: dict[str, list[Row]],
-    save: Callable[[], None],
-) -> None:
-    """All that was asked for, at one size."""
+@dataclass
+class Record:
+    """What has been measured, part by part, in a file."""
+
+    out: Path
+    setup: Row
+    load: Load
+    result: dict[str, list[Row]]
+
+    @property
+    def parts(self) -> dict[str, Row]:
+        """The parts that are whole."""
+        found: dict[str, Row] = self.setup["parts"]
+        return found
+
+    def take_over(self) -> None:
+        """What an earlier run that was ended early has left, if it was of the same code and options."""
+        if not self.out.exists():
+            return
+        before = json.loads(self.out.read_text())
+        setup = before["setup"]
+        if setup["whole"] or any(
+            setup.get(key) != self.setup[key] for key in ("detector", "options", "cpus")
+        ):
+            return
+        say(f"going on after {len(setup['parts'])} parts of the run that began at {setup['began']}")
+        self.setup["began"], self.setup["parts"] = setup["began"], setup["parts"]
+        self.load.parts |= setup["load"]
+        whole = {crashes_part(row["n"], row["loss"]) for row in before["crashes"]} & set(setup["parts"])
+        self.result["quiet"] += before["quiet"]
+        self.result["cost"] += before["cost"]
+        self.result["crashes"] += [
+            row for row in before["crashes"] if crashes_part(row["n"], row["loss"]) in whole
+        ]
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Any:
+        """A part under way; it counts when it has come to its end."""
+        began = datetime.now(UTC).isoformat(timespec="seconds")
+        with self.load.during(name):
+            yield
+        self.parts[name] = {"began": began, "commit": self.setup["commit"]}
+        self.save()
+
+    def save(self) -> None:
+        self.out.write_text(json.dumps({"setup": self.setup, **self.result}, indent=1) + "\n")
+
+
+def crashes_part(n: int, percent: int) -> str:
+    return f"n={n} crashes {percent} %"
+
+
+def parts_of(size: int, chosen: argparse.Namespace) -> list[str]:
+    """The names of all that is measured at one size."""
+    parts = [f"n={size} cost"] if "cost" in chosen.only else []
+    if size < min(FEWEST, max(chosen.n)):
+        return parts
+    if "crashes" in chosen.only:
+        parts += [crashes_part(size, percent) for percent in chosen.loss]
+    if "quiet" in chosen.only:
+        parts += [f"n={size} {fault}" for fault in chosen.faults]
+    return parts
+
+
+async def measure(net: Net, place: Path, chosen: argparse.Namespace, record: Record) -> None:
+    """All that was asked for and has not been measured yet, at one size."""
     me = asyncio.current_task()
     assert me is not None
 
@@ -527,32 +592,30 @@ async def measure(
     bench = Bench(net, ring, serf, random.Random(chosen.seed), chosen.at_once)
     net.enter(bench.nodes[0])
     helpers = [asyncio.create_task(bench.ring.run_eye()), asyncio.create_task(bench.watch_lag())]
+    load, result = record.load, record.result
+    due = [part for part in parts_of(bench.size, chosen) if part not in record.parts]
     try:
         with load.during(f"n={bench.size} start"):
             await bench.start()
-        if "cost" in chosen.only:
+        if (part := f"n={bench.size} cost") in due:
             await asyncio.sleep(5)  # what starting up has left to do
-            with load.during(f"n={bench.size} cost"):
+            with record.part(part):
                 result["cost"] += await cost(bench, min(60.0, chosen.seconds))
-            load.parts[f"n={bench.size} cost"] |= punctuality(bench)
-            save()
-        if bench.size < min(FEWEST, max(chosen.n)):
-            return
-        if "crashes" in chosen.only:
-            for percent in chosen.loss:
-                with load.during(f"n={bench.size} crashes {percent} %"):
+            load.parts[part] |= punctuality(bench)
+        for percent in chosen.loss:
+            if (part := crashes_part(bench.size, percent)) in due:
+                with record.part(part):
                     began, before = time.monotonic(), bench.cpu()
                     others = await crashes(bench, percent, chosen.crashes, result["crashes"])
                     took, after = time.monotonic() - began, bench.cpu()
-                result["quiet"] += others
+                    result["quiet"] += others
                 spent = {f"{impl}_cores": round((after[impl] - before[impl]) / took, 2) for impl in after}
-                load.parts[f"n={bench.size} crashes {percent} %"] |= spent | punctuality(bench)
-                save()
-        if "quiet" in chosen.only:
-            for fault in chosen.faults:
-                with load.during(f"n={bench.size} {fault}"):
+                load.parts[part] |= spent | punctuality(bench)
+        for fault in chosen.faults:
+            if (part := f"n={bench.size} {fault}") in due:
+                with record.part(part):
                     result["quiet"] += await quiet(bench, fault, chosen.seconds)
-                save()
+        record.save()
     finally:
         for helper in helpers:
             helper.cancel()
@@ -604,6 +667,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--faults", nargs="+", choices=QUIET, default=list(QUIET))
     parser.add_argument("--seconds", type=float, default=600.0 if FULL else 180.0, help="a quiet fault lasts")
     parser.add_argument("--seed", type=int, default=1, help="who dies when")
+    parser.add_argument(
+        "--resume", action="store_true", default=FULL, help="go on after an earlier run's parts"
+    )
     parser.add_argument("--out", type=Path, default=PROJECT / "bench/out/detector.json")
     return parser.parse_args()
 
@@ -637,6 +703,9 @@ def run(chosen: argparse.Namespace) -> int:
         "command": " ".join(sys.argv),
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": command("git", "rev-parse", "HEAD"),
+        "detector": command("git", "rev-parse", *DETECTOR).split(),
+        "options": {key: value for key, value in vars(chosen).items() if key not in ("out", "resume")},
+        "parts": {},
         "python": platform.python_version(),
         "serf": command("dpkg-query", "--show", "--showformat=${Version}", "serf"),
         "kernel": platform.release(),
@@ -651,23 +720,26 @@ def run(chosen: argparse.Namespace) -> int:
     load = Load()
     result: dict[str, list[Row]] = {"crashes": [], "quiet": [], "cost": []}
     setup["load"], setup["whole"] = load.parts, False
+    record = Record(chosen.out, setup, load, result)
     place = Path(tempfile.mkdtemp(prefix="rfb-"))
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
-
-    def save() -> None:
-        chosen.out.write_text(json.dumps({"setup": setup, **result}, indent=1) + "\n")
-
+    if chosen.resume:
+        record.take_over()
     try:
         for size in chosen.n:
+            if set(parts_of(size, chosen)) <= set(record.parts):
+                continue
             with Net(size) as net:
-                asyncio.run(measure(net, place / str(size), chosen, load, result, save))
+                asyncio.run(measure(net, place / str(size), chosen, record))
         for size in SIMULATED if FULL and "cost" in chosen.only else ():
-            say(f"n={size}: simulated")
-            result["cost"].append(simulated(size))
+            if (part := f"n={size} simulated") not in record.parts:
+                say(part)
+                with record.part(part):
+                    result["cost"].append(simulated(size))
         setup["whole"] = True
     except KeyboardInterrupt:
         say("ended early: what was measured is kept")
-    save()
+    record.save()
     shutil.rmtree(place)  # a run that failed keeps its logs
     print(tables(result))
     print(json.dumps(setup, indent=1))

@@ -21,8 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from detector_net import RING_PORT, SERF_PORT, Net, Node
-
+from bench.detector_net import RING_PORT, SERF_PORT, Net, Node
 from ringfence.controller.evidence import Verify, Witness
 from ringfence.controller.streams import Streams
 from ringfence.core.gossip.keys import KeySet

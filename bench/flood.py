@@ -26,11 +26,10 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT / "operator"), str(PROJECT / "tests")]
+sys.path[:0] = [str(PROJECT / "operator"), str(PROJECT / "tests"), str(PROJECT)]
 
-from detector_net import LOCK, RING_PORT, Net, claim  # noqa: E402 - the paths are set above
-from detector_systems import Ring  # noqa: E402
-
+from bench.detector_net import LOCK, RING_PORT, Net, claim  # noqa: E402 - the paths are set above
+from bench.detector_systems import Ring  # noqa: E402
 from ringfence.core.gossip.members import open_roster  # noqa: E402
 from ringfence.core.gossip.wire import Header, boot_bytes, tag_of  # noqa: E402
 

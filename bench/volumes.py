@@ -8,6 +8,7 @@ new instance is Running, until its guest ticks; ``null`` where it never happened
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -16,10 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "tests"))
+sys.path[:0] = [str(PROJECT / "tests"), str(PROJECT)]
 
-from failover import within  # noqa: E402 - lies beside this file
-
+from bench.failover import within  # noqa: E402 - lies beside this file
 from lab.cluster import Lab  # noqa: E402 - the lab's package lies in tests/
 from lab.console import say  # noqa: E402
 from lab.wait import until  # noqa: E402
@@ -83,15 +83,17 @@ def measure(lab: Lab, series: str, act: Callable[[Lab, str], None]) -> Row:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, default=PROJECT / "bench/out/volumes.json")
+    out: Path = parser.parse_args().out
     lab = Lab.up("bench", nodes=3, progress=say)
     try:
         lab.install_ringfence()
         rows = [measure(lab, "ringfence", ringfence), measure(lab, "force delete only", nothing_but_force)]
     finally:
         lab.down()
-    out = PROJECT / "bench/out"
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "volumes.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps([asdict(row) for row in rows], indent=1))
     print(f"{'series':20} {'detached':>9} {'running':>9} {'tick':>9}   seconds since the fault")
     for row in rows:
         print(f"{row.series:20} {row.detached_s!s:>9} {row.running_s!s:>9} {row.tick_s!s:>9}")
