@@ -84,7 +84,7 @@ bench-volumes: prepare ## a ReadWriteOnce volume of a dead node with and without
 	@$(RUN)/python bench/volumes.py
 
 .PHONY: bench-fencing
-bench-fencing: $(VENV) ## measure fences: order to proof by driver, into bench/out/fencing.json: 4 min (root)
+bench-fencing: $(VENV) ## measure fences, by their parts, into bench/out/fencing.json: 10 min (root)
 	@$(RUN)/python bench/fencing.py
 
 .PHONY: fuzz

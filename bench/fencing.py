@@ -15,7 +15,7 @@ reading on an open session. What comes before, the detection, is measured on the
 
 **hanging**: a ladder of two Redfish devices, the first of which gives no answer; ``proof_s`` from the end of the hold.
 
-**proving**: the periodic proof of 100 devices at once, behind one emulator whose CPU time (``emulator_cpu_s``) is told apart.
+**proving**: the periodic proof of 100 devices at once, behind ten emulators whose CPU time (``emulators_cpu_s``) is told apart.
 
 **selffence**, **heartbeat**: see ``bench/fencing_node.py``.
 """
