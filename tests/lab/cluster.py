@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -522,7 +523,8 @@ class Lab:
             self.node(node).pids_with(b"ringfence.controller", f"--identity={pod}".encode()) if node else []
         )
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return bool(pids)
 
     def quiet_node(self) -> str:
