@@ -124,12 +124,14 @@ class Chaos:
             f"chaos: cycle {plan.number}: {', '.join(f'{p} is {n}' for p, n in places.items())}; {self._who()}"
         )
         self._strike(plan, places)
-        end = until(
-            "an end, or a wait that is told",
-            lambda: judge(self._sight(plan, places, guest)),
-            ENDS_WITHIN,
-            every=0.5,
-        )
+
+        def look() -> tuple[End, str] | None:
+            sight = self._sight(plan, places, guest)
+            seen = [f"{i.node} {i.phase} for {i.since:.0f} s: {i.sentence}" for i in sight.incidents]
+            stage.told = f"last seen: {'; '.join(seen) or sight.said}"
+            return judge(sight)
+
+        end = until("an end, or a wait that is told", look, ENDS_WITHIN, every=1.0)
         stage.told = f"ended {time.time() - stage.zero:.0f} s after the first fault"
         stage.name = "healing"
         healed = time.time()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.bmc import MODES as ALL_MODES
@@ -45,6 +45,7 @@ def test_another_seed_is_another_run() -> None:
 
 
 @given(seeds)
+@settings(max_examples=20)
 def test_everything_is_drawn_within_a_hundred_cycles(seed: int) -> None:
     plans = [draw(seed, number) for number in range(100)]
     assert {plan.kind for plan in plans} == set(Kind)
