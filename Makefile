@@ -11,6 +11,8 @@ VENV := .venv/.made
 RUN := PYTHONPATH=operator:tests:. .venv/bin
 FUZZ ?= 60
 SEEDS ?= 1000
+CYCLES ?= 10
+SEED ?= 1
 PURE := $(wildcard tests/unit tests/scenarios tests/contract tests/fuzz)
 
 .PHONY: help
@@ -73,12 +75,16 @@ lab-status: $(VENV) ## what runs of it
 bench-failover: prepare ## measure failovers, RUNS=10 of each fault, into bench/out/failover.json (root)
 	@$(RUN)/python bench/failover.py --runs $(RUNS)
 
+.PHONY: chaos
+chaos: prepare ## CYCLES=10 of faults drawn from SEED=1 against one protected VM, or CYCLE=I of them again: 1 min each (root)
+	@$(RUN)/python -m lab.chaos --cycles $(CYCLES) --seed $(SEED) $(if $(CYCLE),--cycle $(CYCLE))
+
 .PHONY: bench-volumes
 bench-volumes: prepare ## a ReadWriteOnce volume of a dead node with and without us, into bench/out/volumes.json: 12 min (root)
 	@$(RUN)/python bench/volumes.py
 
 .PHONY: bench-fencing
-bench-fencing: $(VENV) ## measure fences: order to proof by driver, into bench/out/fencing.json: 4 min (root)
+bench-fencing: $(VENV) ## measure fences, by their parts, into bench/out/fencing.json: 10 min (root)
 	@$(RUN)/python bench/fencing.py
 
 .PHONY: fuzz

@@ -42,6 +42,7 @@ class Row:
     run: int
     verdict_s: float | None = None
     order_s: float | None = None
+    proof_s: float | None = None
     off_s: float | None = None
     deleted_s: float | None = None
     running_s: float | None = None
@@ -49,7 +50,7 @@ class Row:
     carried: list[str] = field(default_factory=list)
 
 
-STEPS = ("verdict_s", "order_s", "off_s", "deleted_s", "running_s", "tick_s")
+STEPS = ("verdict_s", "order_s", "proof_s", "off_s", "deleted_s", "running_s", "tick_s")
 
 
 def within(wait: Callable[[], Any]) -> Any:
@@ -118,6 +119,7 @@ def ringfence(lab: Lab, row: Row, node: str, at: float) -> None:
     zero, timings = epoch(failover["status"]["doubtedAt"]) - at, failover["status"]["timings"]
     row.verdict_s = zero + timings["verdict"]
     row.order_s = zero + timings["order"] if "order" in timings else None
+    row.proof_s = zero + timings["proof"]
 
 
 def script(lab: Lab, row: Row, node: str, at: float) -> None:

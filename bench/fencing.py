@@ -1,12 +1,23 @@
 """How long a fence takes, by its parts; each run adds its part to ``bench/out/fencing.json``.
 
-``python bench/fencing.py`` runs all parts, ``--only drivers`` one. As root: what is missing is installed by apt.
+``python bench/fencing.py`` runs all parts in ten minutes, ``--only drivers`` one. As root: what is missing is installed by apt.
 
 **drivers**: from the order to the proof, for each driver on its real counterpart (sushy-tools' Redfish emulator over
 TLS, OpenIPMI's ``ipmi_sim``, Debian's fence agents before both), ``--runs`` times, no node behind them. ``order_s`` until
 the device took the order, ``read_s`` one reading, ``proof_s`` until ``off`` was read twice, 0.3 s apart
 (``core/timing.py``). ``device_s`` is the device's own share of it: the same order and two readings without ringfence, by
 a plain HTTPS client that keeps its connection, by ipmitool, by the agent itself.
+
+**found**: the node's power is off when the verdict falls. ``proof_s`` from the verdict to the stored proof, without an order, with
+the log-in and the comparing of identities, by the controller's own machine, ladder and book of devices; ``read_s`` is one
+reading on an open session. What comes before, the detection, is measured on the lab (``proof_s`` of a power cut in
+``bench/failover.py``) and by ``bench/detector.py``.
+
+**hanging**: a ladder of two Redfish devices, the first of which gives no answer; ``proof_s`` from the end of the hold.
+
+**proving**: the periodic proof of 100 devices at once, behind ten emulators whose CPU time (``emulators_cpu_s``) is told apart.
+
+**selffence**, **heartbeat**: see ``bench/fencing_node.py``.
 """
 
 from __future__ import annotations
@@ -19,20 +30,21 @@ import json
 import os
 import platform
 import ssl
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT / "operator"), str(PROJECT / "tests")]
+sys.path[:0] = [str(PROJECT / "operator"), str(PROJECT / "tests"), str(PROJECT)]
 
-from contract.power_rigs import (  # noqa: E402 - the paths are set above
+from bench import fencing_incident, fencing_node  # noqa: E402 - the paths are set above
+from bench.fencing_figures import Row, spread  # noqa: E402
+from contract.power_rigs import (  # noqa: E402
     PASSWORD,
     USER,
     FenceIpmilanRig,
@@ -52,7 +64,6 @@ from ringfence.ports import DeviceError, PowerDevice, SystemClock  # noqa: E402
 
 PACKAGES = ("openipmi", "ipmitool", "fence-agents")
 CLOCK = SystemClock()
-Row = dict[str, Any]
 Bare = Callable[[str], None]
 """Does ``off`` or ``status`` without ringfence."""
 
@@ -175,12 +186,19 @@ async def drivers(runs: int) -> list[Row]:
     return rows
 
 
-def spread(name: str, values: list[float]) -> dict[str, float]:
-    p90 = statistics.quantiles(values, n=10)[-1] if len(values) > 1 else values[0]
-    return {f"{name}_median": round(statistics.median(values), 3), f"{name}_p90": round(p90, 3)}
+Part = Callable[[argparse.Namespace], Awaitable[list[Row]]]
+PARTS: dict[str, Part] = {
+    "drivers": lambda chosen: drivers(chosen.runs),
+    "found": lambda chosen: fencing_incident.found(chosen.runs),
+    "hanging": lambda chosen: fencing_incident.hanging(max(1, chosen.runs // 4)),
+    "proving": lambda chosen: fencing_incident.proving(max(1, chosen.runs // 4), chosen.devices),
+    "selffence": lambda chosen: fencing_node.selffence(max(1, chosen.runs // 4)),
+    "heartbeat": lambda chosen: fencing_node.heartbeat(chosen.nodes, chosen.seconds),
+}
 
 
-PARTS = {"drivers": drivers}
+async def whole(part: Part, chosen: argparse.Namespace) -> list[Row]:
+    return await part(chosen)
 
 
 def version(package: str) -> str:
@@ -191,7 +209,12 @@ def version(package: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument(
+        "--runs", type=int, default=20, help="of the quick parts; a quarter of it of the long ones"
+    )
+    parser.add_argument("--devices", type=int, default=100, help="of the part proving")
+    parser.add_argument("--nodes", type=int, default=50, help="of the part heartbeat")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each of the heartbeat's two windows")
     parser.add_argument("--out", type=Path, default=PROJECT / "bench/out/fencing.json")
     chosen = parser.parse_args()
     machine.equip(PACKAGES)
@@ -211,7 +234,7 @@ def main() -> int:
             "load_average_before": [round(one, 2) for one in os.getloadavg()],
             **{package: version(package) for package in PACKAGES},
         }
-        rows = asyncio.run(PARTS[part](chosen.runs))
+        rows = asyncio.run(whole(PARTS[part], chosen))
         setup["load_average_after"] = [round(one, 2) for one in os.getloadavg()]
         result[part] = {"setup": setup, "rows": rows}
         print(json.dumps(setup, indent=1))

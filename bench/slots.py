@@ -200,7 +200,8 @@ async def measure(
             continue
 
         def mean(pick: str, members: list[int] = members) -> float:
-            return statistics.mean(getattr(after[n], pick) - getattr(before[n], pick) for n in members) / took
+            spent = [float(getattr(after[n], pick) - getattr(before[n], pick)) for n in members]
+            return statistics.mean(spent) / took
 
         rows.append(
             Cost(

@@ -45,9 +45,15 @@ class Bmc:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def reset(self, mode: str = "ok", power: str = "On", **more: Any) -> None:
-        systems = {uuid: {"name": name, "mode": mode, "power": power, **more} for uuid, name in NAMES.items()}
+        systems = {
+            uuid: {"name": name, "mode": mode, "power": power, **more} for uuid, name in self.names().items()
+        }
         (self.folder / "systems.json.new").write_text(json.dumps(systems))
         (self.folder / "systems.json.new").replace(self.folder / "systems.json")
+
+    def names(self) -> dict[str, str]:
+        """The machines that it stands before, by their UUIDs."""
+        return NAMES
 
     def system(self, uuid: str = ONE) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / "systems.json").read_text())[uuid]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -80,15 +78,6 @@ def verdict(lab: Lab, node: str) -> str:
 
 def wait_verdict(lab: Lab, node: str, wanted: str, seconds: float = 60) -> None:
     until(f"{node} to be {wanted}", lambda: verdict(lab, node) == wanted, seconds, every=0.3)
-
-
-def kill_controller(lab: Lab, pod: str) -> None:
-    """SIGKILL to the processes of one controller replica."""
-    node = lab.node(lab.pod_node(pod))
-    pids = node.pids_with(b"ringfence.controller", f"--identity={pod}".encode())
-    assert pids, f"no process of {pod} on {node.name}"
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
 
 
 def leader_away_from(lab: Lab, node: str) -> str:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from e2e.stories import came_back, guarded_vm, kill_controller, leader_away_from, orders
+from e2e.stories import came_back, guarded_vm, leader_away_from, orders
 from lab.cluster import Lab
 from lab.wait import until
 
@@ -25,7 +25,7 @@ def test_the_next_leader_recovers_without_a_second_fence(lab: Lab) -> None:
         60,
         every=0.02,
     )
-    kill_controller(lab, leader)
+    assert lab.kill_controller(leader)
     came_back(lab, "db", victim, instance)
     lab.wait_phase(victim, "Closed", seconds=120)
     assert len(orders(lab, victim, since)) == 1
@@ -40,7 +40,7 @@ def test_killed_while_the_order_works(lab: Lab) -> None:
     lab.bmc(victim).mode("slow", delay=3.0)
     lab.node(victim).cut()
     until("the order to reach the BMC", lambda: orders(lab, victim, since), 60, every=0.02)
-    kill_controller(lab, leader)
+    assert lab.kill_controller(leader)
     came_back(lab, "db", victim, instance)
     lab.bmc(victim).mode("ok")
     lab.wait_phase(victim, "Closed", seconds=120)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -513,6 +516,17 @@ class Lab:
         lease = self.get("lease", "ringfence-controller", NAMESPACE)
         return str(lease["spec"].get("holderIdentity") or "") if lease else ""
 
+    def kill_controller(self, pod: str) -> bool:
+        """SIGKILL to the processes of one controller replica; whether there were any."""
+        node = self.pod_node(pod)
+        pids = (
+            self.node(node).pids_with(b"ringfence.controller", f"--identity={pod}".encode()) if node else []
+        )
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(pids)
+
     def quiet_node(self) -> str:
         """The node with the fewest of KubeVirt's own controllers: what their loss costs is not measured too.
 
@@ -574,6 +588,11 @@ class Lab:
             "-n", NAMESPACE, "scale", "deployment", "ringfence-controller", "--replicas=2", check=False
         )
         self.kubectl("uncordon", *self.nodes, check=False)
+        self.wait_well(seconds)
+
+    def wait_well(self, seconds: float = 180) -> None:
+        """Until Kubernetes and KubeVirt are themselves again: every node Ready, untainted, and takes VMs."""
+        until("all nodes Ready", self._all_ready, seconds, every=0.5)
         until("virt-api to answer", self.kubevirt.answers, seconds, every=0.5)
         until(
             "every node to take VMs",

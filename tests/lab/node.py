@@ -12,6 +12,8 @@ kernel hang    freeze and cut                              nothing answers, gues
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import json
 import os
 import shutil
@@ -19,8 +21,10 @@ import signal
 import subprocess
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 import yaml
 
@@ -55,6 +59,23 @@ class PowerLog:
         if not self._path.exists():
             return []
         return [Power(**json.loads(line)) for line in self._path.read_text().splitlines()]
+
+
+Given = ParamSpec("Given")
+
+
+def _one_at_a_time(
+    switch: Callable[Concatenate[Node, Given], None],
+) -> Callable[Concatenate[Node, Given], None]:
+    """Let the node's power be switched by one hand at a time: its BMCs, its watchdog and the test are processes of their own."""
+
+    @functools.wraps(switch)
+    def alone(node: Node, /, *given: Given.args, **named: Given.kwargs) -> None:
+        with (node.folder / "power.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            switch(node, *given, **named)
+
+    return alone
 
 
 class Node:
@@ -205,6 +226,7 @@ class Node:
     def running(self) -> bool:
         return self.init_pid() is not None
 
+    @_one_at_a_time
     def power_on(self, *, linked: bool = True) -> None:
         """Boot the node; a second call changes nothing. Not ``linked``: its cable is still out."""
         if self.running():
@@ -238,6 +260,7 @@ class Node:
         (self.folder / "init.pid").write_text(f"{pid} {processes.start_time(pid)}")
         self.log.note(self.name, "on")
 
+    @_one_at_a_time
     def power_off(self) -> None:
         """Pull the plug: returns when everything of the node is dead and its kernel answers nobody."""
         processes.run("ip", "link", "set", self._link, "down")

@@ -35,8 +35,23 @@ def now() -> float:
 class Node:
     """A node with a watchdog, a feeder and, where a test plays it, an agent."""
 
-    def __init__(self, folder: Path, library: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        library: Path,
+        *,
+        isolation: float = ISOLATION,
+        timeout: int = TIMEOUT,
+        guest: str = GUEST,
+        bite: tuple[str, ...] = ("true",),
+    ) -> None:
+        """``guest``: how the names of the programs begin that its feeder kills; ``bite``: what its watchdog runs."""
         self.folder = folder
+        self._settings = (
+            f"--isolation-seconds={isolation}",
+            f"--timeout-seconds={timeout}",
+            f"--stop-guests={guest}",
+        )
         self.boot = str(uuid.uuid4())
         (folder / "boot_id").write_text(self.boot + "\n")
         (folder / "nowayout").write_text("0\n")
@@ -62,7 +77,7 @@ class Node:
             "lab.watchdog.timer",
             str(folder / "dog.sock"),
             str(folder / "dog.log"),
-            "true",
+            *bite,
         )
 
     def start(
@@ -81,9 +96,8 @@ class Node:
     ) -> subprocess.Popen[bytes]:
         command = [
             sys.executable, "-m", "ringfence.agent.feeder", f"--device={self.folder / 'watchdog'}",
-            f"--nowayout-path={self.folder / 'nowayout'}", f"--isolation-seconds={ISOLATION}",
-            f"--timeout-seconds={TIMEOUT}", f"--run-dir={self.folder / 'run'}",
-            f"--boot-id-path={self.folder / 'boot_id'}", f"--stop-guests={GUEST}",
+            f"--nowayout-path={self.folder / 'nowayout'}", f"--run-dir={self.folder / 'run'}",
+            f"--boot-id-path={self.folder / 'boot_id'}", *self._settings,
         ]  # fmt: skip
         if supervised:
             command = [sys.executable, "-m", "ringfence.agent.supervise", *command]
