@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -89,6 +89,29 @@ def look(prefix: str, proc: Path = Path("/proc")) -> set[Qemu]:
     return found
 
 
+class Sightings:
+    """Every time that a guest was on two nodes at once; seen again after a look without it, it is another time."""
+
+    def __init__(self, allowed: frozenset[str] = frozenset()) -> None:
+        self._allowed = allowed
+        self.doubles: list[Double] = []
+        self._lasting: dict[tuple[str, tuple[str, ...]], int] = {}
+        """Those that the last look saw, by where they stand in the list."""
+
+    def add(self, seen: Iterable[Qemu], at: float) -> None:
+        """One look, at that wall time."""
+        lasting: dict[tuple[str, tuple[str, ...]], int] = {}
+        for guest, nodes in doubles(seen).items():
+            if guest in self._allowed:
+                continue
+            place = self._lasting.get((guest, nodes), len(self.doubles))
+            if place == len(self.doubles):
+                self.doubles.append(Double(guest, nodes, at, at))
+            self.doubles[place] = replace(self.doubles[place], last=at)
+            lasting[guest, nodes] = place
+        self._lasting = lasting
+
+
 class Watch:
     """Look again and again, in a thread of its own, as long as the ``with`` block lasts."""
 
@@ -96,10 +119,9 @@ class Watch:
         """*allowed*: guests that migrate live, hence may be on two nodes."""
         self._prefix = prefix
         self._log = log
-        self._allowed = frozenset(allowed)
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._doubles: dict[tuple[str, tuple[str, ...]], Double] = {}
+        self._sightings = Sightings(frozenset(allowed))
         self._thread = threading.Thread(target=self._run, name="qemu-witness", daemon=True)
 
     def __enter__(self) -> Self:
@@ -114,9 +136,9 @@ class Watch:
 
     @property
     def found(self) -> tuple[Double, ...]:
-        """Every guest that was seen on two nodes at once so far."""
+        """Every time that a guest was seen on two nodes at once so far."""
         with self._lock:
-            return tuple(self._doubles.values())
+            return tuple(self._sightings.doubles)
 
     def _run(self) -> None:
         before: set[Qemu] = set()
@@ -135,8 +157,4 @@ class Watch:
                     line = {"t": at, "node": qemu.node, "what": what, "guest": qemu.guest, "pid": qemu.pid}
                     log.write(json.dumps(line) + "\n")
         with self._lock:
-            for guest, nodes in doubles(now).items():
-                if guest not in self._allowed:
-                    known = self._doubles.get((guest, nodes))
-                    first = known.first if known else at
-                    self._doubles[guest, nodes] = Double(guest, nodes, first, at)
+            self._sightings.add(now, at)

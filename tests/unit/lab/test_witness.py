@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab.witness import Double, Qemu, doubles, guest_of, look, node_of
+from lab.witness import Double, Qemu, Sightings, doubles, guest_of, look, node_of
 
 LINE = b"/usr/bin/qemu-system-x86_64\0-name\0guest=default_demo,debug-threads=on\0-S\0"
 
@@ -49,3 +49,14 @@ def test_a_double_is_a_sentence() -> None:
         str(Double("g", ("n1", "n2"), 1.0, 3.5))
         == "guest g had a QEMU on n1 and n2 at once, for 2.5 s or more"
     )
+
+
+def test_a_double_that_is_seen_again_after_a_look_without_it_is_another() -> None:
+    one, two = Qemu("g", "n1", 1), Qemu("g", "n2", 2)
+    sightings = Sightings(frozenset({"h"}))
+    sightings.add({Qemu("h", "n1", 3), Qemu("h", "n2", 4)}, 0.0)
+    for at in (1.0, 1.2):
+        sightings.add({one, two}, at)
+    sightings.add({one}, 1.4)
+    sightings.add({one, Qemu("g", "n2", 5)}, 9.0)
+    assert sightings.doubles == [Double("g", ("n1", "n2"), 1.0, 1.2), Double("g", ("n1", "n2"), 9.0, 9.0)]
