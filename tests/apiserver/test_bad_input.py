@@ -386,7 +386,7 @@ def test_a_failover_stays_about_its_boot(server: Server, field: str) -> None:
     server.must("DELETE", f"{API}/failovers/{name}")
 
 
-def test_a_confirmation_is_given_once(server: Server) -> None:
+def test_a_confirmation_is_given_anew_only_while_it_is_waited_for(server: Server) -> None:
     path = f"{API}/failovers/confirmed"
     server.must("POST", f"{API}/failovers", {**failover(), "metadata": {"name": "confirmed"}})
     word = {"statement": "unplugged", "confirmedBy": "admin"}
@@ -395,7 +395,11 @@ def test_a_confirmation_is_given_once(server: Server) -> None:
     server.must("PATCH", path, {"spec": {"release": {"by": "admin", "reason": "known power work"}}})
     for change in ({**word, "statement": "not sure"}, None):
         answer = server.call("PATCH", path, {"spec": {"confirm": copy.deepcopy(change)}})
-        assert "spec.confirm can be set once only" in answer.message
+        assert "spec.confirm can be given anew only while the failover waits for it" in answer.message
+    server.must("PATCH", f"{path}/status", {"status": {"phase": "AwaitingConfirmation"}})
+    server.must("PATCH", path, {"spec": {"confirm": {**word, "statement": "looked again"}}})
+    answer = server.call("PATCH", path, {"spec": {"confirm": None}})
+    assert "and is never taken back" in answer.message
     server.must("DELETE", path)
 
 

@@ -19,18 +19,23 @@ def test_a_person_releases_it(bare: Lab) -> None:
     assert lab.wait_vm_running("db") == victim
     lab.wait_condition("protectedvm", "db", "Protected", "False", namespace="default", reason="NoFenceDevice")
     wait_verdict(lab, victim, "Healthy")
+    alive = ringfence(lab, "fence", "confirm", victim, "--i-have-checked-that-it-is-off")
+    assert (alive.returncode, "has no open Failover" in alive.stderr) == (4, True), alive.stderr
     instance = lab.wait_tick("db").instance
     before = launcher_uids(lab, "db")
 
     lab.node(victim).cut()
     failover = lab.wait_phase(victim, "AwaitingConfirmation", seconds=60)
-    assert "ringfence fence confirm" in failover["status"]["sentence"]
+    command = f"ringfence fence confirm {victim} --i-have-checked-that-it-is-off"
+    assert failover["status"]["sentence"].endswith(command)
     assert launcher_uids(lab, "db") == before
+    only_told = ringfence(lab, "fence", "confirm", victim)
+    assert only_told.returncode == 1
+    assert f"see for yourself that {victim} is off" in only_told.stdout, only_told.stderr
+    assert "default/db, disks: " in only_told.stdout
 
     lab.node(victim).power_off()
-    said = ringfence(
-        lab, "fence", "confirm", failover["metadata"]["name"], "--yes", "--statement", "the rack is dark"
-    )
+    said = ringfence(lab, *command.split()[1:], "--statement", "the rack is dark")
     assert said.returncode == 0, said.stderr
     came_back(lab, "db", victim, instance)
     failover = lab.wait_phase(victim, "Recovered", "Closed", seconds=60)

@@ -4,7 +4,7 @@ Exit codes, also in docs/command-line.md:
 
 ====  =====================================================================================
 0     done, or shown
-1     refused: by you at the question, by ringfence (nothing waits), or by the API server
+1     refused: nothing waits, the node lives, the flag that confirms is missing, or the API server says no
 2     the command line itself is wrong
 3     the API server can't be reached, or the kubeconfig can't be used
 4     not there: the node, the failover, or ringfence's kinds in this cluster
@@ -218,30 +218,42 @@ def version() -> None:
 @fence_app.command()
 def confirm(
     world: typer.Context,
-    failover: Annotated[str, typer.Argument(help="Name of the Failover that waits.")],
+    node: Annotated[str, typer.Argument(help="Name of the node that is off.")],
     *,
+    checked: Annotated[
+        bool,
+        typer.Option(
+            confirmation.FLAG, help="Confirm. Without it you are shown what to check, and nothing is done."
+        ),
+    ] = False,
     statement: Annotated[
-        str, typer.Option("--statement", help="How you know that the node is off; kept on record.")
-    ],
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+        str | None, typer.Option("--statement", help="How you know that it is off; kept on record.")
+    ] = None,
+    release: Release = "ringfence-system",
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """State that the node of FAILOVER is off, so that its VMs may start elsewhere.
+    """State that NODE is off, so that its VMs may start elsewhere. Refused while the node shows a sign of life.
 
     Nothing checks this statement: if the node still runs, its VMs run twice on the same disks.
     """
-    if not statement.strip():
-        raise typer.BadParameter("say how you know that the node is off", param_hint="--statement")
+    if statement is not None and not statement.strip():
+        raise typer.BadParameter(
+            "say how you know that the node is off, or leave it out", param_hint="--statement"
+        )
     with _sentences():
         reader = _reader(world, kubeconfig, context)
-        asked = confirmation.prepare(reader, failover)
+        asked = confirmation.prepare(reader, node, release, _world(world).now())
         for line in asked.lines():
             typer.echo(line)
-        if not yes and not typer.confirm("\nIs this node off, and will it stay off until you power it on?"):
+        if not checked:
+            typer.echo("")
+            for line in asked.checks():
+                typer.echo(line)
             _end("nothing was confirmed", REFUSED)
-        confirmation.give(reader, asked, statement.strip())
-    typer.echo(f"{failover}: confirmed as {asked.user}")
+        said = statement or f"I have checked that {node} is off ({confirmation.FLAG})"
+        confirmation.give(reader, asked, said.strip())
+    typer.echo(f"{asked.failover}: confirmed as {asked.user}")
 
 
 @keys_app.callback(invoke_without_command=True)

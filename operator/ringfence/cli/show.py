@@ -93,7 +93,7 @@ def failovers(rows: Sequence[FailoverRow], now: datetime, *, wide: bool) -> rich
     for row in rows:
         sentence = row.sentence
         if row.waits:
-            sentence = f"{sentence} [waits for: ringfence fence confirm {row.name}]".strip()
+            sentence = f"{sentence} [waits for: ringfence fence confirm {row.node}]".strip()
         _row(
             table,
             *(row.name, row.node),
@@ -216,7 +216,7 @@ def _failover(out: rich.console.Console, shown: Incident, failover: FailoverRow)
         for moment in shown.timeline:
             out.print(_words(f"  {moment.seconds:+9.1f}  {moment.what}"))
     if failover.waits:
-        out.print(f'\nwaits for a person: ringfence fence confirm {failover.name} --statement "..."')
+        out.print(_words(f"\nwaits for a person: ringfence fence confirm {failover.node}"))
 
 
 def keys(out: rich.console.Console, row: KeysRow) -> None:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ringfence.api.v1alpha1.failover import Confirmation as FailoverConfirmation
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HAClusterSpec
@@ -62,7 +63,8 @@ class Adopted:
     """Number of orders on record, and of the ladder's passes: a change is a new order."""
     orders_seen: float = NEVER
     proofs_seen: float = NEVER
-    confirmed_seen: float = NEVER
+    confirmed: tuple[FailoverConfirmation | None, float] = (None, NEVER)
+    """A person's word, and when it was first seen."""
     phase_since: float = NEVER
     phase: str = ""
     powered_on_at: float = NEVER
@@ -254,8 +256,8 @@ class Loop:
                 adopted.orders, adopted.orders_seen = orders, now
             if status.proofs and adopted.proofs_seen == NEVER:
                 adopted.proofs_seen = now
-            if failover.spec.confirm is not None and adopted.confirmed_seen == NEVER:
-                adopted.confirmed_seen = now
+            if failover.spec.confirm != adopted.confirmed[0]:
+                adopted.confirmed = (failover.spec.confirm, now)
             if phase in ENDED:
                 self._ended_at.setdefault(failover.spec.node, now)
         for name in [n for n in self._adopted if ("", n) not in failovers]:
@@ -627,13 +629,8 @@ class Loop:
         return self._world.own.all(Failover).get(("", name))
 
     def _confirmation(self, adopted: Adopted | None) -> Confirmation | None:
-        if adopted is None:
-            return None
-        failover = self._failover_of(adopted)
-        if failover is None or failover.spec.confirm is None:
-            return None
-        confirm = failover.spec.confirm
-        return Confirmation(confirm.statement, confirm.confirmed_by, adopted.confirmed_seen)
+        said, seen_at = adopted.confirmed if adopted is not None else (None, NEVER)
+        return None if said is None else Confirmation(said.statement, said.confirmed_by, seen_at)
 
     async def sweep_taints(self) -> None:
         """Take our suspect taint off nodes that no open failover is about.

@@ -200,7 +200,7 @@ class Statuses:
             reason = "Manual" if manual else (bad[0][0] if bad else "Proved")
             message = "; ".join(text for _, text in bad) or f"answers for {', '.join(device.spec.nodes)}"
             if manual:
-                message = "a person confirms: ringfence fence confirm"
+                message = "a person confirms: ringfence fence confirm NODE"
             extra: Json = {"powerState": rows}
             before = self._world.own.raw("fencedevices", ("", name)) or {}
             if ok and _condition(before, "Ready").get("status") != "True":

@@ -38,6 +38,8 @@ AGENT_LEASE_VALID = 11.0
 """An agent renews every 5 s, every second while it hears nobody."""
 HEARTBEAT_VALID = 150.0
 """virt-handler's heartbeat comes every 60-132 s."""
+HEARD_FRESH = 10.0
+"""No person's word that a node is off is taken so soon after it was heard, or its kernel answered."""
 HUNG_LEASE_AGE = 40.0
 HUNG_HEARTBEAT_AGE = 180.0
 """A node whose kernel answers and whose agent, kubelet and virt-handler have all been silent for so long hangs."""

@@ -100,6 +100,22 @@ class KubeconfigReader:
         )
         return answer if isinstance(answer, dict) else {}
 
+    def get_lease(self, namespace: str, name: str) -> Mapping[str, object] | None:
+        """A Lease, None if there is none of that name. Raises ClusterError."""
+        try:
+            found: Mapping[str, object] = _asked(self._coordination.read_namespaced_lease, name, namespace)
+        except NotFound:
+            return None
+        return found
+
+    def get_vm(self, namespace: str, name: str) -> Mapping[str, object]:
+        """A VirtualMachine of KubeVirt's. Raises ClusterError."""
+        found: Mapping[str, object] = _asked(
+            self._objects.get_namespaced_custom_object,
+            *("kubevirt.io", "v1", namespace, "virtualmachines", name),
+        )
+        return found
+
     def whoami(self) -> str:
         """The user name that the API server sees in our requests (SelfSubjectReview). Raises ClusterError."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}

@@ -68,6 +68,10 @@ class FakeReader:
     """What each look at the Events shows; a watch ends with the last."""
     rings: dict[str, Object] = field(default_factory=dict)
     """What the acting controller says of the ring, by the release's namespace."""
+    leases: dict[tuple[str, str], Object] = field(default_factory=dict)
+    """By namespace and name."""
+    vms: dict[tuple[str, str], Object] = field(default_factory=dict)
+    """Of KubeVirt's, by namespace and name."""
     user: str = "alice"
     forbidden: frozenset[str] = frozenset()
     confirmed: list[tuple[str, str, str, str]] = field(default_factory=list)
@@ -117,6 +121,16 @@ class FakeReader:
         if "nodes" in self.forbidden:
             raise Forbidden("nodes is forbidden", status=403)
         return self.nodes
+
+    def get_lease(self, namespace: str, name: str) -> Mapping[str, object] | None:
+        if "leases" in self.forbidden:
+            raise Forbidden(f"leases in {namespace} are forbidden", status=403)
+        return self.leases.get((namespace, name))
+
+    def get_vm(self, namespace: str, name: str) -> Mapping[str, object]:
+        if (namespace, name) not in self.vms:
+            raise NotFound(f"no VirtualMachine {namespace}/{name}", status=404)
+        return self.vms[namespace, name]
 
     def whoami(self) -> str:
         return self.user

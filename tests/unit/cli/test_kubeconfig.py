@@ -131,6 +131,17 @@ def test_a_confirmation_is_one_merge_patch_bound_to_the_uid(server: Server, read
     ]
 
 
+def test_leases_and_vms_are_read_by_name(server: Server, reader: KubeconfigReader) -> None:
+    lease = {"spec": {"renewTime": "2030-01-01T12:00:00.000000Z"}}
+    server.answers["/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1"] = (200, lease)
+    server.answers["/apis/kubevirt.io/v1/namespaces/shop/virtualmachines/db"] = (200, {"spec": {}})
+    assert reader.get_lease("kube-node-lease", "n1") == lease
+    assert reader.get_lease("kube-node-lease", "n2") is None
+    assert reader.get_vm("shop", "db") == {"spec": {}}
+    with pytest.raises(NotFound):
+        reader.get_vm("shop", "web")
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [

@@ -332,11 +332,15 @@ def _proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) 
     # A living node is silent between two writes of its slot: an `off` read in that gap is no proof yet.
     slot_quiet = look.now >= look.slot_due
     proofs = list(found) if slot_quiet else []
-    if look.confirmation is not None and slot_quiet:
-        c = look.confirmation
-        confirmed = AdminConfirmed(record.boot, c.confirmed_by, c.statement, c.seen_at)
-        if void_because(confirmed, look.life_at, look.life_sign) is None:
-            proofs.append(confirmed)
+    # Nobody can check a person's word, so it counts only while the node is found silent now, by more than one source.
+    down = look.judgement.verdict is Verdict.DOWN
+    if (
+        (confirmed := _word(record, look)) is not None
+        and slot_quiet
+        and down
+        and not _too_old(confirmed, look)
+    ):
+        proofs.append(confirmed)
     if (rebooted := _rebooted(record, look)) is not None:
         proofs.append(rebooted)
     whole = permit(record.boot, tuple(proofs), look.proofs_required) is not None
@@ -356,6 +360,34 @@ def _proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) 
     # The commands come with the next step: first this proof and its pods have to be on record.
     what = "is off" if whole else "is cut from its storage"
     return Step(_enter(record, Phase.RECOVERING, f"{record.boot.node} {what}: {sentence}", look))
+
+
+def _word(record: Record, look: Look) -> AdminConfirmed | None:
+    """What a person has said of this boot."""
+    said = look.confirmation
+    if said is None:
+        return None
+    return AdminConfirmed(record.boot, said.confirmed_by, said.statement, said.seen_at)
+
+
+def _too_old(confirmed: AdminConfirmed, look: Look) -> bool:
+    return void_because(confirmed, look.life_at, look.life_sign) is not None
+
+
+def _call_a_person(record: Record, look: Look) -> str:
+    node = record.boot.node
+    return (
+        f"Make sure that {node} is off, then: ringfence fence confirm {node} --i-have-checked-that-it-is-off"
+        f"{_unheard(record, look)}"
+    )
+
+
+def _unheard(record: Record, look: Look) -> str:
+    """Why a person's word is not taken."""
+    confirmed = _word(record, look)
+    if confirmed is None or not _too_old(confirmed, look):
+        return ""
+    return f" (the word of {confirmed.confirmed_by} does not count: a sign of life came after it)"
 
 
 def _with_pods(vms: tuple[VmRecord, ...], pods: tuple[PodLook, ...]) -> tuple[VmRecord, ...]:
@@ -422,8 +454,7 @@ def _climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
         return done
     if rung.exhausted:
         sentence = (
-            f"{look.judgement.sentence}; not proved off: {rung.sentence}. "
-            f"Make sure that {record.boot.node} is off, then: ringfence fence confirm {record.name}"
+            f"{look.judgement.sentence}; not proved off: {rung.sentence}. {_call_a_person(record, look)}"
         )
         return Step(
             _enter(record, Phase.AWAITING_CONFIRMATION, sentence, look), (*extra, *_tell(record, look))
@@ -491,6 +522,8 @@ def _awaiting(record: Record, look: Look) -> Step:
             )
         return _climb(again, look)
     tell = _tell(record, look) if look.limit is None else ()
+    if (unheard := _unheard(record, look)) not in record.sentence:
+        record = _enter(record, Phase.AWAITING_CONFIRMATION, f"{record.sentence}{unheard}", look)
     return Step(record, (*_early(record, look), *tell))
 
 

@@ -416,7 +416,29 @@ def test_a_persons_word_is_void_by_newer_life() -> None:
     awaiting = replace(FENCING, phase=Phase.AWAITING_CONFIRMATION)
     said = replace(LOOK, confirmation=Confirmation("I pulled the plug", "kim", NOW - 5.0))
     assert step(awaiting, said).record.phase is Phase.RECOVERING
-    assert step(awaiting, replace(said, life_at=NOW - 4.0)).record.phase is Phase.AWAITING_CONFIRMATION
+    refused = step(awaiting, replace(said, life_at=NOW - 4.0)).record
+    assert refused.phase is Phase.AWAITING_CONFIRMATION
+    assert "the word of kim does not count: a sign of life came after it" in refused.sentence
+    assert step(refused, replace(said, life_at=NOW - 3.0)).record.story == refused.story
+    again = replace(said, confirmation=Confirmation("I looked again", "kim", NOW - 1.0), life_at=NOW - 4.0)
+    assert step(refused, again).record.phase is Phase.RECOVERING
+
+
+def test_a_persons_word_counts_only_while_the_node_is_down() -> None:
+    """A controller that has just started knows of no life yet: silence has to be found, not assumed."""
+    working = replace(FENCING, phase=Phase.AWAITING_CONFIRMATION, orders=(ORDER,))
+    doubtful = Judgement(Verdict.SUSPECT, "n1 was not heard of yet")
+    said = replace(LOOK, judgement=doubtful, confirmation=Confirmation("I pulled the plug", "kim", NOW))
+    assert step(working, said).record.phase is Phase.AWAITING_CONFIRMATION
+    ended = step(replace(working, orders=()), replace(said, suspect_taint=False))
+    assert ended.record.phase is Phase.WITHDRAWN
+    assert step(working, replace(said, judgement=LOOK.judgement)).record.phase is Phase.RECOVERING
+
+
+def test_who_is_called_is_told_the_command() -> None:
+    asked = step(FENCING, replace(LOOK, levels=())).record
+    assert asked.phase is Phase.AWAITING_CONFIRMATION
+    assert asked.sentence.endswith("ringfence fence confirm n1 --i-have-checked-that-it-is-off")
 
 
 def test_the_taints_go_when_nothing_of_the_dead_boot_is_attached() -> None:
