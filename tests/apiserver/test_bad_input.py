@@ -120,6 +120,14 @@ REFUSED: dict[str, tuple[Json, str]] = {
         zone(allowedAddresses=["10.0.8.0/24", "10.0.8.1"]),
         "spec.fencing.allowedAddresses must be networks such as 10.0.8.0/24",
     ),
+    "proofs too soon too old": (
+        zone(proofMaxAgeSeconds=60),
+        "spec.fencing.proofMaxAgeSeconds must be from 180 to 604800 (a week): remove it for an hour",
+    ),
+    "drills all the time": (
+        zone(drillMaxAgeDays=0),
+        "spec.fencing.drillMaxAgeDays must be from 1 to 3650: remove it if no drills are wanted",
+    ),
     "three proofs": (zone(proofs=3), "spec.fencing.proofs: Unsupported value: 3: supported values"),
     "self-fence as slow as the assumption": (
         zone(watchdog={"isolationSeconds": 10, "timeoutSeconds": 60, "assumeSeconds": 75}),
@@ -337,6 +345,7 @@ def test_is_refused_with_the_mend(server: Server, case: str) -> None:
         zone({"selector": {"matchExpressions": [{"key": "rack", "operator": "Exists"}]}}),
         zone(watchdog={"assumeSeconds": 75.08}),
         zone(allowedAddresses=["10.0.8.0/24", "fd00::/64"]),
+        zone(proofMaxAgeSeconds=600, drillMaxAgeDays=90),
         networks(network("storage", "10.20.0.0/16", "fd00:20::/64", role="Storage"), network("migration")),
         networks(network("a" * 20, "10.20.1.7/16")),
         device(),

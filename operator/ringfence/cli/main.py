@@ -30,6 +30,7 @@ import typer
 
 from ringfence import __version__
 from ringfence.cli import confirmation, incident
+from ringfence.cli import devices as fence_devices
 from ringfence.cli import keys as group_keys
 from ringfence.cli.chronicle import EventRow, event_rows
 from ringfence.cli.picture import NotInstalledError, Reader, failover_rows, gather, objects
@@ -62,7 +63,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-fence_app = typer.Typer(help="A person's part in fencing.", no_args_is_help=True, rich_markup_mode=None)
+fence_app = typer.Typer(
+    help="Fence devices, and a person's part in fencing.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(fence_app, name="fence")
 keys_app = typer.Typer(help="The ring's group keys, and their change.", rich_markup_mode=None)
 app.add_typer(keys_app, name="keys")
@@ -256,6 +259,72 @@ def confirm(
     typer.echo(f"{asked.failover}: confirmed as {asked.user}")
 
 
+@fence_app.command("status")
+def fence_status(
+    world: typer.Context, kubeconfig: Kubeconfig = None, context: Context = None, output: Output = "table"
+) -> None:
+    """Every fence device and node: whether it would work now, when that was last proved, its last drill."""
+    form = _format(output)
+    with _sentences():
+        rows = fence_devices.device_rows(_reader(world, kubeconfig, context))
+    from ringfence.cli import show  # noqa: PLC0415
+
+    if form in {show.Format.JSON, show.Format.YAML}:
+        typer.echo(show.as_text(rows, form))
+    elif not rows:
+        typer.echo("there is no FenceDevice: after a node's death a person must confirm that it is off")
+    else:
+        table = show.devices(rows, _world(world).now(), wide=form is show.Format.WIDE)
+        show.console(sys.stdout).print(table)
+
+
+@fence_app.command()
+def drill(
+    world: typer.Context,
+    device: Annotated[str, typer.Argument(help="Name of the FenceDevice.")],
+    node: Annotated[str, typer.Argument(help="Name of the node; it must be cordoned and empty.")],
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show what becomes of it, until it is over.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Switch NODE off and on by DEVICE, to prove that it cuts exactly this node.
+
+    The controller refuses it while the node carries guests, takes pods, or anything fails over.
+    """
+    with _sentences():
+        reader = _reader(world, kubeconfig, context)
+        question = f"This switches {node} off, and on again. A device that is wired to another node switches that one off. Go on?"
+        if not yes and not typer.confirm(question):
+            _end("no drill was asked for", REFUSED)
+        request = fence_devices.ask(reader, device, node, _world(world).now())
+        typer.echo(f"{device}: a drill with {node} is asked for")
+        if watch:
+            _watch_drill(world, reader, device, request)
+
+
+def _watch_drill(context: typer.Context, reader: Reader, device: str, request: str) -> None:
+    """Tell what changes until it is over; ends with its exit code unless it passed."""
+    told = ""
+    while True:
+        try:
+            state = fence_devices.look(reader, device, request)
+        except Unavailable as error:  # the node that goes off may carry the API server: this passes
+            state = fence_devices.DrillState(str(error), over=False, passed=False)
+        if state.sentence != told:
+            told = state.sentence
+            typer.echo(told)
+        if state.over:
+            if not state.passed:
+                _end(f"the drill of {device} has proved nothing", REFUSED)
+            return
+        if not _world(context).again():
+            _end("you stopped watching; the drill goes on: ringfence fence status", NOT_DONE)
+
+
 @keys_app.callback(invoke_without_command=True)
 def keys(
     world: typer.Context, kubeconfig: Kubeconfig = None, context: Context = None, output: Output = "table"
@@ -370,7 +439,11 @@ def _sentences() -> Iterator[None]:
     """Every foreseen failure is one sentence on stderr and an exit code."""
     try:
         yield
-    except (confirmation.NotAskedError, group_keys.NothingToldError) as error:
+    except (
+        confirmation.NotAskedError,
+        fence_devices.NoDrillError,
+        group_keys.NothingToldError,
+    ) as error:
         _end(str(error), REFUSED)
     except (NotInstalledError, incident.UnknownNodeError, NotFound) as error:
         _end(str(error), NOT_THERE)

@@ -18,6 +18,7 @@ import rich.table
 import rich.text
 
 from ringfence.cli.chronicle import EventRow
+from ringfence.cli.devices import DeviceRow
 from ringfence.cli.document import instant
 from ringfence.cli.incident import Incident, Present
 from ringfence.cli.keys import KeysRow
@@ -99,6 +100,21 @@ def failovers(rows: Sequence[FailoverRow], now: datetime, *, wide: bool) -> rich
             *(row.name, row.node),
             *((row.boot_id,) if wide else ()),
             *(row.phase, str(row.vms), age(row.started_at, now), sentence),
+        )
+    return table
+
+
+def devices(rows: Sequence[DeviceRow], now: datetime, *, wide: bool) -> rich.table.Table:
+    more = ("POWER",) if wide else ()
+    table = _table("DEVICE", "DRIVER", "NODE", "READY", "PROVED", "DRILLED", *more, "MESSAGE")
+    for row in rows:
+        _row(
+            table,
+            *(row.device, row.driver, row.node, row.ready),
+            age(row.proved_at, now) or "never",
+            age(row.drilled_at, now) or "never",
+            *((row.power,) if wide else ()),
+            "; ".join(filter(None, (row.message, f"drill {row.drill}" if row.drill else ""))),
         )
     return table
 

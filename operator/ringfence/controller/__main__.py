@@ -275,6 +275,7 @@ async def run(chosen: argparse.Namespace) -> None:
             led = False
             while True:
                 statuses.declare()
+                statuses.measure()
                 leads = leadership.leads
                 try:
                     # What another leader wrote last must be known before this one writes.

@@ -32,6 +32,8 @@ READ_TIMEOUT = 15.0
 CLUSTER_NAME = "default"
 LEASE = "ringfence-controller"
 CONTROLLER_PORT = 7949
+DRILL = "ringfence.io/drill"
+"""The annotation that asks for a drill."""
 
 
 class KubeconfigError(ClusterError):
@@ -137,6 +139,15 @@ class KubeconfigReader:
         _asked(
             self._objects.patch_cluster_custom_object,
             *(GROUP, VERSION, "failovers", name, patch),
+            field_manager="ringfence-cli",
+        )
+
+    def ask_for_drill(self, device: str, uid: str, request: str) -> None:
+        """Write the annotation of the FenceDevice with this UID that asks for a drill. Raises ClusterError."""
+        patch = {"metadata": {"uid": uid, "annotations": {DRILL: request}}}
+        _asked(
+            self._objects.patch_cluster_custom_object,
+            *(GROUP, VERSION, "fencedevices", device, patch),
             field_manager="ringfence-cli",
         )
 

@@ -77,6 +77,10 @@ class FakeReader:
     confirmed: list[tuple[str, str, str, str]] = field(default_factory=list)
     asked: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
     """Generations of group keys that were asked for, and the nodes that are not waited for."""
+    drills: list[tuple[str, str, str]] = field(default_factory=list)
+    """Drills that were asked for: device, UID, request."""
+    drill_turns: list[Object] = field(default_factory=list)
+    """What becomes of the drill each time that somebody waits: phase and sentence, under the request asked for."""
     turns: list[list[Object]] = field(default_factory=list)
     """What becomes of the HAClusters each time that somebody waits; a wait ends with the last."""
 
@@ -110,7 +114,16 @@ class FakeReader:
             raise Forbidden("haclusters is forbidden", status=403)
         self.asked.append((generation, tuple(without)))
 
+    def ask_for_drill(self, device: str, uid: str, request: str) -> None:
+        self.drills.append((device, uid, request))
+
     def again(self) -> bool:
+        if self.drill_turns:
+            (device,) = self.objects["fencedevices"]
+            status = device["status"]
+            assert isinstance(status, dict)
+            status["drill"] = {"request": self.drills[-1][2], **self.drill_turns.pop(0)}
+            return True
         if self.turns:
             self.objects["haclusters"] = self.turns.pop(0)
             return True
