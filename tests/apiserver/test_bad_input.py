@@ -404,7 +404,7 @@ def test_a_confirmation_is_given_anew_only_while_it_is_waited_for(server: Server
     server.must("PATCH", path, {"spec": {"release": {"by": "admin", "reason": "known power work"}}})
     for change in ({**word, "statement": "not sure"}, None):
         answer = server.call("PATCH", path, {"spec": {"confirm": copy.deepcopy(change)}})
-        assert "spec.confirm can be given anew only while the failover waits for it" in answer.message
+        assert "spec.confirm can be given anew only while the failover waits" in answer.message
     server.must("PATCH", f"{path}/status", {"status": {"phase": "AwaitingConfirmation"}})
     server.must("PATCH", path, {"spec": {"confirm": {**word, "statement": "looked again"}}})
     answer = server.call("PATCH", path, {"spec": {"confirm": None}})

@@ -13,10 +13,14 @@ from datetime import datetime
 from ringfence.cli.document import Document
 from ringfence.cli.incident import Incident, device_line, tell
 from ringfence.cli.life import Vitals, vitals
-from ringfence.cli.picture import CLOSED, NodeRow, Reader, objects, started, waits_for_confirmation
+from ringfence.cli.picture import AWAITING_CONFIRMATION, CLOSED, HELD, NodeRow, Reader, objects, started
 from ringfence.ports import ClusterError, NotFound
 
 FLAG = "--i-have-checked-that-it-is-off"
+
+
+TAKES_A_WORD = frozenset({AWAITING_CONFIRMATION, HELD})
+"""A limit that forbids to order a node off doesn't make a person's knowledge of it less true."""
 
 
 class NotAskedError(Exception):
@@ -76,7 +80,7 @@ def prepare(reader: Reader, node: str, release: str, now: datetime) -> Confirmat
     ``release`` is ringfence's namespace. Raises NotAskedError, NotFound, ClusterError.
     """
     failover = _open(reader, node)
-    if not waits_for_confirmation(failover):
+    if failover.text("status", "phase") not in TAKES_A_WORD:
         if given := failover.text("spec", "confirm", "confirmedBy"):
             raise NotAskedError(
                 f"{failover.name} was confirmed by {given} already: {failover.text('spec', 'confirm', 'statement')!r}"

@@ -16,6 +16,8 @@ from ringfence.ports import Forbidden, NotFound
 
 AWAITING_CONFIRMATION = "AwaitingConfirmation"
 """The phase in which a Failover wants a person's word."""
+HELD = "Held"
+"""The phase in which a limit forbids to act."""
 CLOSED = frozenset({"Closed", "Withdrawn"})
 """Phases in which nothing more will happen to a Failover. (pydantic's kinds would cost each command their import.)"""
 

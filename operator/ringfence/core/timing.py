@@ -74,6 +74,12 @@ POWER_ON_TRIES = 5
 POWER_ON_SPACING = 30.0
 assert READ_SPACING < READ_FRESH
 
+NODE_LEASE_DURATION = 60.0
+"""For so long the Lease ``node-<name>`` stays ours without a renewal: a controller that dies holds nobody up for longer."""
+NODE_LEASE_RENEW = 20.0
+NODE_LEASE_WAIT = 3.0
+"""A fence waits so long for that Lease, from when it is first asked for: at the start of the hold, so a second at the usual hold."""
+
 # --- the watchdog's self-fence --------------------------------------------------------------------------------
 FEED_EVERY = 1.0
 """A feeder looks at the legs, and feeds, this often."""

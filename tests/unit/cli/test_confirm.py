@@ -165,6 +165,12 @@ def test_a_word_that_was_taken_is_not_given_again_one_that_was_not_is(run: Run) 
     assert run(reader, "fence", "confirm", "n2", FLAG).exit_code == 0
 
 
+def test_a_word_is_taken_while_a_limit_holds_ringfence(run: Run) -> None:
+    reader = dead()
+    reader.objects["failovers"] = [failover(phase="Held")]
+    assert run(reader, "fence", "confirm", "n2", FLAG).exit_code == 0
+
+
 def test_where_nothing_is_open_nothing_is_confirmed(run: Run) -> None:
     reader = dead()
     shown = run(reader, "fence", "confirm", "n1", FLAG)

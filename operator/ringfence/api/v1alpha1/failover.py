@@ -324,8 +324,8 @@ class Failover(Resource):
         json_schema_extra=rules(
             Rule(
                 "!has(oldSelf.spec.confirm) || (has(self.spec.confirm) && (self.spec.confirm == oldSelf.spec.confirm"
-                f" || has(self.status) && has(self.status.phase) && self.status.phase == '{Phase.AWAITING_CONFIRMATION}'))",
-                "spec.confirm can be given anew only while the failover waits for it (AwaitingConfirmation), and is never taken"
+                f" || has(self.status) && has(self.status.phase) && self.status.phase in ['{Phase.AWAITING_CONFIRMATION}', '{Phase.HELD}']))",
+                "spec.confirm can be given anew only while the failover waits (AwaitingConfirmation, Held), and is never taken"
                 " back: recovery may already stand on it; leave it as it is",
                 ".spec.confirm",
                 "FieldValueForbidden",
