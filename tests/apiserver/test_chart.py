@@ -76,6 +76,7 @@ def test_server_accepts_what_helm_renders(governed: Server, values: str) -> None
         ("agent.watchdog.timeoutSeconds=1.5", "at '/agent/watchdog/timeoutSeconds'"),
         ("agent.prot=7947", "additional properties 'prot' not allowed"),
         ("image.pullPolicy=Sometimes", "at '/image/pullPolicy'"),
+        ("nodeLeases.rights=never", "at '/nodeLeases/rights'"),
         ("alerts.proofMaxAgeSeconds=60", "at '/alerts/proofMaxAgeSeconds'"),
         ("slots.enabled=true", "slots.volume must name exactly one of persistentVolumeClaim, hostPath"),
         ("slots.intervalSeconds=0.1", "at '/slots/intervalSeconds'"),
@@ -86,6 +87,20 @@ def test_wrong_values_are_refused(setting: str, sentence: str) -> None:
     done = render(setting)
     assert done.returncode != 0
     assert sentence in done.stderr
+
+
+def test_rights_to_the_remediators_leases_come_where_they_are_asked_for() -> None:
+    def places(*settings: str) -> set[str]:
+        return {
+            each["metadata"].get("namespace", "") for each in documents(*settings) if each["kind"] == "Role"
+        }
+
+    assert "medik8s-leases" not in places()
+    assert "medik8s-leases" in places("nodeLeases.rights=always")
+    assert "far-away" in places("nodeLeases.rights=always", "nodeLeases.namespace=far-away")
+    off = ("nodeLeases.namespace=", "nodeLeases.rights=always")
+    assert places(*off) == places()
+    assert "--node-leases=" in the("Deployment", *off)["spec"]["template"]["spec"]["containers"][0]["args"]
 
 
 def test_alerts_are_about_metrics_that_there_are() -> None:
