@@ -244,6 +244,28 @@ class ControllerMetrics:
             "ringfence_group_key_waits", "Agents that a change of the group key waits for.", registry=registry
         )
 
+        self._proved = Gauge(
+            "ringfence_fence_device_proved_timestamp_seconds",
+            "When this replica last proved the device usable for the node; 0: never.",
+            ["device", "node"],
+            registry=registry,
+        )
+        self._drilled = Gauge(
+            "ringfence_fence_device_drilled_timestamp_seconds",
+            "When the device last passed an off/on drill with the node.",
+            ["device", "node"],
+            registry=registry,
+        )
+
+    def devices(
+        self, proved: Mapping[tuple[str, str], float], drilled: Mapping[tuple[str, str], float]
+    ) -> None:
+        """When each (device, node) was last proved usable and drilled, in seconds since the epoch."""
+        for gauge, walls in ((self._proved, proved), (self._drilled, drilled)):
+            gauge.clear()
+            for (device, node), wall in walls.items():
+                gauge.labels(device, node).set(wall)
+
     def keys(self, generation: int, waits: int) -> None:
         self._generation.set(generation)
         self._waits.set(waits)

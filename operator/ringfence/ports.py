@@ -283,13 +283,28 @@ class Cluster(Protocol):
     async def delete(self, kind: Kind, name: str, uid: str, *, deadline: float | None = None) -> bool:
         """Ask for the deletion of the cluster-scoped object of that UID. False: it isn't there (any more)."""
 
-    async def add_taint(self, node: str, uid: str, taint: Taint, *, deadline: float | None = None) -> bool:
-        """Put the taint on the node of that UID; True if that changed anything. NotFound: another node."""
+    async def add_taint(
+        self, node: str, uid: str, taint: Taint, *, over: bool = True, deadline: float | None = None
+    ) -> bool:
+        """Put the taint on the node of that UID; True if that changed anything. NotFound: another node.
+
+        ``over`` False: one of the same key and effect with another value is somebody else's, and stays.
+        """
 
     async def remove_taint(
-        self, node: str, uid: str, key: str, effect: str, *, deadline: float | None = None
+        self,
+        node: str,
+        uid: str,
+        key: str,
+        effect: str,
+        *,
+        value: str | None = None,
+        deadline: float | None = None,
     ) -> bool:
-        """Take the taint (key, effect) off the node of that UID; True if that changed anything. NotFound."""
+        """Take the taint (key, effect) off the node of that UID; True if that changed anything. NotFound.
+
+        ``value``: only if it is that.
+        """
 
     async def lift_tolerations(
         self, namespace: str, pod: str, uid: str, *, deadline: float | None = None
@@ -340,6 +355,9 @@ class Cluster(Protocol):
 
     async def replace_lease(self, lease: LeaseRecord, *, deadline: float | None = None) -> LeaseRecord:
         """Write it over exactly the version in ``resource_version``; Conflict. Returns it as stored."""
+
+    async def delete_lease(self, lease: LeaseRecord, *, deadline: float | None = None) -> bool:
+        """Delete exactly this version; Conflict. False: it isn't there (any more)."""
 
 
 # --- the heartbeat volume ---------------------------------------------------------------------------------------------

@@ -120,6 +120,14 @@ REFUSED: dict[str, tuple[Json, str]] = {
         zone(allowedAddresses=["10.0.8.0/24", "10.0.8.1"]),
         "spec.fencing.allowedAddresses must be networks such as 10.0.8.0/24",
     ),
+    "proofs too soon too old": (
+        zone(proofMaxAgeSeconds=60),
+        "spec.fencing.proofMaxAgeSeconds must be from 180 to 604800 (a week): remove it for an hour",
+    ),
+    "drills all the time": (
+        zone(drillMaxAgeDays=0),
+        "spec.fencing.drillMaxAgeDays must be from 1 to 3650: remove it if no drills are wanted",
+    ),
     "three proofs": (zone(proofs=3), "spec.fencing.proofs: Unsupported value: 3: supported values"),
     "self-fence as slow as the assumption": (
         zone(watchdog={"isolationSeconds": 10, "timeoutSeconds": 60, "assumeSeconds": 75}),
@@ -337,6 +345,7 @@ def test_is_refused_with_the_mend(server: Server, case: str) -> None:
         zone({"selector": {"matchExpressions": [{"key": "rack", "operator": "Exists"}]}}),
         zone(watchdog={"assumeSeconds": 75.08}),
         zone(allowedAddresses=["10.0.8.0/24", "fd00::/64"]),
+        zone(proofMaxAgeSeconds=600, drillMaxAgeDays=90),
         networks(network("storage", "10.20.0.0/16", "fd00:20::/64", role="Storage"), network("migration")),
         networks(network("a" * 20, "10.20.1.7/16")),
         device(),
@@ -386,7 +395,7 @@ def test_a_failover_stays_about_its_boot(server: Server, field: str) -> None:
     server.must("DELETE", f"{API}/failovers/{name}")
 
 
-def test_a_confirmation_is_given_once(server: Server) -> None:
+def test_a_confirmation_is_given_anew_only_while_it_is_waited_for(server: Server) -> None:
     path = f"{API}/failovers/confirmed"
     server.must("POST", f"{API}/failovers", {**failover(), "metadata": {"name": "confirmed"}})
     word = {"statement": "unplugged", "confirmedBy": "admin"}
@@ -395,7 +404,11 @@ def test_a_confirmation_is_given_once(server: Server) -> None:
     server.must("PATCH", path, {"spec": {"release": {"by": "admin", "reason": "known power work"}}})
     for change in ({**word, "statement": "not sure"}, None):
         answer = server.call("PATCH", path, {"spec": {"confirm": copy.deepcopy(change)}})
-        assert "spec.confirm can be set once only" in answer.message
+        assert "spec.confirm can be given anew only while the failover waits" in answer.message
+    server.must("PATCH", f"{path}/status", {"status": {"phase": "AwaitingConfirmation"}})
+    server.must("PATCH", path, {"spec": {"confirm": {**word, "statement": "looked again"}}})
+    answer = server.call("PATCH", path, {"spec": {"confirm": None}})
+    assert "and is never taken back" in answer.message
     server.must("DELETE", path)
 
 

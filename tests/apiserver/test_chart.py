@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from apiserver.server import Json, Server
 from ringfence.agent.mailbox import FeederState, Mailbox
 from ringfence.core.fencing.selffence import Word
 from ringfence.slots.leg import Leg
+from unit.test_metrics import documented
 
 pytestmark = pytest.mark.apiserver
 
@@ -74,6 +76,8 @@ def test_server_accepts_what_helm_renders(governed: Server, values: str) -> None
         ("agent.watchdog.timeoutSeconds=1.5", "at '/agent/watchdog/timeoutSeconds'"),
         ("agent.prot=7947", "additional properties 'prot' not allowed"),
         ("image.pullPolicy=Sometimes", "at '/image/pullPolicy'"),
+        ("nodeLeases.rights=never", "at '/nodeLeases/rights'"),
+        ("alerts.proofMaxAgeSeconds=60", "at '/alerts/proofMaxAgeSeconds'"),
         ("slots.enabled=true", "slots.volume must name exactly one of persistentVolumeClaim, hostPath"),
         ("slots.intervalSeconds=0.1", "at '/slots/intervalSeconds'"),
         ("slots.volume.blockDevice=sda", "at '/slots/volume/blockDevice'"),
@@ -83,6 +87,36 @@ def test_wrong_values_are_refused(setting: str, sentence: str) -> None:
     done = render(setting)
     assert done.returncode != 0
     assert sentence in done.stderr
+
+
+def test_rights_to_the_remediators_leases_come_where_they_are_asked_for() -> None:
+    def places(*settings: str) -> set[str]:
+        return {
+            each["metadata"].get("namespace", "") for each in documents(*settings) if each["kind"] == "Role"
+        }
+
+    assert "medik8s-leases" not in places()
+    assert "medik8s-leases" in places("nodeLeases.rights=always")
+    assert "far-away" in places("nodeLeases.rights=always", "nodeLeases.namespace=far-away")
+    off = ("nodeLeases.namespace=", "nodeLeases.rights=always")
+    assert places(*off) == places()
+    assert "--node-leases=" in the("Deployment", *off)["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
+def test_alerts_are_about_metrics_that_there_are() -> None:
+    assert all(each["kind"] != "PrometheusRule" for each in documents())
+    rule = the("PrometheusRule", "alerts.create=true", "alerts.labels.release=prometheus")
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    (group,) = rule["spec"]["groups"]
+    exposed = documented("Of a controller")
+    for each in group["rules"]:
+        names = set(re.findall(r"ringfence_\w+", each["expr"]))
+        assert names, each["alert"]
+        assert names <= exposed.keys(), each["alert"]
+        assert each["annotations"].keys() == {"summary", "description"}
+    (unproved,) = (each for each in group["rules"] if each["alert"] == "RingfenceFenceDeviceUnproved")
+    assert unproved["expr"].endswith("> 900")
+    assert unproved["annotations"]["summary"] == "{{ $labels.device }} could not fence {{ $labels.node }}"
 
 
 def test_api_server_address_reaches_both() -> None:

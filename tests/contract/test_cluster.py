@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ import pytest
 from contract.apiserver import ApiServerProcess
 from contract.relay import Relay
 from ringfence.controller import rehearsal
+from ringfence.controller.node_leases import NodeLeases
+from ringfence.core.failover.node_lease import UNUSED
+from ringfence.core.model import Boot
 from ringfence.kube import kinds, objects
 from ringfence.kube.client import ApiServer
 from ringfence.kube.cluster import KubeCluster, micro_time
@@ -40,6 +44,10 @@ pytestmark = pytest.mark.apiserver
 RELEASE = "ringfence-system"
 TENANT = "vms"
 CLOCK = SystemClock()
+
+
+def soon() -> float:
+    return CLOCK.monotonic() + 10.0
 
 
 def crd(kind: Kind) -> Json:
@@ -262,6 +270,17 @@ async def test_taints_come_and_go_and_others_stay(cluster: Cluster) -> None:
     assert (await read_node(cluster, node.name)).taints == before
 
 
+async def test_somebody_elses_taint_stays(cluster: Cluster) -> None:
+    node = await make_node(cluster)
+    ours = Taint(OUT.key, OUT.effect, "ringfence")
+    await cluster.add_taint(node.name, node.uid, OUT)
+    assert not await cluster.add_taint(node.name, node.uid, ours, over=False)
+    assert not await cluster.remove_taint(node.name, node.uid, OUT.key, OUT.effect, value="ringfence")
+    assert OUT in (await read_node(cluster, node.name)).taints
+    assert await cluster.add_taint(node.name, node.uid, ours)
+    assert await cluster.remove_taint(node.name, node.uid, OUT.key, OUT.effect, value="ringfence")
+
+
 async def test_the_last_taint_can_go(cluster: Cluster) -> None:
     node = await make_node(cluster)
     for taint in node.taints:
@@ -467,6 +486,81 @@ async def test_of_two_that_take_a_lease_one_wins(cluster: Cluster) -> None:
         LeaseRecord(RELEASE, name, resource_version=winners[0].resource_version, transitions=1)
     )
     assert (released.holder, released.renew_time, released.transitions) == ("", "", 1)
+
+
+async def test_a_lease_is_deleted_at_exactly_the_version_that_was_seen(cluster: Cluster) -> None:
+    lease = await cluster.create_lease(LeaseRecord(RELEASE, fresh("lease"), holder="a"))
+    newer = await cluster.replace_lease(replace(lease, holder="b"))
+    with pytest.raises(Conflict):
+        await cluster.delete_lease(lease)
+    assert await cluster.get_lease(lease.name) == newer
+    assert await cluster.delete_lease(newer)
+    assert await cluster.get_lease(lease.name) is None
+    assert not await cluster.delete_lease(newer)
+
+
+def boot() -> Boot:
+    return Boot(fresh("Node"), "uid-1", "boot-1")
+
+
+def of_another(node: Boot, renewed_ago: float, duration: int) -> LeaseRecord:
+    """As medik8s' programs write it."""
+    at = micro_time(CLOCK.wall() - renewed_ago)
+    return LeaseRecord(TENANT, f"node-{node.node.lower()}", "NHC", duration, at, at, transitions=3)
+
+
+async def test_a_free_lease_of_a_node_is_taken_kept_and_given_back(cluster: Cluster) -> None:
+    leases, node = NodeLeases(cluster, CLOCK, TENANT), boot()
+    assert not leases.look(node.node).settled
+    await leases.take(node, soon())
+    look = leases.look(node.node)
+    assert (look.ours, look.settled, look.renewal_due) == (True, True, False)
+    stored = await cluster.get_lease(f"node-{node.node.lower()}", TENANT)
+    assert stored is not None
+    assert (stored.holder, stored.duration_seconds, stored.transitions) == ("ringfence", 60, 0)
+    assert stored.acquire_time == stored.renew_time != ""
+    next_leader = NodeLeases(cluster, CLOCK, TENANT)
+    await next_leader.take(node, soon())
+    renewed = await cluster.get_lease(stored.name, TENANT)
+    assert renewed is not None
+    assert (renewed.acquire_time, renewed.transitions) == (stored.acquire_time, 0)
+    assert renewed.renew_time > stored.renew_time
+    await next_leader.release(node, soon())
+    assert await cluster.get_lease(stored.name, TENANT) is None
+    assert not next_leader.look(node.node).ours
+
+
+async def test_somebody_elses_lease_is_left_until_it_has_expired(cluster: Cluster) -> None:
+    leases, node = NodeLeases(cluster, CLOCK, TENANT), boot()
+    theirs = await cluster.create_lease(of_another(node, 5.0, 600))
+    await leases.take(node, soon())
+    look = leases.look(node.node)
+    assert (look.ours, look.settled) == (False, True)
+    assert look.foreign is not None
+    assert f"NHC acts on {node.node}: it holds the Lease {TENANT}/{theirs.name}" in look.foreign
+    await leases.release(node, soon())
+    assert await cluster.get_lease(theirs.name, TENANT) == theirs
+    await cluster.replace_lease(replace(theirs, renew_time=micro_time(CLOCK.wall() - 601.0)))
+    await leases.take(node, soon())
+    assert leases.look(node.node).ours
+    taken = await cluster.get_lease(theirs.name, TENANT)
+    assert taken is not None
+    assert (taken.holder, taken.transitions) == ("ringfence", 4)
+
+
+async def test_without_the_namespace_or_a_right_there_are_no_leases(
+    server: ApiServerProcess, cluster: Cluster
+) -> None:
+    node = boot()
+    nowhere = NodeLeases(cluster, CLOCK, "no-such-namespace")
+    await nowhere.take(node, soon())
+    assert nowhere.look(node.node) == UNUSED
+    async with connected(server, token="nobody") as stranger:
+        forbidden = NodeLeases(stranger, CLOCK, TENANT)
+        await forbidden.take(node, soon())
+        assert forbidden.look(node.node) == UNUSED
+        await forbidden.release(node, soon())
+    assert NodeLeases(cluster, CLOCK, "").look(node.node) == UNUSED
 
 
 # --- who must act ------------------------------------------------------------------------------------------------

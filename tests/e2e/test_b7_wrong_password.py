@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from e2e.stories import came_back, launcher_uids
+from e2e.stories import came_back, launcher_uids, ringfence
 from lab.cluster import NAMESPACE, PASSWORD, Lab
 
 pytestmark = pytest.mark.lab
@@ -27,6 +27,10 @@ def test_it_is_known_before_and_mended_after(lab: Lab) -> None:
     lab.wait_condition(
         "protectedvm", "db", "Protected", "False", namespace="default", reason="FenceDeviceUnproved"
     )
+    told = ringfence(lab, "fence", "status")
+    (row,) = (line.split() for line in told.stdout.splitlines() if line.startswith(f"bmc-{victim} "))
+    assert row[2:4] == [victim, "Unauthorized"], told.stdout
+    assert row[4] != "never", "the last proof is forgotten"
     instance = lab.wait_tick("db").instance
     before = launcher_uids(lab, "db")
 

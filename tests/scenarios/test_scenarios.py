@@ -37,6 +37,7 @@ def play(story: Path) -> list[str]:
         kennel(watchdog) if watchdog else None,
         heartbeat=setup.get("heartbeat"),
         storage_fence=setup.get("storageFence"),
+        node_leases=setup.get("nodeLeases", False),
     )
     for at, words in faults:
         while world.now < at:

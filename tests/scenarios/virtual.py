@@ -16,6 +16,14 @@ from ringfence.core.detection.verdict import judge, slot_due
 from ringfence.core.failover import limits, machine
 from ringfence.core.failover.cut import LiftCut
 from ringfence.core.failover.machine import Confirmation, Look
+from ringfence.core.failover.node_lease import (
+    HOLDER,
+    Held,
+    NodeLeaseLook,
+    ReleaseNodeLease,
+    TakeNodeLease,
+    foreign,
+)
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord
 from ringfence.core.failover.recovery import (
@@ -68,6 +76,8 @@ class Node:
     api: bool = True
     suspect: bool = False
     out_of_service: bool = False
+    foreign_taint: bool = False
+    """That taint is somebody else's."""
     silent_since: float | None = None
     booted_at: float = NEVER
     known_boot: str = ""
@@ -163,8 +173,14 @@ class World:
         *,
         heartbeat: dict[str, bool] | None = None,
         storage_fence: list[str] | None = None,
+        node_leases: bool = False,
     ) -> None:
         self.now = 0.0
+        self.node_leases = node_leases
+        """Other remediators of the cluster go by Leases, and so do we."""
+        self.leases: dict[str, Held] = {}
+        self.leases_answer = True
+        self.lease_asked: dict[str, float] = {}
         self.storage_fence = storage_fence
         """The VMs whose disks are behind a storage that can shut a node out; None: there is no such device."""
         self.cutters: dict[str, Bmc] = {n: Bmc() for n in nodes} if storage_fence is not None else {}
@@ -265,6 +281,14 @@ class World:
                 self.csi_detaches = rest[0] == "ok"
             case "mode":
                 self.mode = Mode(rest[0])
+            case "lease":
+                self.leases[rest[0]] = Held(rest[1], self.now, float(rest[2]))
+            case "leases":
+                self.leases_answer = rest[0] == "ok"
+            case "taint":
+                self.nodes[rest[0]].out_of_service = self.nodes[rest[0]].foreign_taint = True
+            case "untaint":
+                self.nodes[rest[0]].out_of_service = self.nodes[rest[0]].foreign_taint = False
             case "confirm":
                 name = next(
                     n for n, r in self.stored.items() if r.boot.node == rest[0] and r.phase not in ENDED
@@ -652,6 +676,7 @@ class World:
             settled_for=1e9,
             cache_age=0.0,
             writable=True,
+            remediator=(lease := self._lease(boot.node)).foreign,
         )
         life = self._life[boot.node] if node.known == boot else Life()
         since = self._down_since.get(boot.node)
@@ -706,7 +731,47 @@ class World:
             slot_due=slot_due(self._evidence(node)) if node.known == boot else NEVER,
             told_fenced=node.word == boot.boot_id if self.heartbeat else None,
             stop_guests=self.stop_guests,
+            foreign_taint=node.foreign_taint,
+            node_lease=lease,
         )
+
+    def _lease(self, node: str) -> NodeLeaseLook:
+        if not self.node_leases:
+            return NodeLeaseLook()
+        held, asked = self.leases.get(node), self.lease_asked.get(node)
+        valid = held is not None and held.valid(self.now) and self.leases_answer and asked is not None
+        ours = held is not None and held.holder == HOLDER and valid
+        other = (
+            foreign(node, held.holder, f"medik8s-leases/node-{node}") if held and valid and not ours else None
+        )
+        if other is not None:
+            self.lease_asked[node] = asked = self.now
+        return NodeLeaseLook(
+            used=True,
+            ours=ours,
+            renewal_due=ours
+            and held is not None
+            and self.now - (held.renewed or 0.0) >= timing.NODE_LEASE_RENEW,
+            foreign=other,
+            settled=ours
+            or other is not None
+            or (asked is not None and self.now - asked >= timing.NODE_LEASE_WAIT),
+        )
+
+    def _take_lease(self, node: str) -> None:
+        """Anybody's that has expired may be taken; what somebody else holds is seen by asking."""
+        self.lease_asked.setdefault(node, self.now)
+        held = self.leases.get(node)
+        if not self.leases_answer or (held is not None and held.holder != HOLDER and held.valid(self.now)):
+            return
+        if held is None or held.holder != HOLDER:
+            self.say(f"lease: node-{node} is ours")
+        self.leases[node] = Held(HOLDER, self.now, timing.NODE_LEASE_DURATION)
+
+    def _release_lease(self, node: str) -> None:
+        self.say(f"lease: node-{node} is given back")
+        self.leases.pop(node, None)
+        self.lease_asked.pop(node, None)
 
     def _levels(self, boot: Boot) -> Rungs:
         rungs: Rungs = ((self._device(boot.node),),) if boot.node in self.bmcs else ()
@@ -807,10 +872,16 @@ class World:
                     self._is_down(node, record)
                 self.say(f"word: to {boot}: it is fenced")
                 self.nodes[node].word = boot.boot_id
+            case TakeNodeLease():
+                self._take_lease(node)
+            case ReleaseNodeLease():
+                self._release_lease(node)
             case machine.AddSuspectTaint():
                 self.after(0.03, lambda: setattr(self.nodes[node], "suspect", True))
             case machine.AddOutOfServiceTaint(recover=recover):
                 self._proved(recover.boot, "the out-of-service taint")
+                if self.nodes[node].foreign_taint:
+                    raise Broken(f"{self.now:.2f}: somebody else's taint of {node} is written over")
                 self.after(0.03, lambda: setattr(self.nodes[node], "out_of_service", True))
             case machine.RemoveTaints(out_of_service=both):
                 left = [a.volume for a in self._attachments(node) if not a.wanted]
@@ -819,14 +890,18 @@ class World:
                         f"{self.now:.2f}: the taints of {node} go while {', '.join(left)} is attached"
                     )
                 self.nodes[node].suspect = False
-                self.nodes[node].out_of_service = self.nodes[node].out_of_service and not both
+                stays = self.nodes[node].foreign_taint or not both
+                self.nodes[node].out_of_service = self.nodes[node].out_of_service and stays
             case machine.RecoverPods(recover=recover, commands=asks):
                 for ask in asks:
                     self._recover(recover.boot, ask)
 
     def _order_due(self, node: str, record: Record) -> None:
-        """No order to a node that lives, to a later boot, or beside one that may still take effect."""
+        """No order to a node that lives, to a later boot, on which another acts, or beside one that may still take effect."""
         self._is_down(node, record)
+        held = self.leases.get(node)
+        if self.leases_answer and held is not None and held.holder != HOLDER and held.valid(self.now):
+            raise Broken(f"{self.now:.2f}: {node} is ordered off while {held.holder} acts on it")
         if self.now < self._effective_until.get(node, NEVER):
             raise Broken(f"{self.now:.2f}: {node} is ordered off twice within {timing.ORDER_EFFECT} s")
         self._effective_until[node] = self.now + timing.ORDER_EFFECT
@@ -956,5 +1031,5 @@ class World:
                 raise Broken(f"{self.now:.2f}: {vm.name} runs on {', '.join(sorted(writers))} at once")
         incidents = {r.boot.node for r in self.stored.values() if r.phase not in ENDED}
         for name, node in self.nodes.items():
-            if node.out_of_service and name not in incidents:
+            if node.out_of_service and not node.foreign_taint and name not in incidents:
                 raise Broken(f"{self.now:.2f}: {name} is out of service without an open incident")

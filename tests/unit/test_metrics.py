@@ -54,7 +54,17 @@ def test_the_controllers_table_is_what_a_controller_shows() -> None:
     metrics.phase(Phase.HELD)
     metrics.step("proof", 3.0)
     metrics.slots({"moving": 3})
+    metrics.devices({("bmc-n1", "n1"): 1000.0}, {("pdu", "n1"): 1000.0})
     assert exposed(metrics.render()) == documented("Of a controller")
+
+
+def test_a_device_that_is_gone_takes_its_series_with_it() -> None:
+    metrics = ControllerMetrics()
+    metrics.devices({("bmc-n1", "n1"): 1000.0}, {})
+    metrics.devices({("bmc-n2", "n2"): 0.0}, {})
+    text = metrics.render().decode()
+    assert 'ringfence_fence_device_proved_timestamp_seconds{device="bmc-n2",node="n2"} 0.0' in text
+    assert "bmc-n1" not in text
 
 
 def test_every_count_of_the_machine_is_shown() -> None:

@@ -95,7 +95,7 @@ def investigate(reader: Reader, name: str, release: str) -> Incident:
     node = next((n for n in nodes if n.name == name), Document({}))
     seen = row or NodeRow(name=name, zone="", ready="", verdict="", power="", agent="", sentence="")
     boot = report.text("status", "bootID") or node.text("status", "nodeInfo", "bootID")
-    ways = tuple(_device(device) for device in devices if name in device.texts("spec", "nodes"))
+    ways = tuple(device_line(device) for device in devices if name in device.texts("spec", "nodes"))
     story = (
         tell(max(failovers, key=started), seen, boot, ways)
         if failovers
@@ -200,7 +200,8 @@ def _condition(condition: Document) -> str:
     return ": ".join(filter(None, (head, condition.text("message"))))
 
 
-def _device(device: Document) -> str:
+def device_line(device: Document) -> str:
+    """A fence device, and whether it is proved usable."""
     ready = device.condition("Ready")
     state = "proved usable" if ready.text("status") == "True" else ready.text("reason") or "not yet proved"
     since = f" at {device.text('status', 'provedAt')}" if device.text("status", "provedAt") else ""

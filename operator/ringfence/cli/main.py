@@ -4,7 +4,7 @@ Exit codes, also in docs/command-line.md:
 
 ====  =====================================================================================
 0     done, or shown
-1     refused: by you at the question, by ringfence (nothing waits), or by the API server
+1     refused: nothing waits, the node lives, the flag that confirms is missing, or the API server says no
 2     the command line itself is wrong
 3     the API server can't be reached, or the kubeconfig can't be used
 4     not there: the node, the failover, or ringfence's kinds in this cluster
@@ -30,6 +30,7 @@ import typer
 
 from ringfence import __version__
 from ringfence.cli import confirmation, incident
+from ringfence.cli import devices as fence_devices
 from ringfence.cli import keys as group_keys
 from ringfence.cli.chronicle import EventRow, event_rows
 from ringfence.cli.picture import NotInstalledError, Reader, failover_rows, gather, objects
@@ -62,7 +63,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-fence_app = typer.Typer(help="A person's part in fencing.", no_args_is_help=True, rich_markup_mode=None)
+fence_app = typer.Typer(
+    help="Fence devices, and a person's part in fencing.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(fence_app, name="fence")
 keys_app = typer.Typer(help="The ring's group keys, and their change.", rich_markup_mode=None)
 app.add_typer(keys_app, name="keys")
@@ -218,30 +221,108 @@ def version() -> None:
 @fence_app.command()
 def confirm(
     world: typer.Context,
-    failover: Annotated[str, typer.Argument(help="Name of the Failover that waits.")],
+    node: Annotated[str, typer.Argument(help="Name of the node that is off.")],
     *,
+    checked: Annotated[
+        bool,
+        typer.Option(
+            confirmation.FLAG, help="Confirm. Without it you are shown what to check, and nothing is done."
+        ),
+    ] = False,
     statement: Annotated[
-        str, typer.Option("--statement", help="How you know that the node is off; kept on record.")
-    ],
+        str | None, typer.Option("--statement", help="How you know that it is off; kept on record.")
+    ] = None,
+    release: Release = "ringfence-system",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """State that NODE is off, so that its VMs may start elsewhere. Refused while the node shows a sign of life.
+
+    Nothing checks this statement: if the node still runs, its VMs run twice on the same disks.
+    """
+    if statement is not None and not statement.strip():
+        raise typer.BadParameter(
+            "say how you know that the node is off, or leave it out", param_hint="--statement"
+        )
+    with _sentences():
+        reader = _reader(world, kubeconfig, context)
+        asked = confirmation.prepare(reader, node, release, _world(world).now())
+        for line in asked.lines():
+            typer.echo(line)
+        if not checked:
+            typer.echo("")
+            for line in asked.checks():
+                typer.echo(line)
+            _end("nothing was confirmed", REFUSED)
+        said = statement or f"I have checked that {node} is off ({confirmation.FLAG})"
+        confirmation.give(reader, asked, said.strip())
+    typer.echo(f"{asked.failover}: confirmed as {asked.user}")
+
+
+@fence_app.command("status")
+def fence_status(
+    world: typer.Context, kubeconfig: Kubeconfig = None, context: Context = None, output: Output = "table"
+) -> None:
+    """Every fence device and node: whether it would work now, when that was last proved, its last drill."""
+    form = _format(output)
+    with _sentences():
+        rows = fence_devices.device_rows(_reader(world, kubeconfig, context))
+    from ringfence.cli import show  # noqa: PLC0415
+
+    if form in {show.Format.JSON, show.Format.YAML}:
+        typer.echo(show.as_text(rows, form))
+    elif not rows:
+        typer.echo("there is no FenceDevice: after a node's death a person must confirm that it is off")
+    else:
+        table = show.devices(rows, _world(world).now(), wide=form is show.Format.WIDE)
+        show.console(sys.stdout).print(table)
+
+
+@fence_app.command()
+def drill(
+    world: typer.Context,
+    device: Annotated[str, typer.Argument(help="Name of the FenceDevice.")],
+    node: Annotated[str, typer.Argument(help="Name of the node; it must be cordoned and empty.")],
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show what becomes of it, until it is over.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """State that the node of FAILOVER is off, so that its VMs may start elsewhere.
+    """Switch NODE off and on by DEVICE, to prove that it cuts exactly this node.
 
-    Nothing checks this statement: if the node still runs, its VMs run twice on the same disks.
+    The controller refuses it while the node carries guests, takes pods, or anything fails over.
     """
-    if not statement.strip():
-        raise typer.BadParameter("say how you know that the node is off", param_hint="--statement")
     with _sentences():
         reader = _reader(world, kubeconfig, context)
-        asked = confirmation.prepare(reader, failover)
-        for line in asked.lines():
-            typer.echo(line)
-        if not yes and not typer.confirm("\nIs this node off, and will it stay off until you power it on?"):
-            _end("nothing was confirmed", REFUSED)
-        confirmation.give(reader, asked, statement.strip())
-    typer.echo(f"{failover}: confirmed as {asked.user}")
+        question = f"This switches {node} off, and on again. A device that is wired to another node switches that one off. Go on?"
+        if not yes and not typer.confirm(question):
+            _end("no drill was asked for", REFUSED)
+        request = fence_devices.ask(reader, device, node, _world(world).now())
+        typer.echo(f"{device}: a drill with {node} is asked for")
+        if watch:
+            _watch_drill(world, reader, device, request)
+
+
+def _watch_drill(context: typer.Context, reader: Reader, device: str, request: str) -> None:
+    """Tell what changes until it is over; ends with its exit code unless it passed."""
+    told = ""
+    while True:
+        try:
+            state = fence_devices.look(reader, device, request)
+        except Unavailable as error:  # the node that goes off may carry the API server: this passes
+            state = fence_devices.DrillState(str(error), over=False, passed=False)
+        if state.sentence != told:
+            told = state.sentence
+            typer.echo(told)
+        if state.over:
+            if not state.passed:
+                _end(f"the drill of {device} has proved nothing", REFUSED)
+            return
+        if not _world(context).again():
+            _end("you stopped watching; the drill goes on: ringfence fence status", NOT_DONE)
 
 
 @keys_app.callback(invoke_without_command=True)
@@ -358,7 +439,11 @@ def _sentences() -> Iterator[None]:
     """Every foreseen failure is one sentence on stderr and an exit code."""
     try:
         yield
-    except (confirmation.NotAskedError, group_keys.NothingToldError) as error:
+    except (
+        confirmation.NotAskedError,
+        fence_devices.NoDrillError,
+        group_keys.NothingToldError,
+    ) as error:
         _end(str(error), REFUSED)
     except (NotInstalledError, incident.UnknownNodeError, NotFound) as error:
         _end(str(error), NOT_THERE)

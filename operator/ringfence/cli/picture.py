@@ -16,6 +16,8 @@ from ringfence.ports import Forbidden, NotFound
 
 AWAITING_CONFIRMATION = "AwaitingConfirmation"
 """The phase in which a Failover wants a person's word."""
+HELD = "Held"
+"""The phase in which a limit forbids to act."""
 CLOSED = frozenset({"Closed", "Withdrawn"})
 """Phases in which nothing more will happen to a Failover. (pydantic's kinds would cost each command their import.)"""
 
@@ -37,7 +39,13 @@ class Reader(Protocol):
 
     def whoami(self) -> str: ...
 
+    def get_lease(self, namespace: str, name: str) -> Mapping[str, object] | None: ...
+
+    def get_vm(self, namespace: str, name: str) -> Mapping[str, object]: ...
+
     def confirm_failover(self, name: str, uid: str, statement: str, confirmed_by: str) -> None: ...
+
+    def ask_for_drill(self, device: str, uid: str, request: str) -> None: ...
 
     def ask_for_keys(self, generation: int, without: Sequence[str]) -> None: ...
 

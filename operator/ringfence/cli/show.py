@@ -18,6 +18,7 @@ import rich.table
 import rich.text
 
 from ringfence.cli.chronicle import EventRow
+from ringfence.cli.devices import DeviceRow
 from ringfence.cli.document import instant
 from ringfence.cli.incident import Incident, Present
 from ringfence.cli.keys import KeysRow
@@ -93,12 +94,27 @@ def failovers(rows: Sequence[FailoverRow], now: datetime, *, wide: bool) -> rich
     for row in rows:
         sentence = row.sentence
         if row.waits:
-            sentence = f"{sentence} [waits for: ringfence fence confirm {row.name}]".strip()
+            sentence = f"{sentence} [waits for: ringfence fence confirm {row.node}]".strip()
         _row(
             table,
             *(row.name, row.node),
             *((row.boot_id,) if wide else ()),
             *(row.phase, str(row.vms), age(row.started_at, now), sentence),
+        )
+    return table
+
+
+def devices(rows: Sequence[DeviceRow], now: datetime, *, wide: bool) -> rich.table.Table:
+    more = ("POWER",) if wide else ()
+    table = _table("DEVICE", "DRIVER", "NODE", "READY", "PROVED", "DRILLED", *more, "MESSAGE")
+    for row in rows:
+        _row(
+            table,
+            *(row.device, row.driver, row.node, row.ready),
+            age(row.proved_at, now) or "never",
+            age(row.drilled_at, now) or "never",
+            *((row.power,) if wide else ()),
+            "; ".join(filter(None, (row.message, f"drill {row.drill}" if row.drill else ""))),
         )
     return table
 
@@ -216,7 +232,7 @@ def _failover(out: rich.console.Console, shown: Incident, failover: FailoverRow)
         for moment in shown.timeline:
             out.print(_words(f"  {moment.seconds:+9.1f}  {moment.what}"))
     if failover.waits:
-        out.print(f'\nwaits for a person: ringfence fence confirm {failover.name} --statement "..."')
+        out.print(_words(f"\nwaits for a person: ringfence fence confirm {failover.node}"))
 
 
 def keys(out: rich.console.Console, row: KeysRow) -> None:

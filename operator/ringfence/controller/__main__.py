@@ -32,6 +32,7 @@ from ringfence.controller.leadership import Leadership
 from ringfence.controller.loop import Loop
 from ringfence.controller.members import members
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.questions import Questions
 from ringfence.controller.slots import SlotStreams
 from ringfence.controller.statuses import Statuses
@@ -89,6 +90,11 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=7947, help="the agents' port")
     parser.add_argument(
         "--slots-port", type=int, default=0, help="the heartbeat processes' port; 0: there are none"
+    )
+    parser.add_argument(
+        "--node-leases",
+        default="medik8s-leases",
+        help="the namespace of the Leases node-<name> that remediators go by; empty: they are not used",
     )
     parser.add_argument("--metrics-port", type=int, default=7949)
     parser.add_argument(
@@ -190,6 +196,7 @@ async def run(chosen: argparse.Namespace) -> None:
             witness=witness,
             devices=devices,
             watchdogs=watchdogs,
+            node_leases=NodeLeases(cluster, clock, chosen.node_leases),
             leadership=leadership,
             narrator=narrator,
             identity=chosen.identity,
@@ -275,6 +282,7 @@ async def run(chosen: argparse.Namespace) -> None:
             led = False
             while True:
                 statuses.declare()
+                statuses.measure()
                 leads = leadership.leads
                 try:
                     # What another leader wrote last must be known before this one writes.

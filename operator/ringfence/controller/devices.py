@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from ringfence.controller.targets import DeviceTarget
 from ringfence.core import timing
+from ringfence.core.fencing.exercise import Exercise
 from ringfence.core.fencing.identity import same_machine
 from ringfence.core.fencing.ladder import DeviceLook
 from ringfence.core.fencing.outlets import Objection
@@ -72,6 +73,12 @@ class _Line:
     order_lasts: float = timing.ORDER_EFFECT
     ordered: bool = False
     proof: ProofOfUse | None = None
+    proved_at: float = float("-inf")
+    """When it last answered as this node's device, in an incident or without one."""
+    proved_wall: float = 0.0
+
+    def proved(self, clock: Clock) -> None:
+        self.proved_at, self.proved_wall = clock.monotonic(), clock.wall()
 
 
 class DeviceBook:
@@ -96,6 +103,30 @@ class DeviceBook:
         line = self._lines.get((device, node))
         return line.proof if line else None
 
+    def exercise(self, device: str, node: str, drilled_wall: float | None = None) -> Exercise:
+        """How long ago it was shown to work. ``drilled_wall``: when it last passed a drill."""
+        line = self._lines.get((device, node))
+        if line is None:
+            return Exercise(device, node, "it is not declared for this node", None)
+        ever = line.proved_at > float("-inf")
+        return Exercise(
+            device,
+            node,
+            trouble=line.proof.message if line.proof is not None and not line.proof.ok else None,
+            proved_ago=self._clock.monotonic() - line.proved_at if ever else None,
+            drilled_ago=self._clock.wall() - drilled_wall if drilled_wall is not None else None,
+            drillable=not line.target.by_address,
+        )
+
+    def proved_wall(self, device: str, node: str) -> float | None:
+        """When it was last shown to work; None: not since it was declared, as far as this process knows."""
+        line = self._lines.get((device, node))
+        return line.proved_wall or None if line is not None else None
+
+    def proved_walls(self) -> dict[tuple[str, str], float]:
+        """The same of all that are declared; 0 for never."""
+        return {key: line.proved_wall for key, line in self._lines.items()}
+
     def look(self, device: str, node: str) -> DeviceLook:
         """What the ladder sees of the device with regard to the node."""
         line = self._lines.get((device, node))
@@ -119,6 +150,7 @@ class DeviceBook:
             asked_at = self._clock.monotonic()
             reading = await session.power()
             line.readings.append(Reading(reading.state, max(asked_at, reading.at), self._clock.monotonic()))
+            line.proved(self._clock)
             if reading.state is PowerState.OFF and not line.ordered:
                 line.called_off_at = reading.at
             logger.debug("%s reads %s as %s", device, node, reading.state)
@@ -245,6 +277,7 @@ class DeviceBook:
                     reading.state,
                     identity.uuid,
                 )
+                line.proved(self._clock)
         except (DeviceError, ClusterError) as error:
             proof = ProofOfUse(_reason(error), str(error))
         finally:

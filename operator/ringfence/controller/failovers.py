@@ -17,6 +17,7 @@ from typing import Any
 from ringfence.controller import records, rehearsal
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.core import timing
 from ringfence.core.failover.cut import LiftCut
@@ -31,6 +32,7 @@ from ringfence.core.failover.machine import (
     Step,
     TellFenced,
 )
+from ringfence.core.failover.node_lease import ReleaseNodeLease, TakeNodeLease
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
 from ringfence.core.failover.recovery import (
@@ -59,7 +61,8 @@ SETTLES = 1.0
 """Seconds that the effect of a command has to show before the same command is given again."""
 SUSPECT = "ringfence.io/suspect"
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
-OUT_OF_SERVICE_VALUE = "nodeshutdown"
+OUT_OF_SERVICE_VALUE = "ringfence"
+"""Kubernetes goes by the key alone; others write ``nodeshutdown``, so ours can be told from theirs."""
 VIRT_CONTROLLER = "virt-controller"
 """The Lease by which KubeVirt's controllers elect their leader; its holder is the pod's name."""
 
@@ -73,6 +76,7 @@ class Executor:
         clock: Clock,
         devices: DeviceBook,
         watchdogs: Watchdogs,
+        node_leases: NodeLeases,
         narrator: Narrator,
         deadline: Callable[[], float],
         poke: Callable[[], None],
@@ -83,6 +87,7 @@ class Executor:
         self._clock = clock
         self._devices = devices
         self._watchdogs = watchdogs
+        self._node_leases = node_leases
         self._narrator = narrator
         self._deadline = deadline
         self._poke = poke
@@ -170,7 +175,11 @@ class Executor:
                 self._run(("suspect", record.boot.node), self._taint(record, taint))
             case AddOutOfServiceTaint():
                 taint = Taint(OUT_OF_SERVICE, "NoExecute", OUT_OF_SERVICE_VALUE)
-                self._run(("out-of-service", record.boot.node), self._taint(record, taint))
+                self._run(("out-of-service", record.boot.node), self._taint(record, taint, over=False))
+            case TakeNodeLease(boot=boot):
+                self._run(("lease", boot.node), self._node_leases.take(boot, self._deadline()))
+            case ReleaseNodeLease(boot=boot):
+                self._run(("lease back", boot.node), self._node_leases.release(boot, self._deadline()))
             case RemoveTaints(out_of_service=out_of_service):
                 self._run(("untaint", record.boot.node), self._untaint(record, out_of_service=out_of_service))
             case RehearseAdmission(namespace=namespace, name=name):
@@ -227,10 +236,10 @@ class Executor:
             self._running.pop(key, None)
             self._poke()
 
-    async def _taint(self, record: Record, taint: Taint) -> None:
+    async def _taint(self, record: Record, taint: Taint, *, over: bool = True) -> None:
         try:
             await self._cluster.add_taint(
-                record.boot.node, record.boot.node_uid, taint, deadline=self._deadline()
+                record.boot.node, record.boot.node_uid, taint, over=over, deadline=self._deadline()
             )
         except NotFound:
             logger.info("node %s is gone: nothing to taint", record.boot.node)
@@ -240,7 +249,12 @@ class Executor:
         try:
             if out_of_service:
                 await self._cluster.remove_taint(
-                    node, uid, OUT_OF_SERVICE, "NoExecute", deadline=self._deadline()
+                    node,
+                    uid,
+                    OUT_OF_SERVICE,
+                    "NoExecute",
+                    value=OUT_OF_SERVICE_VALUE,
+                    deadline=self._deadline(),
                 )
             await self._cluster.remove_taint(node, uid, SUSPECT, "NoSchedule", deadline=self._deadline())
         except NotFound:

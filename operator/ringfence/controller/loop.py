@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ringfence.api.v1alpha1.failover import Confirmation as FailoverConfirmation
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HAClusterSpec
@@ -21,10 +22,11 @@ from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller import records
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.evidence import Witness
-from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT, Executor
+from ringfence.controller.failovers import OUT_OF_SERVICE, OUT_OF_SERVICE_VALUE, SUSPECT, Executor
 from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.networks import roles
+from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.storages import as_storage, written_by
 from ringfence.controller.verdicts import ToldVerdicts
 from ringfence.controller.watchdogs import Watchdogs
@@ -62,7 +64,8 @@ class Adopted:
     """Number of orders on record, and of the ladder's passes: a change is a new order."""
     orders_seen: float = NEVER
     proofs_seen: float = NEVER
-    confirmed_seen: float = NEVER
+    confirmed: tuple[FailoverConfirmation | None, float] = (None, NEVER)
+    """A person's word, and when it was first seen."""
     phase_since: float = NEVER
     phase: str = ""
     powered_on_at: float = NEVER
@@ -83,6 +86,7 @@ class Loop:
         witness: Witness,
         devices: DeviceBook,
         watchdogs: Watchdogs,
+        node_leases: NodeLeases,
         leadership: Leadership,
         narrator: Narrator,
         identity: str,
@@ -101,6 +105,7 @@ class Loop:
         self._witness = witness
         self._devices = devices
         self._watchdogs = watchdogs
+        self._node_leases = node_leases
         self._leadership = leadership
         self._narrator = narrator
         self._identity = identity
@@ -162,6 +167,7 @@ class Loop:
                 self._clock,
                 self._devices,
                 self._watchdogs,
+                self._node_leases,
                 self._narrator,
                 lambda: self._leadership.deadline,
                 self.poke,
@@ -254,8 +260,8 @@ class Loop:
                 adopted.orders, adopted.orders_seen = orders, now
             if status.proofs and adopted.proofs_seen == NEVER:
                 adopted.proofs_seen = now
-            if failover.spec.confirm is not None and adopted.confirmed_seen == NEVER:
-                adopted.confirmed_seen = now
+            if failover.spec.confirm != adopted.confirmed[0]:
+                adopted.confirmed = (failover.spec.confirm, now)
             if phase in ENDED:
                 self._ended_at.setdefault(failover.spec.node, now)
         for name in [n for n in self._adopted if ("", n) not in failovers]:
@@ -395,6 +401,7 @@ class Loop:
         volumes = written_by(self._world, record.vms if record and record.vms else affected, pods)
         evidence = self._witness.evidence(boot.node, now, device_proved=False) if same_boot else None
         heartbeat = zone.spec.storage.heartbeat if zone and zone.spec.storage else None
+        out_of_service = [t for t in (node.taints if node else ()) if t.key == OUT_OF_SERVICE]
         return Look(
             now=now,
             wall=self._clock.wall(),
@@ -412,7 +419,8 @@ class Loop:
             current_boot_id=current.boot_id if same_node and current else "",
             node_ready=node is not None and node.ready.status.value == "True",
             suspect_taint=node is not None and any(t.key == SUSPECT for t in node.taints),
-            out_of_service_taint=node is not None and any(t.key == OUT_OF_SERVICE for t in node.taints),
+            out_of_service_taint=bool(out_of_service),
+            foreign_taint=any(t.value != OUT_OF_SERVICE_VALUE for t in out_of_service),
             levels=self._levels(zone, boot, volumes),
             proofs_required=zone.spec.fencing.proofs if zone else 1,
             pods=pods,
@@ -432,6 +440,7 @@ class Loop:
             slot_due=slot_due(evidence) if same_boot and evidence is not None else NEVER,
             told_fenced=self._witness.told_fenced(boot, now) if heartbeat is not None else None,
             stop_guests=heartbeat is not None and heartbeat.stop_guests,
+            node_lease=self._node_leases.look(boot.node),
         )
 
     def _levels(self, zone: HAZone | None, boot: Boot, volumes: tuple[CutVm, ...]) -> Rungs:
@@ -548,6 +557,7 @@ class Loop:
             settled_for=now - self._settled_at if self._settled_at is not None else 0.0,
             cache_age=self._world.oldest_contact(now),
             writable=self._leadership.leads or not self._leadership.election.holder,
+            remediator=self._node_leases.look(node).foreign,
         )
 
     def _only_power(self, zone: HAZone, node: str) -> bool:
@@ -627,13 +637,8 @@ class Loop:
         return self._world.own.all(Failover).get(("", name))
 
     def _confirmation(self, adopted: Adopted | None) -> Confirmation | None:
-        if adopted is None:
-            return None
-        failover = self._failover_of(adopted)
-        if failover is None or failover.spec.confirm is None:
-            return None
-        confirm = failover.spec.confirm
-        return Confirmation(confirm.statement, confirm.confirmed_by, adopted.confirmed_seen)
+        said, seen_at = adopted.confirmed if adopted is not None else (None, NEVER)
+        return None if said is None else Confirmation(said.statement, said.confirmed_by, seen_at)
 
     async def sweep_taints(self) -> None:
         """Take our suspect taint off nodes that no open failover is about.

@@ -16,7 +16,7 @@ from typing import Any
 
 from ringfence.api.v1alpha1.nodereport import NodeReportStatus
 from ringfence.controller.evidence import Witness
-from ringfence.core.detection.verdict import Judgement
+from ringfence.core.detection.verdict import Judgement, signs_of_life
 from ringfence.core.gossip.members import Member
 from ringfence.core.gossip.report import AgentView, SubjectView
 from ringfence.core.gossip.rings import rings_of
@@ -80,10 +80,18 @@ def members(
                     if view.loss is not None
                 },
                 "round": _round(said),
+                "life": _life(witness, member.name, now),
                 "networks": _networks(witness, member, said, named.get(member.name, ()), now),
             }
         )
     return {"rosterEpoch": roster.epoch, "reporters": sorted(views), "members": rows}
+
+
+def _life(witness: Witness, node: str, now: float) -> list[dict[str, Any]]:
+    """Every sign of life of its present boot that this replica has seen; ``fresh`` forbids a person's word against it."""
+    evidence = witness.evidence(node, now, device_proved=False)
+    signs = signs_of_life(evidence, now) if evidence is not None else ()
+    return [{"sign": one.what, "age": round(one.age, 1), "fresh": one.fresh} for one in signs]
 
 
 def _networks(

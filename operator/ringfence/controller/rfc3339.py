@@ -1,4 +1,4 @@
-"""Kubernetes' micro times. Only for people and for the API: no duration is ever computed from them."""
+"""Kubernetes' micro times. Only for people and for the API: no duration but the days since a drill is computed from them."""
 
 from __future__ import annotations
 

@@ -8,19 +8,20 @@ from collections.abc import Callable
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
-from ringfence.api.v1alpha1.hazone import HAZone
+from ringfence.api.v1alpha1.hazone import HAZone, ZoneFencing
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
-from ringfence.controller.rfc3339 import stamp
+from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.controller.storages import NOT_ALLOWED, behind, written_by
 from ringfence.controller.targets import targets
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core.detection.evidence import SlotEvidence
 from ringfence.core.failover.record import VmRecord
+from ringfence.core.fencing.exercise import DAY, unproved
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.gossip.keys import Step
 from ringfence.core.protection import Protection, VmFacts, VolumeLook, assess
@@ -31,6 +32,8 @@ from ringfence.ports import Clock, Cluster, ClusterError, Json, Kind, ObjectRef
 
 logger = logging.getLogger(__name__)
 
+STAMP_EVERY = 300.0
+"""Seconds by which a time on record may be behind."""
 MOST_NAMED = 64
 """So many nodes fit into HACluster's status.keys.waitingFor."""
 
@@ -73,6 +76,15 @@ class Statuses:
         zones = {name: self._world.zones_of(nodes[name]) for name in cut}
         addresses = {name: node.internal_ips for name, node in nodes.items()}
         self._devices.declare(targets(devices, uuids, zones, addresses))
+
+    def measure(self) -> None:
+        """Show how old each device's last proof is: what this replica could not do after a takeover is worth an alert now."""
+        drilled = {
+            (name, drill.node): parse(drill.passed_at)
+            for (_, name), device in self._world.own.all(FenceDevice).items()
+            for drill in device.status.drills
+        }
+        self._metrics.devices(self._devices.proved_walls(), drilled)
 
     # --- writing ---------------------------------------------------------------------------------------------
 
@@ -186,6 +198,7 @@ class Statuses:
             if device.spec.driver == "watchdog":
                 await self._watchdog(name, device)
                 continue
+            before = self._world.own.raw("fencedevices", ("", name)) or {}
             rows, bad = [], []
             for node in device.spec.nodes:
                 proof = self._devices.proof(name, node)
@@ -194,17 +207,19 @@ class Statuses:
                     continue
                 if not proof.ok:
                     bad.append((proof.reason, f"{node}: {proof.message}"))
-                rows.append({"node": node, "power": proof.power.value, "uuid": proof.uuid})
+                row = {"node": node, "power": proof.power.value, "uuid": proof.uuid}
+                proved = self._devices.proved_wall(name, node)
+                rows.append(row | _stamps(before, node, checked=proof.checked_wall, proved=proved))
             manual = device.spec.driver == "manual"
             ok = not bad and not manual
             reason = "Manual" if manual else (bad[0][0] if bad else "Proved")
             message = "; ".join(text for _, text in bad) or f"answers for {', '.join(device.spec.nodes)}"
             if manual:
-                message = "a person confirms: ringfence fence confirm"
-            extra: Json = {"powerState": rows}
-            before = self._world.own.raw("fencedevices", ("", name)) or {}
-            if ok and _condition(before, "Ready").get("status") != "True":
-                extra["provedAt"] = stamp(self._clock.wall())
+                message = "a person confirms: ringfence fence confirm NODE"
+            # Stamps are of one form, so the first by letters is the oldest.
+            stamps = [row.get("provedAt") or "" for row in rows]
+            all_proved = len(rows) == len(device.spec.nodes) and all(stamps)
+            extra: Json = {"powerState": rows, "provedAt": min(stamps) if all_proved else None}
             await self._say(kinds.FENCE_DEVICE, "fencedevices", name, "", "Ready", ok, reason, message, extra)
 
     async def _watchdog(self, name: str, device: FenceDevice) -> None:
@@ -214,9 +229,9 @@ class Statuses:
         ]
         message = "; ".join(bad) or f"armed on {', '.join(device.spec.nodes)}"
         extra: Json = {"powerState": []}
-        before = self._world.own.raw("fencedevices", ("", name)) or {}
-        if not bad and _condition(before, "Ready").get("status") != "True":
-            extra["provedAt"] = stamp(self._clock.wall())
+        before = (self._world.own.raw("fencedevices", ("", name)) or {}).get("status", {})
+        if not bad:
+            extra["provedAt"] = _restamped(before.get("provedAt"), self._clock.wall())
         reason = "WatchdogNotArmed" if bad else "Armed"
         await self._say(
             kinds.FENCE_DEVICE, "fencedevices", name, "", "Ready", not bad, reason, message, extra
@@ -264,14 +279,13 @@ class Statuses:
                 self_fencing = True
                 devices.append((device, self._self_fence_trouble(node)))
                 continue
-            proof = self._devices.proof(device, node)
             if (storage := declared[("", device)]).spec.storage is not None:
                 storages[device] = storage
                 if zone is not None and not zone.spec.fencing.allow_storage_fence:
                     devices.append((device, NOT_ALLOWED))
                     continue
             devices.append(
-                (device, None if proof and proof.ok else (proof.message if proof else "not looked at yet"))
+                (device, self._unproved(storage, node, zone.spec.fencing if zone else ZoneFencing()))
             )
         others = [
             n
@@ -299,6 +313,18 @@ class Statuses:
             healthy_others=len(others),
         )
         return assess(facts), (node if running else None)
+
+    def _unproved(self, device: FenceDevice, node: str, wanted: ZoneFencing) -> str | None:
+        """Why the zone can't count on the device; None: it can."""
+        target = self._devices.target(device.metadata.name, node)
+        # A drill is of what was declared then, and of that machine.
+        known = (node, target.outlet, target.node_uuid) if target is not None else None
+        passed = (d.passed_at for d in device.status.drills if (d.node, d.outlet, d.node_uuid) == known)
+        exercise = self._devices.exercise(
+            device.metadata.name, node, max((parse(at) for at in passed), default=None)
+        )
+        days = wanted.drill_max_age_days
+        return unproved(exercise, wanted.proof_max_age_seconds, None if days is None else days * DAY)
 
     def _not_cut(
         self, namespace: str, vm: VmObject | None, vmi: VmiObject | None, storages: dict[str, FenceDevice]
@@ -389,3 +415,18 @@ class Statuses:
 def _condition(raw: Json, kind: str) -> Json:
     found: Json = next((c for c in raw.get("status", {}).get("conditions", []) if c.get("type") == kind), {})
     return found
+
+
+def _stamps(before: Json, node: str, *, checked: float, proved: float | None) -> Json:
+    """When the node's device was looked at and proved; what this process doesn't know stays as it is on record."""
+    status = before.get("status", {})
+    same = status.get("observedGeneration") == before.get("metadata", {}).get("generation", 0)
+    row: Json = next((r for r in status.get("powerState", []) if same and r.get("node") == node), {})
+    stamps = {"checkedAt": _restamped(row.get("checkedAt"), checked)}
+    known = row.get("provedAt") if proved is None else _restamped(row.get("provedAt"), proved)
+    return stamps | ({"provedAt": known} if known else {})
+
+
+def _restamped(known: str | None, wall: float) -> str:
+    """The instant as a stamp, or the known one while that is near enough: a status is not written every minute for it."""
+    return known if known and abs(wall - parse(known)) < STAMP_EVERY else stamp(wall)

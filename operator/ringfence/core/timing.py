@@ -38,6 +38,8 @@ AGENT_LEASE_VALID = 11.0
 """An agent renews every 5 s, every second while it hears nobody."""
 HEARTBEAT_VALID = 150.0
 """virt-handler's heartbeat comes every 60-132 s."""
+HEARD_FRESH = 10.0
+"""No person's word that a node is off is taken so soon after it was heard, or its kernel answered."""
 HUNG_LEASE_AGE = 40.0
 HUNG_HEARTBEAT_AGE = 180.0
 """A node whose kernel answers and whose agent, kubelet and virt-handler have all been silent for so long hangs."""
@@ -71,6 +73,12 @@ FOUND_OFF_BLACKOUT = 120.0
 POWER_ON_TRIES = 5
 POWER_ON_SPACING = 30.0
 assert READ_SPACING < READ_FRESH
+
+NODE_LEASE_DURATION = 60.0
+"""For so long the Lease ``node-<name>`` stays ours without a renewal: a controller that dies holds nobody up for longer."""
+NODE_LEASE_RENEW = 20.0
+NODE_LEASE_WAIT = 3.0
+"""A fence waits so long for that Lease, from when it is first asked for: at the start of the hold, so a second at the usual hold."""
 
 # --- the watchdog's self-fence --------------------------------------------------------------------------------
 FEED_EVERY = 1.0

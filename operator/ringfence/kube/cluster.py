@@ -179,9 +179,19 @@ class KubeCluster:
         return await self._delete(kind, "", name, uid, grace=None, deadline=deadline)
 
     async def _delete(
-        self, kind: Kind, namespace: str, name: str, uid: str, *, grace: int | None, deadline: float | None
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        uid: str,
+        *,
+        version: str = "",
+        grace: int | None,
+        deadline: float | None,
     ) -> bool:
         options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": _said(uid)}}
+        if version:
+            options["preconditions"]["resourceVersion"] = version
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         path = path_of(kind, namespace, name)
@@ -200,11 +210,13 @@ class KubeCluster:
 
     # --- read, modify, write ---
 
-    async def add_taint(self, node: str, uid: str, taint: Taint, *, deadline: float | None = None) -> bool:
+    async def add_taint(
+        self, node: str, uid: str, taint: Taint, *, over: bool = True, deadline: float | None = None
+    ) -> bool:
         def change(raw: Json) -> Json | None:
             stand = _taints(raw)
             same = [t for t in stand if (t.get("key"), t.get("effect")) == (taint.key, taint.effect)]
-            if same and same[0].get("value", "") == taint.value:
+            if same and (not over or same[0].get("value", "") == taint.value):
                 return None
             ours = {"key": taint.key, "effect": taint.effect} | (
                 {"value": taint.value} if taint.value else {}
@@ -214,11 +226,22 @@ class KubeCluster:
         return await self._amend(kinds.NODE, "", node, uid, change=change, deadline=deadline)
 
     async def remove_taint(
-        self, node: str, uid: str, key: str, effect: str, *, deadline: float | None = None
+        self,
+        node: str,
+        uid: str,
+        key: str,
+        effect: str,
+        *,
+        value: str | None = None,
+        deadline: float | None = None,
     ) -> bool:
         def change(raw: Json) -> Json | None:
             stand = _taints(raw)
-            keep = [t for t in stand if (t.get("key"), t.get("effect")) != (key, effect)]
+            keep = [
+                t
+                for t in stand
+                if (t.get("key"), t.get("effect")) != (key, effect) or value not in {None, t.get("value", "")}
+            ]
             return None if len(keep) == len(stand) else {"spec": {"taints": keep or None}}
 
         return await self._amend(kinds.NODE, "", node, uid, change=change, deadline=deadline)
@@ -441,6 +464,17 @@ class KubeCluster:
                 timeout=self._lease_timeout,
                 deadline=deadline,
             )
+        )
+
+    async def delete_lease(self, lease: LeaseRecord, *, deadline: float | None = None) -> bool:
+        return await self._delete(
+            kinds.LEASE,
+            lease.namespace,
+            lease.name,
+            lease.uid,
+            version=_said(lease.resource_version),
+            grace=None,
+            deadline=deadline,
         )
 
 

@@ -32,6 +32,8 @@ READ_TIMEOUT = 15.0
 CLUSTER_NAME = "default"
 LEASE = "ringfence-controller"
 CONTROLLER_PORT = 7949
+DRILL = "ringfence.io/drill"
+"""The annotation that asks for a drill."""
 
 
 class KubeconfigError(ClusterError):
@@ -100,6 +102,22 @@ class KubeconfigReader:
         )
         return answer if isinstance(answer, dict) else {}
 
+    def get_lease(self, namespace: str, name: str) -> Mapping[str, object] | None:
+        """A Lease, None if there is none of that name. Raises ClusterError."""
+        try:
+            found: Mapping[str, object] = _asked(self._coordination.read_namespaced_lease, name, namespace)
+        except NotFound:
+            return None
+        return found
+
+    def get_vm(self, namespace: str, name: str) -> Mapping[str, object]:
+        """A VirtualMachine of KubeVirt's. Raises ClusterError."""
+        found: Mapping[str, object] = _asked(
+            self._objects.get_namespaced_custom_object,
+            *("kubevirt.io", "v1", namespace, "virtualmachines", name),
+        )
+        return found
+
     def whoami(self) -> str:
         """The user name that the API server sees in our requests (SelfSubjectReview). Raises ClusterError."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
@@ -121,6 +139,15 @@ class KubeconfigReader:
         _asked(
             self._objects.patch_cluster_custom_object,
             *(GROUP, VERSION, "failovers", name, patch),
+            field_manager="ringfence-cli",
+        )
+
+    def ask_for_drill(self, device: str, uid: str, request: str) -> None:
+        """Write the annotation of the FenceDevice with this UID that asks for a drill. Raises ClusterError."""
+        patch = {"metadata": {"uid": uid, "annotations": {DRILL: request}}}
+        _asked(
+            self._objects.patch_cluster_custom_object,
+            *(GROUP, VERSION, "fencedevices", device, patch),
             field_manager="ringfence-cli",
         )
 

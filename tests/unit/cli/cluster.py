@@ -68,11 +68,19 @@ class FakeReader:
     """What each look at the Events shows; a watch ends with the last."""
     rings: dict[str, Object] = field(default_factory=dict)
     """What the acting controller says of the ring, by the release's namespace."""
+    leases: dict[tuple[str, str], Object] = field(default_factory=dict)
+    """By namespace and name."""
+    vms: dict[tuple[str, str], Object] = field(default_factory=dict)
+    """Of KubeVirt's, by namespace and name."""
     user: str = "alice"
     forbidden: frozenset[str] = frozenset()
     confirmed: list[tuple[str, str, str, str]] = field(default_factory=list)
     asked: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
     """Generations of group keys that were asked for, and the nodes that are not waited for."""
+    drills: list[tuple[str, str, str]] = field(default_factory=list)
+    """Drills that were asked for: device, UID, request."""
+    drill_turns: list[Object] = field(default_factory=list)
+    """What becomes of the drill each time that somebody waits: phase and sentence, under the request asked for."""
     turns: list[list[Object]] = field(default_factory=list)
     """What becomes of the HAClusters each time that somebody waits; a wait ends with the last."""
 
@@ -106,7 +114,16 @@ class FakeReader:
             raise Forbidden("haclusters is forbidden", status=403)
         self.asked.append((generation, tuple(without)))
 
+    def ask_for_drill(self, device: str, uid: str, request: str) -> None:
+        self.drills.append((device, uid, request))
+
     def again(self) -> bool:
+        if self.drill_turns:
+            (device,) = self.objects["fencedevices"]
+            status = device["status"]
+            assert isinstance(status, dict)
+            status["drill"] = {"request": self.drills[-1][2], **self.drill_turns.pop(0)}
+            return True
         if self.turns:
             self.objects["haclusters"] = self.turns.pop(0)
             return True
@@ -117,6 +134,16 @@ class FakeReader:
         if "nodes" in self.forbidden:
             raise Forbidden("nodes is forbidden", status=403)
         return self.nodes
+
+    def get_lease(self, namespace: str, name: str) -> Mapping[str, object] | None:
+        if "leases" in self.forbidden:
+            raise Forbidden(f"leases in {namespace} are forbidden", status=403)
+        return self.leases.get((namespace, name))
+
+    def get_vm(self, namespace: str, name: str) -> Mapping[str, object]:
+        if (namespace, name) not in self.vms:
+            raise NotFound(f"no VirtualMachine {namespace}/{name}", status=404)
+        return self.vms[namespace, name]
 
     def whoami(self) -> str:
         return self.user

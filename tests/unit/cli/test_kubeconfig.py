@@ -131,6 +131,24 @@ def test_a_confirmation_is_one_merge_patch_bound_to_the_uid(server: Server, read
     ]
 
 
+def test_a_drill_is_asked_for_by_an_annotation(server: Server, reader: KubeconfigReader) -> None:
+    server.answers[f"{BASE}/fencedevices/pdu"] = (200, {})
+    reader.ask_for_drill("pdu", "u-1", "n1 now")
+    (asked,) = server.asked
+    assert asked[3] == {"metadata": {"uid": "u-1", "annotations": {"ringfence.io/drill": "n1 now"}}}
+
+
+def test_leases_and_vms_are_read_by_name(server: Server, reader: KubeconfigReader) -> None:
+    lease = {"spec": {"renewTime": "2030-01-01T12:00:00.000000Z"}}
+    server.answers["/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1"] = (200, lease)
+    server.answers["/apis/kubevirt.io/v1/namespaces/shop/virtualmachines/db"] = (200, {"spec": {}})
+    assert reader.get_lease("kube-node-lease", "n1") == lease
+    assert reader.get_lease("kube-node-lease", "n2") is None
+    assert reader.get_vm("shop", "db") == {"spec": {}}
+    with pytest.raises(NotFound):
+        reader.get_vm("shop", "web")
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [

@@ -54,6 +54,7 @@ def test_a_small_ring_is_known_whole() -> None:
     assert isinstance(paths, dict)
     assert paths.keys() == {"n1", "n2"}
     assert paths["n1"]["lossPercent"] > 0
+    assert n4["life"] == []
     latest = n4["round"]
     assert isinstance(latest, dict)
     assert {vote["voter"]: vote["vote"] for vote in latest["votes"]} == dict.fromkeys(
@@ -84,6 +85,21 @@ def test_an_agent_of_before_tells_less() -> None:
     told = rows(world, witness)
     assert told["n1"]["awareness"] is told["n2"]["lossPercent"] is None
     assert told["n2"]["states"] == {"n1": "alive"}
+
+
+def test_signs_of_life_are_told_with_their_ages() -> None:
+    world = World(3)
+    world.run(4.0)
+    witness = followed(world)
+    boot = world.roster.by_name["n1"].boot
+    witness.boot_seen(boot.node, boot.node_uid, boot.boot_id)
+    witness.renewal_seen("n1", "kubelet_lease", "1", world.now - 30.0)
+    witness.renewal_seen("n1", "kubelet_lease", "2", world.now - 25.0)
+    witness.probe_seen("n1", answered=True, now=world.now - 1.5)
+    assert rows(world, witness)["n1"]["life"] == [
+        {"sign": "an answer of its kernel", "age": 1.5, "fresh": True},
+        {"sign": "its kubelet's Lease", "age": 25.0, "fresh": False},
+    ]
 
 
 def test_without_a_roster_there_are_no_members() -> None:

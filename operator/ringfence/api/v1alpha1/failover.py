@@ -107,17 +107,6 @@ class Release(Model):
 class FailoverSpec(Model):
     """What the incident is about, written once by the controller; and what people add to it."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            Rule(
-                "!has(oldSelf.confirm) || (has(self.confirm) && self.confirm == oldSelf.confirm)",
-                "spec.confirm can be set once only: recovery may already stand on it; leave it as it is",
-                ".confirm",
-                "FieldValueForbidden",
-            )
-        )
-    )
-
     node: Annotated[ObjectName, Field(json_schema_extra=_immutable("node"))]
     """The node that the incident is about."""
     node_uid: Annotated[UID, Field(min_length=1, json_schema_extra=_immutable("nodeUID"))]
@@ -125,7 +114,8 @@ class FailoverSpec(Model):
     boot_id: Annotated[UID, Field(min_length=1, json_schema_extra=_immutable("bootID"))]
     """The boot of it that is in doubt; a later boot is another incident."""
     confirm: Confirmation | None = None
-    """A person's word that the node is off. It counts as a proof."""
+    """A person's word that the node is off. It counts as a proof, unless a sign of life is newer; then it can be given
+    anew."""
     release: Release | None = None
     """A person's leave to go on against the limit that `status.heldReason` names."""
 
@@ -330,6 +320,18 @@ class FailoverStatus(Conditioned):
 class Failover(Resource):
     """One incident of one boot of one node: why it was found down, how it was proved off, where its VMs run now."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                "!has(oldSelf.spec.confirm) || (has(self.spec.confirm) && (self.spec.confirm == oldSelf.spec.confirm"
+                f" || has(self.status) && has(self.status.phase) && self.status.phase in ['{Phase.AWAITING_CONFIRMATION}', '{Phase.HELD}']))",
+                "spec.confirm can be given anew only while the failover waits (AwaitingConfirmation, Held), and is never taken"
+                " back: recovery may already stand on it; leave it as it is",
+                ".spec.confirm",
+                "FieldValueForbidden",
+            )
+        )
+    )
     names: ClassVar[Names] = Names(
         kind="Failover",
         plural="failovers",

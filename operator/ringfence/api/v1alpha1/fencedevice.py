@@ -370,7 +370,9 @@ class NodePower(Model):
     uuid: UID | None = None
     """The machine's own UUID as the device tells it, to be compared with the node's `systemUUID`."""
     checked_at: Time | None = None
-    """When it was read."""
+    """When it was last looked at, whatever came of it; written anew every five minutes."""
+    proved_at: Time | None = None
+    """When it was last proved usable: it let us in, was this node's, and told the power. Written anew every five minutes."""
 
 
 class PassedDrill(Model):
@@ -405,7 +407,7 @@ class FenceDeviceStatus(Conditioned):
     """What the controller found."""
 
     proved_at: Time | None = None
-    """When the device was last proved usable for all of its nodes."""
+    """When the device was last proved usable for all of its nodes: the oldest of `powerState[].provedAt`."""
     power_state: Annotated[list[NodePower], Field(max_length=256, json_schema_extra=as_map("node"))] = Field(
         default_factory=list
     )

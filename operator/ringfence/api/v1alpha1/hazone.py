@@ -24,6 +24,7 @@ from ringfence.api.v1alpha1.meta import (
     rules,
     within,
 )
+from ringfence.core.fencing.exercise import PROOF_MAX_AGE
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import MANAGEMENT, Verdict
 from ringfence.core.timing import CLOCK_RATE_BOUND, SELF_FENCE_MARGIN, self_fence_seconds
@@ -173,6 +174,30 @@ class ZoneFencing(Model):
     spoken to. Empty: any. A fence agent is judged by its parameter `ip`."""
     proofs: Annotated[Literal[1, 2], Field(json_schema_extra={"type": "integer"})] = 1
     """How many independent proofs recovery needs; 2 where a device's word alone is not trusted."""
+    proof_max_age_seconds: Annotated[
+        float,
+        within(
+            180,
+            604800,
+            "spec.fencing.proofMaxAgeSeconds must be from 180 to 604800 (a week): remove it for an hour",
+        ),
+    ] = PROOF_MAX_AGE
+    """Seconds after which a device that was not proved usable again counts no more: its VMs are `Protected=False,
+    FenceDeviceUnproved`. A device is asked once a minute, without harm."""
+    drill_max_age_days: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=3650,
+            json_schema_extra=rules(
+                Rule(
+                    "self >= 1 && self <= 3650",
+                    "spec.fencing.drillMaxAgeDays must be from 1 to 3650: remove it if no drills are wanted",
+                )
+            ),
+        ),
+    ] = None
+    """Days after which an off/on drill of each power device has to be done again; without it none is asked for."""
     power_on: Literal["Always", "Never"] = "Always"
     """Whether a node that ringfence ordered off is ordered on again once its VMs run elsewhere."""
     watchdog: ZoneWatchdog | None = None

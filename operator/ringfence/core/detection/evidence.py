@@ -74,6 +74,17 @@ class RingEvidence:
         return tuple(round(at - self.doubted_at, 3) for at in self.vote_at)
 
 
+class LifeSign(StrEnum):
+    """What shows that a node lives, as sentences name it."""
+
+    PACKET = "a gossip packet"
+    KERNEL = "an answer of its kernel"
+    AGENT_LEASE = "its agent's Lease"
+    KUBELET_LEASE = "its kubelet's Lease"
+    HEARTBEAT = "virt-handler's heartbeat"
+    SLOT = "its storage slot"
+
+
 @dataclass(frozen=True, slots=True)
 class Life:
     """Signs of life of one boot: the instant at which each was last seen to change.
@@ -96,15 +107,31 @@ class Life:
 
     def latest_sign(self) -> str:
         """Name of the newest sign, for sentences."""
-        signs = {
-            self.packet: "a gossip packet",
-            self.kernel: "an answer of its kernel",
-            self.agent_lease: "its agent's Lease",
-            self.kubelet_lease: "its kubelet's Lease",
-            self.heartbeat: "virt-handler's heartbeat",
-            self.slot: "its storage slot",
+        signs = self.signs()
+        sign = max(signs, key=lambda one: signs[one])
+        return sign.value if signs[sign] > NEVER else "nothing"
+
+    def signs(self) -> dict[LifeSign, float]:
+        """When each sign was last seen."""
+        return {
+            LifeSign.PACKET: self.packet,
+            LifeSign.KERNEL: self.kernel,
+            LifeSign.AGENT_LEASE: self.agent_lease,
+            LifeSign.KUBELET_LEASE: self.kubelet_lease,
+            LifeSign.HEARTBEAT: self.heartbeat,
+            LifeSign.SLOT: self.slot,
         }
-        return signs[self.latest] if self.latest > NEVER else "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class AgedSign:
+    """One sign of life as a person is told of it."""
+
+    what: LifeSign
+    age: float
+    """Seconds since it was last seen."""
+    fresh: bool
+    """Too young for anybody to say that the node is off."""
 
 
 @dataclass(frozen=True, slots=True)

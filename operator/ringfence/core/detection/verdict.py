@@ -10,7 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER, DeadNetwork, Evidence, NetworkRole, Ready
+from ringfence.core.detection.evidence import (
+    NEVER,
+    AgedSign,
+    DeadNetwork,
+    Evidence,
+    LifeSign,
+    NetworkRole,
+    Ready,
+)
 from ringfence.core.fencing.slotwatch import SlotState, silence_of
 from ringfence.core.model import MANAGEMENT, RingState, Verdict
 
@@ -160,6 +168,31 @@ def life_veto(evidence: Evidence, now: float) -> str | None:
     if slot.moved_after > ring.doubted_at and _fresh(life.slot, now, silence_of(slot.interval)):
         return f"its storage slot moved {_ago(now, life.slot)}"
     return None
+
+
+def signs_of_life(evidence: Evidence, now: float) -> tuple[AgedSign, ...]:
+    """Every sign of this boot that was ever seen, the newest first, and whether it forbids a person's word.
+
+    What a living node gives all the time forbids it for :data:`timing.HEARD_FRESH`; what it gives periodically, for as long
+    as that vetoes ``Down``, and only if it came after the doubt began: a node that has just died had renewed all of it.
+    """
+    valid = {
+        LifeSign.AGENT_LEASE: timing.AGENT_LEASE_VALID,
+        LifeSign.KUBELET_LEASE: timing.KUBELET_LEASE_VALID,
+        LifeSign.HEARTBEAT: timing.HEARTBEAT_VALID,
+        LifeSign.SLOT: silence_of(evidence.slot.interval),
+    }
+    told = [
+        AgedSign(
+            what,
+            now - seen_at,
+            _fresh(seen_at, now, valid.get(what, timing.HEARD_FRESH))
+            and (what not in valid or seen_at > evidence.ring.doubted_at),
+        )
+        for what, seen_at in evidence.life.signs().items()
+        if seen_at > NEVER
+    ]
+    return tuple(sorted(told, key=lambda sign: sign.age))
 
 
 def slot_due(evidence: Evidence) -> float:

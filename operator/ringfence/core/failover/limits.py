@@ -51,6 +51,8 @@ class Situation:
     """Age of the oldest cache that the decision rests on."""
     writable: bool
     """This controller's Lease renewals go through."""
+    remediator: str | None = None
+    """Who else acts on the node, as a sentence (:mod:`~ringfence.core.failover.node_lease`)."""
 
     @property
     def whole(self) -> frozenset[str]:
@@ -142,6 +144,11 @@ def own_node(s: Situation) -> str | None:
     return f"the acting controller runs on {s.node} itself: another must judge it"
 
 
+def somebody_acts(s: Situation) -> str | None:
+    """Two that switch one node off and on undo each other's work; a stale Lease expires."""
+    return s.remediator
+
+
 LIMITS: tuple[Limit, ...] = (
     paused,
     not_writable,
@@ -153,6 +160,7 @@ LIMITS: tuple[Limit, ...] = (
     minority,
     half,
     storm,
+    somebody_acts,
 )
 
 
@@ -164,7 +172,7 @@ def limitation(situation: Situation) -> str | None:
     return None
 
 
-FOUND_OFF_EXEMPT = (storm,)
+FOUND_OFF_EXEMPT = (storm, somebody_acts)
 """Limits that don't bind a node that is *found* off: it is dead whoever looks, and no order goes out."""
 
 

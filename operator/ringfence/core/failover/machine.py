@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 from ringfence.core import timing
 from ringfence.core.detection.verdict import Judgement
-from ringfence.core.failover import cut, recovery
+from ringfence.core.failover import cut, node_lease, recovery
 from ringfence.core.failover.cut import LiftCut
+from ringfence.core.failover.node_lease import NodeLeaseLook, ReleaseNodeLease, TakeNodeLease
 from ringfence.core.failover.phase import ENDED, Phase, may_follow
 from ringfence.core.failover.record import Moment, Record, VmRecord
 from ringfence.core.failover.recovery import AttachmentLook, PodLook, RecoveryCommand, VmLook
@@ -133,6 +134,8 @@ Command = (
     | RehearseAdmission
     | TellFenced
     | LiftCut
+    | TakeNodeLease
+    | ReleaseNodeLease
 )
 
 
@@ -190,6 +193,14 @@ class Look:
     """The zone lets a fenced node kill its own guests."""
     attachments: tuple[AttachmentLook, ...] = ()
     """The volumes that are attached to the node."""
+    foreign_taint: bool = False
+    """The out-of-service taint on the node is somebody else's."""
+    node_lease: NodeLeaseLook = node_lease.UNUSED
+
+    @property
+    def own_taint(self) -> bool:
+        """Our out-of-service taint stands on the node."""
+        return self.out_of_service_taint and not self.foreign_taint
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +224,7 @@ def open_failover(
 
     ``verdict_wall`` is when this controller judged the node Down: a standby judges too, and opens when it leads.
     """
-    sentence = f"{look.judgement.sentence}; holding"
+    sentence = f"{look.judgement.sentence}; holding{_foreign_taint(look)}"
     record = Record(
         name=name,
         boot=boot,
@@ -240,7 +251,10 @@ def step(record: Record, look: Look) -> Step:
     record = replace(record, leader=look.leader, epoch=look.epoch)
     result = _PHASES[record.phase](record, look)
     assert may_follow(record.phase, result.record.phase), (record.phase, result.record.phase)
-    return result
+    lease = node_lease.due(
+        record.boot, result.record.phase, look.node_lease, look.limit, retry_due=look.retry_due
+    )
+    return replace(result, commands=(*result.commands, *lease))
 
 
 def _enter(record: Record, phase: Phase, sentence: str, look: Look) -> Record:
@@ -266,6 +280,17 @@ def _ladder(record: Record, look: Look) -> Ladder:
         vms=look.vm_volumes,
         slot_moved_at=look.slot_moved_at,
     )
+
+
+def _foreign_taint(look: Look) -> str:
+    """For the sentence of an incident that has no proof yet: on that taint Kubernetes deletes pods, and KubeVirt starts VMs."""
+    if not look.foreign_taint:
+        return ""
+    return "; it carries somebody else's out-of-service taint, and what Kubernetes does for that is not ours"
+
+
+def _not_fencing(look: Look) -> str:
+    return f"{look.judgement.sentence}; not fencing: {look.limit}{_foreign_taint(look)}"
 
 
 def _early(record: Record, look: Look) -> tuple[Command, ...]:
@@ -316,7 +341,7 @@ def _withdraw(record: Record, look: Look) -> Step | None:
         return Step(record, lifting)
     # Out-of-service is ours only if a proof has ever stood, and was void later.
     ours = any(name == "proof" for name, _ in record.timings)
-    if look.suspect_taint or (ours and look.out_of_service_taint):
+    if look.suspect_taint or (ours and look.own_taint):
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours),))
     return Step(_enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}", look))
 
@@ -332,11 +357,15 @@ def _proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) 
     # A living node is silent between two writes of its slot: an `off` read in that gap is no proof yet.
     slot_quiet = look.now >= look.slot_due
     proofs = list(found) if slot_quiet else []
-    if look.confirmation is not None and slot_quiet:
-        c = look.confirmation
-        confirmed = AdminConfirmed(record.boot, c.confirmed_by, c.statement, c.seen_at)
-        if void_because(confirmed, look.life_at, look.life_sign) is None:
-            proofs.append(confirmed)
+    # Nobody can check a person's word, so it counts only while the node is found silent now, by more than one source.
+    down = look.judgement.verdict is Verdict.DOWN
+    if (
+        (confirmed := _word(record, look)) is not None
+        and slot_quiet
+        and down
+        and not _too_old(confirmed, look)
+    ):
+        proofs.append(confirmed)
     if (rebooted := _rebooted(record, look)) is not None:
         proofs.append(rebooted)
     whole = permit(record.boot, tuple(proofs), look.proofs_required) is not None
@@ -356,6 +385,34 @@ def _proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) 
     # The commands come with the next step: first this proof and its pods have to be on record.
     what = "is off" if whole else "is cut from its storage"
     return Step(_enter(record, Phase.RECOVERING, f"{record.boot.node} {what}: {sentence}", look))
+
+
+def _word(record: Record, look: Look) -> AdminConfirmed | None:
+    """What a person has said of this boot."""
+    said = look.confirmation
+    if said is None:
+        return None
+    return AdminConfirmed(record.boot, said.confirmed_by, said.statement, said.seen_at)
+
+
+def _too_old(confirmed: AdminConfirmed, look: Look) -> bool:
+    return void_because(confirmed, look.life_at, look.life_sign) is not None
+
+
+def _call_a_person(record: Record, look: Look) -> str:
+    node = record.boot.node
+    return (
+        f"Make sure that {node} is off, then: ringfence fence confirm {node} --i-have-checked-that-it-is-off"
+        f"{_unheard(record, look)}{_foreign_taint(look)}"
+    )
+
+
+def _unheard(record: Record, look: Look) -> str:
+    """Why a person's word is not taken."""
+    confirmed = _word(record, look)
+    if confirmed is None or not _too_old(confirmed, look):
+        return ""
+    return f" (the word of {confirmed.confirmed_by} does not count: a sign of life came after it)"
 
 
 def _with_pods(vms: tuple[VmRecord, ...], pods: tuple[PodLook, ...]) -> tuple[VmRecord, ...]:
@@ -400,14 +457,17 @@ def _holding(record: Record, look: Look) -> Step:
     if look.limit is not None:
         held = replace(record, held_reason=look.limit)
         return Step(
-            _enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look),
+            _enter(held, Phase.HELD, _not_fencing(look), look),
             (*early, *rung.commands),
         )
+    if not look.node_lease.settled:
+        return Step(record, (*early, *rung.commands))
     return _climb(_timed(record, "hold", look.wall), look, early)
 
 
 def _held(record: Record, look: Look) -> Step:
-    if look.hold_over and look.limit is None and look.judgement.verdict is Verdict.DOWN:
+    down = look.judgement.verdict is Verdict.DOWN
+    if look.hold_over and look.limit is None and look.node_lease.settled and down:
         return _climb(replace(record, held_reason=""), look, _early(record, look))
     step_ = _holding(replace(record, held_reason=""), look)
     if step_.record.phase is Phase.HELD and not look.hold_over:
@@ -422,8 +482,7 @@ def _climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
         return done
     if rung.exhausted:
         sentence = (
-            f"{look.judgement.sentence}; not proved off: {rung.sentence}. "
-            f"Make sure that {record.boot.node} is off, then: ringfence fence confirm {record.name}"
+            f"{look.judgement.sentence}; not proved off: {rung.sentence}. {_call_a_person(record, look)}"
         )
         return Step(
             _enter(record, Phase.AWAITING_CONFIRMATION, sentence, look), (*extra, *_tell(record, look))
@@ -457,7 +516,7 @@ def _fencing(record: Record, look: Look) -> Step:
     ordered = bool(record.orders)
     if look.limit is not None and not ordered:
         held = replace(record, held_reason=look.limit)
-        return Step(_enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look))
+        return Step(_enter(held, Phase.HELD, _not_fencing(look), look))
     down = look.judgement.verdict is Verdict.DOWN
     if look.limit is not None or not down:
         # A fence that runs is finished first (DESIGN §2): read on, but order no more while the limit holds, nor from
@@ -469,9 +528,7 @@ def _fencing(record: Record, look: Look) -> Step:
         stuck = rung.exhausted or (not reads and len(rung.commands) > 0)
         if down and look.limit is not None and stuck:
             held = replace(_new_pass(record, look), held_reason=look.limit)
-            return Step(
-                _enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look)
-            )
+            return Step(_enter(held, Phase.HELD, _not_fencing(look), look))
         return Step(record, reads)
     return _climb(record, look, _early(record, look))
 
@@ -482,15 +539,15 @@ def _awaiting(record: Record, look: Look) -> Step:
         return done
     if (end := _withdraw(record, look)) is not None:
         return end
-    if look.retry_due and not _order_working(record, look):
+    if look.retry_due and look.node_lease.settled and not _order_working(record, look):
         again = replace(record, orders=(), ladder_pass=record.ladder_pass + 1)
         if look.limit is not None:
             held = replace(again, held_reason=look.limit)
-            return Step(
-                _enter(held, Phase.HELD, f"{look.judgement.sentence}; not fencing: {look.limit}", look)
-            )
+            return Step(_enter(held, Phase.HELD, _not_fencing(look), look))
         return _climb(again, look)
     tell = _tell(record, look) if look.limit is None else ()
+    if (unheard := _unheard(record, look)) not in record.sentence:
+        record = _enter(record, Phase.AWAITING_CONFIRMATION, f"{record.sentence}{unheard}", look)
     return Step(record, (*_early(record, look), *tell))
 
 
@@ -517,14 +574,16 @@ def _recovering(record: Record, look: Look) -> Step:
     commands: list[Command] = [*tell]
     # A taint that was not on record before the later boot showed may have come too late for the kubelet of that boot:
     # then deletions are gentle, and that kubelet carries them out.
-    if look.out_of_service_taint and not record.tainted and not later_boot:
+    if look.own_taint and not record.tainted and not later_boot:
         record = _timed(replace(record, tainted=True), "taint", look.wall)
-    if not record.tainted and not later_boot:
+    # Somebody else's does what ours would, but only while it is seen: they take it away when they like.
+    foreign = look.foreign_taint and not record.tainted and not later_boot
+    if not record.tainted and not later_boot and not foreign:
         # Taint first: else the scheduler puts the new launcher on the dead node (KUBEVIRT §1).
         if look.node_exists:
             return Step(record, (AddOutOfServiceTaint(recover), *_rehearsal(record, look), *tell))
         record = replace(record, tainted=True)
-    force = record.tainted
+    force = record.tainted or foreign
     due = recovery.deletions(look.pods, record.pods, force=force)
     if not due:
         record = _timed(record, "deleted", look.wall)
@@ -611,10 +670,11 @@ def _left_attached(look: Look) -> tuple[str, ...]:
 
 
 def _progress(record: Record, look: Look, due: int) -> str:
-    if not record.tainted:
+    if not record.tainted and not look.foreign_taint:
         return record.sentence
     if due:
-        return f"{record.boot.node} is marked out of service; deleting its pods"
+        by = " by somebody else, whose taint is left alone" if look.foreign_taint else ""
+        return f"{record.boot.node} is marked out of service{by}; deleting its pods"
     waiting = ", ".join(
         f"{v.name} {v.state.lower()}" + (f" ({v.message})" if v.message else "")
         for v in record.vms
@@ -653,11 +713,13 @@ def _recovered(record: Record, look: Look) -> Step:
         sentence = f"{_outcome(record)}; {record.boot.node} is back with boot {look.current_boot_id[:8]}"
         # Only while out-of-service stands does Kubernetes detach without the word of a kubelet that has forgotten
         # the volume: without it what is left would wait for six minutes.
-        if look.out_of_service_taint and (attached := _left_attached(look)):
+        if look.own_taint and (attached := _left_attached(look)):
             why = f"its taints stay until the storage driver has detached {', '.join(attached)}"
             return Step(_enter(record, Phase.RECOVERED, f"{sentence}; {why}", look))
-        if look.suspect_taint or look.out_of_service_taint:
+        if look.suspect_taint or look.own_taint:
             return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
+        if look.foreign_taint:
+            sentence += "; its out-of-service taint is somebody else's and stays"
         return Step(_enter(_timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
     if permit(record.boot, record.proofs, look.proofs_required) is None:
         return _recovered_some(record, look)
@@ -666,6 +728,8 @@ def _recovered(record: Record, look: Look) -> Step:
         look.power_on
         and powered
         and look.power_on_due
+        and look.node_lease.foreign is None
+        and look.node_lease.settled
         and record.power_on_tries < timing.POWER_ON_TRIES
         and not _order_working(record, look)
     ):

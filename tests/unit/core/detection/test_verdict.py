@@ -14,12 +14,13 @@ from ringfence.core.detection.evidence import (
     DeadNetwork,
     Evidence,
     Life,
+    LifeSign,
     NetworkRole,
     Ready,
     RingEvidence,
     SlotEvidence,
 )
-from ringfence.core.detection.verdict import judge, life_veto
+from ringfence.core.detection.verdict import judge, life_veto, signs_of_life
 from ringfence.core.fencing.slotwatch import SlotState, silence_of
 from ringfence.core.model import Boot, RingState, Verdict
 
@@ -385,3 +386,27 @@ def test_the_newest_sign_has_a_name() -> None:
     assert Life(packet=1.0, kernel=2.0).latest_sign() == "an answer of its kernel"
     assert Life(packet=1.0, slot=2.0).latest_sign() == "its storage slot"
     assert Life(packet=1.0, slot=2.0).latest == 2.0
+
+
+@pytest.mark.parametrize(
+    ("life", "fresh"),
+    [
+        (replace(OLD, packet=NOW - 9.0), {LifeSign.PACKET}),
+        (replace(OLD, kernel=NOW - 9.0), {LifeSign.KERNEL}),
+        (replace(OLD, packet=NOW - 11.0, kernel=NOW - 11.0), set()),
+        # A node that has just died had renewed these; one that renews them after the doubt lives.
+        (replace(OLD, agent_lease=DOUBTED_AT, kubelet_lease=DOUBTED_AT, heartbeat=DOUBTED_AT), set()),
+        (
+            replace(OLD, agent_lease=NOW - 2.0, kubelet_lease=NOW - 2.0, heartbeat=NOW - 2.0, slot=NOW - 1.0),
+            {LifeSign.AGENT_LEASE, LifeSign.KUBELET_LEASE, LifeSign.HEARTBEAT, LifeSign.SLOT},
+        ),
+    ],
+)
+def test_what_forbids_a_persons_word(life: Life, fresh: set[LifeSign]) -> None:
+    told = signs_of_life(replace(DOWN, life=life), NOW)
+    assert {sign.what for sign in told if sign.fresh} == fresh
+    assert [sign.age for sign in told] == sorted(sign.age for sign in told)
+
+
+def test_of_a_node_that_was_never_heard_nothing_is_told() -> None:
+    assert signs_of_life(replace(DOWN, life=Life()), NOW) == ()

@@ -23,6 +23,7 @@ from ringfence.core.failover.machine import (
     open_failover,
     step,
 )
+from ringfence.core.failover.node_lease import NodeLeaseLook, ReleaseNodeLease, TakeNodeLease
 from ringfence.core.failover.phase import ENDED, FOLLOWS, PROVED, Phase, may_follow
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
 from ringfence.core.failover.recovery import AttachmentLook, DeletePod, PodLook, PodRole, VmiLook, VmLook
@@ -416,7 +417,29 @@ def test_a_persons_word_is_void_by_newer_life() -> None:
     awaiting = replace(FENCING, phase=Phase.AWAITING_CONFIRMATION)
     said = replace(LOOK, confirmation=Confirmation("I pulled the plug", "kim", NOW - 5.0))
     assert step(awaiting, said).record.phase is Phase.RECOVERING
-    assert step(awaiting, replace(said, life_at=NOW - 4.0)).record.phase is Phase.AWAITING_CONFIRMATION
+    refused = step(awaiting, replace(said, life_at=NOW - 4.0)).record
+    assert refused.phase is Phase.AWAITING_CONFIRMATION
+    assert "the word of kim does not count: a sign of life came after it" in refused.sentence
+    assert step(refused, replace(said, life_at=NOW - 3.0)).record.story == refused.story
+    again = replace(said, confirmation=Confirmation("I looked again", "kim", NOW - 1.0), life_at=NOW - 4.0)
+    assert step(refused, again).record.phase is Phase.RECOVERING
+
+
+def test_a_persons_word_counts_only_while_the_node_is_down() -> None:
+    """A controller that has just started knows of no life yet: silence has to be found, not assumed."""
+    working = replace(FENCING, phase=Phase.AWAITING_CONFIRMATION, orders=(ORDER,))
+    doubtful = Judgement(Verdict.SUSPECT, "n1 was not heard of yet")
+    said = replace(LOOK, judgement=doubtful, confirmation=Confirmation("I pulled the plug", "kim", NOW))
+    assert step(working, said).record.phase is Phase.AWAITING_CONFIRMATION
+    ended = step(replace(working, orders=()), replace(said, suspect_taint=False))
+    assert ended.record.phase is Phase.WITHDRAWN
+    assert step(working, replace(said, judgement=LOOK.judgement)).record.phase is Phase.RECOVERING
+
+
+def test_who_is_called_is_told_the_command() -> None:
+    asked = step(FENCING, replace(LOOK, levels=())).record
+    assert asked.phase is Phase.AWAITING_CONFIRMATION
+    assert asked.sentence.endswith("ringfence fence confirm n1 --i-have-checked-that-it-is-off")
 
 
 def test_the_taints_go_when_nothing_of_the_dead_boot_is_attached() -> None:
@@ -735,3 +758,96 @@ def test_a_node_proved_off_keeps_its_cut_until_it_is_back() -> None:
     look = replace(GONE_AFTER, out_of_service_taint=True, power_on=False, guests=frozenset())
     assert not any(isinstance(c, LiftCut) for c in step(both, look).commands)
     assert LiftCut("ceph") in step(both, replace(look, current_boot_id="boot-2", node_ready=True)).commands
+
+
+# --- others that mend nodes -----------------------------------------------------------------------------------------
+
+UNASKED = NodeLeaseLook(used=True, settled=False)
+OURS = NodeLeaseLook(used=True, ours=True)
+NHC = NodeLeaseLook(used=True, foreign="NHC acts on n1")
+TAKE, RELEASE = TakeNodeLease(BOOT), ReleaseNodeLease(BOOT)
+
+
+def test_the_lease_is_taken_while_the_hold_runs_and_before_any_order() -> None:
+    early = step(HOLDING, replace(READS_ON, hold_over=False, node_lease=UNASKED))
+    assert TAKE in early.commands
+    waits = step(HOLDING, replace(READS_ON, node_lease=UNASKED))
+    assert waits.record.phase is Phase.HOLDING
+    assert TAKE in waits.commands
+    assert orders(HOLDING, replace(READS_ON, node_lease=UNASKED)) == []
+    assert orders(HOLDING, replace(READS_ON, node_lease=OURS)) == [OrderOff("bmc", 1)]
+    late = replace(UNASKED, settled=True)  # no answer, or no right: a fence doesn't wait for manners
+    assert orders(HOLDING, replace(READS_ON, node_lease=late)) == [OrderOff("bmc", 1)]
+    unused = step(HOLDING, READS_ON)
+    assert not any(isinstance(c, TakeNodeLease | ReleaseNodeLease) for c in unused.commands)
+
+
+@pytest.mark.parametrize("phase", [Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAITING_CONFIRMATION])
+def test_nothing_is_ordered_while_somebody_else_acts_on_the_node(phase: Phase) -> None:
+    look = replace(READS_ON, node_lease=NHC, limit=NHC.foreign, retry_due=True)
+    held = step(replace(HOLDING, phase=phase), look)
+    assert held.record.phase is Phase.HELD
+    assert held.record.held_reason == NHC.foreign
+    assert orders(replace(HOLDING, phase=phase), look) == []
+    off = replace(look, levels=((device("bmc", (OFF, NOW - 0.5), (OFF, NOW - 0.1)),),))
+    assert step(held.record, off).record.phase is Phase.RECOVERING
+    assert TAKE in step(held.record, look).commands  # so that its end is seen
+
+
+def test_a_word_or_a_limit_is_waited_for_without_the_lease() -> None:
+    awaiting = replace(FENCING, phase=Phase.AWAITING_CONFIRMATION)
+    assert RELEASE in step(awaiting, replace(LOOK, node_lease=OURS)).commands
+    assert (
+        RELEASE
+        in step(replace(HOLDING, phase=Phase.HELD), replace(LOOK, node_lease=OURS, limit="storm")).commands
+    )
+    assert (
+        RELEASE
+        in step(
+            replace(FENCING), replace(LOOK, node_lease=OURS, judgement=ALIVE, suspect_taint=False)
+        ).commands
+    )
+    kept = step(
+        replace(RECOVERING, phase=Phase.RECOVERED, tainted=True), replace(LOOK, node_lease=OURS, pods=())
+    )
+    assert RELEASE not in kept.commands
+    due = replace(OURS, renewal_due=True)
+    assert TAKE in step(RECOVERING, replace(LOOK, node_lease=due)).commands
+
+
+def test_nobody_is_powered_on_under_anothers_hands() -> None:
+    recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True)
+    look = replace(LOOK, now=NOW + 60.0, out_of_service_taint=True, pods=())
+    assert OrderOn("bmc") in step(recovered, replace(look, node_lease=OURS)).commands
+    assert OrderOn("bmc") not in step(recovered, replace(look, node_lease=NHC)).commands
+
+
+FOREIGN = replace(LOOK, out_of_service_taint=True, foreign_taint=True)
+
+
+def test_somebody_elses_taint_is_no_proof_and_is_not_written_over() -> None:
+    assert step(HOLDING, replace(FOREIGN, levels=())).record.phase is Phase.AWAITING_CONFIRMATION
+    recovering = step(RECOVERING, FOREIGN)
+    (asked,) = recovering.commands
+    assert isinstance(asked, RecoverPods)
+    assert asked.commands == (DeletePod(LAUNCHER.ref, force=True),)
+    assert not recovering.record.tainted
+    assert "by somebody else, whose taint is left alone" in recovering.record.sentence
+    gone = step(recovering.record, LOOK)
+    assert any(isinstance(c, AddOutOfServiceTaint) for c in gone.commands)
+
+
+def test_after_a_later_boot_only_our_own_taint_lets_delete_by_force() -> None:
+    """Theirs may have gone, and come again, before that boot."""
+    (asked,) = step(RECOVERING, replace(FOREIGN, current_boot_id="boot-2")).commands
+    assert isinstance(asked, RecoverPods)
+    assert asked.commands == (DeletePod(LAUNCHER.ref, force=False),)
+
+
+def test_somebody_elses_taint_stays_at_the_end_and_is_told() -> None:
+    recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True)
+    back = replace(FOREIGN, current_boot_id="boot-2", node_ready=True, pods=(), suspect_taint=False)
+    closed = step(recovered, replace(back, attachments=(AttachmentLook("csi-1", "pv-db", wanted=False),)))
+    assert closed.record.phase is Phase.CLOSED
+    assert closed.record.sentence.endswith("its out-of-service taint is somebody else's and stays")
+    assert closed.commands == ()

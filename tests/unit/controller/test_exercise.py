@@ -1,0 +1,260 @@
+"""Devices are exercised before they are needed: what stands in their status, and whose VMs no longer count as protected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ringfence.api.v1alpha1.hazone import HAZone
+from ringfence.api.v1alpha1.protectedvm import ProtectedVM
+from ringfence.controller.devices import DeviceBook
+from ringfence.controller.evidence import Witness
+from ringfence.controller.keys import KeyKeeper
+from ringfence.controller.loop import Loop
+from ringfence.controller.narrator import Narrator
+from ringfence.controller.rfc3339 import parse, stamp
+from ringfence.controller.statuses import Statuses
+from ringfence.controller.watchdogs import Watchdogs
+from ringfence.controller.world import World
+from ringfence.core.model import Mode, PowerState
+from ringfence.kube.client import ApiServer
+from ringfence.kube.objects import NodeObject, VmiObject, VmObject
+from ringfence.metrics import ControllerMetrics
+from ringfence.net.crypto import verify
+from ringfence.ports import (
+    Clock,
+    Cluster,
+    DeviceIdentity,
+    DeviceSpec,
+    DeviceUnauthorized,
+    Json,
+    Kind,
+    ObjectRef,
+    OrderReceipt,
+    PowerDevice,
+    PowerReading,
+)
+
+UUID = "11111111-2222-3333-4444-555555555555"
+HOUR, DAY = 3600.0, 86400.0
+
+
+class Hands:
+    """A clock that a test sets forward."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return 1_800_000_000.0 + self.now
+
+
+def node(name: str) -> NodeObject:
+    return NodeObject.from_raw(
+        {
+            "metadata": {"name": name, "uid": f"u-{name}", "labels": {"kubevirt.io/schedulable": "true"}},
+            "status": {
+                "nodeInfo": {
+                    "bootID": f"boot-{name}",
+                    "systemUUID": UUID if name == "n1" else f"other-{name}",
+                },
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+            },
+        }
+    )
+
+
+class Site:
+    """A zone, a BMC before n1, and a protected VM that runs there."""
+
+    def __init__(self, **fencing: Any) -> None:
+        self.clock = Hands()
+        self.password = "good"
+        self.writes = 0
+        self.world = World(
+            cast("ApiServer", None),
+            self.clock,
+            "ringfence-system",
+            Witness(verify),
+            lambda: 0.5,
+            lambda: None,
+        )
+        for name in ("n1", "n2"):
+            self.world.nodes.store["", name] = node(name)
+        meta = {"name": "db", "namespace": "shop", "uid": "vm-1"}
+        self.world.vms.store["shop", "db"] = VmObject.from_raw(
+            {"metadata": meta, "spec": {"runStrategy": "Always"}}
+        )
+        self.world.vmis.store["shop", "db"] = VmiObject.from_raw(
+            {"metadata": meta | {"uid": "vmi-1"}, "status": {"phase": "Running", "nodeName": "n1"}}
+        )
+        levels = [{"devices": ["bmc-n1"]}]
+        self.seen("hazones", "a", {"nodes": {"names": ["n1"]}, "fencing": {"levels": levels, **fencing}})
+        redfish = {"address": "https://10.0.8.1", "secretRef": {"name": "bmc"}}
+        self.seen("fencedevices", "bmc-n1", {"driver": "redfish", "nodes": ["n1"], "redfish": redfish})
+        cluster = cast("Cluster", self)
+        self.book = DeviceBook(cluster, self.clock, self.open_device, lambda: None)
+        self.metrics = ControllerMetrics()
+        loop = SimpleNamespace(mode=Mode.ACTIVE, zone_of=self.zone_of)
+        self.statuses = Statuses(
+            cluster,
+            self.clock,
+            self.world,
+            self.book,
+            cast("Watchdogs", None),
+            cast("Loop", loop),
+            Narrator(cluster),
+            cast("KeyKeeper", None),
+            lambda: self.clock.now + 3.0,
+            self.metrics,
+        )
+
+    def zone_of(self, _node: NodeObject | None) -> tuple[HAZone | None, str | None]:
+        return self.world.own.all(HAZone)["", "a"], None
+
+    def seen(self, plural: str, name: str, spec: Json, status: Json | None = None) -> None:
+        self.writes += 1
+        meta = {"name": name, "uid": name, "generation": 1, "resourceVersion": str(self.writes)}
+        self.world.own.seen(plural, {"metadata": meta, "spec": spec, "status": status or {}})
+
+    @property
+    def device(self) -> Json:
+        found: Json = (self.world.own.raw("fencedevices", ("", "bmc-n1")) or {})["status"]
+        return found
+
+    async def round(self) -> int:
+        """What the controller does once a minute, and the number of writes that it took."""
+        before = self.writes
+        self.statuses.declare()
+        await self.book.prove(frozenset())
+        await self.statuses._fence_devices()
+        return self.writes - before
+
+    def protected(self) -> tuple[str, str]:
+        pvm = ProtectedVM.model_validate({"metadata": {"name": "db"}, "spec": {"vm": {"name": "db"}}})
+        found, _ = self.statuses.protection(pvm, "shop")
+        return found.reason, found.message
+
+    # the cluster
+
+    async def read_secret(self, _name: str) -> dict[str, bytes]:
+        return {"username": b"admin", "password": b"x"}
+
+    async def patch_status(
+        self, _kind: Kind, name: str, _namespace: str, status: Json, *, deadline: float | None = None
+    ) -> Json:
+        assert deadline is not None
+        known = self.world.own.raw("fencedevices", ("", name)) or {}
+        self.seen("fencedevices", name, known["spec"], {**known["status"], **status})
+        return self.world.own.raw("fencedevices", ("", name)) or {}
+
+    async def record_event(self, regarding: ObjectRef, type_: str, reason: str, message: str) -> None:
+        assert regarding.name == "bmc-n1", (type_, reason, message)
+
+    # the device
+
+    order_lasts = 10.0
+
+    def open_device(self, _spec: DeviceSpec, _secret: Mapping[str, bytes], _clock: Clock) -> PowerDevice:
+        return cast("PowerDevice", self)
+
+    async def open(self) -> None:
+        if self.password != "good":
+            raise DeviceUnauthorized("the BMC refuses user or password")
+
+    async def identity(self) -> DeviceIdentity:
+        return DeviceIdentity(UUID, "")
+
+    async def power(self) -> PowerReading:
+        return PowerReading(PowerState.ON, self.clock.now)
+
+    async def order_off(self, *, deadline: float | None = None) -> OrderReceipt:
+        raise AssertionError(f"an exercise orders nothing off, until {deadline}")
+
+    async def close(self) -> None: ...
+
+
+async def test_b7_the_password_that_rots_is_told_days_before_with_since_when() -> None:
+    site = Site()
+    await site.round()
+    assert site.protected()[0] == "Ready"
+    proved = site.device["provedAt"]
+    assert proved == site.device["powerState"][0]["provedAt"] == stamp(site.clock.wall())
+    site.password = "rotten"
+    site.clock.now += 2 * DAY
+    await site.round()
+    (condition,) = site.device["conditions"]
+    assert (condition["status"], condition["reason"]) == ("False", "Unauthorized")
+    assert site.device["provedAt"] == proved
+    assert site.device["powerState"][0]["checkedAt"] == stamp(site.clock.wall())
+    assert site.protected() == ("FenceDeviceUnproved", "bmc-n1: the BMC refuses user or password")
+    site.statuses.measure()
+    name = 'ringfence_fence_device_proved_timestamp_seconds{device="bmc-n1",node="n1"}'
+    (line,) = [text for text in site.metrics.render().decode().splitlines() if text.startswith(name)]
+    assert site.clock.wall() - float(line.split()[1]) == pytest.approx(2 * DAY, abs=0.01)
+
+
+async def test_the_status_is_not_written_every_minute() -> None:
+    site = Site()
+    writes = []
+    for _ in range(11):
+        writes.append(await site.round())
+        site.clock.now += 60.0
+    assert writes == [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+    assert parse(site.device["provedAt"]) == site.clock.wall() - 60.0
+
+
+async def test_a_proof_that_is_too_old_for_the_zone_counts_no_more() -> None:
+    """Nobody looks at a device that an incident uses, or while no controller runs."""
+    site = Site(proofMaxAgeSeconds=600)
+    await site.round()
+    site.clock.now += 601.0
+    reason, message = site.protected()
+    assert reason == "FenceDeviceUnproved"
+    assert (
+        message
+        == "bmc-n1: last proved 10 min ago, which its zone takes for too long (proofMaxAgeSeconds 600)"
+    )
+    await site.book.read("bmc-n1", "n1")  # a reading in an incident is one as well
+    assert site.protected()[0] == "Ready"
+
+
+async def test_what_is_on_record_outlives_the_controller_but_not_the_declaration() -> None:
+    site = Site()
+    await site.round()
+    proved = site.device["provedAt"]
+    site.password = "rotten"
+    site.book.declare({})  # as a new process begins
+    site.clock.now += DAY
+    await site.round()
+    assert site.device["provedAt"] == proved
+    known = site.world.own.raw("fencedevices", ("", "bmc-n1")) or {}
+    site.seen("fencedevices", "bmc-n1", known["spec"], {**known["status"], "observedGeneration": 0})
+    await site.round()
+    assert site.device["provedAt"] is None
+
+
+async def test_a_zone_may_want_drills() -> None:
+    site = Site(drillMaxAgeDays=30)
+    await site.round()
+    reason, message = site.protected()
+    assert reason == "FenceDeviceUnproved"
+    assert message.startswith("bmc-n1: drilled never, and its zone wants a drill every 30 days")
+    known = site.world.own.raw("fencedevices", ("", "bmc-n1")) or {}
+    target = site.book.target("bmc-n1", "n1")
+    assert target is not None
+    passed = {"node": "n1", "passedAt": stamp(site.clock.wall() - 29 * DAY)}
+    for outlet, reason in (("another plug", "FenceDeviceUnproved"), (target.outlet, "Ready")):
+        drills = [{**passed, "outlet": outlet, "nodeUuid": UUID}]
+        site.seen("fencedevices", "bmc-n1", known["spec"], {**known["status"], "drills": drills})
+        assert site.protected()[0] == reason
+    site.clock.now += 2 * DAY
+    await site.round()
+    assert "drilled last 31 d ago" in site.protected()[1]
