@@ -26,6 +26,7 @@ from ringfence.controller.devices import DeviceBook
 from ringfence.controller.failovers import Executor
 from ringfence.controller.loop import BUSY
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.targets import DeviceTarget, SecretWord
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.core.detection.verdict import Judgement
@@ -79,6 +80,7 @@ class Desk:
             CLOCK,
             self.book,
             cast("Watchdogs", None),  # no level has one
+            NodeLeases(cluster, CLOCK, ""),  # nobody else fences here
             Narrator(cluster),
             lambda: CLOCK.monotonic() + 10.0,
             self._poked.set,

@@ -219,7 +219,7 @@ REFUSED: dict[str, tuple[Json, str]] = {
     ),
     "storage without its block": (
         device(driver="storage", redfish=None),
-        "spec.storage belongs to the driver storage",
+        "spec.storage must be given for the driver storage: say its csiDriver and storageClasses",
     ),
     "redfish with a storage": (device(storage=storage()), "spec.storage belongs to the driver storage"),
     "storage without a driver": (
