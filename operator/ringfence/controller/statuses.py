@@ -16,7 +16,7 @@ from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import stamp
 from ringfence.controller.storages import NOT_ALLOWED, behind, written_by
-from ringfence.controller.targets import targets
+from ringfence.controller.targets import chassis_of, targets
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core.detection.evidence import SlotEvidence
@@ -72,7 +72,7 @@ class Statuses:
         uuids = {name: node.system_uuid for name, node in nodes.items()}
         zones = {name: self._world.zones_of(nodes[name]) for name in cut}
         addresses = {name: node.internal_ips for name, node in nodes.items()}
-        self._devices.declare(targets(devices, uuids, zones, addresses))
+        self._devices.declare(targets(devices, uuids, zones, addresses), chassis_of(devices))
 
     # --- writing ---------------------------------------------------------------------------------------------
 
