@@ -119,13 +119,22 @@ REFUSED: dict[str, tuple[Json, str]] = {
         zone(levels=[{"devices": ["a"], "hedgeAfterSeconds": 5}, {"devices": ["b"], "hedgeAfterSeconds": 5}]),
         "hedgeAfterSeconds of the last level begins nothing: remove it, or add a level after that one",
     ),
-    "only level hedged": (zone(levels=[{"devices": ["a"], "hedgeAfterSeconds": 5}]), "begins nothing: remove it"),
+    "only level hedged": (
+        zone(levels=[{"devices": ["a"], "hedgeAfterSeconds": 5}]),
+        "begins nothing: remove it",
+    ),
     "hedge below 0": (
         zone(levels=[{"devices": ["a"], "hedgeAfterSeconds": -1}, {"devices": ["b"]}]),
         "hedgeAfterSeconds must be from 0 to 600: remove it to wait until the level has failed",
     ),
-    "delay above 60": (zone(delaySeconds=61), "spec.fencing.delaySeconds must be from 0 to 60: remove it for none"),
-    "random delay below 0": (zone(delayRandomSeconds=-1), "spec.fencing.delayRandomSeconds must be from 0 to 60"),
+    "delay above 60": (
+        zone(delaySeconds=61),
+        "spec.fencing.delaySeconds must be from 0 to 60: remove it for none",
+    ),
+    "random delay below 0": (
+        zone(delayRandomSeconds=-1),
+        "spec.fencing.delayRandomSeconds must be from 0 to 60",
+    ),
     "no order at once": (
         device(maxConcurrentOrders=0),
         "spec.maxConcurrentOrders must be from 1 to 64: remove it if the device takes any number",

@@ -87,7 +87,9 @@ def test_record_survives_the_api(server: Server, phase: Phase) -> None:
     server.must("POST", f"{PATH}?fieldValidation=Strict", made | {"spec": spec_of(record)})
     status = status_of(record, conditions_of(record, [], WALL), WALL)
     server.must("PATCH", f"{PATH}/{record.name}/status?fieldValidation=Strict", {"status": status})
-    read = record_of(Failover.model_validate(server.must("GET", f"{PATH}/{record.name}")), 100.0, 101.0, 102.0)
+    read = record_of(
+        Failover.model_validate(server.must("GET", f"{PATH}/{record.name}")), 100.0, 101.0, 102.0
+    )
     assert read is not None
     for field in fields(Record):
         if field.name not in NOT_READ_BACK:

@@ -34,7 +34,8 @@ class Leadership:
         accused: Callable[[], bool],
     ) -> None:
         """``able`` says whether this replica sees a majority of the nodes alive, or has no ring to ask yet; ``accused``
-        whether it finds its own node Down."""
+        whether it finds its own node Down.
+        """
         self._cluster = cluster
         self._clock = clock
         self._on_change = on_change

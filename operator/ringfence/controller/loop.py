@@ -19,9 +19,10 @@ from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller import records
+from ringfence.controller.chassis import orders_at
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.evidence import Witness
-from ringfence.controller.failovers import OUT_OF_SERVICE, SETTLES, SUSPECT, Executor
+from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT, Executor
 from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.networks import roles
@@ -38,7 +39,7 @@ from ringfence.core.failover.machine import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.failover.recovery import VmiLook, VmLook
-from ringfence.core.fencing.ladder import Action, DeviceLook, Order, Rungs
+from ringfence.core.fencing.ladder import DeviceLook, Rungs
 from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.selffence import WatchdogLook
 from ringfence.core.model import Boot, Mode, RingState, Verdict
@@ -480,27 +481,9 @@ class Loop:
         return as_storage(seen, device, zone, self._world, volumes)
 
     def _orders_at(self, address: str, boot: Boot) -> tuple[str, ...]:
-        """The nodes of other incidents with an order in work behind this address, one for each order."""
-        now = self._clock.monotonic()
-        records_ = [a.record for a in self._adopted.values() if a.record and a.record.phase not in ENDED]
-        return tuple(
-            sorted(
-                record.boot.node
-                for record in records_
-                if record.boot != boot
-                for order in record.orders
-                if self._in_work(order, record.boot.node, address, now)
-            )
-        )
-
-    def _in_work(self, order: Order, node: str, address: str, now: float) -> bool:
-        """An order on is done when it was answered: nobody waits for its effect."""
-        look = self._devices.look(order.device, node)
-        if look.chassis is None or look.chassis.address != address:
-            return False
-        if order.action is Action.ON:
-            return now < order.effective_until and (look.busy or now - order.sent_at < SETTLES)
-        return order.works_until_read(look.readings, now)
+        open_ = [a.record for a in self._adopted.values() if a.record and a.record.phase not in ENDED]
+        incidents = [(record.boot, record.orders) for record in open_]
+        return orders_at(address, boot, incidents, self._devices.look, self._clock.monotonic())
 
     def _order_delay(self, zone: HAZone | None, adopted: Adopted | None) -> float:
         """The zone's delay before the first order; the random part is drawn once an incident."""

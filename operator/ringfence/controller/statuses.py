@@ -10,13 +10,14 @@ from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
+from ringfence.controller.chassis import chassis_of
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import stamp
 from ringfence.controller.storages import NOT_ALLOWED, behind, written_by
-from ringfence.controller.targets import chassis_of, targets
+from ringfence.controller.targets import targets
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core.detection.evidence import SlotEvidence

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.core.fencing.drill import Drilled
-from ringfence.core.fencing.ladder import Chassis
 from ringfence.core.fencing.outlets import Objection, Outlet, out_of_bounds, same_uuid, shared
 from ringfence.ports import DeviceSpec
 
@@ -86,35 +85,6 @@ def targets(
         )
         found[name, node] = DeviceTarget(spec, secret, node, uuid, objection, mark, drilled, by_address)
     return found
-
-
-def chassis_of(devices: Iterable[FenceDevice]) -> dict[tuple[str, str], Chassis]:
-    """What is behind an address that takes only so many orders at once, by (device, node).
-
-    The limit is the address's: it binds every device there, and of several limits the smallest. Addresses are compared as
-    they are written, without the port.
-    """
-    found = [(d.metadata.name, node, host, d) for d in devices for node, host in _hosts(d).items()]
-    limits: dict[str, int] = {}
-    for _, _, host, device in found:
-        if (most := device.spec.max_concurrent_orders) is not None:
-            limits[host] = min(most, limits.get(host, most))
-    return {(name, node): Chassis(host, limits[host]) for name, node, host, _ in found if host in limits}
-
-
-def _hosts(device: FenceDevice) -> dict[str, str]:
-    """The address behind which each of its nodes is cut; the device's own name, where it has none."""
-    spec, name = device.spec, device.metadata.name
-    match spec.driver:
-        case "redfish" if spec.redfish is not None:
-            host = urlsplit(spec.redfish.address).hostname or name
-        case "ipmi" if spec.ipmi is not None:
-            host = host_and_port(spec.ipmi.address)[0].lower()
-        case "agent" if spec.agent is not None:
-            return {node: spec.agent.for_node(node).get("ip", name).lower() for node in spec.nodes}
-        case _:
-            return {}
-    return dict.fromkeys(spec.nodes, host)
 
 
 def fingerprint(outlet: Outlet) -> str:

@@ -212,7 +212,9 @@ def test_whose_own_node_is_found_down_hands_over_at_once_and_once() -> None:
     free = away.observe(held(""), 1.2).able(True, 1.2, accused=True)
     assert free.action(1.2 + LEASE_GIVE_WAY - 0.1) is LeaseAction.NOTHING
     alone = free.succeeded(held("a", 2), 11.3, 11.3).able(True, 11.3, accused=True)
-    assert alone.action(60.0) is LeaseAction.RENEW, "nobody else leads: it does, and leaves its own node alone"
+    assert alone.action(60.0) is LeaseAction.RENEW, (
+        "nobody else leads: it does, and leaves its own node alone"
+    )
     well = alone.able(True, 60.0)
     assert well.able(True, 70.0, accused=True).action(70.0) is LeaseAction.GIVE_WAY
 

@@ -251,10 +251,11 @@ class Ladder:
             may_begin, slow = True, 0
             if at_work.failed:
                 says.extend(at_work.failed)
+                climbing.commands.extend(c for c in at_work.commands if isinstance(c, ReadPower))
             elif at_work.pending:
                 climbing.commands.extend(at_work.commands)
-                why = f", begun because level {mark.slow} was slow" if mark.slow else ""
-                sentence = f"fencing, level {number}{why}: " + "; ".join(at_work.pending)
+                beside = f" beside level {mark.slow}" if mark.slow else ""
+                sentence = f"fencing, level {number}{beside}: " + "; ".join(at_work.pending)
                 hedge = self.hedges[number - 1] if number <= len(self.hedges) else None
                 may_begin = hedge is not None and now - max(mark.at, climbing.orders_from) >= hedge
                 slow = number
@@ -295,7 +296,11 @@ class Ladder:
             (at_work.failed if over else at_work.pending).append(say)
             if command is not None:
                 at_work.commands.append(command)
-            if isinstance(command, OrderOff) and isinstance(device, DeviceLook) and device.chassis is not None:
+            if (
+                isinstance(command, OrderOff)
+                and isinstance(device, DeviceLook)
+                and device.chassis is not None
+            ):
                 at_work.given[device.chassis.address] += 1
                 climbing.given[device.chassis.address] += 1
         if at_work.failed:
@@ -369,23 +374,30 @@ class Ladder:
         if len(orders) >= timing.ORDER_TRIES and not in_effect and not device.busy:
             why = device.error or (f"still reads {last.state}" if last else "gives no reading")
             what = "power off" if device.cuts is None else "cut it from its storage"
-            return None, f"{device.name}: {len(orders)} orders to {what}, {why}", True
+            # What comes late is seen all the same, while another level is at work.
+            return (
+                self._next_read(device, now, relaxed=True),
+                f"{device.name}: {len(orders)} orders to {what}, {why}",
+                True,
+            )
         if device.error is not None and device.next_try_at > now:
             # A device that gives no answer holds the ladder up only as long as an order could take effect.
             return None, f"{device.name}: {device.error}", not in_effect
         if orders and in_effect:
             read = self._next_read(device, now, relaxed=False)
             return read, _waiting(device, len(orders)), False
-        if device.busy or last is None or now - last.seen_at > timing.READ_FRESH:
+        fresh = last is not None and now - last.seen_at <= timing.READ_FRESH
+        may_be_off = last is not None and last.state in (PowerState.OFF, PowerState.TRANSITION)
+        if fresh and not may_be_off and (why_not := self._no_order_yet(device, climbing)) is not None:
+            return self._next_read(device, now, relaxed=True), why_not, False
+        if device.busy or last is None or not fresh:
             return self._next_read(device, now, relaxed=False), f"reading {device.name}", False
-        if last.state in (PowerState.OFF, PowerState.TRANSITION):
+        if may_be_off:
             return (
                 self._next_read(device, now, relaxed=False),
                 f"{device.name} reads {last.state}, reading again",
                 False,
             )
-        if (why_not := self._no_order_yet(device, climbing)) is not None:
-            return self._next_read(device, now, relaxed=True), why_not, False
         return OrderOff(device.name, len(orders) + 1), _waiting(device, len(orders) + 1), False
 
     def _no_order_yet(self, device: DeviceLook, climbing: _Climbing) -> str | None:
@@ -397,7 +409,9 @@ class Ladder:
         if (others := self._called_off(now)) is not None:
             return f"{device.name} reads on, but {others} called the node off without an order, no order for {blackout:.0f} s"
         if now < climbing.orders_from:
-            return f"{device.name} reads on, no order before the zone's delay of {self.order_delay:g} s is over"
+            return (
+                f"{device.name} reads on, no order before the zone's delay of {self.order_delay:g} s is over"
+            )
         return self._no_place(device, climbing)
 
     def _called_off(self, now: float) -> str | None:
@@ -412,7 +426,12 @@ class Ladder:
                 for device in level
                 if isinstance(device, DeviceLook) and device.cuts is None and device.called_off_at is not None
             ]
-            if at and len(at) == len(level) and max(at) < first_order and now - max(at) < timing.FOUND_OFF_BLACKOUT:
+            if (
+                at
+                and len(at) == len(level)
+                and max(at) < first_order
+                and now - max(at) < timing.FOUND_OFF_BLACKOUT
+            ):
                 return ", ".join(device.name for device in level)
         return None
 

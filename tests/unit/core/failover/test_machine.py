@@ -39,7 +39,7 @@ from ringfence.core.fencing.ladder import (
 from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading, SelfFenced, StorageCut
 from ringfence.core.fencing.selffence import Leg, Promise, WatchdogLook
 from ringfence.core.model import Boot, PowerState, Verdict
-from scenarios.virtual import World
+from scenarios.virtual import LadderSetup, World
 from scenarios.watchdogs import kennel
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]
@@ -128,6 +128,61 @@ def test_no_vm_runs_twice_where_watchdogs_are_counted_out(
         run_for(world, delay)
         world.do(words)
     run_for(world, 30.0)
+
+
+mode = st.sampled_from(["ok", "ok", "slow", "ignore", "hang", "unauthorized", "lie"])
+ladder_fault = st.one_of(
+    st.tuples(st.sampled_from(["cut", "cut", "heal", "power-cut", "power-on"]), node).map(list),
+    st.tuples(st.sampled_from(["bmc", "pdu"]), st.sampled_from(["n1", "n2"]), mode).map(list),
+    st.tuples(st.just("kill-leader-when"), st.sampled_from(["Fencing", "Recovering"])).map(list),
+    st.just(["kill-leader"]),
+    st.tuples(st.just("mode"), st.sampled_from(["Active", "Disarmed"])).map(list),
+)
+
+
+@settings(max_examples=40, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(pause, ladder_fault), min_size=1, max_size=8),
+    st.tuples(st.none() | st.sampled_from([0.0, 1.0, 4.0]), st.none()),
+    st.none() | st.just(1) | st.just(2),
+    st.sampled_from([0.0, 0.0, 1.5]),
+)
+def test_no_order_without_a_record_nor_more_than_the_chassis_takes(
+    script: list[tuple[float, list[str]]], hedges: tuple[float | None, ...], most: int | None, delay: float
+) -> None:
+    """The world breaks if an order is on no record, goes to a node that lives or leads, or is one too many."""
+    world = World(NODES, VMS, {}, "Active", ladder=LadderSetup({"n1": "ok", "n2": "ok"}, hedges, delay, most))
+    world.do(["cut", "n1"])
+    for wait, words in script:
+        run_for(world, wait)
+        world.do(words)
+    run_for(world, 30.0)
+
+
+@settings(max_examples=30, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(
+            pause,
+            st.one_of(
+                st.tuples(
+                    st.sampled_from(["cut", "cut", "heal", "power-cut", "power-on", "cut-api", "heal-api"]),
+                    node,
+                ).map(list),
+                st.tuples(st.just("bmc"), node, mode).map(list),
+            ),
+        ),
+        min_size=1,
+        max_size=7,
+    )
+)
+def test_no_leader_orders_its_own_node_off(script: list[tuple[float, list[str]]]) -> None:
+    """Three replicas, each of whose nodes may be the one that is found Down, also while its pod still reaches the API."""
+    world = World(NODES, VMS, {}, "Active", controllers=["n1", "n2", "n3"])
+    for wait, words in script:
+        run_for(world, wait)
+        world.do(words)
+    run_for(world, 20.0)
 
 
 @SETTLED

@@ -191,7 +191,7 @@ def test_the_next_level_is_begun_when_the_first_is_slow() -> None:
     late = hedged((HANGS,), (PDU_ON,), since=5.0).climb(NOW, 1)
     assert late.commands == (OrderOff("pdu", 1),)
     assert late.begun == (Begun(1, NOW - 5.0), Begun(2, NOW, slow=1))
-    assert late.sentence.startswith("fencing, level 2, begun because level 1 was slow: pdu is ordered off")
+    assert late.sentence.startswith("fencing, level 2 beside level 1: pdu is ordered off")
 
 
 def test_who_names_no_time_waits_until_the_first_level_has_failed() -> None:
@@ -233,12 +233,33 @@ def test_half_a_level_that_was_begun_beside_is_no_proof() -> None:
 def test_a_third_level_waits_for_the_second_and_not_for_the_first() -> None:
     third = look("last", (ON, NOW - 0.1))
     begun = (Begun(1, NOW - 60.0), Begun(2, NOW - 1.0, slow=1))
-    slow = Ladder(BOOT, ((HANGS,), (replace(PDU_ON, busy=True),), (third,)), hedges=(5.0, 5.0, None), begun=begun)
+    slow = Ladder(
+        BOOT, ((HANGS,), (replace(PDU_ON, busy=True),), (third,)), hedges=(5.0, 5.0, None), begun=begun
+    )
     assert slow.climb(NOW, 1).commands == ()
     assert slow.climb(NOW + 4.0, 1).commands == (OrderOff("last", 1),)
     refused = replace(PDU_ON, error="wrong password", next_try_at=NOW + 1.0)
     failed = replace(slow, levels=((HANGS,), (refused,), (third,)))
     assert failed.climb(NOW, 1).commands == (OrderOff("last", 1),)
+
+
+def test_a_level_tried_in_vain_is_read_on_while_another_is_at_work() -> None:
+    sent = tuple(order(NOW - 20.0 - 10.0 * n, n) for n in range(timing.ORDER_TRIES))
+    read_on = look("bmc", (ON, NOW - 1.1))
+    beside = ladder(
+        (read_on,), (look("pdu", (ON, NOW - 0.1)),), orders=(*sent, order(NOW - 1.0, device="pdu"))
+    )
+    assert ReadPower("bmc") in beside.climb(NOW, 1).commands
+    late = replace(beside, levels=((look("bmc", *FOUND),), (replace(PDU_ON, busy=True),)))
+    assert late.climb(NOW, 1).sentence == "proved off by bmc"
+    assert ladder((read_on,), orders=sent).climb(NOW, 1).commands == ()
+
+
+def test_the_sentence_stays_while_a_device_that_waits_is_read_again() -> None:
+    waiting = behind(READ_ON, "n2", "n3")
+    told = ladder((waiting,)).climb(NOW, 1).sentence
+    assert ladder((replace(waiting, busy=True),)).climb(NOW + 1.0, 1).sentence == told
+    assert ladder((waiting,)).climb(NOW + 2.0, 1).commands == (ReadPower("bmc"),)
 
 
 def test_a_watchdogs_clock_starts_by_a_hedge_like_any_level() -> None:
@@ -348,11 +369,21 @@ orders = st.lists(
 
 hedges = st.lists(st.none() | st.floats(0.0, 20.0), max_size=2).map(tuple)
 begun_levels = st.lists(
-    st.builds(Begun, st.sampled_from([1, 2]), st.floats(NOW - 30.0, NOW)), max_size=2, unique_by=lambda b: b.level
+    st.builds(Begun, st.sampled_from([1, 2]), st.floats(NOW - 30.0, NOW)),
+    max_size=2,
+    unique_by=lambda b: b.level,
 ).map(tuple)
 
 
-@given(levels, orders, st.floats(NOW - 12.0, NOW), st.sampled_from([1, 2]), hedges, begun_levels, st.floats(0.0, 9.0))
+@given(
+    levels,
+    orders,
+    st.floats(NOW - 12.0, NOW),
+    st.sampled_from([1, 2]),
+    hedges,
+    begun_levels,
+    st.floats(0.0, 9.0),
+)
 def test_what_holds_on_every_rung(
     levels: tuple[tuple[DeviceLook, ...], ...],
     orders: tuple[Order, ...],
@@ -372,7 +403,7 @@ def test_what_holds_on_every_rung(
         if isinstance(command, OrderOff):
             assert all(o.effective_until <= NOW for o in every.ordered(command.device))
             assert len(every.ordered(command.device)) < timing.ORDER_TRIES
-            assert NOW >= min((b.at for b in begun), default=NOW) + delay
+            assert min((b.at for b in begun), default=NOW) + delay <= NOW
             assert any(
                 level in {b.level for b in rung.begun} or every.ordered(command.device)
                 for level, there in enumerate(levels, start=1)
@@ -388,7 +419,9 @@ def test_what_holds_on_every_rung(
     given_off = [c.device for c in rung.commands if isinstance(c, OrderOff)]
     assert set(every.begun) <= set(rung.begun) or rung.exhausted
     for address in ("east", "west"):
-        there = [d for level in levels for d in level if d.chassis is not None and d.chassis.address == address]
+        there = [
+            d for level in levels for d in level if d.chassis is not None and d.chassis.address == address
+        ]
         given_here = [d for d in there if d.name in given_off]
         working = sum(o.works_until_read(d.readings, NOW) for d in there for o in every.ordered(d.name))
         for chassis in (d.chassis for d in given_here if d.chassis is not None):
