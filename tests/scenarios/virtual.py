@@ -907,7 +907,7 @@ class World:
                     self.say(f"order: {device} let {node} in again")
                 self._storage(node, 0.5, lambda: self._shut(node, out=False))
             case ReadPower(device=device):
-                self._bmc(device, 0.05, lambda: self._read(device, node))
+                self._bmc(device, 0.05, lambda: self._read(device))
             case OrderOff(device=device, attempt=attempt):
                 self._order_due(device, record)
                 self._box(device).ordered = True
@@ -1045,7 +1045,7 @@ class World:
                     f"{self.now:.2f}: {node} is let in again while an old guest of {vm.name} lives there"
                 )
 
-    def _read(self, device: str, node: str) -> None:
+    def _read(self, device: str) -> None:
         bmc = self._box(device)
         lies = bmc.lied or bmc.mode == "says-off"
         state = PowerState.ON if self._gives_power(device) and not lies else PowerState.OFF

@@ -200,6 +200,8 @@ class Statuses:
             ok = not bad and not manual
             reason = "Manual" if manual else (bad[0][0] if bad else "Proved")
             message = "; ".join(text for _, text in bad) or f"answers for {', '.join(device.spec.nodes)}"
+            if (limit := self._limit(name, device)) is not None:
+                message = f"{message}; {limit}"
             if manual:
                 message = "a person confirms: ringfence fence confirm"
             extra: Json = {"powerState": rows}
@@ -207,6 +209,17 @@ class Statuses:
             if ok and _condition(before, "Ready").get("status") != "True":
                 extra["provedAt"] = stamp(self._clock.wall())
             await self._say(kinds.FENCE_DEVICE, "fencedevices", name, "", "Ready", ok, reason, message, extra)
+
+    def _limit(self, name: str, device: FenceDevice) -> str | None:
+        """How many orders its addresses take at once, and that another FenceDevice says so; None: any number."""
+        looks = (self._devices.look(name, node).chassis for node in device.spec.nodes)
+        limits = {chassis.address: chassis.most for chassis in looks if chassis is not None}
+        own = device.spec.max_concurrent_orders
+        told = [
+            f"{address} takes {most} at once" + ("" if most == own else ", as another FenceDevice there says")
+            for address, most in sorted(limits.items())
+        ]
+        return "orders: " + "; ".join(told) if told else None
 
     async def _watchdog(self, name: str, device: FenceDevice) -> None:
         """A FenceDevice of nodes' own watchdogs: ready where each of them is armed as its zone counts on."""
