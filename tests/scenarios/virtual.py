@@ -146,6 +146,10 @@ class Vm:
     late_start: bool = False
     """Its stuck instance tries again just when it is deleted, and is Running for its last half second."""
     deleting: bool = False
+    kept: bool = False
+    """Its ended instance stands there as Failed, and KubeVirt makes no other while it does (Once, Manual)."""
+    asked: bool = False
+    """A start is requested."""
     gone: bool = False
     """There is no instance, and KubeVirt makes none before it is asked to (RerunOnFailure, Manual)."""
     qemu: set[str] = field(default_factory=set)
@@ -307,6 +311,17 @@ class World:
                 self._launcher_gone(self.vms[rest[0]])
             case "late-start":
                 self.vms[rest[0]].late_start = True
+            case "halt":
+                vm = self.vms[rest[0]]
+                vm.strategy, vm.stopped, vm.gone, vm.phase, vm.pod, vm.launcher_on = (
+                    "Halted",
+                    True,
+                    True,
+                    "",
+                    "",
+                    "",
+                )
+                vm.qemu.clear()
             case "strategy":
                 self.vms[rest[0]].strategy = rest[1]
             case "kill-leader-when":
@@ -498,12 +513,13 @@ class World:
     def _launcher_gone(self, vm: Vm) -> None:
         vm.pod, vm.launcher_on, vm.released_at, vm.phase = "", "", self.now, "Failed"
         vm.lock_refused_at, vm.deleting = None, False
+        vm.kept = vm.strategy in ("Once", "Manual")
 
     def _instance_gone(self, vm: Vm) -> None:
         """An instance that was deleted: the strategies that only watch for failures don't start another."""
         vm.qemu.discard(vm.node)
         self._launcher_gone(vm)
-        vm.gone = vm.strategy in ("RerunOnFailure", "Manual")
+        vm.gone, vm.kept = vm.strategy in ("RerunOnFailure", "Manual"), False
 
     def _attach_detach(self, name: str, volume: Volume) -> None:
         """Kubernetes' attach-detach controller and a CSI driver behind it."""
@@ -550,7 +566,7 @@ class World:
         if vm.released_at is None or self.now - vm.released_at < 0.5:
             return
         if vm.phase == "Failed":
-            if vm.stopped or vm.gone:
+            if vm.stopped or vm.gone or vm.kept:
                 return
             ready = [n for n in self.nodes.values() if self._up(n) and not n.suspect and not n.out_of_service]
             free = [n for n in ready if n.name != vm.node] or ready
@@ -558,7 +574,7 @@ class World:
                 return
             vm.vmi, vm.phase, vm.node = vm.vmi + 1, "Scheduled", free[0].name
             vm.pod, vm.launcher_on = f"pod-{vm.name}-{vm.vmi}", vm.node
-            vm.lock_refused_at = None
+            vm.lock_refused_at, vm.asked = None, False
         elif (
             vm.phase == "Scheduled"
             and vm.lock_refused_at is None
@@ -675,7 +691,8 @@ class World:
                     evidence.ring.voters,
                 )
                 self._store(record, None)
-        for name in [n for n, r in self.stored.items() if r.phase not in ENDED]:
+        opened = [r for r in self.stored.values() if r.phase not in ENDED]
+        for name in [r.name for r in sorted(opened, key=machine.precedence)]:
             for _ in range(8):
                 before = self.stored[name]
                 step = machine.step(before, self._look(before.boot, before))
@@ -885,6 +902,7 @@ class World:
             exists=True,
             run_strategy=vm.strategy,
             stopped_by_user=vm.stopped,
+            start_requested=vm.asked,
             vmi=None
             if vm.gone
             else VmiLook(f"vmi-{vm.name}-{vm.vmi}", vm.phase, vm.node, refused, vm.deleting),
@@ -1104,8 +1122,9 @@ class World:
                         self._launcher_gone(vm)
                 case DeleteVmi():
                     vm = stuck = self.vms[ask.name]
-                    if ask.uid == f"vmi-{vm.name}-{vm.vmi}":
-                        self.say(f"delete: the stuck instance of {vm.name}")
+                    stands = vm.kept or vm.phase != "Failed"
+                    if ask.uid == f"vmi-{vm.name}-{vm.vmi}" and stands:
+                        self.say(f"delete: the {'ended' if vm.kept else 'stuck'} instance of {vm.name}")
                         if vm.late_start and not vm.qemu:
                             vm.phase, vm.deleting, vm.lock_refused_at, vm.qemu = (
                                 "Running",
@@ -1119,7 +1138,7 @@ class World:
                 case RequestStart():
                     vm = self.vms[ask.name]
                     self.say(f"start: {vm.name}")
-                    vm.gone = False
+                    vm.gone, vm.kept, vm.asked = False, False, True
 
         self.after(0.03, act)
 

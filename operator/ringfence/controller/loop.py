@@ -345,6 +345,7 @@ class Loop:
             (name, failover, self._record(name, failover))
             for name, failover in self._open_failovers().items()
         ]
+        opened.sort(key=lambda one: machine.precedence(one[2].record) if one[2].record else ())
         for name, failover, adopted in opened:
             if adopted.record is None:
                 await self._resume_empty(name, failover)

@@ -238,6 +238,15 @@ def open_failover(
     return _timed(record, "verdict", look.wall if verdict_wall is None else verdict_wall)
 
 
+def precedence(record: Record) -> tuple[int, int, float, str]:
+    """The order in which open incidents take their steps, as a key to sort by.
+
+    Where a chassis has one place, an incident that has ordered nobody yet goes before one that orders again: nodes whose
+    devices only seem to obey don't keep the place from those whose devices do.
+    """
+    return (record.ladder_pass, len(record.orders), record.started_wall, record.name)
+
+
 def step(record: Record, look: Look) -> Step:
     """One step of one failover."""
     if record.phase in ENDED:
