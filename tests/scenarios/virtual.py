@@ -32,9 +32,9 @@ from ringfence.core.failover.recovery import (
     VmiLook,
     VmLook,
 )
+from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.ladder import (
     Action,
-    Chassis,
     DeviceLook,
     LookOnceMore,
     Order,

@@ -1,9 +1,7 @@
 """Addresses that take only so many orders at once: which devices lie behind them, and what is in work there.
 
-A blade chassis has one management module for many nodes, a PDU one small processor for many outlets. Whether there is room
-for one more order the ladder decides (:class:`ringfence.core.fencing.ladder.Chassis`); here is what it is told. An order is
-counted as long as it is on record, may take effect and has not been read to have done so: so an incident that has ended, or
-that got its proof, keeps no place, and none waits longer than an order can take effect.
+Whether there is room for one more order is decided in :mod:`ringfence.core.fencing.chassis`; here is what that is told. An
+order is counted as long as it is on record, may take effect and has not been read to have done so.
 """
 
 from __future__ import annotations
@@ -13,7 +11,8 @@ from urllib.parse import urlsplit
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.controller.targets import host_and_port
-from ringfence.core.fencing.ladder import Action, Chassis, DeviceLook, Order
+from ringfence.core.fencing.chassis import Chassis
+from ringfence.core.fencing.ladder import Action, DeviceLook, Order
 from ringfence.core.model import Boot
 
 ANSWERED = 1.0

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 
 from ringfence.controller.targets import DeviceTarget
 from ringfence.core import timing
+from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.identity import same_machine
-from ringfence.core.fencing.ladder import Chassis, DeviceLook
+from ringfence.core.fencing.ladder import DeviceLook
 from ringfence.core.fencing.outlets import Objection
 from ringfence.core.fencing.proof import Reading
 from ringfence.core.model import PowerState

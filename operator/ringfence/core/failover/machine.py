@@ -19,6 +19,7 @@ from ringfence.core.failover.cut import LiftCut
 from ringfence.core.failover.phase import ENDED, Phase, may_follow
 from ringfence.core.failover.record import Moment, Record, VmRecord
 from ringfence.core.failover.recovery import AttachmentLook, PodLook, RecoveryCommand, VmLook
+from ringfence.core.fencing.chassis import Places
 from ringfence.core.fencing.ladder import (
     Action,
     DeviceLook,
@@ -688,15 +689,13 @@ def _power_on(record: Record, look: Look) -> Step:
     cut_by |= {o.device for o in record.orders if o.action is Action.OFF} - cut.storages(look.levels).keys()
     tried = Counter(o.device for o in record.orders if o.action is Action.ON)
     devices = {d.name: d for level in look.levels for d in level if isinstance(d, DeviceLook)}
-    room = Counter[str]()
+    places = Places(record.boot.node)
     now_on: list[str] = []
     for name in sorted(cut_by, key=lambda name: (tried[name], name)):
         chassis = devices[name].chassis if name in devices else None
-        if chassis is not None:
-            if len(chassis.others) + room[chassis.address] >= chassis.most:
-                continue
-            room[chassis.address] += 1
-        now_on.append(name)
+        if places.full(chassis) is None:
+            places.take(chassis)
+            now_on.append(name)
     if not now_on:
         sentence = f"{_outcome(record)}; powering {record.boot.node} on waits for other orders to its chassis"
         return Step(_enter(record, Phase.RECOVERED, sentence, look), _tell(record, look))

@@ -19,12 +19,12 @@ nobody: a node that lives is fed by the ring still.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ringfence.core import timing
+from ringfence.core.fencing.chassis import Chassis, Places
 from ringfence.core.fencing.proof import (
     CutVm,
     FencingProof,
@@ -38,17 +38,6 @@ from ringfence.core.fencing.proof import (
 )
 from ringfence.core.fencing.selffence import Wait, WatchdogLook, assume
 from ringfence.core.model import Boot, PowerState
-
-
-@dataclass(frozen=True, slots=True)
-class Chassis:
-    """An address behind which several outlets lie, and that takes only so many orders at once."""
-
-    address: str
-    most: int
-    """Orders that may be in work there at a time."""
-    others: tuple[str, ...] = ()
-    """The nodes of other incidents that have an order in work there, one for each order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +154,8 @@ class _Climbing:
     now: float
     orders_from: float
     """No order is given before this instant."""
+    places: Places
     commands: list[LadderCommand] = field(default_factory=list)
-    given: Counter[str] = field(default_factory=Counter)
-    """Orders that this step gives, by the chassis' address."""
 
 
 @dataclass(slots=True)
@@ -178,8 +166,7 @@ class _AtWork:
     proved: list[FencingProof] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
-    given: Counter[str] = field(default_factory=Counter)
-    """Its orders, by the chassis' address."""
+    ordered: list[DeviceLook] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +212,8 @@ class Ladder:
 
     def climb(self, now: float, required: int) -> Rung:
         """Orders too. ``required`` is the number of independent methods that a zone demands (``proofs``)."""
-        climbing = _Climbing(now, min((b.at for b in self.begun), default=now) + self.order_delay)
+        orders_from = min((b.at for b in self.begun), default=now) + self.order_delay
+        climbing = _Climbing(now, orders_from, self._places(now))
         proofs: list[FencingProof] = []
         says: list[str] = []
         begun = list(self.begun)
@@ -296,16 +284,21 @@ class Ladder:
             (at_work.failed if over else at_work.pending).append(say)
             if command is not None:
                 at_work.commands.append(command)
-            if (
-                isinstance(command, OrderOff)
-                and isinstance(device, DeviceLook)
-                and device.chassis is not None
-            ):
-                at_work.given[device.chassis.address] += 1
-                climbing.given[device.chassis.address] += 1
-        if at_work.failed:
-            climbing.given.subtract(at_work.given)  # nothing of it is given
+            if isinstance(command, OrderOff) and isinstance(device, DeviceLook):
+                at_work.ordered.append(device)
+                climbing.places.take(device.chassis)
+        for device in at_work.ordered if at_work.failed else ():
+            climbing.places.give_back(device.chassis)
         return at_work
+
+    def _places(self, now: float) -> Places:
+        """The places that this incident's own orders have at each chassis."""
+        places = Places(self.boot.node)
+        for device in (d for level in self.levels for d in level if isinstance(d, DeviceLook)):
+            for order in self.ordered(device.name):
+                if order.works_until_read(device.readings, now):
+                    places.take(device.chassis)
+        return places
 
     def _count_out(
         self, device: WatchdogLook, now: float, proved: list[FencingProof]
@@ -412,7 +405,8 @@ class Ladder:
             return (
                 f"{device.name} reads on, no order before the zone's delay of {self.order_delay:g} s is over"
             )
-        return self._no_place(device, climbing)
+        full = climbing.places.full(device.chassis)
+        return full and f"{device.name} waits: {full}"
 
     def _called_off(self, now: float) -> str | None:
         """The devices of a level that have *all* called the node off of late, though nobody had ordered that by then.
@@ -434,28 +428,6 @@ class Ladder:
             ):
                 return ", ".join(device.name for device in level)
         return None
-
-    def _no_place(self, device: DeviceLook, climbing: _Climbing) -> str | None:
-        """That the device's chassis has as many orders in work as it takes; None: there is room."""
-        chassis = device.chassis
-        if chassis is None:
-            return None
-        own = sum(
-            o.works_until_read(other.readings, climbing.now)
-            for other in self._devices()
-            if other.chassis is not None and other.chassis.address == chassis.address
-            for o in self.ordered(other.name)
-        )
-        working = (*chassis.others, *(self.boot.node,) * (own + climbing.given[chassis.address]))
-        if len(working) < chassis.most:
-            return None
-        return (
-            f"{device.name} waits: {chassis.address} takes {chassis.most} at once, in work there: "
-            + ", ".join(sorted(set(working)))
-        )
-
-    def _devices(self) -> Iterable[DeviceLook]:
-        return (device for level in self.levels for device in level if isinstance(device, DeviceLook))
 
     def _next_read(self, device: DeviceLook, now: float, *, relaxed: bool) -> ReadPower | None:
         if device.busy or now < device.next_try_at:

@@ -26,10 +26,10 @@ from ringfence.core.failover.machine import (
 from ringfence.core.failover.phase import ENDED, FOLLOWS, PROVED, Phase, may_follow
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
 from ringfence.core.failover.recovery import AttachmentLook, DeletePod, PodLook, PodRole, VmiLook, VmLook
+from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.ladder import (
     Action,
     Begun,
-    Chassis,
     DeviceLook,
     Order,
     OrderOff,

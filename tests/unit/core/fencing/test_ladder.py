@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringfence.core import timing
+from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.ladder import (
     Action,
     Begun,
-    Chassis,
     DeviceLook,
     Ladder,
     Order,
