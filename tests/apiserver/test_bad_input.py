@@ -115,6 +115,34 @@ REFUSED: dict[str, tuple[Json, str]] = {
         zone(levels=[{"devices": ["a"]}, {"devices": ["b", "a"]}]),
         "a FenceDevice may stand on one level only: remove it from the others",
     ),
+    "last level hedged": (
+        zone(levels=[{"devices": ["a"], "hedgeAfterSeconds": 5}, {"devices": ["b"], "hedgeAfterSeconds": 5}]),
+        "hedgeAfterSeconds of the last level begins nothing: remove it, or add a level after that one",
+    ),
+    "only level hedged": (
+        zone(levels=[{"devices": ["a"], "hedgeAfterSeconds": 5}]),
+        "begins nothing: remove it",
+    ),
+    "hedge below 0": (
+        zone(levels=[{"devices": ["a"], "hedgeAfterSeconds": -1}, {"devices": ["b"]}]),
+        "hedgeAfterSeconds must be from 0 to 600: remove it to wait until the level has failed",
+    ),
+    "delay above 60": (
+        zone(delaySeconds=61),
+        "spec.fencing.delaySeconds must be from 0 to 60: remove it for none",
+    ),
+    "random delay below 0": (
+        zone(delayRandomSeconds=-1),
+        "spec.fencing.delayRandomSeconds must be from 0 to 60",
+    ),
+    "no order at once": (
+        device(maxConcurrentOrders=0),
+        "spec.maxConcurrentOrders must be from 1 to 64: remove it if the device takes any number",
+    ),
+    "orders to a watchdog": (
+        device(driver="watchdog", redfish=None, maxConcurrentOrders=1),
+        "spec.maxConcurrentOrders belongs to the drivers redfish, ipmi and agent: remove it",
+    ),
     "device name empty": (zone(levels=[{"devices": [""]}]), "spec.fencing.levels[0].devices[0]"),
     "allowed addresses that are none": (
         zone(allowedAddresses=["10.0.8.0/24", "10.0.8.1"]),
@@ -344,6 +372,9 @@ def test_is_refused_with_the_mend(server: Server, case: str) -> None:
         zone({"selector": {"matchLabels": {"rack": "a"}}}),
         zone({"selector": {"matchExpressions": [{"key": "rack", "operator": "Exists"}]}}),
         zone(watchdog={"assumeSeconds": 75.08}),
+        zone(levels=[{"devices": ["a"], "hedgeAfterSeconds": 0}, {"devices": ["b"]}]),
+        zone(delaySeconds=5, delayRandomSeconds=2.5),
+        device(maxConcurrentOrders=2),
         zone(allowedAddresses=["10.0.8.0/24", "fd00::/64"]),
         zone(proofMaxAgeSeconds=600, drillMaxAgeDays=90),
         networks(network("storage", "10.20.0.0/16", "fd00:20::/64", role="Storage"), network("migration")),

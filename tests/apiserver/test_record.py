@@ -11,7 +11,7 @@ from ringfence.api.v1alpha1 import Failover
 from ringfence.controller.records import conditions_of, record_of, spec_of, status_of
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
-from ringfence.core.fencing.ladder import Order
+from ringfence.core.fencing.ladder import Action, Begun, Order
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
     CutVm,
@@ -40,7 +40,8 @@ RECORD = Record(
     vote_after=(0.312,),
     held_reason="storm",
     ladder_pass=3,
-    orders=(Order("bmc-n1", 1, 10.0, 20.0),),
+    orders=(Order("bmc-n1", 1, 10.0, 20.0), Order("bmc-n1", 1, 40.0, 50.0, Action.ON)),
+    begun=(Begun(1, 9.0), Begun(2, 14.0, slow=1)),
     proofs=(
         PoweredOff(BOOT, "bmc-n1", PowerOffHow.ORDERED, 30.0, "read as off twice"),
         PoweredOff(BOOT, "pdu-a", PowerOffHow.FOUND, 30.0, "read as off twice"),
@@ -73,6 +74,7 @@ RECORD = Record(
 )
 NOT_READ_BACK = {
     "votes",  # kept for people and for later checking; the machine needs them no more
+    "begun",  # instants, like those of orders,
     "orders",  # instants are counted anew by whoever takes over
     "proofs",
 }
@@ -85,12 +87,18 @@ def test_record_survives_the_api(server: Server, phase: Phase) -> None:
     server.must("POST", f"{PATH}?fieldValidation=Strict", made | {"spec": spec_of(record)})
     status = status_of(record, conditions_of(record, [], WALL), WALL)
     server.must("PATCH", f"{PATH}/{record.name}/status?fieldValidation=Strict", {"status": status})
-    read = record_of(Failover.model_validate(server.must("GET", f"{PATH}/{record.name}")), 100.0, 101.0)
+    read = record_of(
+        Failover.model_validate(server.must("GET", f"{PATH}/{record.name}")), 100.0, 101.0, 102.0
+    )
     assert read is not None
     for field in fields(Record):
         if field.name not in NOT_READ_BACK:
             assert getattr(read, field.name) == getattr(record, field.name), field.name
-    assert [(order.device, order.attempt) for order in read.orders] == [("bmc-n1", 1)]
+    assert [(order.device, order.attempt, order.action) for order in read.orders] == [
+        ("bmc-n1", 1, Action.OFF),
+        ("bmc-n1", 1, Action.ON),
+    ]
+    assert read.begun == (Begun(1, 102.0), Begun(2, 102.0, slow=1))
     assert [replace(proof, seen_at=0.0) for proof in read.proofs] == [
         replace(proof, seen_at=0.0) for proof in record.proofs
     ]

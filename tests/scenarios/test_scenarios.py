@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from scenarios import ring_story
-from scenarios.virtual import World
+from scenarios.virtual import LadderSetup, World
 from scenarios.watchdogs import kennel
 
 HERE = Path(__file__).parent
@@ -38,6 +38,13 @@ def play(story: Path) -> list[str]:
         heartbeat=setup.get("heartbeat"),
         storage_fence=setup.get("storageFence"),
         node_leases=setup.get("nodeLeases", False),
+        ladder=LadderSetup(
+            setup.get("pdus", {}),
+            tuple(setup.get("hedgeAfterSeconds", ())),
+            setup.get("delaySeconds", 0.0),
+            setup.get("maxConcurrentOrders"),
+        ),
+        controllers=setup.get("controllers"),
     )
     for at, words in faults:
         while world.now < at:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from ringfence.controller.chassis import orders_at
+from ringfence.controller.devices import mismatch
+from ringfence.controller.targets import DeviceTarget
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence, SlotEvidence
 from ringfence.core.detection.verdict import judge, slot_due
@@ -37,9 +40,12 @@ from ringfence.core.failover.recovery import (
     VmiLook,
     VmLook,
 )
+from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.ladder import (
+    Action,
     DeviceLook,
     LookOnceMore,
+    Order,
     OrderOff,
     ReadPower,
     RevokeAgentLease,
@@ -48,6 +54,8 @@ from ringfence.core.fencing.ladder import (
 from ringfence.core.fencing.proof import CutVm, Reading, StorageCut
 from ringfence.core.fencing.slotwatch import SlotState, silence_of
 from ringfence.core.model import Boot, Mode, PowerState, RingState, Verdict
+from ringfence.ports import DeviceSpec
+from scenarios.candidates import Candidates
 from scenarios.watchdogs import Dog, Kennel, Situation
 
 TICK = 0.05
@@ -59,6 +67,8 @@ KUBEVIRT_NEEDS = 3.5
 BOOT_NEEDS = 8.0
 LEASE_TAKES = timing.LEASE_DURATION
 SLOT_INTERVAL = 1.0
+SLOW = 8.0
+"""What a slow device needs for an order."""
 ATTACH_NEEDS = 0.7
 """Detaching a volume from a node that is out of service, or attaching it (KUBEVIRT §1)."""
 FORCE_DETACH_AFTER = 360.0
@@ -94,6 +104,10 @@ class Node:
     """The boot that is told beside its slot that it is fenced."""
     shut_out: bool = False
     """The storage lets it at none of the disks behind the fence."""
+    outlet: bool = True
+    """Its outlet at the PDU, where it has one, is on."""
+    switched_off: bool = False
+    """Its BMC has been told to keep it off."""
     guests: frozenset[str] | None = None
     """What its agent has reported last of its guests, and when that was seen to change."""
     guests_at: float = NEVER
@@ -122,6 +136,9 @@ class Bmc:
     ordered: bool = False
     lied: bool = False
     orders: int = 0
+    effective_until: float = NEVER
+    another: str = ""
+    """The node before which it stands in truth, where the settings name the wrong one."""
 
 
 @dataclass
@@ -139,6 +156,10 @@ class Vm:
     late_start: bool = False
     """Its stuck instance tries again just when it is deleted, and is Running for its last half second."""
     deleting: bool = False
+    kept: bool = False
+    """Its ended instance stands there as Failed, and KubeVirt makes no other while it does (Once, Manual)."""
+    asked: bool = False
+    """A start is requested."""
     gone: bool = False
     """There is no instance, and KubeVirt makes none before it is asked to (RerunOnFailure, Manual)."""
     qemu: set[str] = field(default_factory=set)
@@ -159,6 +180,18 @@ class Broken(AssertionError):
     """An invariant does not hold."""
 
 
+@dataclass
+class LadderSetup:
+    """A second level of PDUs below the BMCs, and what the zone and the chassis say."""
+
+    pdus: dict[str, str] = field(default_factory=dict)
+    """Node: how its PDU behaves."""
+    hedges: tuple[float | None, ...] = ()
+    delay: float = 0.0
+    most_at_once: int | None = None
+    """All devices are behind one chassis, which takes so many orders at once."""
+
+
 class World:
     """One cluster in virtual time. ``log`` is the story as it was told."""
 
@@ -174,6 +207,8 @@ class World:
         heartbeat: dict[str, bool] | None = None,
         storage_fence: list[str] | None = None,
         node_leases: bool = False,
+        ladder: LadderSetup | None = None,
+        controllers: list[str] | None = None,
     ) -> None:
         self.now = 0.0
         self.node_leases = node_leases
@@ -181,6 +216,9 @@ class World:
         self.leases: dict[str, Held] = {}
         self.leases_answer = True
         self.lease_asked: dict[str, float] = {}
+        self.ladder = ladder or LadderSetup()
+        self.pdus = {n: Bmc(mode) for n, mode in self.ladder.pdus.items()}
+        self.election = Candidates(controllers) if controllers else None
         self.storage_fence = storage_fence
         """The VMs whose disks are behind a storage that can shut a node out; None: there is no such device."""
         self.cutters: dict[str, Bmc] = {n: Bmc() for n in nodes} if storage_fence is not None else {}
@@ -212,7 +250,8 @@ class World:
         self._phase_since: dict[str, float] = {}
         self._powered_on: dict[str, float] = {}
         self._apart: set[str] = set()
-        self._effective_until: dict[str, float] = {}
+        self._at_chassis: list[str] = []
+        """Devices behind the chassis whose order it has not answered or carried out yet, whoever gave it."""
 
     # --- faults ----------------------------------------------------------------------------------------
 
@@ -224,7 +263,11 @@ class World:
             case "power-cut":
                 self._power(rest[0], on=False)
             case "power-on":
+                self.nodes[rest[0]].switched_off, self.nodes[rest[0]].outlet = False, True
                 self._power(rest[0], on=True)
+            case "power-gap":
+                self._power(rest[0], on=False)
+                self.after(float(rest[1]), lambda: self._boots_unseen(rest[0]))
             case "cut":
                 self.nodes[rest[0]].linked = False
             case "heal":
@@ -249,6 +292,8 @@ class World:
                 self._dogs[rest[0]].teeth = False
             case "kill-kubelet":
                 self.nodes[rest[0]].kubelet = False
+            case "start-kubelet":
+                self.nodes[rest[0]].kubelet = True
             case "cut-api":
                 self.nodes[rest[0]].api = False
             case "heal-api":
@@ -263,12 +308,36 @@ class World:
                 self.cutters[rest[0]].mode = rest[1]
             case "bmc":
                 self.bmcs[rest[0]].mode = rest[1]
+            case "pdu":
+                self.pdus[rest[0]].mode = rest[1]
+            case "swap-bmcs":
+                self.bmcs[rest[0]].another, self.bmcs[rest[1]].another = rest[1], rest[0]
+            case "freeze":
+                self.nodes[rest[0]].linked = self.nodes[rest[0]].storage = False
+            case "thaw":
+                self.nodes[rest[0]].linked = self.nodes[rest[0]].storage = True
+            case "freeze-leader-when":
+                assert self.election is not None
+                self.election.freeze_when = rest[0]
+            case "thaw-leader":
+                self._thaw()
             case "stop-vm":
                 self.vms[rest[0]].stopped = True
             case "force-delete-launcher":
                 self._launcher_gone(self.vms[rest[0]])
             case "late-start":
                 self.vms[rest[0]].late_start = True
+            case "halt":
+                vm = self.vms[rest[0]]
+                vm.strategy, vm.stopped, vm.gone, vm.phase, vm.pod, vm.launcher_on = (
+                    "Halted",
+                    True,
+                    True,
+                    "",
+                    "",
+                    "",
+                )
+                vm.qemu.clear()
             case "strategy":
                 self.vms[rest[0]].strategy = rest[1]
             case "kill-leader-when":
@@ -299,7 +368,7 @@ class World:
 
     def _power(self, name: str, *, on: bool) -> None:
         node = self.nodes[name]
-        if on and not node.powered:
+        if on and not node.powered and node.outlet and not node.switched_off:
             node.powered, node.linked, node.boot, node.booted_at = (
                 True,
                 True,
@@ -319,9 +388,12 @@ class World:
     def _reset(self, name: str) -> None:
         """What a watchdog does: off and on again; a cable that is out stays out, and the new boot unknown."""
         self.say(f"world: {name}'s watchdog resets it")
+        self._power(name, on=False)
+        self._boots_unseen(name)
+
+    def _boots_unseen(self, name: str) -> None:
         node = self.nodes[name]
         node.known_boot = node.known.boot_id
-        self._power(name, on=False)
         node.powered, node.boot, node.booted_at = True, node.boot + 1, self.now + BOOT_NEEDS
 
     def _watch_over(self, node: Node) -> None:
@@ -375,7 +447,9 @@ class World:
             self._attach_detach(name, volume)
         for vm in self.vms.values():
             self._kubevirt(vm)
-        if self.now >= self.leaderless_until:
+        if self.election is not None:
+            self._elect(self.election)
+        elif self.now >= self.leaderless_until:
             self._controller()
         self.check()
 
@@ -463,12 +537,13 @@ class World:
     def _launcher_gone(self, vm: Vm) -> None:
         vm.pod, vm.launcher_on, vm.released_at, vm.phase = "", "", self.now, "Failed"
         vm.lock_refused_at, vm.deleting = None, False
+        vm.kept = vm.strategy in ("Once", "Manual")
 
     def _instance_gone(self, vm: Vm) -> None:
         """An instance that was deleted: the strategies that only watch for failures don't start another."""
         vm.qemu.discard(vm.node)
         self._launcher_gone(vm)
-        vm.gone = vm.strategy in ("RerunOnFailure", "Manual")
+        vm.gone, vm.kept = vm.strategy in ("RerunOnFailure", "Manual"), False
 
     def _attach_detach(self, name: str, volume: Volume) -> None:
         """Kubernetes' attach-detach controller and a CSI driver behind it."""
@@ -515,7 +590,7 @@ class World:
         if vm.released_at is None or self.now - vm.released_at < 0.5:
             return
         if vm.phase == "Failed":
-            if vm.stopped or vm.gone:
+            if vm.stopped or vm.gone or vm.kept:
                 return
             ready = [n for n in self.nodes.values() if self._up(n) and not n.suspect and not n.out_of_service]
             free = [n for n in ready if n.name != vm.node] or ready
@@ -523,7 +598,7 @@ class World:
                 return
             vm.vmi, vm.phase, vm.node = vm.vmi + 1, "Scheduled", free[0].name
             vm.pod, vm.launcher_on = f"pod-{vm.name}-{vm.vmi}", vm.node
-            vm.lock_refused_at = None
+            vm.lock_refused_at, vm.asked = None, False
         elif (
             vm.phase == "Scheduled"
             and vm.lock_refused_at is None
@@ -543,20 +618,54 @@ class World:
     def _new_leader(self) -> None:
         """The leader dies; the next one has only what is stored, and its own instants."""
         self.leaderless_until = self.now + LEASE_TAKES
+        self._forget(self.leaderless_until)
+        self.say("controller: the leader is dead")
+
+    def _forget(self, takeover: float) -> None:
         self._working.clear()
         if self.kennel is not None:
             self.kennel.new_leader()
-        for bmc in (*self.bmcs.values(), *self.cutters.values()):
+        for bmc in (*self.bmcs.values(), *self.pdus.values(), *self.cutters.values()):
             bmc.readings, bmc.error, bmc.next_try_at = [], None, NEVER
-        takeover = self.leaderless_until
         for name, record in self.stored.items():
             orders = tuple(
                 replace(o, sent_at=takeover, effective_until=takeover + timing.ORDER_EFFECT)
                 for o in record.orders
             )
             proofs = tuple(replace(p, seen_at=self.seen.get(name, self.now) - 1.0) for p in record.proofs)
-            self.stored[name] = replace(record, orders=orders, proofs=proofs)
-        self.say("controller: the leader is dead")
+            begun = tuple(replace(b, at=takeover) for b in record.begun)
+            self.stored[name] = replace(record, orders=orders, proofs=proofs, begun=begun)
+
+    def _elect(self, candidates: Candidates) -> None:
+        """The replicas keep or win the Lease; a new leader knows what is stored, and begins with an empty mind."""
+        up = {n for n, node in self.nodes.items() if node.powered and node.api and self.now >= node.booted_at}
+        accused = {n for n in up if judge(self._evidence(self.nodes[n]), self.now).verdict is Verdict.DOWN}
+        for line in candidates.turn(self.now, up, accused):
+            self.say(f"controller: {line}")
+        if candidates.leader != candidates.led:
+            candidates.led = candidates.leader
+            if candidates.leader:
+                self._forget(self.now)
+        if candidates.leader:
+            self._controller()
+
+    def _thaw(self) -> None:
+        """A frozen leader goes on where it stood: with what it had decided, and the deadline that it had then."""
+        assert self.election is not None
+        candidates, thawed = self.election, self.election.frozen
+        assert thawed is not None
+        candidates.frozen = None
+        for command in thawed.commands:
+            if isinstance(command, OrderOff) and self.now > thawed.deadline:
+                self.say(
+                    f"controller: {thawed.who} thaws: its order to {command.device} is too late, it is not sent"
+                )
+            elif isinstance(command, OrderOff):
+                self._run(thawed.record, command)
+        if self.stored[thawed.record.name] != thawed.record:
+            self.say(
+                f"controller: {thawed.who} thaws: its write is refused, another has written {thawed.record.name}"
+            )
 
     def _evidence(self, node: Node) -> Evidence:
         ring = RingEvidence(state=RingState.ALIVE)
@@ -606,13 +715,16 @@ class World:
                     evidence.ring.voters,
                 )
                 self._store(record, None)
-        for name in [n for n, r in self.stored.items() if r.phase not in ENDED]:
+        opened = [r for r in self.stored.values() if r.phase not in ENDED]
+        for name in [r.name for r in sorted(opened, key=machine.precedence)]:
             for _ in range(8):
                 before = self.stored[name]
                 step = machine.step(before, self._look(before.boot, before))
                 if step.record.power_on_tries > before.power_on_tries:
                     self._powered_on[name] = self.now
                 if step.record != before and self._store(step.record, before):
+                    if self.election is not None:
+                        self.election.freeze(step.record, step.commands)
                     return  # the leader died after the store and before the act
                 for command in step.commands:
                     self._run(step.record, command)
@@ -629,6 +741,8 @@ class World:
             self.kennel.forget(record.boot.node)
         if before is None or before.phase != record.phase:
             self._phase_since[record.name] = self.now
+            if self.election is not None and self.election.freeze_when == record.phase:
+                return True
             if self.die_after == record.phase:
                 self.die_after = None
                 self._new_leader()
@@ -671,7 +785,7 @@ class World:
             - {boot.node},
             fencing=frozenset(r.boot.node for r in open_records if r.phase is Phase.FENCING),
             proved=proved,
-            leader_node="-",
+            leader_node=self.election.leader if self.election is not None else "-",
             power_devices=boot.node in self.bmcs and boot.node not in self._dogs,
             settled_for=1e9,
             cache_age=0.0,
@@ -696,7 +810,7 @@ class World:
             limit=limits.limitation(situation),
             limit_when_found_off=limits.limitation_when_found_off(situation),
             hold_over=since is not None and self.now - since >= HOLD and self.now >= judgement.not_before,
-            life_at=life.latest,
+            life_at=self.now if boot == node.known and self._leads(boot.node) else life.latest,
             life_sign=life.latest_sign(),
             node_exists=True,
             current_boot_id=node.known.boot_id if self.now >= node.booted_at else boot.boot_id,
@@ -729,6 +843,8 @@ class World:
             retry_due=self.now - phase_since
             >= timing.LADDER_BACKOFF[min(passes, len(timing.LADDER_BACKOFF) - 1)],
             slot_due=slot_due(self._evidence(node)) if node.known == boot else NEVER,
+            hedges=self.ladder.hedges,
+            order_delay=self.ladder.delay,
             told_fenced=node.word == boot.boot_id if self.heartbeat else None,
             stop_guests=self.stop_guests,
             foreign_taint=node.foreign_taint,
@@ -774,23 +890,54 @@ class World:
         self.lease_asked.pop(node, None)
 
     def _levels(self, boot: Boot) -> Rungs:
-        rungs: Rungs = ((self._device(boot.node),),) if boot.node in self.bmcs else ()
+        rungs: Rungs = ((self._device(f"bmc-{boot.node}"),),) if boot.node in self.bmcs else ()
+        if boot.node in self.pdus:
+            rungs = (*rungs, (self._device(f"pdu-{boot.node}"),))
         if boot.node in self.cutters:
             rungs = (*rungs, (self._cutter(boot.node),))
         if self.kennel is not None and boot.node in self.kennel.dogs:
             rungs = (*rungs, (self.kennel.look(boot),))
         return rungs
 
-    def _device(self, node: str) -> DeviceLook:
-        bmc = self.bmcs[node]
+    def _leads(self, node: str) -> bool:
+        return self.election is not None and self.election.leader == node
+
+    def _box(self, device: str) -> Bmc:
+        kind, _, node = device.partition("-")
+        return (self.pdus if kind == "pdu" else self.bmcs)[node]
+
+    def _device(self, name: str) -> DeviceLook:
+        bmc = self._box(name)
+        unusable = None
+        if bmc.another:
+            target = DeviceTarget(DeviceSpec(name, "redfish", ""), (), name[4:], f"uuid-of-{name[4:]}")
+            unusable = mismatch(f"uuid-of-{bmc.another}", target)
         return DeviceLook(
-            f"bmc-{node}",
+            name,
+            unusable=unusable.sentence if unusable else None,
             readings=tuple(bmc.readings[-8:]),
             error=bmc.error,
-            busy=("bmc", node) in self._working,
+            busy=name in self._working,
             next_try_at=bmc.next_try_at,
             called_off_at=bmc.called_off_at,
+            chassis=self._chassis(name),
         )
+
+    def _chassis(self, name: str) -> Chassis | None:
+        if self.ladder.most_at_once is None:
+            return None
+        incidents = [(r.boot, r.orders) for r in self.stored.values() if r.phase not in ENDED]
+        chassis = Chassis("10.0.8.9", self.ladder.most_at_once)
+
+        def look(device: str, _node: str) -> DeviceLook:
+            box = self._box(device)
+            return DeviceLook(
+                device, readings=tuple(box.readings), busy=device in self._working, chassis=chassis
+            )
+
+        own = self.nodes[name[4:]].known
+        others = orders_at(chassis.address, own, incidents, look, self.now)
+        return replace(chassis, others=others)
 
     def _cutter(self, node: str) -> DeviceLook:
         cutter = self.cutters[node]
@@ -820,6 +967,7 @@ class World:
             exists=True,
             run_strategy=vm.strategy,
             stopped_by_user=vm.stopped,
+            start_requested=vm.asked,
             vmi=None
             if vm.gone
             else VmiLook(f"vmi-{vm.name}-{vm.vmi}", vm.phase, vm.node, refused, vm.deleting),
@@ -841,14 +989,15 @@ class World:
                     self._may_be_lifted(node)
                     self.say(f"order: {device} let {node} in again")
                 self._storage(node, 0.5, lambda: self._shut(node, out=False))
-            case ReadPower():
-                self._bmc(node, 0.05, lambda: self._read(node))
+            case ReadPower(device=device):
+                self._bmc(device, 0.05, lambda: self._read(device))
             case OrderOff(device=device, attempt=attempt):
-                self._order_due(node, record)
-                self.bmcs[node].ordered = True
-                self.bmcs[node].orders += 1
+                self._order_due(device, record)
+                self._box(device).ordered = True
+                self._box(device).orders += 1
                 self.say(f"order: {device} off, attempt {attempt}")
-                self._bmc(node, 0.1, lambda: self._off(node))
+                self._takes_place(device, {"hang": 5.0, "slow": SLOW}.get(self._box(device).mode, 0.1))
+                self._bmc(device, 0.1, lambda: self._off(device, node))
             case RevokeAgentLease(device=device):
                 assert self.kennel is not None
                 self.say(f"revoke: the Lease of the agent of {node}, for {device}")
@@ -863,10 +1012,14 @@ class World:
                     record.boot, self.now, others - self._apart, self._life[node].packet, len(self.nodes)
                 )
             case machine.OrderOn():
-                if self.now < self._effective_until.get(node, NEVER):
+                if any(self.now < box.effective_until for box in self._boxes(node)):
                     raise Broken(f"{self.now:.2f}: {node} is powered on while an order off may take effect")
+                if (command.device, Action.ON) not in {(o.device, o.action) for o in self._on_record(record)}:
+                    raise Broken(f"{self.now:.2f}: {command.device} is ordered on, and that is on no record")
                 self.say(f"order: {command.device} on")
-                self.after(0.2, lambda: self._power(node, on=True))
+                device = command.device
+                self._takes_place(device, 0.2)
+                self.after(0.2, lambda: self._on(device, node))
             case machine.TellFenced(boot=boot):
                 if not record.proofs:
                     self._is_down(node, record)
@@ -896,15 +1049,42 @@ class World:
                 for ask in asks:
                     self._recover(recover.boot, ask)
 
-    def _order_due(self, node: str, record: Record) -> None:
-        """No order to a node that lives, to a later boot, on which another acts, or beside one that may still take effect."""
+    def _boxes(self, node: str) -> list[Bmc]:
+        return [boxes[node] for boxes in (self.bmcs, self.pdus) if node in boxes]
+
+    def _on_record(self, record: Record) -> tuple[Order, ...]:
+        return self.stored[record.name].orders
+
+    def _order_due(self, device: str, record: Record) -> None:
+        """No order that is on no record, to a node that lives or leads, to a later boot, or beside one of that device."""
+        box, node = self._box(device), record.boot.node
+        if not any(
+            o.device == device and self.now < o.effective_until
+            for o in self._on_record(record)
+            if o.action is Action.OFF
+        ):
+            raise Broken(f"{self.now:.2f}: {device} is ordered off, and that is on no record")
         self._is_down(node, record)
         held = self.leases.get(node)
         if self.leases_answer and held is not None and held.holder != HOLDER and held.valid(self.now):
             raise Broken(f"{self.now:.2f}: {node} is ordered off while {held.holder} acts on it")
-        if self.now < self._effective_until.get(node, NEVER):
-            raise Broken(f"{self.now:.2f}: {node} is ordered off twice within {timing.ORDER_EFFECT} s")
-        self._effective_until[node] = self.now + timing.ORDER_EFFECT
+        if self._leads(node):
+            raise Broken(f"{self.now:.2f}: {node} is ordered off by the controller that runs on it")
+        if self.now < box.effective_until:
+            raise Broken(f"{self.now:.2f}: {device} is ordered off twice within {timing.ORDER_EFFECT} s")
+        box.effective_until = self.now + timing.ORDER_EFFECT
+        if box.another:
+            raise Broken(f"{self.now:.2f}: {device} is ordered, and would cut {box.another}")
+
+    def _takes_place(self, device: str, takes: float) -> None:
+        """The chassis has an order more in work, until it has answered; never more than it takes."""
+        if self.ladder.most_at_once is None:
+            return
+        self._at_chassis.append(device)
+        working = [d for d in self._at_chassis if d == device or d in self._working or self._gives_power(d)]
+        if len(working) > self.ladder.most_at_once:
+            raise Broken(f"{self.now:.2f}: orders in work at once: {', '.join(working)}")
+        self.after(takes, lambda: self._at_chassis.remove(device))
 
     def _is_down(self, node: str, record: Record) -> None:
         verdict = judge(self._evidence(self.nodes[node]), self.now)
@@ -913,15 +1093,14 @@ class World:
         if self.nodes[node].identity != record.boot and self.now >= self.nodes[node].booted_at:
             raise Broken(f"{self.now:.2f}: {node} is ordered off for an earlier boot")
 
-    def _bmc(self, node: str, takes: float, act: Callable[[], None]) -> None:
-        key = ("bmc", node)
-        if key in self._working:
+    def _bmc(self, device: str, takes: float, act: Callable[[], None]) -> None:
+        if device in self._working:
             return
-        self._working.add(key)
-        bmc = self.bmcs[node]
+        self._working.add(device)
+        bmc = self._box(device)
 
         def end() -> None:
-            self._working.discard(key)
+            self._working.discard(device)
             if bmc.mode in ("hang", "unauthorized"):
                 bmc.error = {"hang": "no answer within 5 s", "unauthorized": "wrong password"}[bmc.mode]
                 bmc.next_try_at = self.now + 2.0
@@ -959,20 +1138,42 @@ class World:
                     f"{self.now:.2f}: {node} is let in again while an old guest of {vm.name} lives there"
                 )
 
-    def _read(self, node: str) -> None:
-        bmc = self.bmcs[node]
+    def _read(self, device: str) -> None:
+        bmc = self._box(device)
         lies = bmc.lied or bmc.mode == "says-off"
-        state = PowerState.ON if self.nodes[node].powered and not lies else PowerState.OFF
+        state = PowerState.ON if self._gives_power(device) and not lies else PowerState.OFF
         bmc.readings.append(Reading(state, self.now - 0.05, self.now))
         if state is PowerState.OFF and not bmc.ordered:
             bmc.called_off_at = self.now
 
-    def _off(self, node: str) -> None:
-        match self.bmcs[node].mode:
+    def _gives_power(self, device: str) -> bool:
+        node = self.nodes[device[4:]]
+        return node.outlet if device.startswith("pdu") else node.powered
+
+    def _off(self, device: str, node: str) -> None:
+        def cut() -> None:
+            if device.startswith("pdu"):
+                self.nodes[node].outlet = False
+            else:
+                self.nodes[node].switched_off = True
+            self._power(node, on=False)
+
+        box = self._box(device)
+        match box.mode:
             case "ok":
-                self._power(node, on=False)
+                cut()
+            case "slow":
+                self.after(SLOW, cut)
             case "lie":
-                self.bmcs[node].lied = True
+                box.lied = True
+
+    def _on(self, device: str, node: str) -> None:
+        """A PDU's outlet gives power back; a machine that its BMC has switched off stays off then."""
+        if device.startswith("pdu"):
+            self.nodes[node].outlet = True
+        else:
+            self.nodes[node].switched_off = False
+        self._power(node, on=True)
 
     def _recover(self, boot: Boot, ask: RecoveryCommand) -> None:
         if ask in self._working:
@@ -996,8 +1197,9 @@ class World:
                         self._launcher_gone(vm)
                 case DeleteVmi():
                     vm = stuck = self.vms[ask.name]
-                    if ask.uid == f"vmi-{vm.name}-{vm.vmi}":
-                        self.say(f"delete: the stuck instance of {vm.name}")
+                    stands = vm.kept or vm.phase != "Failed"
+                    if ask.uid == f"vmi-{vm.name}-{vm.vmi}" and stands:
+                        self.say(f"delete: the {'ended' if vm.kept else 'stuck'} instance of {vm.name}")
                         if vm.late_start and not vm.qemu:
                             vm.phase, vm.deleting, vm.lock_refused_at, vm.qemu = (
                                 "Running",
@@ -1011,7 +1213,7 @@ class World:
                 case RequestStart():
                     vm = self.vms[ask.name]
                     self.say(f"start: {vm.name}")
-                    vm.gone = False
+                    vm.gone, vm.kept, vm.asked = False, False, True
 
         self.after(0.03, act)
 

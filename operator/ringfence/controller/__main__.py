@@ -132,6 +132,9 @@ async def run(chosen: argparse.Namespace) -> None:
         def able() -> bool:
             return loop.sees_majority()
 
+        def accused() -> bool:
+            return loop.finds_own_node_down()
+
         leadership = Leadership(
             cluster,
             clock,
@@ -139,6 +142,7 @@ async def run(chosen: argparse.Namespace) -> None:
             chosen.namespace,
             metrics.leader,
             able,
+            accused,
         )
         keeper = KeyKeeper(cluster, keys.group, lambda: leadership.deadline)
         await keeper.begin()
@@ -202,6 +206,7 @@ async def run(chosen: argparse.Namespace) -> None:
             identity=chosen.identity,
             own_node=chosen.node_name,
             suffix=lambda: secrets.token_hex(2),
+            draw=random.random,
             probe=probe,
             ask=questions.ask,
             metrics=metrics,

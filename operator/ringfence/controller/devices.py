@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from ringfence.controller.targets import DeviceTarget
 from ringfence.core import timing
+from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.exercise import Exercise
 from ringfence.core.fencing.identity import same_machine
 from ringfence.core.fencing.ladder import DeviceLook
@@ -90,9 +91,18 @@ class DeviceBook:
         self._open = opener
         self._poke = poke
         self._lines: dict[tuple[str, str], _Line] = {}
+        self._chassis: Mapping[tuple[str, str], Chassis] = {}
 
-    def declare(self, targets: dict[tuple[str, str], DeviceTarget]) -> None:
-        """Take over what the FenceDevices say now; a changed declaration starts anew, unproved."""
+    def declare(
+        self,
+        targets: dict[tuple[str, str], DeviceTarget],
+        chassis: Mapping[tuple[str, str], Chassis] | None = None,
+    ) -> None:
+        """Take over what the FenceDevices say now; a changed declaration starts anew, unproved.
+
+        ``chassis`` is no part of that: another limit takes nothing from what is known of a device.
+        """
+        self._chassis = chassis or {}
         for key in [k for k, line in self._lines.items() if targets.get(k) != line.target]:
             del self._lines[key]
         for key, target in targets.items():
@@ -141,6 +151,7 @@ class DeviceBook:
             next_try_at=line.next_try_at,
             called_off_at=line.called_off_at,
             order_lasts=line.order_lasts,
+            chassis=self._chassis.get((device, node)),
         )
 
     async def read(self, device: str, node: str) -> None:

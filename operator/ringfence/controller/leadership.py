@@ -31,13 +31,17 @@ class Leadership:
         namespace: str,
         on_change: Callable[[bool], None],
         able: Callable[[], bool],
+        accused: Callable[[], bool],
     ) -> None:
-        """``able`` says whether this replica sees a majority of the nodes alive, or has no ring to ask yet."""
+        """``able`` says whether this replica sees a majority of the nodes alive, or has no ring to ask yet; ``accused``
+        whether it finds its own node Down.
+        """
         self._cluster = cluster
         self._clock = clock
         self._on_change = on_change
         self._namespace = namespace
         self._able = able
+        self._accused = accused
         self._led = False
         self._lease: LeaseRecord | None = None
         self._ready = asyncio.Event()
@@ -75,13 +79,18 @@ class Leadership:
                 if self._lease is None or not holds:
                     self._take_in(await self._cluster.get_lease(LEASE, self._namespace))
                 now = self._clock.monotonic()
-                self.election = self.election.able(self._able(), now)
+                self.election = self.election.able(self._able(), now, accused=self._accused())
                 action = self.election.action(now)
                 if action is LeaseAction.NOTHING:
                     return
                 self.election = self.election.tried(now)
                 if action is LeaseAction.GIVE_WAY:
-                    logger.warning("this replica sees no majority of the nodes: another may lead")
+                    why = (
+                        "this replica's own node is found Down: it hands over, so that another judges it"
+                        if self.election.accused
+                        else "this replica sees no majority of the nodes: another may lead"
+                    )
+                    logger.warning(why)
                     await self._give_back()
                     self.election = self.election.gives_way()
                     return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ringfence.api.v1alpha1.failover import Confirmation as FailoverConfirmation
 from ringfence.api.v1alpha1.failover import Failover
@@ -20,6 +20,7 @@ from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller import records
+from ringfence.controller.chassis import orders_at
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.evidence import Witness
 from ringfence.controller.failovers import OUT_OF_SERVICE, OUT_OF_SERVICE_VALUE, SUSPECT, Executor
@@ -63,6 +64,10 @@ class Adopted:
     orders: tuple[int, int] = (0, 0)
     """Number of orders on record, and of the ladder's passes: a change is a new order."""
     orders_seen: float = NEVER
+    levels: int = 0
+    levels_seen: float = NEVER
+    draw: float | None = None
+    """This replica's random part of the zone's delay, from 0 to 1."""
     proofs_seen: float = NEVER
     confirmed: tuple[FailoverConfirmation | None, float] = (None, NEVER)
     """A person's word, and when it was first seen."""
@@ -92,6 +97,7 @@ class Loop:
         identity: str,
         own_node: str,
         suffix: Callable[[], str],
+        draw: Callable[[], float],
         probe: Callable[[str], None],
         ask: Callable[[str], None],
         metrics: ControllerMetrics,
@@ -111,6 +117,7 @@ class Loop:
         self._identity = identity
         self._own_node = own_node
         self._suffix = suffix
+        self._draw = draw
         self._probe = probe
         self._ask = ask
         self._poked = asyncio.Event()
@@ -134,6 +141,11 @@ class Loop:
         majority = counted or self._witness.calm(now)
         self._saw_majority |= majority
         return majority or not (self._saw_majority or self._witness.fresh_views(now))
+
+    def finds_own_node_down(self) -> bool:
+        """Whether the node that this replica runs on is Down by its own judgement: then another must lead."""
+        judgement = self.judgements.get(self._own_node)
+        return judgement is not None and judgement.verdict is Verdict.DOWN
 
     def poke(self) -> None:
         """Something changed: take a turn soon."""
@@ -258,6 +270,8 @@ class Loop:
             orders = (len(status.orders), status.ladder_pass)
             if orders != adopted.orders:
                 adopted.orders, adopted.orders_seen = orders, now
+            if len(status.begun_levels) != adopted.levels:
+                adopted.levels, adopted.levels_seen = len(status.begun_levels), now
             if status.proofs and adopted.proofs_seen == NEVER:
                 adopted.proofs_seen = now
             if failover.spec.confirm != adopted.confirmed[0]:
@@ -270,7 +284,9 @@ class Loop:
     def _record(self, name: str, failover: Failover) -> Adopted:
         adopted = self._adopted[name]
         if adopted.record is None:
-            adopted.record = records.record_of(failover, adopted.orders_seen, adopted.proofs_seen)
+            adopted.record = records.record_of(
+                failover, adopted.orders_seen, adopted.proofs_seen, adopted.levels_seen
+            )
             adopted.raw = self._world.own.raw("failovers", ("", name)) or {}
         return adopted
 
@@ -330,8 +346,13 @@ class Loop:
     async def _drive(self) -> bool:
         assert self._executor is not None
         busy = any(j.verdict is Verdict.DOWN for j in self.judgements.values())
-        for name, failover in self._open_failovers().items():
-            adopted = self._record(name, failover)
+        # All first: limits and places at a chassis look at every incident, whoever had begun it.
+        opened = [
+            (name, failover, self._record(name, failover))
+            for name, failover in self._open_failovers().items()
+        ]
+        opened.sort(key=lambda one: machine.precedence(one[2].record) if one[2].record else ())
+        for name, failover, adopted in opened:
             if adopted.record is None:
                 await self._resume_empty(name, failover)
                 continue
@@ -386,6 +407,8 @@ class Loop:
         same_node = current is not None and current.node_uid == boot.node_uid
         life = self._witness.life(boot.node)
         same_boot = same_node and current == boot
+        # Whoever reads this runs: no proof about this replica's own node is true.
+        lives_here = same_boot and boot.node == self._own_node
         down_since = (
             self._witness.down(boot.node, judgement.verdict is Verdict.DOWN, now) if current else NEVER
         )
@@ -413,8 +436,8 @@ class Loop:
             hold_over=down_since > NEVER
             and now - down_since >= self.spec.hold_seconds + judgement.hold_more
             and now >= judgement.not_before,
-            life_at=life.latest if same_boot else NEVER,
-            life_sign=life.latest_sign(),
+            life_at=NEVER if not same_boot else now if lives_here else life.latest,
+            life_sign="the acting controller, which runs on it" if lives_here else life.latest_sign(),
             node_exists=node is not None and node.uid == boot.node_uid,
             current_boot_id=current.boot_id if same_node and current else "",
             node_ready=node is not None and node.ready.status.value == "True",
@@ -438,6 +461,8 @@ class Loop:
             vm_volumes=volumes,
             guests=self._guests(boot, adopted, now),
             slot_due=slot_due(evidence) if same_boot and evidence is not None else NEVER,
+            hedges=self._world.hedges(zone) if zone is not None else (),
+            order_delay=self._order_delay(zone, adopted),
             told_fenced=self._witness.told_fenced(boot, now) if heartbeat is not None else None,
             stop_guests=heartbeat is not None and heartbeat.stop_guests,
             node_lease=self._node_leases.look(boot.node),
@@ -458,9 +483,26 @@ class Loop:
         if self._world.is_watchdog(name):
             return self._watchdogs.look(name, boot, zone.spec.fencing.watchdog)
         seen, device = self._devices.look(name, boot.node), self._world.own.all(FenceDevice).get(("", name))
+        if seen.chassis is not None:
+            others = self._orders_at(seen.chassis.address, boot)
+            seen = replace(seen, chassis=replace(seen.chassis, others=others))
         if device is None or device.spec.storage is None:
             return seen
         return as_storage(seen, device, zone, self._world, volumes)
+
+    def _orders_at(self, address: str, boot: Boot) -> tuple[str, ...]:
+        open_ = [a.record for a in self._adopted.values() if a.record and a.record.phase not in ENDED]
+        incidents = [(record.boot, record.orders) for record in open_]
+        return orders_at(address, boot, incidents, self._devices.look, self._clock.monotonic())
+
+    def _order_delay(self, zone: HAZone | None, adopted: Adopted | None) -> float:
+        """The zone's delay before the first order; the random part is drawn once an incident."""
+        if zone is None or adopted is None:
+            return 0.0
+        if adopted.draw is None:
+            adopted.draw = self._draw()
+        fencing = zone.spec.fencing
+        return fencing.delay_seconds + adopted.draw * fencing.delay_random_seconds
 
     def _guests(self, boot: Boot, adopted: Adopted | None, now: float) -> frozenset[str] | None:
         """What the agent of this boot has said of its guests since the proof was stored; None: nothing.

@@ -15,7 +15,7 @@ from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.core import timing
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
-from ringfence.core.fencing.ladder import Action, Order
+from ringfence.core.fencing.ladder import Action, Begun, Order
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
     CutVm,
@@ -70,6 +70,9 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
                 "effectiveUntil": stamp(o.effective_until + offset),
             }
             for o in record.orders
+        ],
+        "begunLevels": [
+            {"level": b.level, "begunAt": stamp(b.at + offset), "slowLevel": b.slow} for b in record.begun
         ],
         "proofs": [_proof(p, record.pods, offset) for p in record.proofs],
         "vms": [_vm(v) for v in record.vms],
@@ -174,12 +177,15 @@ def _vm(vm: VmRecord) -> Json:
     return row
 
 
-def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Record | None:
+def record_of(
+    failover: Failover, orders_seen: float, proofs_seen: float, levels_seen: float
+) -> Record | None:
     """Take over what is stored; ``None`` if nothing is stored yet but the object itself.
 
     Args:
         orders_seen: when it first saw the newest of the orders (monotonic): each may take effect for its whole time
             from then.
+        levels_seen: when it first saw the newest of the levels on record: how long each is at work counts from then.
         proofs_seen: when it first saw the object with proofs; less a second for the write's own way.
     """
     status = failover.status
@@ -214,8 +220,8 @@ def record_of(failover: Failover, orders_seen: float, proofs_seen: float) -> Rec
         orders=tuple(
             Order(o.device, o.attempt, orders_seen, orders_seen + _lasts(o), Action(o.action))
             for o in status.orders or ()
-            if o.action != "on"
         ),
+        begun=tuple(Begun(b.level, levels_seen, b.slow_level) for b in status.begun_levels),
         proofs=tuple(_proof_of(p, boot, proofs_seen - 1.0) for p in status.proofs or ()),
         pods=tuple(
             dict.fromkeys(

@@ -10,6 +10,7 @@ from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
 from ringfence.api.v1alpha1.hazone import HAZone, ZoneFencing
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
+from ringfence.controller.chassis import chassis_of
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
@@ -75,7 +76,7 @@ class Statuses:
         uuids = {name: node.system_uuid for name, node in nodes.items()}
         zones = {name: self._world.zones_of(nodes[name]) for name in cut}
         addresses = {name: node.internal_ips for name, node in nodes.items()}
-        self._devices.declare(targets(devices, uuids, zones, addresses))
+        self._devices.declare(targets(devices, uuids, zones, addresses), chassis_of(devices))
 
     def measure(self) -> None:
         """Show how old each device's last proof is: what this replica could not do after a takeover is worth an alert now."""
@@ -214,6 +215,8 @@ class Statuses:
             ok = not bad and not manual
             reason = "Manual" if manual else (bad[0][0] if bad else "Proved")
             message = "; ".join(text for _, text in bad) or f"answers for {', '.join(device.spec.nodes)}"
+            if (limit := self._limit(name, device)) is not None:
+                message = f"{message}; {limit}"
             if manual:
                 message = "a person confirms: ringfence fence confirm NODE"
             # Stamps are of one form, so the first by letters is the oldest.
@@ -221,6 +224,17 @@ class Statuses:
             all_proved = len(rows) == len(device.spec.nodes) and all(stamps)
             extra: Json = {"powerState": rows, "provedAt": min(stamps) if all_proved else None}
             await self._say(kinds.FENCE_DEVICE, "fencedevices", name, "", "Ready", ok, reason, message, extra)
+
+    def _limit(self, name: str, device: FenceDevice) -> str | None:
+        """How many orders its addresses take at once, and that another FenceDevice says so; None: any number."""
+        looks = (self._devices.look(name, node).chassis for node in device.spec.nodes)
+        limits = {chassis.address: chassis.most for chassis in looks if chassis is not None}
+        own = device.spec.max_concurrent_orders
+        told = [
+            f"{address} takes {most} at once" + ("" if most == own else ", as another FenceDevice there says")
+            for address, most in sorted(limits.items())
+        ]
+        return "orders: " + "; ".join(told) if told else None
 
     async def _watchdog(self, name: str, device: FenceDevice) -> None:
         """A FenceDevice of nodes' own watchdogs: ready where each of them is armed as its zone counts on."""

@@ -238,6 +238,11 @@ class World:
             for level in zone.spec.fencing.levels
         )
 
+    @staticmethod
+    def hedges(zone: HAZone) -> tuple[float | None, ...]:
+        """After how long the next level is begun beside each, where the zone says so."""
+        return tuple(level.hedge_after_seconds for level in zone.spec.fencing.levels)
+
     def is_watchdog(self, device: str) -> bool:
         """Whether the FenceDevice of that name is counted out instead of ordered."""
         found = self.own.all(FenceDevice).get(("", device))

@@ -9,6 +9,10 @@ A candidate that sees no majority of the nodes can fence nobody, so it should no
 A15: the observer is the sick one). It gives the Lease back once, and takes a free one only when nobody else has
 wanted it for a while: some leader is better than none.
 
+Nor does a leader judge the node that it runs on. When that node is found Down it hands over at once, in the same way;
+whoever leads then gives the order. If nobody takes the Lease, it leads on and leaves its own node alone
+(:func:`ringfence.core.failover.limits.own_node`).
+
 ``epoch`` is the Lease's ``leaseTransitions``: it grows with each change of holder and goes into each record written.
 """
 
@@ -57,18 +61,21 @@ class Election:
     tried_at: float = float("-inf")
     synced: bool = False
     unable_since: float | None = None
-    """Since when this candidate has seen no majority."""
+    """Since when this candidate has seen no majority, or been accused."""
+    accused: bool = False
+    """The node that it runs on is found Down."""
     gave_way: bool = False
-    """It has given the Lease back for that reason already."""
+    """It has given the Lease back for one of these reasons already."""
 
-    def able(self, able: bool, now: float) -> Election:
-        """Take in whether this candidate sees a majority of the nodes alive."""
-        if able:
-            return replace(self, unable_since=None, gave_way=False)
-        return self if self.unable_since is not None else replace(self, unable_since=now)
+    def able(self, able: bool, now: float, *, accused: bool = False) -> Election:
+        """Take in whether this candidate sees a majority of the nodes alive, and whether its own node is found Down."""
+        if able and not accused:
+            return replace(self, unable_since=None, accused=False, gave_way=False)
+        since = now if self.unable_since is None else self.unable_since
+        return replace(self, unable_since=since, accused=accused)
 
     def gives_way(self) -> Election:
-        """The Lease was given back because no majority is seen."""
+        """The Lease was given back."""
         return replace(self, view=None, synced=False, gave_way=True)
 
     def observe(self, view: LeaseView | None, now: float) -> Election:
@@ -87,7 +94,7 @@ class Election:
             if (
                 self.unable_since is not None
                 and not self.gave_way
-                and now - self.unable_since >= LEASE_UNABLE
+                and (self.accused or now - self.unable_since >= LEASE_UNABLE)
             ):
                 return LeaseAction.GIVE_WAY
             return LeaseAction.RENEW if now - self.renewed_at >= LEASE_RENEW else LeaseAction.NOTHING

@@ -13,6 +13,7 @@ _BY_NAME: dict[str, Any] = {
     "driver": "redfish",
     "program": "fence_apc",
     "allowedAddresses": ["10.0.8.0/24"],
+    "levels": [{"devices": ["item"], "hedgeAfterSeconds": 5.5}, {"devices": ["last"]}],
     "cidrs": ["10.20.0.0/16", "fd00:20::/64"],
     "assumeSeconds": 9000.5,
     "insecureSkipVerify": False,
@@ -46,6 +47,8 @@ def filled(kind: type[Resource], name: str = "full", driver: str = "redfish") ->
         block = {key: value for key, value in block.items() if value is not None}
         made["spec"] = {key: value for key, value in made["spec"].items() if key not in _BLOCKS}
         made["spec"] |= {"driver": driver, driver: block}
+        if driver == "storage":
+            del made["spec"]["maxConcurrentOrders"]
     return {
         "apiVersion": "ringfence.io/v1alpha1",
         "kind": kind.names.kind,

@@ -202,6 +202,23 @@ def test_who_sees_no_majority_gives_way_once_and_leads_again_when_nobody_else_do
     assert again.able(True, 60.0).able(False, 61.0).action(61.0 + LEASE_UNABLE) is LeaseAction.GIVE_WAY
 
 
+def test_whose_own_node_is_found_down_hands_over_at_once_and_once() -> None:
+    mine = Election("a").succeeded(held("a"), 0.0, 0.1)
+    accused = mine.able(True, 0.6, accused=True)
+    assert accused.action(0.6) is LeaseAction.GIVE_WAY
+    away = accused.gives_way()
+    assert not away.leads(0.6)
+    assert away.deadline() == float("-inf"), "no order of this replica can be sent any more"
+    free = away.observe(held(""), 1.2).able(True, 1.2, accused=True)
+    assert free.action(1.2 + LEASE_GIVE_WAY - 0.1) is LeaseAction.NOTHING
+    alone = free.succeeded(held("a", 2), 11.3, 11.3).able(True, 11.3, accused=True)
+    assert alone.action(60.0) is LeaseAction.RENEW, (
+        "nobody else leads: it does, and leaves its own node alone"
+    )
+    well = alone.able(True, 60.0)
+    assert well.able(True, 70.0, accused=True).action(70.0) is LeaseAction.GIVE_WAY
+
+
 def test_a_standby_without_a_majority_waits_longer_for_a_silent_holder() -> None:
     standby = Election("b").observe(held("a"), 0.0).able(False, 0.0)
     assert standby.action(LEASE_DURATION) is LeaseAction.NOTHING

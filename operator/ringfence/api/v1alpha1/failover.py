@@ -238,6 +238,17 @@ class FenceOrder(Model):
     """What the device answered. An answer is not a proof."""
 
 
+class BegunLevel(Model):
+    """A level of the zone's ladder that this pass has begun."""
+
+    level: Annotated[int, Field(ge=1)]
+    """Which one of `spec.fencing.levels`, counted from 1."""
+    begun_at: Time | None = None
+    """When."""
+    slow_level: Annotated[int, Field(ge=0)] = 0
+    """The level that had been slow for its `hedgeAfterSeconds` and went on beside it; 0: those before had failed."""
+
+
 class FailoverVM(Model):
     """One VM of the node, and how far it has come."""
 
@@ -295,7 +306,9 @@ class FailoverStatus(Conditioned):
     """How often the whole ladder has been tried in vain."""
     proofs: Annotated[list[FailoverProof], Field(max_length=16)] = Field(default_factory=list)
     """Why it is known that the node can no longer write. One that a later sign of life made void is taken out again."""
-    orders: Annotated[list[FenceOrder], Field(max_length=128)] = Field(default_factory=list)
+    begun_levels: Annotated[list[BegunLevel], Field(max_length=8)] = Field(default_factory=list)
+    """The levels that are at work, or have been tried in vain, in this pass of the ladder."""
+    orders: Annotated[list[FenceOrder], Field(max_length=512)] = Field(default_factory=list)
     """The orders to fence devices, each stored before it was sent."""
     out_of_service_seen: bool = False
     """Whether the out-of-service taint was seen on the node before any sign of a later boot."""

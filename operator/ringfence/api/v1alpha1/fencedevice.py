@@ -314,6 +314,13 @@ class FenceDeviceSpec(Model):
                 ".nodes",
             ),
             Rule(
+                "self.driver in ['redfish', 'ipmi', 'agent'] || !has(self.maxConcurrentOrders)",
+                "spec.maxConcurrentOrders belongs to the drivers redfish, ipmi and agent: remove it, nobody sends orders to an"
+                " address here",
+                ".maxConcurrentOrders",
+                "FieldValueForbidden",
+            ),
+            Rule(
                 "self.driver != 'ipmi' || !has(self.nodes) || size(self.nodes) <= 1",
                 "spec.nodes must name one node: an IPMI BMC cuts one machine, declare a FenceDevice for each",
                 ".nodes",
@@ -336,6 +343,21 @@ class FenceDeviceSpec(Model):
         Field(min_length=1, max_length=256, json_schema_extra={**as_set(), **required_by_rule()}),
     ]
     """The nodes that this device cuts, by name."""
+    max_concurrent_orders: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=64,
+            json_schema_extra=rules(
+                Rule(
+                    "self >= 1 && self <= 64",
+                    "spec.maxConcurrentOrders must be from 1 to 64: remove it if the device takes any number",
+                )
+            ),
+        ),
+    ] = None
+    """How many orders may be in work at once at this device's address, by whichever FenceDevices: for a blade chassis, or a PDU
+    that chokes. Of several limits for one address (as written, without the port) the smallest counts. Unset: any number."""
     redfish: Redfish | None = None
     """The BMC, for the driver `redfish`."""
     ipmi: Ipmi | None = None

@@ -77,9 +77,18 @@ class ZoneNodes(Model):
     """Nodes by label. An empty selector selects nothing: a zone of all nodes has to be said by a label."""
 
 
+_HEDGE = "hedgeAfterSeconds must be from 0 to 600: remove it to wait until the level has failed"
+_DELAY = "spec.fencing.delaySeconds must be from 0 to 60: remove it for none"
+_DELAY_RANDOM = "spec.fencing.delayRandomSeconds must be from 0 to 60: remove it for none"
+
+
 class FencingLevel(Model):
     """Devices that must all succeed before the node counts as off by this level."""
 
+    hedge_after_seconds: Annotated[float | None, within(0, 600, _HEDGE)] = None
+    """Seconds after which the next level is begun, if this one has neither proved the node off nor failed by then. This one goes
+    on, and the first proof wins. Unset: the next level waits until this one has failed, so that two devices never order the
+    same node off."""
     devices: Annotated[
         list[ObjectName],
         Field(
@@ -149,12 +158,22 @@ class ZoneFencing(Model):
                 "!has(self.levels) || self.levels.all(a, a.devices.all(d, self.levels.filter(b, d in b.devices).size() == 1))",
                 "a FenceDevice may stand on one level only: remove it from the others",
                 ".levels",
-            )
+            ),
+            Rule(
+                "!has(self.levels) || size(self.levels) == 0 || !has(self.levels[size(self.levels) - 1].hedgeAfterSeconds)",
+                "hedgeAfterSeconds of the last level begins nothing: remove it, or add a level after that one",
+                ".levels",
+            ),
         )
     )
 
     levels: Annotated[list[FencingLevel], Field(max_length=8)] = Field(default_factory=list)
-    """The ladder: the first level is tried first, the next when it fails."""
+    """The ladder: the first level is tried first, the next when it fails or is slow (`hedgeAfterSeconds`)."""
+    delay_seconds: Annotated[float, within(0, 60, _DELAY)] = 0.0
+    """Seconds that nodes of this zone are left, after the hold, before the first order. For stretched clusters whose halves may
+    both come to act: the zone that should survive gets the longer delay. A node that is read as off waits for nothing."""
+    delay_random_seconds: Annotated[float, within(0, 60, _DELAY_RANDOM)] = 0.0
+    """Up to so many seconds more, drawn anew for each incident."""
     allowed_addresses: Annotated[
         list[Annotated[str, Field(min_length=2, max_length=64)]],
         Field(

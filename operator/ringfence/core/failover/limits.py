@@ -141,7 +141,7 @@ def storm(s: Situation) -> str | None:
 def own_node(s: Situation) -> str | None:
     if s.node != s.leader_node:
         return None
-    return f"the acting controller runs on {s.node} itself: another must judge it"
+    return f"the acting controller runs on {s.node} itself: another must judge it, if one takes the lead"
 
 
 def somebody_acts(s: Situation) -> str | None:

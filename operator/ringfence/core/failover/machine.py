@@ -8,6 +8,7 @@ same commands again or better ones. One small function per phase; :data:`ringfen
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,7 @@ from ringfence.core.failover.node_lease import NodeLeaseLook, ReleaseNodeLease, 
 from ringfence.core.failover.phase import ENDED, Phase, may_follow
 from ringfence.core.failover.record import Moment, Record, VmRecord
 from ringfence.core.failover.recovery import AttachmentLook, PodLook, RecoveryCommand, VmLook
+from ringfence.core.fencing.chassis import Places
 from ringfence.core.fencing.ladder import (
     Action,
     DeviceLook,
@@ -202,6 +204,11 @@ class Look:
         """Our out-of-service taint stands on the node."""
         return self.out_of_service_taint and not self.foreign_taint
 
+    hedges: tuple[float | None, ...] = ()
+    """The zone's ``hedgeAfterSeconds``, level by level."""
+    order_delay: float = 0.0
+    """Seconds that the zone's nodes are to be left before the first order, the random part drawn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -244,6 +251,15 @@ def open_failover(
     return _timed(record, "verdict", look.wall if verdict_wall is None else verdict_wall)
 
 
+def precedence(record: Record) -> tuple[int, int, float, str]:
+    """The order in which open incidents take their steps, as a key to sort by.
+
+    Where a chassis has one place, an incident that has ordered nobody yet goes before one that orders again: nodes whose
+    devices only seem to obey don't keep the place from those whose devices do.
+    """
+    return (record.ladder_pass, len(record.orders), record.started_wall, record.name)
+
+
 def step(record: Record, look: Look) -> Step:
     """One step of one failover."""
     if record.phase in ENDED:
@@ -279,6 +295,9 @@ def _ladder(record: Record, look: Look) -> Ladder:
         look.life_at,
         vms=look.vm_volumes,
         slot_moved_at=look.slot_moved_at,
+        hedges=look.hedges,
+        begun=record.begun,
+        order_delay=look.order_delay if record.ladder_pass == 0 else 0.0,
     )
 
 
@@ -287,10 +306,6 @@ def _foreign_taint(look: Look) -> str:
     if not look.foreign_taint:
         return ""
     return "; it carries somebody else's out-of-service taint, and what Kubernetes does for that is not ours"
-
-
-def _not_fencing(look: Look) -> str:
-    return f"{look.judgement.sentence}; not fencing: {look.limit}{_foreign_taint(look)}"
 
 
 def _early(record: Record, look: Look) -> tuple[Command, ...]:
@@ -313,7 +328,8 @@ def _rehearsal(record: Record, look: Look) -> tuple[Command, ...]:
 
 
 def _order_working(record: Record, look: Look) -> bool:
-    return any(look.now < o.effective_until for o in record.orders)
+    """Whether an order off may still take effect, of whichever device."""
+    return any(look.now < o.effective_until for o in record.orders if o.action is not Action.ON)
 
 
 def _rebooted(record: Record, look: Look) -> Rebooted | None:
@@ -349,7 +365,14 @@ def _withdraw(record: Record, look: Look) -> Step | None:
 def _new_pass(record: Record, look: Look) -> Record:
     """The ladder from its foot. Orders that may still take effect stay on record: nothing is ordered beside them."""
     working = tuple(o for o in record.orders if look.now < o.effective_until)
-    return replace(record, orders=working, ladder_pass=record.ladder_pass + 1)
+    return replace(record, orders=working, begun=(), ladder_pass=record.ladder_pass + 1)
+
+
+def _not_fencing(record: Record, limit: str, look: Look) -> Step:
+    """A limit forbids to go on: held, and whatever level was begun is begun anew afterwards."""
+    held = replace(record, held_reason=limit, begun=())
+    sentence = f"{look.judgement.sentence}; not fencing: {limit}{_foreign_taint(look)}"
+    return Step(_enter(held, Phase.HELD, sentence, look))
 
 
 def _proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -> Step | None:
@@ -455,11 +478,7 @@ def _holding(record: Record, look: Look) -> Step:
         vms = _merged(record.vms, _with_pods(look.affected, look.pods))
         return Step(replace(record, vms=vms), (*early, *rung.commands))
     if look.limit is not None:
-        held = replace(record, held_reason=look.limit)
-        return Step(
-            _enter(held, Phase.HELD, _not_fencing(look), look),
-            (*early, *rung.commands),
-        )
+        return replace(_not_fencing(record, look.limit, look), commands=(*early, *rung.commands))
     if not look.node_lease.settled:
         return Step(record, (*early, *rung.commands))
     return _climb(_timed(record, "hold", look.wall), look, early)
@@ -488,6 +507,7 @@ def _climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
             _enter(record, Phase.AWAITING_CONFIRMATION, sentence, look), (*extra, *_tell(record, look))
         )
     orders = record.orders
+    record = replace(record, begun=rung.begun)
     for command in rung.commands:
         if isinstance(command, OrderOff):
             lasts = next(
@@ -515,8 +535,7 @@ def _fencing(record: Record, look: Look) -> Step:
         return end
     ordered = bool(record.orders)
     if look.limit is not None and not ordered:
-        held = replace(record, held_reason=look.limit)
-        return Step(_enter(held, Phase.HELD, _not_fencing(look), look))
+        return _not_fencing(record, look.limit, look)
     down = look.judgement.verdict is Verdict.DOWN
     if look.limit is not None or not down:
         # A fence that runs is finished first (DESIGN §2): read on, but order no more while the limit holds, nor from
@@ -527,8 +546,7 @@ def _fencing(record: Record, look: Look) -> Step:
         reads = tuple(c for c in rung.commands if not isinstance(c, OrderOff | RevokeAgentLease))
         stuck = rung.exhausted or (not reads and len(rung.commands) > 0)
         if down and look.limit is not None and stuck:
-            held = replace(_new_pass(record, look), held_reason=look.limit)
-            return Step(_enter(held, Phase.HELD, _not_fencing(look), look))
+            return _not_fencing(_new_pass(record, look), look.limit, look)
         return Step(record, reads)
     return _climb(record, look, _early(record, look))
 
@@ -540,10 +558,9 @@ def _awaiting(record: Record, look: Look) -> Step:
     if (end := _withdraw(record, look)) is not None:
         return end
     if look.retry_due and look.node_lease.settled and not _order_working(record, look):
-        again = replace(record, orders=(), ladder_pass=record.ladder_pass + 1)
+        again = replace(record, orders=(), begun=(), ladder_pass=record.ladder_pass + 1)
         if look.limit is not None:
-            held = replace(again, held_reason=look.limit)
-            return Step(_enter(held, Phase.HELD, _not_fencing(look), look))
+            return _not_fencing(again, look.limit, look)
         return _climb(again, look)
     tell = _tell(record, look) if look.limit is None else ()
     if (unheard := _unheard(record, look)) not in record.sentence:
@@ -723,22 +740,38 @@ def _recovered(record: Record, look: Look) -> Step:
         return Step(_enter(_timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
     if permit(record.boot, record.proofs, look.proofs_required) is None:
         return _recovered_some(record, look)
-    powered = [p.device for p in record.proofs if isinstance(p, PoweredOff)]
-    if (
-        look.power_on
-        and powered
-        and look.power_on_due
-        and look.node_lease.foreign is None
-        and look.node_lease.settled
-        and record.power_on_tries < timing.POWER_ON_TRIES
-        and not _order_working(record, look)
-    ):
-        record = replace(record, power_on_tries=record.power_on_tries + 1)
-        return Step(
-            _enter(record, Phase.RECOVERED, f"{_outcome(record)}; powering {record.boot.node} on", look),
-            tuple(OrderOn(d) for d in powered),
-        )
+    lease_allows = look.node_lease.foreign is None and look.node_lease.settled
+    tries_left = record.power_on_tries < timing.POWER_ON_TRIES
+    if look.power_on and look.power_on_due and lease_allows and tries_left:
+        return _power_on(record, look)
     return Step(record, _tell(record, look))
+
+
+def _power_on(record: Record, look: Look) -> Step:
+    """Order it on by every device that has cut its power: the one that proved it, and those that were ordered beside it."""
+    cut_by = {p.device for p in record.proofs if isinstance(p, PoweredOff)}
+    if not cut_by or _order_working(record, look):
+        return Step(record, _tell(record, look))
+    cut_by |= {o.device for o in record.orders if o.action is Action.OFF} - cut.storages(look.levels).keys()
+    tried = Counter(o.device for o in record.orders if o.action is Action.ON)
+    devices = {d.name: d for level in look.levels for d in level if isinstance(d, DeviceLook)}
+    places = Places(record.boot.node)
+    now_on: list[str] = []
+    for name in sorted(cut_by, key=lambda name: (tried[name], name)):
+        chassis = devices[name].chassis if name in devices else None
+        if places.full(chassis) is None:
+            places.take(chassis)
+            now_on.append(name)
+    if not now_on:
+        sentence = f"{_outcome(record)}; powering {record.boot.node} on waits for other orders to its chassis"
+        return Step(_enter(record, Phase.RECOVERED, sentence, look), _tell(record, look))
+    until = look.now + timing.ORDER_EFFECT
+    orders = tuple(Order(name, tried[name] + 1, look.now, until, Action.ON) for name in now_on)
+    record = replace(record, power_on_tries=record.power_on_tries + 1, orders=(*record.orders, *orders))
+    return Step(
+        _enter(record, Phase.RECOVERED, f"{_outcome(record)}; powering {record.boot.node} on", look),
+        tuple(OrderOn(name) for name in now_on),
+    )
 
 
 def _recovered_some(record: Record, look: Look) -> Step:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ringfence.core.failover.phase import Phase
-from ringfence.core.fencing.ladder import Order
+from ringfence.core.fencing.ladder import Begun, Order
 from ringfence.core.fencing.proof import FencingProof
 from ringfence.core.model import Boot, SignedVote
 
@@ -83,6 +83,8 @@ class Record:
     held_reason: str = ""
     ladder_pass: int = 0
     orders: tuple[Order, ...] = ()
+    begun: tuple[Begun, ...] = ()
+    """The levels of the ladder that this pass has begun."""
     proofs: tuple[FencingProof, ...] = ()
     pods: tuple[PodRef, ...] = ()
     """The pods that the proof covers: nothing else is force-deleted under it."""

@@ -7,18 +7,24 @@ order the device is *read* until it says ``off`` twice.
 Looking costs nothing and comes first: while the hold runs the devices of the first level are read, so a node that has
 lost its power is found ``off`` without hold or order, and a live one costs one order, not a login.
 
+A level begins when those before it have been tried in vain, or when the one before it has been slow for its zone's
+``hedgeAfterSeconds``. From then on it goes on beside them, whatever becomes of them: the first proofs that are enough
+win. Two devices may then have ordered the same node off; both orders are on record with the time that they may take
+effect, so nobody powers the node on, or calls the incident over, before the later of the two.
+
 A watchdog is a rung of another kind: it can't be ordered, only counted out (:mod:`ringfence.core.fencing.selffence`).
-Its clock starts with the revocation of the agent's Lease; that goes on record like an order, and goes on beside the
-levels before it when their devices answer again.
+Its clock starts with the revocation of the agent's Lease, which goes on record like an order. To revoke early kills
+nobody: a node that lives is fed by the ring still.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ringfence.core import timing
+from ringfence.core.fencing.chassis import Chassis, Places
 from ringfence.core.fencing.proof import (
     CutVm,
     FencingProof,
@@ -56,12 +62,15 @@ class DeviceLook:
     cuts: frozenset[str] | None = None
     """For a storage: the volumes from which it cuts the node, ``namespace/claim``; ``off`` is then "cut off from them".
     None: it cuts the power."""
+    chassis: Chassis | None = None
+    """What it has in common with other outlets; None: it takes as many orders as there are."""
 
 
 class Action(StrEnum):
     """What an order says."""
 
     OFF = "off"
+    ON = "on"
     REVOKE = "revoke"
     """Revoke the agent's Lease: the watchdog's clock starts."""
 
@@ -76,6 +85,23 @@ class Order:
     """Monotonic; a leader that finds the order of another on record takes the moment it found it."""
     effective_until: float
     action: Action = Action.OFF
+
+    def works_until_read(self, readings: Iterable[Reading], now: float) -> bool:
+        """Whether an order off is in work: it may take effect, and the device has not been read as off since."""
+        done = any(r.state is PowerState.OFF and r.asked_at >= self.sent_at for r in readings)
+        return self.action is Action.OFF and now < self.effective_until and not done
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A level that has been begun in this pass."""
+
+    level: int
+    """Counted from 1."""
+    at: float
+    """Monotonic; a leader that finds it on record takes the moment it found it."""
+    slow: int = 0
+    """The level that had been slow, and went on; 0: those before had been tried in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +143,30 @@ class Rung:
     sentence: str
     exhausted: bool = False
     """Every level has been tried: a person is needed, or a later pass."""
+    begun: tuple[Begun, ...] = ()
+    """The levels that are begun after this step."""
+
+
+@dataclass(slots=True)
+class _Climbing:
+    """One step of the ladder while it is put together."""
+
+    now: float
+    orders_from: float
+    """No order is given before this instant."""
+    places: Places
+    commands: list[LadderCommand] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _AtWork:
+    """Where one level stands: a clause for each device that is not proved."""
+
+    commands: list[LadderCommand] = field(default_factory=list)
+    proved: list[FencingProof] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
+    ordered: list[DeviceLook] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +182,12 @@ class Ladder:
     """The VMs of the incident, for storages."""
     slot_moved_at: float = float("-inf")
     """The latest write of the boot to the heartbeat volume: what voids a storage's reading, which no other life does."""
+    hedges: tuple[float | None, ...] = ()
+    """For each level, after how many seconds without proof or failure the next is begun beside it; None: never."""
+    begun: tuple[Begun, ...] = ()
+    """The levels that were begun in this pass, as on record."""
+    order_delay: float = 0.0
+    """Seconds from the pass's beginning before which no order is given. Readings and revocations don't wait."""
 
     def look(self, now: float) -> Rung:
         """Read only: what can be found without any order."""
@@ -156,8 +212,13 @@ class Ladder:
 
     def climb(self, now: float, required: int) -> Rung:
         """Orders too. ``required`` is the number of independent methods that a zone demands (``proofs``)."""
+        orders_from = min((b.at for b in self.begun), default=now) + self.order_delay
+        climbing = _Climbing(now, orders_from, self._places(now))
         proofs: list[FencingProof] = []
         says: list[str] = []
+        begun = list(self.begun)
+        sentence = ""
+        may_begin, slow = True, 0
         usable_seen = False
         for number, level in enumerate(self.levels, start=1):
             if not level:
@@ -168,42 +229,76 @@ class Ladder:
             if any(d.unusable is not None for d in level):
                 continue  # all devices of a level must succeed: one that can't be used spoils the level
             usable_seen = True
-            commands: list[LadderCommand] = []
-            proved: list[FencingProof] = []
-            failed: list[str] = []
-            pending: list[str] = []
-            for device in level:
-                if isinstance(device, WatchdogLook):
-                    command, say, over = self._count_out(device, now, proved)
-                    if not say:
-                        continue
-                elif (proof := self._proof(device)) is not None:
-                    proved.append(proof)
+            mark = self._mark(number, level)
+            if mark is None:
+                if not may_begin:
                     continue
-                else:
-                    command, say, over = self._next(device, now)
-                if over:
-                    failed.append(say)
-                else:
-                    pending.append(say)
-                    if command is not None:
-                        commands.append(command)
-            if failed:
-                says.extend(failed)
-                continue
-            if pending:
-                rung = Rung(tuple(commands), tuple(proofs), f"fencing, level {number}: " + "; ".join(pending))
-                return self._beside(rung, number, now, required)
-            # Only a whole level counts: a node with two supplies is not off while one of them feeds it.
-            proofs.extend(proved)
-            if (done := self._done(proofs, required)) is not None:
-                return Rung((), tuple(proofs), done)
-            cuts = sorted({p.device for p in proofs if isinstance(p, StorageCut)})
-            if cuts:
-                says.append(f"{', '.join(cuts)}: cut, but {self._uncovered(proofs)}")
+                mark = Begun(number, now, slow)
+                begun.append(mark)
+            at_work = self._work(level, climbing)
+            may_begin, slow = True, 0
+            if at_work.failed:
+                says.extend(at_work.failed)
+                climbing.commands.extend(c for c in at_work.commands if isinstance(c, ReadPower))
+            elif at_work.pending:
+                climbing.commands.extend(at_work.commands)
+                beside = f" beside level {mark.slow}" if mark.slow else ""
+                sentence = f"fencing, level {number}{beside}: " + "; ".join(at_work.pending)
+                hedge = self.hedges[number - 1] if number <= len(self.hedges) else None
+                may_begin = hedge is not None and now - max(mark.at, climbing.orders_from) >= hedge
+                slow = number
+            else:
+                # Only a whole level counts: a node with two supplies is not off while one of them feeds it.
+                proofs.extend(at_work.proved)
+                if (done := self._done(proofs, required)) is not None:
+                    return Rung((), tuple(proofs), done, begun=tuple(begun))
+                if cuts := sorted({p.device for p in at_work.proved if isinstance(p, StorageCut)}):
+                    says.append(f"{', '.join(cuts)}: cut, but {self._uncovered(proofs)}")
+        if sentence:
+            return Rung(tuple(climbing.commands), tuple(proofs), sentence, begun=tuple(begun))
         if not usable_seen and not says:
             return Rung((), tuple(proofs), "no fence device reaches this node", exhausted=True)
         return Rung((), tuple(proofs), "; ".join(says) or "not enough independent devices", exhausted=True)
+
+    def _mark(self, number: int, level: tuple[DeviceLook | WatchdogLook, ...]) -> Begun | None:
+        """When the level was begun; None: it was not. One with an order on record was, at the latest with that."""
+        known = next((b for b in self.begun if b.level == number), None)
+        if known is not None:
+            return known
+        sent = [o.sent_at for device in level for o in self.ordered(device.name)]
+        return Begun(number, min(sent)) if sent else None
+
+    def _work(self, level: tuple[DeviceLook | WatchdogLook, ...], climbing: _Climbing) -> _AtWork:
+        """What is due for one level, and where each of its devices stands."""
+        at_work = _AtWork()
+        for device in level:
+            if isinstance(device, WatchdogLook):
+                command, say, over = self._count_out(device, climbing.now, at_work.proved)
+                if not say:
+                    continue
+            elif (proof := self._proof(device)) is not None:
+                at_work.proved.append(proof)
+                continue
+            else:
+                command, say, over = self._next(device, climbing)
+            (at_work.failed if over else at_work.pending).append(say)
+            if command is not None:
+                at_work.commands.append(command)
+            if isinstance(command, OrderOff) and isinstance(device, DeviceLook):
+                at_work.ordered.append(device)
+                climbing.places.take(device.chassis)
+        for device in at_work.ordered if at_work.failed else ():
+            climbing.places.give_back(device.chassis)
+        return at_work
+
+    def _places(self, now: float) -> Places:
+        """The places that this incident's own orders have at each chassis."""
+        places = Places(self.boot.node)
+        for device in (d for level in self.levels for d in level if isinstance(d, DeviceLook)):
+            for order in self.ordered(device.name):
+                if order.works_until_read(device.readings, now):
+                    places.take(device.chassis)
+        return places
 
     def _count_out(
         self, device: WatchdogLook, now: float, proved: list[FencingProof]
@@ -221,30 +316,9 @@ class Ladder:
                     command = LookOnceMore(device.name)
                 return command, f"{device.name}: {reason}", False
 
-    def _beside(self, rung: Rung, number: int, now: float, required: int) -> Rung:
-        """Let a watchdog's clock that has started on a later level go on while this level's devices answer again."""
-        for later, level in enumerate(self.levels[number:], start=number + 1):
-            running = [
-                d
-                for d in level
-                if isinstance(d, WatchdogLook) and d.unusable is None and self.ordered(d.name)
-            ]
-            if not running or len(running) < len(level):
-                continue
-            proved: list[FencingProof] = []
-            nexts = [self._count_out(device, now, proved) for device in running]
-            commands = tuple(command for command, _, _ in nexts if command is not None)
-            if len(proved) == len(level):
-                proofs = (*rung.proofs, *proved)
-                if self._done(proofs, required) is not None:
-                    return Rung((), proofs, "counted out by " + ", ".join(d.name for d in running))
-                return replace(rung, proofs=proofs)
-            says = "; ".join(say for _, say, _ in nexts if say)
-            return Rung((*rung.commands, *commands), rung.proofs, f"fencing, level {later}: {says}")
-        return rung
-
     def ordered(self, device: str) -> tuple[Order, ...]:
-        return tuple(o for o in self.orders if o.device == device)
+        """The orders of this pass that are to end the node, and its watchdog's revocation."""
+        return tuple(o for o in self.orders if o.device == device and o.action is not Action.ON)
 
     def _done(self, proofs: Sequence[FencingProof], required: int) -> str | None:
         """That these proofs are enough, for the node or for some of its VMs; None: they aren't."""
@@ -284,34 +358,76 @@ class Ladder:
             proof = powered_off(self.boot, device.name, readings, None)
         return proof
 
-    def _next(self, device: DeviceLook, now: float) -> tuple[LadderCommand | None, str, bool]:
+    def _next(self, device: DeviceLook, climbing: _Climbing) -> tuple[LadderCommand | None, str, bool]:
         """The next command for a device, a clause about it, and whether it has been tried in vain."""
+        now = climbing.now
         orders = self.ordered(device.name)
         in_effect = bool(orders) and now < orders[-1].effective_until
         last = device.readings[-1] if device.readings else None
         if len(orders) >= timing.ORDER_TRIES and not in_effect and not device.busy:
             why = device.error or (f"still reads {last.state}" if last else "gives no reading")
             what = "power off" if device.cuts is None else "cut it from its storage"
-            return None, f"{device.name}: {len(orders)} orders to {what}, {why}", True
+            # What comes late is seen all the same, while another level is at work.
+            return (
+                self._next_read(device, now, relaxed=True),
+                f"{device.name}: {len(orders)} orders to {what}, {why}",
+                True,
+            )
         if device.error is not None and device.next_try_at > now:
             # A device that gives no answer holds the ladder up only as long as an order could take effect.
             return None, f"{device.name}: {device.error}", not in_effect
         if orders and in_effect:
             read = self._next_read(device, now, relaxed=False)
             return read, _waiting(device, len(orders)), False
-        if device.busy or last is None or now - last.seen_at > timing.READ_FRESH:
+        fresh = last is not None and now - last.seen_at <= timing.READ_FRESH
+        may_be_off = last is not None and last.state in (PowerState.OFF, PowerState.TRANSITION)
+        if fresh and not may_be_off and (why_not := self._no_order_yet(device, climbing)) is not None:
+            return self._next_read(device, now, relaxed=True), why_not, False
+        if device.busy or last is None or not fresh:
             return self._next_read(device, now, relaxed=False), f"reading {device.name}", False
-        if last.state in (PowerState.OFF, PowerState.TRANSITION):
+        if may_be_off:
             return (
                 self._next_read(device, now, relaxed=False),
                 f"{device.name} reads {last.state}, reading again",
                 False,
             )
-        if device.called_off_at is not None and now - device.called_off_at < timing.FOUND_OFF_BLACKOUT:
-            # It said `off` and now says `on`: the node may be booting already, and a boot must not be shot.
-            say = f"{device.name} called the node off {now - device.called_off_at:.0f} s ago, no order before {timing.FOUND_OFF_BLACKOUT:.0f} s"
-            return self._next_read(device, now, relaxed=True), say, False
         return OrderOff(device.name, len(orders) + 1), _waiting(device, len(orders) + 1), False
+
+    def _no_order_yet(self, device: DeviceLook, climbing: _Climbing) -> str | None:
+        """Why a device that reads ``on`` is not ordered yet, as a clause; it is the same as long as the reason is."""
+        now, blackout = climbing.now, timing.FOUND_OFF_BLACKOUT
+        # It said `off` and now says `on`: the node may be booting already, and a boot must not be shot.
+        if device.called_off_at is not None and now - device.called_off_at < blackout:
+            return f"{device.name} has called the node off without an order, no order for {blackout:.0f} s"
+        if (others := self._called_off(now)) is not None:
+            return f"{device.name} reads on, but {others} called the node off without an order, no order for {blackout:.0f} s"
+        if now < climbing.orders_from:
+            return (
+                f"{device.name} reads on, no order before the zone's delay of {self.order_delay:g} s is over"
+            )
+        full = climbing.places.full(device.chassis)
+        return full and f"{device.name} waits: {full}"
+
+    def _called_off(self, now: float) -> str | None:
+        """The devices of a level that have *all* called the node off of late, though nobody had ordered that by then.
+
+        One of two supplies that is off says nothing of the node.
+        """
+        first_order = min((o.sent_at for o in self.orders if o.action is Action.OFF), default=float("inf"))
+        for level in self.levels:
+            at = [
+                device.called_off_at
+                for device in level
+                if isinstance(device, DeviceLook) and device.cuts is None and device.called_off_at is not None
+            ]
+            if (
+                at
+                and len(at) == len(level)
+                and max(at) < first_order
+                and now - max(at) < timing.FOUND_OFF_BLACKOUT
+            ):
+                return ", ".join(device.name for device in level)
+        return None
 
     def _next_read(self, device: DeviceLook, now: float, *, relaxed: bool) -> ReadPower | None:
         if device.busy or now < device.next_try_at:

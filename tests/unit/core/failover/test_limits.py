@@ -63,7 +63,10 @@ def test_nothing_in_the_way() -> None:
         ({"zone": None}, "n1 is in no enabled HAZone"),
         ({"zone_trouble": "n1 is in two zones"}, "n1 is in two zones"),
         ({"protected_vms": 0}, "no protected VM runs on n1: it is not fenced"),
-        ({"leader_node": "n1"}, "the acting controller runs on n1 itself: another must judge it"),
+        (
+            {"leader_node": "n1"},
+            "the acting controller runs on n1 itself: another must judge it, if one takes the lead",
+        ),
         ({"alive": names(2)}, "our side is the minority: it sees 2 of 5 nodes alive"),
     ],
 )

@@ -27,10 +27,20 @@ from ringfence.core.failover.node_lease import NodeLeaseLook, ReleaseNodeLease, 
 from ringfence.core.failover.phase import ENDED, FOLLOWS, PROVED, Phase, may_follow
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
 from ringfence.core.failover.recovery import AttachmentLook, DeletePod, PodLook, PodRole, VmiLook, VmLook
-from ringfence.core.fencing.ladder import DeviceLook, Order, OrderOff, ReadPower
+from ringfence.core.fencing.chassis import Chassis
+from ringfence.core.fencing.ladder import (
+    Action,
+    Begun,
+    DeviceLook,
+    Order,
+    OrderOff,
+    ReadPower,
+    RevokeAgentLease,
+)
 from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading, SelfFenced, StorageCut
+from ringfence.core.fencing.selffence import Leg, Promise, WatchdogLook
 from ringfence.core.model import Boot, PowerState, Verdict
-from scenarios.virtual import World
+from scenarios.virtual import LadderSetup, World
 from scenarios.watchdogs import kennel
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]
@@ -119,6 +129,61 @@ def test_no_vm_runs_twice_where_watchdogs_are_counted_out(
         run_for(world, delay)
         world.do(words)
     run_for(world, 30.0)
+
+
+mode = st.sampled_from(["ok", "ok", "slow", "ignore", "hang", "unauthorized", "lie"])
+ladder_fault = st.one_of(
+    st.tuples(st.sampled_from(["cut", "cut", "heal", "power-cut", "power-on"]), node).map(list),
+    st.tuples(st.sampled_from(["bmc", "pdu"]), st.sampled_from(["n1", "n2"]), mode).map(list),
+    st.tuples(st.just("kill-leader-when"), st.sampled_from(["Fencing", "Recovering"])).map(list),
+    st.just(["kill-leader"]),
+    st.tuples(st.just("mode"), st.sampled_from(["Active", "Disarmed"])).map(list),
+)
+
+
+@settings(max_examples=40, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(pause, ladder_fault), min_size=1, max_size=8),
+    st.tuples(st.none() | st.sampled_from([0.0, 1.0, 4.0]), st.none()),
+    st.none() | st.just(1) | st.just(2),
+    st.sampled_from([0.0, 0.0, 1.5]),
+)
+def test_no_order_without_a_record_nor_more_than_the_chassis_takes(
+    script: list[tuple[float, list[str]]], hedges: tuple[float | None, ...], most: int | None, delay: float
+) -> None:
+    """The world breaks if an order is on no record, goes to a node that lives or leads, or is one too many."""
+    world = World(NODES, VMS, {}, "Active", ladder=LadderSetup({"n1": "ok", "n2": "ok"}, hedges, delay, most))
+    world.do(["cut", "n1"])
+    for wait, words in script:
+        run_for(world, wait)
+        world.do(words)
+    run_for(world, 30.0)
+
+
+@settings(max_examples=30, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(
+            pause,
+            st.one_of(
+                st.tuples(
+                    st.sampled_from(["cut", "cut", "heal", "power-cut", "power-on", "cut-api", "heal-api"]),
+                    node,
+                ).map(list),
+                st.tuples(st.just("bmc"), node, mode).map(list),
+            ),
+        ),
+        min_size=1,
+        max_size=7,
+    )
+)
+def test_no_leader_orders_its_own_node_off(script: list[tuple[float, list[str]]]) -> None:
+    """Three replicas, each of whose nodes may be the one that is found Down, also while its pod still reaches the API."""
+    world = World(NODES, VMS, {}, "Active", controllers=["n1", "n2", "n3"])
+    for wait, words in script:
+        run_for(world, wait)
+        world.do(words)
+    run_for(world, 20.0)
 
 
 @SETTLED
@@ -297,6 +362,7 @@ def orders(record: Record, look: Look) -> list[OrderOff]:
     return [c for c in step(record, look).commands if isinstance(c, OrderOff)]
 
 
+DOG = WatchdogLook("dogs", promise=Promise(10.0, 60.0, frozenset({Leg.GOSSIP, Leg.API})), assume_after=80.0)
 READS_ON = replace(LOOK, levels=((device("bmc", (ON, NOW - 0.1)),),))
 
 
@@ -411,6 +477,76 @@ def test_nobody_powers_a_node_on_while_an_order_may_take_effect() -> None:
     assert step(recovered, replace(look, now=NOW + 60.0, power_on=False)).commands == ()
     tired = replace(recovered, power_on_tries=timing.POWER_ON_TRIES)
     assert step(tired, replace(look, now=NOW + 60.0)).commands == ()
+
+
+def test_a_hedged_level_is_on_record_before_its_order_is_given() -> None:
+    hangs = replace(device("bmc"), busy=True)
+    look = replace(LOOK, levels=((hangs,), (device("pdu", (ON, NOW - 0.1)),)), hedges=(5.0, None))
+    first = step(HOLDING, look)
+    assert first.record.begun == (Begun(1, NOW),)
+    later = replace(look, now=NOW + 5.0, levels=((hangs,), (device("pdu", (ON, NOW + 4.9)),)))
+    second = step(first.record, later)
+    assert second.record.begun == (Begun(1, NOW), Begun(2, NOW + 5.0, slow=1))
+    assert [o.device for o in second.record.orders] == ["pdu"]
+    assert second.commands == (OrderOff("pdu", 1),)
+
+
+def test_after_a_limit_levels_begin_anew() -> None:
+    begun = replace(FENCING, begun=(Begun(1, NOW - 60.0),))
+    look = replace(LOOK, levels=((replace(device("bmc"), busy=True),), (device("pdu", (ON, NOW - 0.1)),)))
+    held = step(begun, replace(look, hedges=(5.0, None), limit="a storm"))
+    assert held.record.begun == ()
+    again = step(held.record, replace(look, hedges=(5.0, None)))
+    assert again.record.begun == (Begun(1, NOW),)
+
+
+def test_the_zones_delay_holds_back_the_first_order_only() -> None:
+    delayed = replace(READS_ON, order_delay=4.0)
+    waiting = step(HOLDING, delayed)
+    assert waiting.record.orders == ()
+    fresh = replace(delayed, now=NOW + 4.0, levels=((device("bmc", (ON, NOW + 3.9)),),))
+    assert orders(waiting.record, fresh) == [OrderOff("bmc", 1)]
+    assert orders(replace(FENCING, ladder_pass=1), delayed) == [OrderOff("bmc", 1)]
+
+
+def test_a_node_is_powered_on_by_every_device_that_may_have_cut_it() -> None:
+    """The PDU has proved it off; the BMC, which was ordered before, may have obeyed as well."""
+    pdu = replace(PROOF, device="pdu")
+    cut = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True, proofs=(pdu,))
+    sent = (ORDER, replace(ORDER, device="pdu", effective_until=NOW - 1.0))
+    look = replace(LOOK, out_of_service_taint=True, pods=())
+    assert step(replace(cut, orders=sent), look).commands == (), "the BMC's order may yet take effect"
+    after = step(replace(cut, orders=sent), replace(look, now=ORDER.effective_until))
+    assert after.commands == (OrderOn("bmc"), OrderOn("pdu"))
+    assert [(o.device, o.action) for o in after.record.orders[2:]] == [("bmc", Action.ON), ("pdu", Action.ON)]
+
+
+def test_powering_on_waits_for_a_place_at_the_chassis_too() -> None:
+    recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True)
+    full = replace(device("bmc"), chassis=Chassis("10.0.8.9", 1, ("n2",)))
+    look = replace(LOOK, now=NOW + 60.0, out_of_service_taint=True, pods=(), levels=((full,),))
+    waiting = step(recovered, look)
+    assert waiting.commands == ()
+    assert waiting.record.power_on_tries == 0
+    assert waiting.record.sentence.endswith("powering n1 on waits for other orders to its chassis")
+    free = replace(look, levels=((replace(full, chassis=Chassis("10.0.8.9", 1)),),))
+    assert step(waiting.record, free).commands == (OrderOn("bmc"),)
+
+
+@pytest.mark.parametrize("phase", [Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAITING_CONFIRMATION])
+@pytest.mark.parametrize("ordered", [(), (ORDER,), (replace(ORDER, effective_until=NOW - 1.0),)])
+def test_no_order_is_built_for_the_node_that_the_acting_controller_runs_on(
+    phase: Phase, ordered: tuple[Order, ...]
+) -> None:
+    """Whatever its predecessor has begun there; and no proof about it is taken, since it lives."""
+    own = "the acting controller runs on n1 itself"
+    levels = ((device("bmc", (ON, NOW - 0.1)),), (device("pdu", (ON, NOW - 0.1)),), (DOG,))
+    look = replace(LOOK, limit=own, limit_when_found_off=own, life_at=NOW, levels=levels, retry_due=True)
+    after = step(replace(FENCING, phase=phase, orders=ordered), look)
+    assert not any(isinstance(c, OrderOff | RevokeAgentLease | TellFenced) for c in after.commands)
+    assert len(after.record.orders) <= len(ordered)
+    off = replace(look, levels=((device("bmc", (OFF, NOW - 0.5), (OFF, NOW - 0.1)),),))
+    assert step(replace(FENCING, phase=phase, orders=ordered), off).record.proofs == ()
 
 
 def test_a_persons_word_is_void_by_newer_life() -> None:
