@@ -16,6 +16,7 @@ from ringfence.core.gossip.awareness import LATE, Awareness
 from ringfence.core.gossip.budget import Budget
 from ringfence.core.gossip.corroboration import vote_payload
 from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
+from ringfence.core.gossip.events import NetworkChanged
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.networks import (
     FIRST,
@@ -34,7 +35,7 @@ from ringfence.core.gossip.probe import next_slot, phase
 from ringfence.core.gossip.rings import Rings, is_small
 from ringfence.core.gossip.subject import Subject
 from ringfence.core.gossip.wire import Ask, Crypto, Message, Votes
-from ringfence.core.model import MANAGEMENT, Answer, Boot, NetworkState, RingState, SignedVote, Vote
+from ringfence.core.model import MANAGEMENT, Answer, NetworkState, RingState, SignedVote, Vote
 
 _SPEAKS = frozenset({RingState.ALIVE, RingState.PARTIAL, RingState.DOUBTED, RingState.UNKNOWN})
 """While a subject is in one of these states an answer on a further network is to be expected."""
@@ -43,16 +44,6 @@ _LOOKED_AT = frozenset({RingState.ALIVE, RingState.PARTIAL})
 BURST = 60.0
 """Packets of looks that may leave at once; then no look is opened. Who is asked to look always votes: his may be the
 only answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkChanged:
-    """Votes have called a network of a member dead, or it answers again."""
-
-    subject: Boot
-    network: str
-    dead: bool
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True)

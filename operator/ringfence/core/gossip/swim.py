@@ -18,18 +18,16 @@ asks there as well, and whatever answers is life: `none` is silence on all of th
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from math import ceil, gcd
-from typing import Protocol, TypeVar, assert_never
+from typing import assert_never
 
 from ringfence.core.gossip import rounds
 from ringfence.core.gossip import survey as surveys
 from ringfence.core.gossip.anti_entropy import Wish
 from ringfence.core.gossip.awareness import LATE, Awareness
-from ringfence.core.gossip.budget import Budget
 from ringfence.core.gossip.corroboration import (
     H,
     Tally,
@@ -39,33 +37,45 @@ from ringfence.core.gossip.corroboration import (
     tally,
     vote_payload,
 )
+from ringfence.core.gossip.desk import Desk
+from ringfence.core.gossip.dice import Dice
+from ringfence.core.gossip.directory import Directory
 from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
-from ringfence.core.gossip.looks import Looks, Means, NetworkChanged
+from ringfence.core.gossip.events import (
+    AwarenessChanged,
+    Event,
+    KernelProbe,
+    PathLost,
+    RosterWanted,
+    StateChanged,
+    Trace,
+)
+from ringfence.core.gossip.journal import Journal
+from ringfence.core.gossip.looks import Looks, Means
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.networks import Look
-from ringfence.core.gossip.probe import next_slot, period, phase
+from ringfence.core.gossip.pings import Pings
+from ringfence.core.gossip.probe import next_slot, phase
 from ringfence.core.gossip.report import AgentView, Hearing, SubjectView
-from ringfence.core.gossip.rings import Rings, is_small, rings_of
+from ringfence.core.gossip.rings import is_small
 from ringfence.core.gossip.rounds import Examination, Round
-from ringfence.core.gossip.subject import Subject, raw_boot, sent_boot
+from ringfence.core.gossip.sender import Sender
+from ringfence.core.gossip.subject import Subject, sent_boot
 from ringfence.core.gossip.survey import Survey
+from ringfence.core.gossip.timers import Action, Timers
 from ringfence.core.gossip.wire import (
     Ack,
     Ask,
     Ballot,
     Crypto,
-    Header,
     Leave,
-    Message,
     Ping,
     Relay,
     Relayed,
     Votes,
     WireError,
-    boot_bytes,
     boot_text,
     decode,
-    encode,
     fitting,
     split,
     tag_of,
@@ -90,83 +100,8 @@ STALE = 1.0
 STROLL = 2.0
 """Every so many seconds an agent pings one of the members that it doesn't observe, in a random order: so a path that
 is broken in one direction, or for one pair only, is found wherever it lies."""
-_NONCE_LIFE = 3.0
-_MAX_NONCES = 20_000
 _SILENT_CYCLES = 3
 """Probe cycles that only relays answered before the path is called partial."""
-
-
-_T = TypeVar("_T")
-
-
-class Dice(Protocol):
-    """The randomness that the machine uses; ``random.Random`` fits."""
-
-    def random(self) -> float:
-        """In [0, 1)."""
-
-    def getrandbits(self, bits: int, /) -> int:
-        """That many random bits."""
-
-    def sample(self, population: Sequence[_T], k: int) -> list[_T]:
-        """That many different ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class KernelProbe:
-    """Try this node's kernel now (TCP to an open and to a closed port, ICMP); report by `Swim.kernel_answered`."""
-
-    uid: str
-    address: str
-    network: str = MANAGEMENT
-
-
-@dataclass(frozen=True, slots=True)
-class StateChanged:
-    """A subject's state has changed; the sentence says why."""
-
-    subject: Boot
-    old: RingState
-    new: RingState
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class AwarenessChanged:
-    """Our agent has begun or ceased to hold itself for cut off."""
-
-    isolated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PathLost:
-    """The stroll has found a member that answers others and not us. We don't observe it, so it has no state here."""
-
-    subject: Boot
-
-
-@dataclass(frozen=True, slots=True)
-class RosterWanted:
-    """This peer has a newer roster than ours: ask it, at this address; bring the answer by `Swim.install`."""
-
-    uid: str
-    address: str
-
-
-Event = KernelProbe | StateChanged | NetworkChanged | AwarenessChanged | PathLost | RosterWanted
-Trace = Callable[[str, bytes, Message | Round | None], None]
-"""``trace(what, tag, thing)``: ``sent`` and ``received`` with the peer's tag and the message; ``missed``, ``missed again``,
-``examines`` and ``closed`` (with the round) with the subject's."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Nonce:
-    uid: str
-    sent_at: float
-    relay_for: tuple[str, int, bytes] | None
-    """Whom to tell of the answer: address, its own nonce, its tag."""
-    network: str = MANAGEMENT
-    """On which network it was asked."""
 
 
 _NO_ANSWER = frozenset({RingState.UNREACHABLE, RingState.AGENT_DOWN})
@@ -197,34 +132,21 @@ class Swim:
         wall_offset: float = 0.0,
     ) -> None:
         self.node = node
-        self.uid = uid
-        """Our node's UID where it is known otherwise; else that of the roster's member of our name."""
         self.boot_id = boot_id
-        self.roster: Roster | None = None
-        self.me: Member | None = None
         self.awareness = Awareness()
-        self.stats: Counter[str] = Counter()
-        self.refused: dict[str, str] = {}
-        """For each reason to drop something: whose it was last, an address or a member's name."""
-        self.version = 0
-        """Changes with every change of what `view` says beyond ages."""
         self.window = False
         """Whether somebody reads our view: then the observers of all members are asked to tell us their verdicts."""
-        self.trace: Trace | None = None
-        """Who wants to be told of every step; nobody, as a rule."""
-        self._boot_raw = boot_bytes(boot_id)
-        self._crypto = crypto
+        self.lacking: frozenset[str] = frozenset()
+        """Networks on which the roster has us and we don't stand; `lack` says so."""
+        self._directory = Directory(node, uid)
+        self._timers = Timers()
+        self._journal = Journal()
         self._dice = dice
-        self._counter = counter
-        self._tag = b""
+        self._crypto = crypto
+        self._desk = Desk(self._directory, self._timers, self._journal, self.awareness, dice, crypto)
+        self._sender = Sender(self._desk, boot_id, counter)
+        self._pings = Pings(self._desk, self._sender, self._news)
         self._wall_offset = wall_offset
-        self._rings: Rings | None = None
-        self._every = 1.0
-        self._subjects: dict[str, Subject] = {}
-        """Members that we observe or have had to do with, by UID; `_subject` adds one when it is first needed."""
-        self._watched: list[Subject] = []
-        """Those that we observe."""
-        self._installed_at = 0.0
         self._missed: tuple[str, float] | None = None
         """The member that was the last not to answer a probe in time, and when."""
         self._unanswered_since: float | None = None
@@ -232,7 +154,6 @@ class Swim:
         self._answered_at = float("-inf")
         """When anybody last answered us."""
         self._windows = Windows()
-        self._budget = Budget()
         self._survey: Survey | None = None
         self._samples: deque[float] = deque()
         """When we have asked samples within the last second."""
@@ -248,15 +169,7 @@ class Swim:
         """When we last looked again because one answered that had been silent."""
         self._place, self._stride = 0, 0
         """Where in the roster the stroll is, and how far its next step goes; no step before the first roster."""
-        self._nonces: dict[int, _Nonce] = {}
-        self._nonce_order: deque[int] = deque()
-        self._timers: list[tuple[float, int, Callable[[float, float], None], Callable[[], bool] | None]] = []
-        self._sequence = 0
-        self._out: list[tuple[bytes, str]] = []
-        self._events: deque[Event] = deque()
         self._wish = Wish()
-        self.lacking: frozenset[str] = frozenset()
-        """Networks on which the roster has us and we don't stand; `lack` says so."""
         self._looks = Looks(
             Means(
                 node=node,
@@ -266,52 +179,67 @@ class Swim:
                 windows=self._windows,
                 chance=dice.random,
                 draw=self._round_id,
-                roster=self._present_roster,
-                may_accuse=self._may_accuse,
-                ping=self._ping_on,
+                roster=lambda: self._directory.present_roster,
+                may_accuse=self._desk.may_accuse,
+                ping=self._pings.ping_on,
                 ask_kernel=self._ask_kernel,
-                tell=self._tell,
-                at=self._at,
+                tell=self._sender.tell,
+                at=self._timers.at,
                 doubt_again=self._ask,
-                changed=self._network_changed,
+                changed=self._journal.network_changed,
                 pack=self._pack_look,
                 valid=self._valid,
-                drop=self._drop,
+                drop=self._journal.drop,
             )
         )
 
     # -- what the outer loop calls ------------------------------------------------------------------------------
 
+    @property
+    def roster(self) -> Roster | None:
+        """The newest that was installed."""
+        return self._directory.roster
+
+    @property
+    def me(self) -> Member | None:
+        """Ourselves in the roster; None: we are no member, and only listen."""
+        return self._directory.me
+
+    @property
+    def stats(self) -> Counter[str]:
+        """What was done and dropped, counted."""
+        return self._journal.stats
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """For each reason to drop something: whose it was last, an address or a member's name."""
+        return self._journal.refused
+
+    @property
+    def version(self) -> int:
+        """Changes with every change of what `view` says beyond ages."""
+        return self._journal.version
+
+    @property
+    def trace(self) -> Trace | None:
+        """Who wants to be told of every step; nobody, as a rule."""
+        return self._journal.trace
+
+    @trace.setter
+    def trace(self, trace: Trace | None) -> None:
+        self._journal.trace = trace
+
     def install(self, roster: Roster, now: float) -> bool:
         """Take over a roster whose signature has been checked. Returns False for one that is not newer."""
         if self.roster is not None and roster.epoch <= self.roster.epoch:
             return False
-        before = self.roster
-        self.roster, self._rings = roster, rings_of(roster)
-        self._every = period(len(roster.members))
-        me = roster.by_name.get(self.node)
-        self.me = me if me is not None and self.uid in {None, me.uid} else None
-        self._tag = tag_of(me.uid) if me is not None else b""
-        self._installed_at = now
-        kept = self._subjects
-        self._subjects = {}
-        for uid, known in kept.items():
-            member = roster.by_uid.get(uid)
-            if member is None or member.name == self.node:
-                self._looks.forget(known)
-                continue
-            self._follow_roster(known, member, before, now)
-            if (known.member.addresses, known.member.networks) != (member.addresses, member.networks):
-                known.reach.shown = None  # it was about other addresses
-            known.member = member
-            if known.boot.node != member.name:
-                known.boot = Boot(member.name, member.uid, known.boot.boot_id)
-            self._subjects[uid] = known
+        for gone in self._directory.install(roster, now):
+            self._looks.forget(gone)
         self._draw(now)
         if not self._stride:
-            self._at(now + STROLL * self._dice.random(), self._stroll)
+            self._timers.at(now + STROLL * self._dice.random(), self._stroll)
         self._stride = self._coprime(len(roster.members))
-        self.version += 1
+        self._journal.version += 1
         return True
 
     def receive(self, datagram: bytes, address: str, now: float, *, at: float | None = None) -> None:
@@ -324,15 +252,12 @@ class Swim:
         try:
             self._receive(datagram, address, now, now if at is None else at)
         except WireError as error:
-            self._drop(error.args[0], address)
+            self._journal.drop(error.args[0], address)
 
     def handle_timer(self, now: float) -> None:
         """Do everything that is due."""
         self._check_lag(now)
-        while self._timers and self._timers[0][0] <= now:
-            when, _, action, wanted = heapq.heappop(self._timers)
-            if wanted is None or wanted():
-                action(now, now - when)
+        self._timers.run(now)
 
     def lack(self, networks: frozenset[str], now: float) -> None:
         """These networks' addresses, which the roster has for us, aren't ours to send from: we say nothing of them."""
@@ -342,7 +267,7 @@ class Swim:
 
     def kernel_answered(self, uid: str, now: float, network: str = MANAGEMENT) -> None:
         """A kernel probe of this node was answered (accepted or refused: both are its kernel)."""
-        subject = self._subject(uid)
+        subject = self._directory.subject(uid)
         if subject is None:
             return
         subject.kernel_at = now
@@ -356,27 +281,24 @@ class Swim:
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, str]]:  # noqa: ARG002 (the contract of all machines)
         """Datagrams and the IP addresses they go to, in order; hands each out once."""
-        out, self._out = self._out, []
-        return out
+        return self._sender.take()
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` wants to be called; None without a roster."""
-        while self._timers and (wanted := self._timers[0][3]) is not None and not wanted():
-            heapq.heappop(self._timers)  # answered: nothing to wake up for
-        return self._timers[0][0] if self._timers else None
+        return self._timers.next()
 
     def next_event(self) -> Event | None:
         """The next event, or None."""
-        return self._events.popleft() if self._events else None
+        return self._journal.next_event()
 
     def leave(self, now: float) -> None:
         """Our process ends in an orderly way: let those who watch us know that it needs no vote to find out."""
-        if self.me is None or self.roster is None or self._rings is None:
+        if self.me is None or self.roster is None or self._directory.rings is None:
             return
         boot = Boot(self.node, self.me.uid, self.boot_id)
         message = Leave(self._crypto.sign(leave_payload(self.roster.cluster, boot)))
         for _ in range(LEAVES):
-            self._tell_all(message, self._rings.observers(self.me.uid), now)
+            self._sender.tell_all(message, self._directory.rings.observers(self.me.uid), now)
 
     def answered_by_most(self) -> float | None:
         """The latest instant such that more than half of the whole roster, ourselves included, answered a ping that left then
@@ -385,7 +307,7 @@ class Swim:
         if self.me is None or self.roster is None:
             return None
         others = len(self.roster.members) // 2
-        known = (self._subjects.get(member.uid) for member in self.roster.members)
+        known = (self._directory.subjects.get(member.uid) for member in self.roster.members)
         answers = sorted(
             (one.answered_at for one in known if one is not None and one.answered_at is not None),
             reverse=True,
@@ -401,18 +323,18 @@ class Swim:
         """
 
         def call(now: float, _late: float) -> None:
-            self._at(now + CALL_STEP, call)
+            self._timers.at(now + CALL_STEP, call)
             strangers = [
                 member
                 for member in (self.roster.members if self.roster else ())
-                if (known := self._subject(member.uid)) is not None and not known.observed
+                if (known := self._directory.subject(member.uid)) is not None and not known.observed
             ]
             for _ in range(min(len(strangers), ceil(len(strangers) * CALL_STEP / every))):
                 self._next_called = (self._next_called + 1) % len(strangers)
-                if (subject := self._subject(strangers[self._next_called].uid)) is not None:
-                    self._ping(subject, now)
+                if (subject := self._directory.subject(strangers[self._next_called].uid)) is not None:
+                    self._pings.ping(subject, now)
 
-        self._at(now, call)
+        self._timers.at(now, call)
 
     def view(self, now: float) -> AgentView:
         """What this agent says of the ring."""
@@ -420,7 +342,7 @@ class Swim:
         boot = Boot(self.node, me.uid if me else "", self.boot_id)
         alive = {
             subject.member.name
-            for subject in self._subjects.values()
+            for subject in self._directory.subjects.values()
             if subject.two_way_at is not None and now - subject.two_way_at <= ALIVE_WITHIN
         }
         return AgentView(
@@ -438,7 +360,7 @@ class Swim:
 
     def hearing(self, uid: str, now: float) -> Hearing | None:
         """When we last heard that member; None for strangers and ourselves."""
-        one = self._subject(uid)
+        one = self._directory.subject(uid)
         if one is None:
             return None
         heard = None if one.heard_at is None else max(0.0, now - one.heard_at)
@@ -447,86 +369,58 @@ class Swim:
     @property
     def subjects(self) -> Iterable[Subject]:
         """The members that we observe or have had to do with (for metrics)."""
-        return self._subjects.values()
+        return self._directory.subjects.values()
 
     @property
     def lonely(self) -> bool:
         """Whether most of those that we observe are silent for us: then our Lease must speak for us more often."""
-        silent = sum(one.state in _TROUBLE for one in self._watched)
+        silent = sum(one.state in _TROUBLE for one in self._directory.watched)
         # Who holds itself for cut off doubts nobody any more, so the count alone would stop short.
         cut_off = self.awareness.isolated or self.awareness.carrier is False
-        return cut_off or 2 * silent > len(self._watched)
+        return cut_off or 2 * silent > len(self._directory.watched)
 
     def _view_of(self, member: Member, now: float) -> SubjectView:
-        known = self._subjects.get(member.uid)
+        known = self._directory.subjects.get(member.uid)
         if known is not None:
             return known.view(now)
-        age = now - self._installed_at
+        age = now - self._directory.installed_at
         return SubjectView(member.boot, RingState.UNKNOWN, age, None, None, None, None, ())
-
-    def _subject(self, uid: str) -> Subject | None:
-        """What we know of this member; None for ourselves and for strangers."""
-        known = self._subjects.get(uid)
-        if known is None and self.roster is not None:
-            member = self.roster.by_uid.get(uid)
-            if member is not None and member.name != self.node:
-                known = Subject(
-                    member, member.boot, raw_boot(member.boot_id), RingState.UNKNOWN, self._installed_at
-                )
-                self._subjects[uid] = known
-        return known
-
-    def _by_tag(self, tag: bytes) -> Member | None:
-        """Who of the others goes by this tag."""
-        member = self.roster.by_tag.get(tag) if self.roster is not None else None
-        return member if member is not None and member.name != self.node else None
-
-    def _by_subject_tag(self, tag: bytes) -> Subject | None:
-        member = self._by_tag(tag)
-        return self._subject(member.uid) if member is not None else None
 
     # -- the roster ---------------------------------------------------------------------------------------------
 
-    def _follow_roster(self, known: Subject, member: Member, before: Roster | None, now: float) -> None:
-        """Take over the roster's boot of a known member, unless we have met a later one ourselves."""
-        told = before.by_uid.get(member.uid) if before else None
-        raw = raw_boot(member.boot_id)
-        if told is not None and told.boot_id == member.boot_id:
-            return  # the roster has not moved; a boot that we have heard ourselves stands
-        if member.boot_id != known.boot.boot_id and raw not in known.past:
-            known.reset(member.boot, now)
-
     def _draw(self, now: float) -> None:
         """Appoint ourselves to our subjects, and begin to probe those that are new to us."""
-        assert self._rings is not None
-        mine = self._rings.subjects(self.me.uid) if self.me else ()
+        assert self._directory.rings is not None
+        mine = self._directory.rings.subjects(self.me.uid) if self.me else ()
         uids = {member.uid for member in mine}
-        for uid, subject in self._subjects.items():
+        for uid, subject in self._directory.subjects.items():
             if uid not in uids and subject.observed:
                 subject.observed = False
                 subject.cycle_at = subject.ask_at = subject.examination = None
                 self._looks.forget(subject)
                 if subject.state in _NO_ANSWER:
-                    self._at(now + rounds.LAPSE, self._lapser(subject))
+                    self._timers.at(now + rounds.LAPSE, self._lapser(subject))
                 else:
                     self._enter(subject, RingState.UNKNOWN, "others observe it now", now)
-        self._watched = [one for member in mine if (one := self._subject(member.uid)) is not None]
-        for subject in self._watched:
-            observers = [member.uid for member in self._rings.observers(subject.member.uid)]
+        self._directory.watched = [
+            one for member in mine if (one := self._directory.subject(member.uid)) is not None
+        ]
+        for subject in self._directory.watched:
+            observers = [member.uid for member in self._directory.rings.observers(subject.member.uid)]
             rank = observers.index(self.me.uid) if self.me and self.me.uid in observers else 0
-            subject.phase = phase(subject.member.uid, rank, len(observers), self._every)
+            subject.phase = phase(subject.member.uid, rank, len(observers), self._directory.every)
             if not subject.observed:
                 subject.observed = True
                 self._arm_probe(subject, now)
-        self._looks.install(self._rings, self._every, self._wall_offset)
+        self._looks.install(self._directory.rings, self._directory.every, self._wall_offset)
         self._follow_networks(now)
 
     def _follow_networks(self, now: float) -> None:
-        if self.me is None or self._rings is None:
+        if self.me is None or self._directory.rings is None:
             return
         self._looks.stand(network for network, _ in self.me.networks if network not in self.lacking)
-        for subject in self._watched:
-            observers = [member.uid for member in self._rings.observers(subject.member.uid)]
+        for subject in self._directory.watched:
+            observers = [member.uid for member in self._directory.rings.observers(subject.member.uid)]
             rank = observers.index(self.me.uid) if self.me.uid in observers else 0
             self._looks.follow(subject, rank, len(observers), now)
 
@@ -536,8 +430,8 @@ class Swim:
         header, head, sealed = split(datagram)
         if header.key not in self._crypto.held:
             raise WireError("unknown key")
-        member = self._by_tag(header.tag)
-        subject = self._subject(member.uid) if member is not None else None
+        member = self._directory.by_tag(header.tag)
+        subject = self._directory.subject(member.uid) if member is not None else None
         if subject is None:
             raise WireError("unknown sender")
         same_boot = header.boot == subject.boot_raw
@@ -546,26 +440,25 @@ class Swim:
         if same_boot and not subject.window.fresh(header.counter):
             raise WireError("replayed")
         body = self._crypto.open(
-            header.key, subject.member.uid, header.boot, header.counter, head + self._tag, sealed
+            header.key, subject.member.uid, header.boot, header.counter, head + self._directory.tag, sealed
         )
         if body is None:
             raise WireError("bad seal")
         message, epoch = decode(body)
         if not same_boot:
-            if not self._asked(subject, message):
+            if not self._pings.answered_by(subject, message):
                 # Perhaps its next boot, perhaps an old boot's datagram sent again to an agent that has just started:
                 # only an answer to our own nonce tells. Until then it is neither evidence nor a new boot.
                 if isinstance(message, Ping):
-                    self._send(self._ack(message.nonce, now), address, subject.tag)
-                self._ping(subject, now)
+                    self._pings.answer(subject, message.nonce, address, now)
+                self._pings.ping(subject, now)
                 raise WireError("unproved boot")
             self._meet_boot(subject, boot_text(header.boot), now)
         subject.window.take(header.counter)
         if self._wish.heard(epoch, self.roster, now):
-            self._events.append(RosterWanted(subject.member.uid, address))
+            self._journal.tell(RosterWanted(subject.member.uid, address))
         self.stats["received"] += 1
-        if self.trace is not None:
-            self.trace("received", header.tag, message)
+        self._journal.step("received", header.tag, message)
         if isinstance(message, Ack):
             self._on_ack(subject, message.nonce, address, now, at)
         self._heard(subject, now)
@@ -575,17 +468,17 @@ class Swim:
                 if (
                     now - at <= STALE
                 ):  # else we have slept, and would wake with a thousand answers nobody waits for
-                    self._send(self._ack(nonce, now), address, subject.tag)
+                    self._pings.answer(subject, nonce, address, now)
             case Ack(_, window):
                 self._take_news(window, now)  # the nonce is counted: what follows from hearing finds it alive
             case Relay(nonce, tag):
-                self._on_relay(subject, nonce, tag, address, now)
+                self._pings.relay(subject, nonce, tag, address, now)
             case Relayed(nonce):
-                self._on_relayed(nonce, now)
+                self._pings.relayed(nonce, now)
             case Ask(look=True):
-                self._looks.on_ask(subject, self._by_subject_tag(message.tag), message, now)
+                self._looks.on_ask(subject, self._directory.subject_by_tag(message.tag), message, now)
             case Votes(look=True):
-                self._looks.on_votes(subject, self._by_subject_tag(message.tag), message, now)
+                self._looks.on_votes(subject, self._directory.subject_by_tag(message.tag), message, now)
             case Ask():
                 self._on_ask(subject, message, now)
             case Votes():
@@ -594,11 +487,6 @@ class Swim:
                 self._on_leave(subject, signature, now)
             case _:
                 assert_never(message)
-
-    def _asked(self, subject: Subject, message: Message) -> bool:
-        """Whether this answers a probe of ours."""
-        sent = self._nonces.get(message.nonce) if isinstance(message, Ack) else None
-        return sent is not None and sent.uid == subject.member.uid
 
     def _meet_boot(self, subject: Subject, boot_id: str, now: float) -> None:
         old = subject.state
@@ -621,14 +509,9 @@ class Swim:
                 self._cast(subject, about, Vote.ALIVE, now)
 
     def _on_ack(self, subject: Subject, nonce: int, address: str, now: float, at: float) -> None:
-        sent = self._nonces.get(nonce)
-        if sent is None or sent.uid != subject.member.uid:
-            self._drop("answer that nobody waits for", subject.member.name)
+        sent = self._pings.take(subject, nonce)
+        if sent is None:
             return
-        del self._nonces[nonce]
-        if sent.relay_for is not None:
-            address, asked, asker = sent.relay_for
-            self._send(Relayed(asked), address, asker)
         trip = max(0.0, at - sent.sent_at)  # wall clocks are set, and stamps go by them
         if sent.network != MANAGEMENT:
             # Where the management network is silent an answer on another one ends no doubt: that it is heard, a veto, is all.
@@ -650,24 +533,11 @@ class Swim:
         elif not subject.observed and subject.state is not RingState.UNKNOWN:
             self._enter(subject, RingState.UNKNOWN, "it answers", now)
 
-    def _on_relay(self, asker: Subject, nonce: int, tag: bytes, address: str, now: float) -> None:
-        member = self._by_tag(tag)
-        subject = self._subject(member.uid) if member is not None else None
-        if subject is None:
-            self._drop("about a stranger", asker.member.name)
-        elif subject is not asker and subject.address is not None:
-            self._ping(subject, now, relay_for=(address, nonce, asker.tag))
-
-    def _on_relayed(self, nonce: int, now: float) -> None:
-        sent = self._nonces.get(nonce)
-        if sent is not None and (subject := self._subjects.get(sent.uid)) is not None:
-            subject.relayed_at = now
-
     def _on_leave(self, subject: Subject, signature: bytes, now: float) -> None:
         assert self.roster is not None
         payload = leave_payload(self.roster.cluster, subject.boot)
         if not subject.observed or not self._crypto.verify(payload, signature, subject.member.public_key):
-            self._drop("leave", subject.member.name)
+            self._journal.drop("leave", subject.member.name)
         elif subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL}:
             subject.ask_at = None
             self._enter(subject, RingState.LEFT, "its agent ended in an orderly way", now)
@@ -682,25 +552,25 @@ class Swim:
 
         asked_at = now
         self._probe_kernel(subject)
-        self._at(now + rounds.EXAMINATION, judge)
+        self._timers.at(now + rounds.EXAMINATION, judge)
 
     # -- probing ------------------------------------------------------------------------------------------------
 
     def _arm_probe(self, subject: Subject, now: float) -> None:
-        when = next_slot(now, self._wall_offset, subject.phase, self._every)
+        when = next_slot(now, self._wall_offset, subject.phase, self._directory.every)
 
         def probe(now: float, _late: float) -> None:
-            if self._subjects.get(subject.member.uid) is subject and subject.observed:
+            if self._directory.subjects.get(subject.member.uid) is subject and subject.observed:
                 self._probe(subject, now)
                 self._arm_probe(subject, now)
 
-        self._at(when, probe)
+        self._timers.at(when, probe)
 
     def _probe(self, subject: Subject, now: float) -> None:
-        self._ping(subject, now)
+        self._pings.ping(subject, now)
         if subject.cycle_at is None:
             subject.cycle_at = now
-            subject.path.probed(self._every)
+            subject.path.probed(self._directory.every)
             self._await_answer(subject, now, now, self._miss)
 
     def _coprime(self, count: int) -> int:
@@ -711,11 +581,11 @@ class Swim:
     def _stroll(self, now: float, _late: float) -> None:
         """Probe one of those that we don't observe; who only answers others is found here."""
         assert self.roster is not None
-        self._at(now + STROLL * (0.75 + self._dice.random() / 2), self._stroll)
+        self._timers.at(now + STROLL * (0.75 + self._dice.random() / 2), self._stroll)
         members = self.roster.members
-        for _ in range(min(len(members), 2 * len(self._watched) + 2)):
+        for _ in range(min(len(members), 2 * len(self._directory.watched) + 2)):
             self._place = (self._place + self._stride) % len(members)
-            stranger = self._subject(members[self._place].uid)
+            stranger = self._directory.subject(members[self._place].uid)
             if stranger is not None and not stranger.observed:
                 self.stats["strolls"] += 1
                 self._probe(stranger, now)
@@ -723,11 +593,11 @@ class Swim:
 
     def _beacon(self, now: float) -> None:
         """Cut off, perhaps only deaf: let those who watch us hear that we live."""
-        assert self._rings is not None
+        assert self._directory.rings is not None
         assert self.me is not None
-        for member in self._rings.observers(self.me.uid):
-            if (watcher := self._subject(member.uid)) is not None:
-                self._ping(watcher, now)
+        for member in self._directory.rings.observers(self.me.uid):
+            if (watcher := self._directory.subject(member.uid)) is not None:
+                self._pings.ping(watcher, now)
 
     def _await_answer(
         self,
@@ -738,32 +608,33 @@ class Swim:
         factor: float = 1,
     ) -> None:
         """Call ``missed`` unless the cycle has been answered in time; once more time if we ourselves were late."""
-        wait = subject.path.timeout(self._every, self.awareness.stretch) * factor
+        wait = subject.path.timeout(self._directory.every, self.awareness.stretch) * factor
 
         def judge(now: float, late: float) -> None:
             if subject.cycle_at != cycle:
                 return
             if late > LATE / 2:
-                self._at(
+                self._timers.at(
                     now + wait, lambda now, _late: missed(subject, now) if subject.cycle_at == cycle else None
                 )
             else:
                 missed(subject, now)
 
-        self._at(now + wait, judge, wanted=lambda: subject.cycle_at == cycle)
+        self._timers.at(now + wait, judge, wanted=lambda: subject.cycle_at == cycle)
 
     def _miss(self, subject: Subject, now: float) -> None:
         self.stats["missed"] += 1
         subject.path.missed()
-        if self.trace is not None:
-            self.trace("missed", subject.tag, None)
+        self._journal.step("missed", subject.tag, None)
         self._perhaps_deaf(subject, now)
         cycle = subject.cycle_at
         assert cycle is not None
-        nonce = self._ping(subject, now)
-        peers = [s for s in self._subjects.values() if s is not subject and s.state is RingState.ALIVE]
+        nonce = self._pings.ping(subject, now)
+        peers = [
+            s for s in self._directory.subjects.values() if s is not subject and s.state is RingState.ALIVE
+        ]
         for peer in self._dice.sample(peers, min(RELAYS, len(peers))):
-            self._tell(Relay(nonce, tag_of(subject.member.uid)), peer.member)
+            self._sender.tell(Relay(nonce, tag_of(subject.member.uid)), peer.member)
         self._await_answer(subject, cycle, now, self._miss_again, factor=2)
 
     def _perhaps_deaf(self, subject: Subject, now: float) -> None:
@@ -785,7 +656,7 @@ class Swim:
             return
         self._beacon(now)
         pause = 0.8 * rounds.EXAMINATION
-        self._at(
+        self._timers.at(
             now + pause, lambda now, _late: self._cry(now), wanted=lambda: self._unanswered_since is not None
         )
 
@@ -793,11 +664,10 @@ class Swim:
         cycle, subject.cycle_at = subject.cycle_at, None
         assert cycle is not None
         subject.misses += 1
-        if self.trace is not None:
-            self.trace("missed again", subject.tag, None)
+        self._journal.step("missed again", subject.tag, None)
         if subject.relayed_at is not None and subject.relayed_at >= cycle:
             if not subject.observed:
-                self._events.append(PathLost(subject.boot))
+                self._journal.tell(PathLost(subject.boot))
             elif subject.misses >= _SILENT_CYCLES and subject.state in {RingState.ALIVE, RingState.UNKNOWN}:
                 self._enter(subject, RingState.PARTIAL, "only others reach it", now)
             return
@@ -810,9 +680,6 @@ class Swim:
 
     # -- doubt and rounds ---------------------------------------------------------------------------------------
 
-    def _may_accuse(self, now: float) -> bool:
-        return self.me is not None and self.me.votes and self.awareness.healthy(now)
-
     # -- looking around: is it they, or is it me? -----------------------------------------------------------------
 
     def _look_around(self, now: float, then: Callable[[float], None] | None = None) -> None:
@@ -820,7 +687,7 @@ class Swim:
         assert self.roster is not None
         survey = self._survey
         if survey is None or (survey.majority is not None and now - survey.started > surveys.FRESH):
-            near = [subject for subject in self._watched if subject.member.votes]
+            near = [subject for subject in self._directory.watched if subject.member.votes]
             base = self._sample_heard if now - self._sampled_at <= surveys.REPEAT else frozenset()
             uids = frozenset(one.member.uid for one in near)
             share = 0.5 if now - self._sampled_at <= surveys.PAUSE else 0.75
@@ -829,10 +696,10 @@ class Swim:
             self.stats["surveys"] += 1
             if survey.majority is None:
                 for subject in near:
-                    self._ping(subject, now)
-                self._at(now + surveys.NEAR, self._step(survey, self._widen))
-                self._at(now + surveys.AGAIN, self._step(survey, self._ask_again))
-                self._at(now + surveys.CLOSE, self._step(survey, self._close_survey))
+                    self._pings.ping(subject, now)
+                self._timers.at(now + surveys.NEAR, self._step(survey, self._widen))
+                self._timers.at(now + surveys.AGAIN, self._step(survey, self._ask_again))
+                self._timers.at(now + surveys.CLOSE, self._step(survey, self._close_survey))
         if then is not None and survey.majority is not False:
             survey.then.append(then)
         self._settle_survey(survey, now)
@@ -852,7 +719,7 @@ class Swim:
             self.stats["surveys put off"] += 1
             self._survey = None  # whoever waited for it asks again
             if self.awareness.isolated:
-                self._at(now + surveys.PAUSE, lambda now, _late: self._look_around(now))
+                self._timers.at(now + surveys.PAUSE, lambda now, _late: self._look_around(now))
             return
         self._samples.append(now)
         voters = self.roster.voters
@@ -871,8 +738,8 @@ class Swim:
 
     def _ask_all(self, uids: Iterable[str], now: float) -> None:
         for uid in uids:
-            if (subject := self._subject(uid)) is not None:
-                self._ping(subject, now)
+            if (subject := self._directory.subject(uid)) is not None:
+                self._pings.ping(subject, now)
 
     def _close_survey(self, survey: Survey, now: float) -> None:
         survey.close()
@@ -898,15 +765,15 @@ class Swim:
         waiting, survey.then = survey.then, []
         if self.awareness.isolated is survey.majority:
             self.awareness.isolated = not survey.majority
-            self.version += 1
-            self._events.append(AwarenessChanged(self.awareness.isolated))
+            self._journal.version += 1
+            self._journal.tell(AwarenessChanged(self.awareness.isolated))
         if survey.majority:
             for action in waiting:
                 action(now)
             if survey.wide and not survey.settled:
                 self._sampled_at, self._sample_heard = survey.started, frozenset(survey.heard & survey.near)
         elif not survey.settled:
-            self._at(
+            self._timers.at(
                 now + surveys.REPEAT,
                 lambda now, _late: self._look_around(now),
                 wanted=lambda: self._survey is survey,
@@ -919,13 +786,13 @@ class Swim:
         return survey is not None and survey.started >= since - surveys.FRESH and survey.majority is True
 
     def _doubt(self, subject: Subject, now: float) -> None:
-        if not self._may_accuse(now):
+        if not self._desk.may_accuse(now):
             return
         boot, began = subject.boot, now
 
         def accuse(now: float) -> None:
             answered = subject.two_way_at is not None and subject.two_way_at >= began
-            if subject.boot != boot or answered or not self._may_accuse(now):
+            if subject.boot != boot or answered or not self._desk.may_accuse(now):
                 return
             if subject.state is RingState.PARTIAL:
                 if subject.ask_at is None:
@@ -941,7 +808,7 @@ class Swim:
 
     def _ask(self, subject: Subject, now: float) -> None:
         """Open a round, unless one has just been opened by somebody else."""
-        if self._may_accuse(now):
+        if self._desk.may_accuse(now):
             boot = subject.boot
             second = subject.by_second and subject.state is RingState.UNREACHABLE
             self._look_around(
@@ -955,9 +822,9 @@ class Swim:
         current = max(
             (r.started for r in subject.rounds.values() if r.second or not second), default=float("-inf")
         )
-        if now - current < rounds.CLOSE or not self._may_accuse(now):
+        if now - current < rounds.CLOSE or not self._desk.may_accuse(now):
             return
-        if self._budget.exhausted(now):
+        if self._sender.exhausted(now):
             self.stats["rounds put off"] += 1
             return  # it is asked again in its turn, unless somebody else has asked by then
         opened = self._join(subject, self._round_id(second=second), now)
@@ -965,7 +832,7 @@ class Swim:
             self.stats["appeals" if second else "rounds"] += 1
             ask = Ask(opened.round_id, subject.tag, subject.boot_sent)
             copies = rounds.copies(Vote.NONE, renewed=subject.state in _NO_ANSWER)
-            self._repeat(ask, opened, now, copies, lambda: not opened.closed)
+            self._sender.repeat(ask, opened, now, copies, lambda: not opened.closed)
 
     def _ask_after(self, subject: Subject, now: float) -> None:
         """Ask again as long as the doubt lasts: at a steady pace, or backing off where others do reach it."""
@@ -975,7 +842,7 @@ class Swim:
         subject.ask_at = when
 
         def ask(now: float, _late: float) -> None:
-            if subject.ask_at != when or self._subjects.get(subject.member.uid) is not subject:
+            if subject.ask_at != when or self._directory.subjects.get(subject.member.uid) is not subject:
                 return
             if subject.state is RingState.UNREACHABLE and now - subject.confirmed_at > rounds.LAPSE:
                 self._enter(subject, RingState.DOUBTED, "nobody has confirmed the verdict for 3 s", now)
@@ -985,7 +852,7 @@ class Swim:
             else:
                 self._ask(subject, now)
 
-        self._at(when, ask)
+        self._timers.at(when, ask)
 
     def _appeal(self, subject: Subject, about: Round, now: float) -> None:
         """Its observers' round came to nothing because too few of them are left: one of them asks the second set too."""
@@ -994,8 +861,8 @@ class Swim:
             self._open(subject, now, second=True)
 
     def _in_second(self, subject: Subject) -> bool:
-        assert self._rings is not None
-        return any(member.name == self.node for member in self._rings.second(subject.member.uid))
+        assert self._directory.rings is not None
+        return any(member.name == self.node for member in self._directory.rings.second(subject.member.uid))
 
     def _join(self, subject: Subject, round_id: bytes, now: float) -> Round | None:
         """Take part in a round about the subject's present boot."""
@@ -1004,32 +871,32 @@ class Swim:
         joined = Round(round_id, subject.boot, now)
         called = subject.observed or (joined.second and self._in_second(subject))
         if len(subject.rounds) >= rounds.MAX_ROUNDS or not called:
-            self._drop("too many rounds", subject.member.name)
+            self._journal.drop("too many rounds", subject.member.name)
             return None
         subject.rounds[round_id] = joined
-        self._at(now + rounds.CLOSE, lambda now, _late: self._close(subject, joined, now))
+        self._timers.at(now + rounds.CLOSE, lambda now, _late: self._close(subject, joined, now))
         if subject.examination is None:
             self._examine(subject, now)
         return joined
 
     def _examine(self, subject: Subject, now: float) -> None:
-        self._sequence += 1
-        examination = subject.examination = Examination(self._sequence, now)
-        if self.trace is not None:
-            self.trace("examines", subject.tag, None)
-        self._ping(subject, now)
+        examination = subject.examination = Examination(now)
+        self._journal.step("examines", subject.tag, None)
+        self._pings.ping(subject, now)
         self._looks.examine(subject, now)
         self._probe_kernel(subject)
         if not self.awareness.isolated:
             self._look_around(now)
 
-        def unless_over(action: Callable[[float], None]) -> Callable[[float, float], None]:
+        def unless_over(action: Callable[[float], object]) -> Action:
             return lambda now, _late: action(now) if subject.examination is examination else None
 
         for after in rounds.PINGS:
-            self._at(now + after, unless_over(lambda now: self._ping_again(subject, now)))
-        self._at(now + rounds.KERNEL_AGAIN, unless_over(lambda _now: self._probe_kernel(subject)))
-        self._at(now + rounds.EXAMINATION, unless_over(lambda now: self._conclude(subject, examination, now)))
+            self._timers.at(now + after, unless_over(lambda now: self._pings.ping(subject, now)))
+        self._timers.at(now + rounds.KERNEL_AGAIN, unless_over(lambda _now: self._probe_kernel(subject)))
+        self._timers.at(
+            now + rounds.EXAMINATION, unless_over(lambda now: self._conclude(subject, examination, now))
+        )
         if subject.heard_since(now - rounds.BEFORE):
             self._vote_all(subject, Vote.ALIVE, now)
 
@@ -1043,7 +910,7 @@ class Swim:
         address = subject.address if network == MANAGEMENT else subject.member.on(network)
         if address is not None:
             self.stats["kernel probes"] += 1
-            self._events.append(KernelProbe(subject.member.uid, address, network))
+            self._journal.tell(KernelProbe(subject.member.uid, address, network))
 
     def _conclude(self, subject: Subject, examination: Examination, now: float) -> None:
         if subject.kernel_at is not None and subject.kernel_at >= examination.started:
@@ -1084,7 +951,7 @@ class Swim:
             if vote is Vote.ALIVE
             else (lambda: not self._decided(about))
         )
-        self._repeat(self._pack(about, [signed]), about, now, copies, wanted)
+        self._sender.repeat(self._pack(about, [signed]), about, now, copies, wanted)
         self._count(subject, about, now)
 
     def _veto(self, subject: Subject, now: float) -> None:
@@ -1097,25 +964,25 @@ class Swim:
             self._tell_windows(subject, shown, self._windows.open(now), now)
 
     def _on_ask(self, asker: Subject, message: Ask, now: float) -> None:
-        subject = self._by_subject_tag(message.tag)
+        subject = self._directory.subject_by_tag(message.tag)
         if subject is None:
-            self._drop("about a stranger", asker.member.name)
+            self._journal.drop("about a stranger", asker.member.name)
             return
         if not (subject.observed or (rounds.of_second(message.round_id) and self._in_second(subject))):
-            self._drop("about one that others observe", asker.member.name)
+            self._journal.drop("about one that others observe", asker.member.name)
             return
         if message.boot != subject.boot_sent:
-            self._drop("about another boot", asker.member.name)
+            self._journal.drop("about another boot", asker.member.name)
             return
         if message.round_id not in subject.rounds:
             self._join(subject, message.round_id, now)
 
     def _on_votes(self, sender: Subject, message: Votes, now: float) -> None:
-        subject = self._by_subject_tag(message.tag)
+        subject = self._directory.subject_by_tag(message.tag)
         if subject is None or subject.boot_sent != message.boot:
             # Of ourselves anybody may speak, and does: who votes about us tells all who observe us.
-            if message.tag != self._tag:
-                self._drop(
+            if message.tag != self._directory.tag:
+                self._journal.drop(
                     "about a stranger" if subject is None else "about another boot", sender.member.name
                 )
             return
@@ -1142,12 +1009,13 @@ class Swim:
                 about.closed = about.refuted = True
                 self._judge(subject, about, now)
             return
-        if about.closed or self._rings is None:
+        if about.closed or self._directory.rings is None:
             return
         expected = {
             member.name
-            for member in self._rings.judges(subject.member.uid, second=about.second)
-            if member.uid not in self._subjects or self._subjects[member.uid].state not in _ABSENT
+            for member in self._directory.rings.judges(subject.member.uid, second=about.second)
+            if member.uid not in self._directory.subjects
+            or self._directory.subjects[member.uid].state not in _ABSENT
         }
         if expected <= about.votes.keys():
             self._close(subject, about, now)
@@ -1172,11 +1040,10 @@ class Swim:
         """Draw the conclusion from a round's votes."""
         assert self.roster is not None
         count = tally(
-            about.votes.values(), self.roster, about.subject, self._crypto.verify, rings=self._rings
+            about.votes.values(), self.roster, about.subject, self._crypto.verify, rings=self._directory.rings
         )
         votes = {vote.vote for vote in about.votes.values()}
-        if self.trace is not None:
-            self.trace("closed", subject.tag, about)
+        self._journal.step("closed", subject.tag, about)
         if subject.two_way_at is not None and subject.two_way_at >= about.started:
             return  # it has answered us since
         if not subject.observed:
@@ -1227,7 +1094,7 @@ class Swim:
             if self.window:
                 self._show(subject, about)
                 subject.confirmed_at = max(subject.confirmed_at, about.started)
-                self._at(now + rounds.LAPSE, self._lapser(subject))
+                self._timers.at(now + rounds.LAPSE, self._lapser(subject))
                 self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
             self._report(subject, about, now, renewed=False)
         elif count.alive and subject.state in _NO_ANSWER:
@@ -1237,7 +1104,7 @@ class Swim:
     def _show(self, subject: Subject, about: Round) -> None:
         if subject.shown is None or subject.shown.started <= about.started:
             subject.shown = about
-            self.version += 1
+            self._journal.version += 1
 
     # -- windows: who doesn't observe a subject learns of it only if a controller reads him --------------------------
 
@@ -1246,11 +1113,11 @@ class Swim:
         if self.roster is None or is_small(self.roster):
             return None
         if self.window:
-            self._windows.heard(self._tag, 0, now)
+            self._windows.heard(self._directory.tag, 0, now)
         return self._windows.next(now)
 
     def _take_news(self, window: tuple[bytes, int] | None, now: float) -> None:
-        if window is not None and self._by_tag(window[0]) is not None:
+        if window is not None and self._directory.by_tag(window[0]) is not None:
             self._windows.heard(*window, now)
 
     def _report(self, subject: Subject, about: Round, now: float, *, renewed: bool) -> None:
@@ -1268,8 +1135,8 @@ class Swim:
 
     def _withdraw(self, subject: Subject, about: Round, now: float) -> None:
         """Somebody has said ``alive`` in a renewal: some of those who held it for dead tell the windows."""
-        assert self._rings is not None
-        judges = self._rings.judges(subject.member.uid, second=about.second)
+        assert self._directory.rings is not None
+        judges = self._directory.rings.judges(subject.member.uid, second=about.second)
         observers = [member.name for member in judges]
         mine = [
             tag
@@ -1279,16 +1146,15 @@ class Swim:
         self._tell_windows(subject, about, mine, now)
 
     def _tell_windows(self, subject: Subject, about: Round, windows: Iterable[bytes], now: float) -> None:
-        assert self._rings is not None
+        assert self._directory.rings is not None
         assert self.roster is not None
         uid = subject.member.uid
-        involved = {member.uid for member in self._rings.judges(uid, second=about.second)} | {uid}
+        involved = {member.uid for member in self._directory.rings.judges(uid, second=about.second)} | {uid}
         message = self._pack(about, decisive(about.votes.values(), self.roster, uid))
         for tag in windows:
-            member = self._by_tag(tag)
+            member = self._directory.by_tag(tag)
             if member is not None and member.uid not in involved:
-                self._tell(message, member)
-                self._budget.spend(1, now)
+                self._sender.tell_all(message, (member,), now)
 
     def _learn(self, sender: Subject, subject: Subject, message: Votes, now: float) -> None:
         """A round's votes about a member that others observe: check them as anyone can."""
@@ -1307,7 +1173,7 @@ class Swim:
         ):
             return  # it says nothing new, or nothing that changes a refuted round: not worth checking signatures
         votes = [vote for vote in votes if not self._refuse(sender, vote, subject)]
-        count = tally(votes, self.roster, subject.boot, self._crypto.verify, rings=self._rings)
+        count = tally(votes, self.roster, subject.boot, self._crypto.verify, rings=self._directory.rings)
         if count.alive:
             # It may be about an earlier round than the one that we show, and may overtake a verdict, which then is not
             # believed: who votes it has heard the member just now.
@@ -1326,10 +1192,10 @@ class Swim:
         assert shown is not None
         for vote in votes:
             shown.take(vote, now)
-        self.version += 1
+        self._journal.version += 1
         if not count.alive:
             subject.confirmed_at = now
-            self._at(now + rounds.LAPSE, self._lapser(subject))
+            self._timers.at(now + rounds.LAPSE, self._lapser(subject))
         self._enter(subject, state, count.sentence, now)
 
     def _muster(self, now: float) -> None:
@@ -1340,22 +1206,24 @@ class Swim:
         """
         if self.window and not self._mustering and self.roster is not None and not is_small(self.roster):
             self._mustering = True
-            self._at(now, self._call_roll)
+            self._timers.at(now, self._call_roll)
 
     def _call_roll(self, now: float, _late: float) -> None:
         assert self.roster is not None
-        self._mustering = self.window and any(one.state in _TROUBLE for one in self._subjects.values())
+        self._mustering = self.window and any(
+            one.state in _TROUBLE for one in self._directory.subjects.values()
+        )
         if not self._mustering:
             return
         members = self.roster.members
         for _ in range(min(ceil(len(members) * ROLL_STEP / ROLL), MOST_CALLED)):
             self._called = (self._called + 1) % len(members)
-            subject = self._subject(members[self._called].uid)
+            subject = self._directory.subject(members[self._called].uid)
             if subject is None or subject.state is RingState.UNREACHABLE:
                 continue
             if subject.two_way_at is None or now - subject.two_way_at > ALIVE_WITHIN - ROLL:
-                self._ping(subject, now)
-        self._at(now + ROLL_STEP, self._call_roll)
+                self._pings.ping(subject, now)
+        self._timers.at(now + ROLL_STEP, self._call_roll)
 
     def _lapser(self, subject: Subject) -> Callable[[float, float], None]:
         return lambda now, _late: self._lapse(subject, now)
@@ -1395,23 +1263,18 @@ class Swim:
     def _refuse(self, sender: Subject, vote: SignedVote, subject: Subject) -> bool:
         """Whether the vote counts for nothing. It may be another's who has sent it, and whose it says it is another's."""
         assert self.roster is not None
-        assert self._rings is not None
-        reason = refusal(vote, self.roster, subject.boot, self._crypto.verify, self._rings)
+        assert self._directory.rings is not None
+        reason = refusal(vote, self.roster, subject.boot, self._crypto.verify, self._directory.rings)
         if reason is not None:
-            self._drop(f"vote: {reason}", sender.member.name)
+            self._journal.drop(f"vote: {reason}", sender.member.name)
         return reason is not None
-
-    def _drop(self, reason: str, whose: str) -> None:
-        """Count what was refused; the outer loop says it, now and then."""
-        self.stats[f"drop {reason}"] += 1
-        self.refused[reason] = whose
 
     def _unpack(self, sender: Subject, message: Votes, subject: Subject) -> list[SignedVote]:
         votes = []
         for ballot in message.ballots:
-            voter = self._by_tag(ballot.tag)
-            if voter is None and ballot.tag != self._tag:
-                self._drop("vote: not in the roster", sender.member.name)
+            voter = self._directory.by_tag(ballot.tag)
+            if voter is None and ballot.tag != self._directory.tag:
+                self._journal.drop("vote: not in the roster", sender.member.name)
             elif voter is not None:
                 votes.append(
                     SignedVote(
@@ -1425,76 +1288,6 @@ class Swim:
                     )
                 )
         return votes
-
-    def _ping_again(self, subject: Subject, now: float) -> None:
-        self._ping(subject, now)
-
-    def _ping_on(self, subject: Subject, now: float, network: str) -> None:
-        self._ping(subject, now, network=network)
-
-    def _ping(
-        self,
-        subject: Subject,
-        now: float,
-        relay_for: tuple[str, int, bytes] | None = None,
-        network: str = MANAGEMENT,
-    ) -> int:
-        nonce = self._dice.getrandbits(64)
-        self._nonces[nonce] = _Nonce(subject.member.uid, now, relay_for, network)
-        self._nonce_order.append(nonce)
-        while self._nonce_order:
-            oldest = self._nonces.get(self._nonce_order[0])
-            if (
-                oldest is not None
-                and now - oldest.sent_at < _NONCE_LIFE
-                and len(self._nonce_order) < _MAX_NONCES
-            ):
-                break
-            self._nonces.pop(self._nonce_order.popleft(), None)
-        self.stats["probes"] += 1
-        self._tell(Ping(nonce, self._news(now)), subject.member, network)
-        return nonce
-
-    def _ack(self, nonce: int, now: float) -> Ack:
-        return Ack(nonce, self._news(now))
-
-    def _repeat(
-        self,
-        message: Message,
-        about: Round,
-        now: float,
-        copies: tuple[float, ...],
-        wanted: Callable[[], bool] | None = None,
-    ) -> None:
-        """Tell all who take part in the round now, and again after so many seconds while that is still wanted."""
-        assert self._rings is not None
-        judges = self._rings.judges(about.subject.node_uid, second=about.second)
-        others = [member for member in judges if member.name != self.node]
-        for after in () if self._budget.exhausted(now) else copies:
-            self._at(now + after, lambda now, _late: self._tell_all(message, others, now), wanted)
-        self._tell_all(message, others, now)
-
-    def _tell_all(self, message: Message, members: Iterable[Member], now: float) -> None:
-        for member in members:
-            self._tell(message, member)
-            self._budget.spend(1, now)
-
-    def _tell(self, message: Message, member: Member, network: str = MANAGEMENT) -> None:
-        address = member.on(network) if network != MANAGEMENT else next(iter(member.addresses), None)
-        if address is not None:
-            self._send(message, address, tag_of(member.uid))
-
-    def _send(self, message: Message, address: str, receiver: bytes) -> None:
-        if self.me is None or self.roster is None:
-            return
-        self._counter += 1
-        header = Header(self._tag, self._boot_raw, self._counter, self._crypto.used).encode()
-        body = encode(message, self.roster.epoch & 0xFFFF_FFFF)
-        sealed = self._crypto.seal(self.me.uid, self._boot_raw, self._counter, header + receiver, body)
-        self.stats["sent"] += 1
-        if self.trace is not None:
-            self.trace("sent", receiver, message)
-        self._out.append((header + sealed, address))
 
     def _enter(self, subject: Subject, state: RingState, why: str, now: float) -> None:
         old = subject.state
@@ -1510,31 +1303,15 @@ class Swim:
             self._veto(subject, now)
 
     def _note(self, subject: Subject, old: RingState, why: str) -> None:
-        self.version += 1
-        self._events.append(StateChanged(subject.boot, old, subject.state, why))
-
-    def _network_changed(self, event: NetworkChanged | None) -> None:
-        self.version += 1
-        if event is not None:
-            self._events.append(event)
-
-    def _present_roster(self) -> Roster:
-        assert self.roster is not None
-        return self.roster
+        self._journal.version += 1
+        self._journal.tell(StateChanged(subject.boot, old, subject.state, why))
 
     def _round_id(self, *, second: bool = False) -> bytes:
         return rounds.new_id(self._dice.getrandbits(64), second=second)
 
     def _check_lag(self, now: float) -> None:
-        if self._timers:
-            late = now - self._timers[0][0]
+        late = self._timers.late(now)
+        if late is not None:
             if late > LATE:
                 self.stats["late"] += 1
             self.awareness.ran_late(max(0.0, late), now)
-
-    def _at(
-        self, when: float, action: Callable[[float, float], None], wanted: Callable[[], bool] | None = None
-    ) -> None:
-        """Arm a timer; while ``wanted`` says no, nobody is woken for it."""
-        self._sequence += 1
-        heapq.heappush(self._timers, (when, self._sequence, action, wanted))
