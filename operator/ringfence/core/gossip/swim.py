@@ -18,21 +18,19 @@ asks there as well, and whatever answers is life: `none` is silence on all of th
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from math import ceil, gcd
+from math import ceil
 from typing import assert_never
 
 from ringfence.core.gossip import rounds
-from ringfence.core.gossip import survey as surveys
 from ringfence.core.gossip.anti_entropy import Wish
 from ringfence.core.gossip.awareness import LATE, Awareness
 from ringfence.core.gossip.corroboration import (
     H,
     Tally,
     decisive,
-    leave_payload,
     refusal,
     tally,
     vote_payload,
@@ -42,26 +40,27 @@ from ringfence.core.gossip.dice import Dice
 from ringfence.core.gossip.directory import Directory
 from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
 from ringfence.core.gossip.events import (
-    AwarenessChanged,
     Event,
-    KernelProbe,
-    PathLost,
     RosterWanted,
-    StateChanged,
     Trace,
 )
 from ringfence.core.gossip.journal import Journal
+from ringfence.core.gossip.kernels import Kernels
+from ringfence.core.gossip.leaves import Leaves
 from ringfence.core.gossip.looks import Looks, Means
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.networks import Look
 from ringfence.core.gossip.pings import Pings
-from ringfence.core.gossip.probe import next_slot, phase
+from ringfence.core.gossip.probe import phase
+from ringfence.core.gossip.prober import Prober
 from ringfence.core.gossip.report import AgentView, Hearing, SubjectView
 from ringfence.core.gossip.rings import is_small
 from ringfence.core.gossip.rounds import Examination, Round
 from ringfence.core.gossip.sender import Sender
+from ringfence.core.gossip.states import ABSENT, NO_ANSWER, QUIET, TROUBLE, States
+from ringfence.core.gossip.strangers import Strangers
 from ringfence.core.gossip.subject import Subject, sent_boot
-from ringfence.core.gossip.survey import Survey
+from ringfence.core.gossip.surveyor import Surveyor
 from ringfence.core.gossip.timers import Action, Timers
 from ringfence.core.gossip.wire import (
     Ack,
@@ -84,32 +83,14 @@ from ringfence.core.model import MANAGEMENT, Boot, Column, RingState, SignedVote
 
 ALIVE_WITHIN = 2.0
 """Two-way evidence this young (seconds) puts a member among the reporter's ``alive``."""
-RELAYS = 2
 ROLL = 1.3
 """Seconds that a muster takes to call everybody: with the answer's way less than `ALIVE_WITHIN`."""
 ROLL_STEP = 0.1
-CALL_STEP = 0.25
-"""Seconds between two helpings of the calls for the self-fence's gossip leg."""
 MOST_CALLED = 150
 """Members called in a step at most. Rosters of more than twice 150 * 1.3 / 0.1 = 1950 are not all called in time, and a
 controller there can't see a majority alive: it fences nobody."""
-LEAVES = 2
-"""How often a leave is said: who misses it asks the kernel."""
 STALE = 1.0
 """Seconds after which nobody waits for the answer to a ping: more than the longest time-out."""
-STROLL = 2.0
-"""Every so many seconds an agent pings one of the members that it doesn't observe, in a random order: so a path that
-is broken in one direction, or for one pair only, is found wherever it lies."""
-_SILENT_CYCLES = 3
-"""Probe cycles that only relays answered before the path is called partial."""
-
-
-_NO_ANSWER = frozenset({RingState.UNREACHABLE, RingState.AGENT_DOWN})
-"""What only rounds tell and rounds renew."""
-_ABSENT = _NO_ANSWER | {RingState.LEFT}
-_QUIET = frozenset({RingState.ALIVE, RingState.UNKNOWN, RingState.LEFT})
-"""Nobody asks for rounds about these."""
-_TROUBLE = frozenset({RingState.DOUBTED, RingState.UNREACHABLE})
 
 
 class Swim:
@@ -147,28 +128,29 @@ class Swim:
         self._sender = Sender(self._desk, boot_id, counter)
         self._pings = Pings(self._desk, self._sender, self._news)
         self._wall_offset = wall_offset
-        self._missed: tuple[str, float] | None = None
-        """The member that was the last not to answer a probe in time, and when."""
-        self._unanswered_since: float | None = None
-        """Since when we hold it possible that we are deaf."""
-        self._answered_at = float("-inf")
-        """When anybody last answered us."""
+        self._states = States(self._desk, self._entered)
+        self._kernels = Kernels(self._journal)
+        self._surveyor = Surveyor(self._desk, self._pings.ping)
+        self._prober = Prober(
+            self._desk,
+            wall_offset=wall_offset,
+            states=self._states,
+            sender=self._sender,
+            pings=self._pings,
+            silent=self._silent,
+        )
+        self._strangers = Strangers(self._desk, self._pings.ping, self._prober.probe)
+        self._leaves = Leaves(
+            self._desk,
+            states=self._states,
+            sender=self._sender,
+            kernels=self._kernels,
+            doubt=self._doubt,
+        )
         self._windows = Windows()
-        self._survey: Survey | None = None
-        self._samples: deque[float] = deque()
-        """When we have asked samples within the last second."""
         self._mustering = False
         self._called = 0
         """Place in the roster of the last member that the muster has called."""
-        self._next_called = 0
-        """Place among the members that we don't observe of the last one that `call_everybody` has pinged."""
-        self._sampled_at = float("-inf")
-        self._sample_heard: frozenset[str] = frozenset()
-        """When a survey last found a majority of a sample in reach, and who of those near us had answered then."""
-        self._looked_at = float("-inf")
-        """When we last looked again because one answered that had been silent."""
-        self._place, self._stride = 0, 0
-        """Where in the roster the stroll is, and how far its next step goes; no step before the first roster."""
         self._wish = Wish()
         self._looks = Looks(
             Means(
@@ -182,7 +164,7 @@ class Swim:
                 roster=lambda: self._directory.present_roster,
                 may_accuse=self._desk.may_accuse,
                 ping=self._pings.ping_on,
-                ask_kernel=self._ask_kernel,
+                ask_kernel=self._kernels.ask,
                 tell=self._sender.tell,
                 at=self._timers.at,
                 doubt_again=self._ask,
@@ -236,9 +218,7 @@ class Swim:
         for gone in self._directory.install(roster, now):
             self._looks.forget(gone)
         self._draw(now)
-        if not self._stride:
-            self._timers.at(now + STROLL * self._dice.random(), self._stroll)
-        self._stride = self._coprime(len(roster.members))
+        self._strangers.install(now)
         self._journal.version += 1
         return True
 
@@ -273,7 +253,9 @@ class Swim:
         subject.kernel_at = now
         self._looks.kernel_answered(subject, network, now)
         if subject.state is RingState.UNREACHABLE:
-            self._enter(subject, RingState.AGENT_DOWN, "its kernel answers again, its agent doesn't", now)
+            self._states.enter(
+                subject, RingState.AGENT_DOWN, "its kernel answers again, its agent doesn't", now
+            )
 
     def impair(self, seconds: float, now: float) -> None:
         """The host saw a clock jump or a stall of this length: treat it like a late timer."""
@@ -293,12 +275,7 @@ class Swim:
 
     def leave(self, now: float) -> None:
         """Our process ends in an orderly way: let those who watch us know that it needs no vote to find out."""
-        if self.me is None or self.roster is None or self._directory.rings is None:
-            return
-        boot = Boot(self.node, self.me.uid, self.boot_id)
-        message = Leave(self._crypto.sign(leave_payload(self.roster.cluster, boot)))
-        for _ in range(LEAVES):
-            self._sender.tell_all(message, self._directory.rings.observers(self.me.uid), now)
+        self._leaves.say(self.boot_id, now)
 
     def answered_by_most(self) -> float | None:
         """The latest instant such that more than half of the whole roster, ourselves included, answered a ping that left then
@@ -321,20 +298,7 @@ class Swim:
 
         Those that we observe are probed more often anyway; in a small roster that is everybody.
         """
-
-        def call(now: float, _late: float) -> None:
-            self._timers.at(now + CALL_STEP, call)
-            strangers = [
-                member
-                for member in (self.roster.members if self.roster else ())
-                if (known := self._directory.subject(member.uid)) is not None and not known.observed
-            ]
-            for _ in range(min(len(strangers), ceil(len(strangers) * CALL_STEP / every))):
-                self._next_called = (self._next_called + 1) % len(strangers)
-                if (subject := self._directory.subject(strangers[self._next_called].uid)) is not None:
-                    self._pings.ping(subject, now)
-
-        self._timers.at(now, call)
+        self._strangers.call(every, now)
 
     def view(self, now: float) -> AgentView:
         """What this agent says of the ring."""
@@ -374,7 +338,7 @@ class Swim:
     @property
     def lonely(self) -> bool:
         """Whether most of those that we observe are silent for us: then our Lease must speak for us more often."""
-        silent = sum(one.state in _TROUBLE for one in self._directory.watched)
+        silent = sum(one.state in TROUBLE for one in self._directory.watched)
         # Who holds itself for cut off doubts nobody any more, so the count alone would stop short.
         cut_off = self.awareness.isolated or self.awareness.carrier is False
         return cut_off or 2 * silent > len(self._directory.watched)
@@ -398,10 +362,10 @@ class Swim:
                 subject.observed = False
                 subject.cycle_at = subject.ask_at = subject.examination = None
                 self._looks.forget(subject)
-                if subject.state in _NO_ANSWER:
-                    self._timers.at(now + rounds.LAPSE, self._lapser(subject))
+                if subject.state in NO_ANSWER:
+                    self._states.lapse(subject, now)
                 else:
-                    self._enter(subject, RingState.UNKNOWN, "others observe it now", now)
+                    self._states.enter(subject, RingState.UNKNOWN, "others observe it now", now)
         self._directory.watched = [
             one for member in mine if (one := self._directory.subject(member.uid)) is not None
         ]
@@ -411,7 +375,7 @@ class Swim:
             subject.phase = phase(subject.member.uid, rank, len(observers), self._directory.every)
             if not subject.observed:
                 subject.observed = True
-                self._arm_probe(subject, now)
+                self._prober.arm(subject, now)
         self._looks.install(self._directory.rings, self._directory.every, self._wall_offset)
         self._follow_networks(now)
 
@@ -484,21 +448,21 @@ class Swim:
             case Votes():
                 self._on_votes(subject, message, now)
             case Leave(signature):
-                self._on_leave(subject, signature, now)
+                self._leaves.take(subject, signature, now)
             case _:
                 assert_never(message)
 
     def _meet_boot(self, subject: Subject, boot_id: str, now: float) -> None:
         old = subject.state
         subject.reset(Boot(subject.member.name, subject.member.uid, boot_id), now)
-        self._note(subject, old, f"it runs another boot now ({boot_id[:8]})")
+        self._states.note(subject, old, f"it runs another boot now ({boot_id[:8]})")
 
     def _heard(self, subject: Subject, now: float) -> None:
         subject.heard_at = now
         if subject.state is RingState.UNREACHABLE:
             # Who doesn't probe it can't go on from `partial`: no answer would ever end that.
             state = RingState.PARTIAL if subject.observed else RingState.UNKNOWN
-            self._enter(subject, state, "a packet of it came, though it answers no probe", now)
+            self._states.enter(subject, state, "a packet of it came, though it answers no probe", now)
             self._veto(subject, now)
         if subject.examination is not None:
             self._vote_all(subject, Vote.ALIVE, now)
@@ -519,271 +483,31 @@ class Swim:
                 self._looks.answered(subject, sent.network, trip, now)
             return
         self._looks.answered(subject, MANAGEMENT, trip, now)
-        subject.two_way_at = self._answered_at = now
-        subject.answered_at = max(sent.sent_at, subject.answered_at or sent.sent_at)
-        self._unanswered_since = None
-        subject.path.observe(trip)
-        subject.cycle_at = None
-        subject.misses = 0
-        self.stats["answered"] += 1
-        self._surveyed(subject, sent.sent_at, now)
+        self._prober.answered(subject, sent.sent_at, trip, now)
+        self._surveyor.answered(subject, sent.sent_at, now)
         if subject.observed and subject.state is not RingState.ALIVE:
             subject.ask_at, subject.back_off = None, 0.0
-            self._enter(subject, RingState.ALIVE, "it answers", now)
+            self._states.enter(subject, RingState.ALIVE, "it answers", now)
         elif not subject.observed and subject.state is not RingState.UNKNOWN:
-            self._enter(subject, RingState.UNKNOWN, "it answers", now)
-
-    def _on_leave(self, subject: Subject, signature: bytes, now: float) -> None:
-        assert self.roster is not None
-        payload = leave_payload(self.roster.cluster, subject.boot)
-        if not subject.observed or not self._crypto.verify(payload, signature, subject.member.public_key):
-            self._journal.drop("leave", subject.member.name)
-        elif subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL}:
-            subject.ask_at = None
-            self._enter(subject, RingState.LEFT, "its agent ended in an orderly way", now)
-
-    def _still_left(self, subject: Subject, now: float) -> None:
-        """It has left and answers no probe, as it should; what has to answer is its kernel."""
-
-        def judge(now: float, _late: float) -> None:
-            silent = subject.kernel_at is None or subject.kernel_at < asked_at
-            if subject.state is RingState.LEFT and silent:
-                self._doubt(subject, now)
-
-        asked_at = now
-        self._probe_kernel(subject)
-        self._timers.at(now + rounds.EXAMINATION, judge)
-
-    # -- probing ------------------------------------------------------------------------------------------------
-
-    def _arm_probe(self, subject: Subject, now: float) -> None:
-        when = next_slot(now, self._wall_offset, subject.phase, self._directory.every)
-
-        def probe(now: float, _late: float) -> None:
-            if self._directory.subjects.get(subject.member.uid) is subject and subject.observed:
-                self._probe(subject, now)
-                self._arm_probe(subject, now)
-
-        self._timers.at(when, probe)
-
-    def _probe(self, subject: Subject, now: float) -> None:
-        self._pings.ping(subject, now)
-        if subject.cycle_at is None:
-            subject.cycle_at = now
-            subject.path.probed(self._directory.every)
-            self._await_answer(subject, now, now, self._miss)
-
-    def _coprime(self, count: int) -> int:
-        """A stride that visits all of so many places before it comes back."""
-        strides = (1 + int(self._dice.random() * count) for _ in range(64))
-        return next((stride for stride in strides if gcd(stride, count) == 1), 1)
-
-    def _stroll(self, now: float, _late: float) -> None:
-        """Probe one of those that we don't observe; who only answers others is found here."""
-        assert self.roster is not None
-        self._timers.at(now + STROLL * (0.75 + self._dice.random() / 2), self._stroll)
-        members = self.roster.members
-        for _ in range(min(len(members), 2 * len(self._directory.watched) + 2)):
-            self._place = (self._place + self._stride) % len(members)
-            stranger = self._directory.subject(members[self._place].uid)
-            if stranger is not None and not stranger.observed:
-                self.stats["strolls"] += 1
-                self._probe(stranger, now)
-                return
-
-    def _beacon(self, now: float) -> None:
-        """Cut off, perhaps only deaf: let those who watch us hear that we live."""
-        assert self._directory.rings is not None
-        assert self.me is not None
-        for member in self._directory.rings.observers(self.me.uid):
-            if (watcher := self._directory.subject(member.uid)) is not None:
-                self._pings.ping(watcher, now)
-
-    def _await_answer(
-        self,
-        subject: Subject,
-        cycle: float,
-        now: float,
-        missed: Callable[[Subject, float], None],
-        factor: float = 1,
-    ) -> None:
-        """Call ``missed`` unless the cycle has been answered in time; once more time if we ourselves were late."""
-        wait = subject.path.timeout(self._directory.every, self.awareness.stretch) * factor
-
-        def judge(now: float, late: float) -> None:
-            if subject.cycle_at != cycle:
-                return
-            if late > LATE / 2:
-                self._timers.at(
-                    now + wait, lambda now, _late: missed(subject, now) if subject.cycle_at == cycle else None
-                )
-            else:
-                missed(subject, now)
-
-        self._timers.at(now + wait, judge, wanted=lambda: subject.cycle_at == cycle)
-
-    def _miss(self, subject: Subject, now: float) -> None:
-        self.stats["missed"] += 1
-        subject.path.missed()
-        self._journal.step("missed", subject.tag, None)
-        self._perhaps_deaf(subject, now)
-        cycle = subject.cycle_at
-        assert cycle is not None
-        nonce = self._pings.ping(subject, now)
-        peers = [
-            s for s in self._directory.subjects.values() if s is not subject and s.state is RingState.ALIVE
-        ]
-        for peer in self._dice.sample(peers, min(RELAYS, len(peers))):
-            self._sender.tell(Relay(nonce, tag_of(subject.member.uid)), peer.member)
-        self._await_answer(subject, cycle, now, self._miss_again, factor=2)
-
-    def _perhaps_deaf(self, subject: Subject, now: float) -> None:
-        """A second member doesn't answer, and nobody has since the first: it may be we who don't hear.
-
-        Those who watch us are told that we live, in each of their examinations; they need not be those that we probe.
-        """
-        assert self.roster is not None
-        before, self._missed = self._missed, (subject.member.uid, now)
-        if is_small(self.roster) or before is None or before[0] == subject.member.uid:
-            return
-        if self._answered_at < before[1] and self._unanswered_since is None:
-            self._unanswered_since = now
-            self._cry(now)
-
-    def _cry(self, now: float) -> None:
-        """Beacon to all that watch us until somebody answers, so often that every examination of theirs hears one."""
-        if self.me is None or self._unanswered_since is None:
-            return
-        self._beacon(now)
-        pause = 0.8 * rounds.EXAMINATION
-        self._timers.at(
-            now + pause, lambda now, _late: self._cry(now), wanted=lambda: self._unanswered_since is not None
-        )
-
-    def _miss_again(self, subject: Subject, now: float) -> None:
-        cycle, subject.cycle_at = subject.cycle_at, None
-        assert cycle is not None
-        subject.misses += 1
-        self._journal.step("missed again", subject.tag, None)
-        if subject.relayed_at is not None and subject.relayed_at >= cycle:
-            if not subject.observed:
-                self._journal.tell(PathLost(subject.boot))
-            elif subject.misses >= _SILENT_CYCLES and subject.state in {RingState.ALIVE, RingState.UNKNOWN}:
-                self._enter(subject, RingState.PARTIAL, "only others reach it", now)
-            return
-        if not subject.observed:
-            return  # its observers will know
-        if subject.state is RingState.LEFT:
-            self._still_left(subject, now)
-        elif subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL}:
-            self._doubt(subject, now)
+            self._states.enter(subject, RingState.UNKNOWN, "it answers", now)
 
     # -- doubt and rounds ---------------------------------------------------------------------------------------
 
-    # -- looking around: is it they, or is it me? -----------------------------------------------------------------
+    def _silent(self, subject: Subject, now: float) -> None:
+        """A member that we observe has answered neither us nor the relays."""
+        if subject.state is RingState.LEFT:
+            self._leaves.still_left(subject, now)
+        elif subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL}:
+            self._doubt(subject, now)
 
-    def _look_around(self, now: float, then: Callable[[float], None] | None = None) -> None:
-        """Go on with ``then`` once a survey has found most of the roster in reach; not at all if it doesn't."""
-        assert self.roster is not None
-        survey = self._survey
-        if survey is None or (survey.majority is not None and now - survey.started > surveys.FRESH):
-            near = [subject for subject in self._directory.watched if subject.member.votes]
-            base = self._sample_heard if now - self._sampled_at <= surveys.REPEAT else frozenset()
-            uids = frozenset(one.member.uid for one in near)
-            share = 0.5 if now - self._sampled_at <= surveys.PAUSE else 0.75
-            survey = Survey(now, uids, len(self.roster.voters), base=base & uids, base_share=share)
-            self._survey = survey
-            self.stats["surveys"] += 1
-            if survey.majority is None:
-                for subject in near:
-                    self._pings.ping(subject, now)
-                self._timers.at(now + surveys.NEAR, self._step(survey, self._widen))
-                self._timers.at(now + surveys.AGAIN, self._step(survey, self._ask_again))
-                self._timers.at(now + surveys.CLOSE, self._step(survey, self._close_survey))
-        if then is not None and survey.majority is not False:
-            survey.then.append(then)
-        self._settle_survey(survey, now)
-
-    def _step(
-        self, survey: Survey, action: Callable[[Survey, float], None]
-    ) -> Callable[[float, float], None]:
-        return lambda now, _late: (
-            action(survey, now) if survey.majority is None and survey is self._survey else None
-        )
-
-    def _widen(self, survey: Survey, now: float) -> None:
-        assert self.roster is not None
-        while self._samples and now - self._samples[0] > surveys.PAUSE:
-            self._samples.popleft()
-        if len(self._samples) >= surveys.MOST_SAMPLES:
-            self.stats["surveys put off"] += 1
-            self._survey = None  # whoever waited for it asks again
-            if self.awareness.isolated:
-                self._timers.at(now + surveys.PAUSE, lambda now, _late: self._look_around(now))
-            return
-        self._samples.append(now)
-        voters = self.roster.voters
-        drawn = self._dice.sample(voters, min(surveys.SAMPLE + 1, len(voters)))
-        self.stats["wide surveys"] += 1
-        self._ask_all(survey.widen([member.uid for member in drawn if member.name != self.node]), now)
-        self._settle_survey(survey, now)
-
-    def _ask_again(self, survey: Survey, now: float) -> None:
-        silent = sorted(survey.silent)
-        rest = survey.widen_again()
-        if rest is not None:
-            self._ask_all(self._dice.sample(silent, min(surveys.FEW, len(silent))), now)
-            self._ask_all(rest, now)
-            self._settle_survey(survey, now)
-
-    def _ask_all(self, uids: Iterable[str], now: float) -> None:
-        for uid in uids:
-            if (subject := self._directory.subject(uid)) is not None:
-                self._pings.ping(subject, now)
-
-    def _close_survey(self, survey: Survey, now: float) -> None:
-        survey.close()
-        self._settle_survey(survey, now)
-
-    def _surveyed(self, subject: Subject, asked_at: float, now: float) -> None:
-        """It has answered: that may end a survey, and one that was silent in the last may end our isolation."""
-        survey = self._survey
-        if survey is None:
-            return
-        uid = subject.member.uid
-        if asked_at >= survey.started and survey.majority is None:
-            survey.answered(uid)
-            self._settle_survey(survey, now)
-        elif self.awareness.isolated and uid in survey.silent and now - self._looked_at >= surveys.PAUSE:
-            self._looked_at = now
-            self._look_around(now)
-
-    def _settle_survey(self, survey: Survey, now: float) -> None:
-        """Take over its result, if it has one."""
-        if survey.majority is None or survey is not self._survey:
-            return
-        waiting, survey.then = survey.then, []
-        if self.awareness.isolated is survey.majority:
-            self.awareness.isolated = not survey.majority
-            self._journal.version += 1
-            self._journal.tell(AwarenessChanged(self.awareness.isolated))
-        if survey.majority:
-            for action in waiting:
-                action(now)
-            if survey.wide and not survey.settled:
-                self._sampled_at, self._sample_heard = survey.started, frozenset(survey.heard & survey.near)
-        elif not survey.settled:
-            self._timers.at(
-                now + surveys.REPEAT,
-                lambda now, _late: self._look_around(now),
-                wanted=lambda: self._survey is survey,
-            )
-        survey.settled = True
-
-    def _reaches_most(self, since: float) -> bool:
-        """Whether a survey that began then or later has found most of the roster in reach."""
-        survey = self._survey
-        return survey is not None and survey.started >= since - surveys.FRESH and survey.majority is True
+    def _entered(self, subject: Subject, old: RingState, now: float) -> None:
+        """It has another state now: what that sets off elsewhere."""
+        if subject.state in TROUBLE:
+            self._muster(now)
+        if subject.state is RingState.PARTIAL:
+            self._looks.want(subject, now)
+        if subject.state is RingState.ALIVE and old is RingState.UNREACHABLE:
+            self._veto(subject, now)
 
     def _doubt(self, subject: Subject, now: float) -> None:
         if not self._desk.may_accuse(now):
@@ -799,19 +523,19 @@ class Swim:
                     self._ask_after(subject, now)
             elif subject.state is not RingState.DOUBTED:
                 self.stats["doubted"] += 1
-                self._enter(
+                self._states.enter(
                     subject, RingState.DOUBTED, "a probe, its retry and the relays went unanswered", now
                 )
                 self._ask(subject, now)
 
-        self._look_around(now, accuse)
+        self._surveyor.look_around(now, accuse)
 
     def _ask(self, subject: Subject, now: float) -> None:
         """Open a round, unless one has just been opened by somebody else."""
         if self._desk.may_accuse(now):
             boot = subject.boot
             second = subject.by_second and subject.state is RingState.UNREACHABLE
-            self._look_around(
+            self._surveyor.look_around(
                 now,
                 lambda now: self._open(subject, now, second=second) if subject.boot == boot else None,
             )
@@ -831,7 +555,7 @@ class Swim:
         if opened is not None:
             self.stats["appeals" if second else "rounds"] += 1
             ask = Ask(opened.round_id, subject.tag, subject.boot_sent)
-            copies = rounds.copies(Vote.NONE, renewed=subject.state in _NO_ANSWER)
+            copies = rounds.copies(Vote.NONE, renewed=subject.state in NO_ANSWER)
             self._sender.repeat(ask, opened, now, copies, lambda: not opened.closed)
 
     def _ask_after(self, subject: Subject, now: float) -> None:
@@ -845,7 +569,9 @@ class Swim:
             if subject.ask_at != when or self._directory.subjects.get(subject.member.uid) is not subject:
                 return
             if subject.state is RingState.UNREACHABLE and now - subject.confirmed_at > rounds.LAPSE:
-                self._enter(subject, RingState.DOUBTED, "nobody has confirmed the verdict for 3 s", now)
+                self._states.enter(
+                    subject, RingState.DOUBTED, "nobody has confirmed the verdict for 3 s", now
+                )
             recent = max((r.started for r in subject.rounds.values()), default=float("-inf"))
             if now - recent < pause * 0.8:
                 self._ask_after(subject, now)  # somebody else has asked meanwhile
@@ -884,38 +610,28 @@ class Swim:
         self._journal.step("examines", subject.tag, None)
         self._pings.ping(subject, now)
         self._looks.examine(subject, now)
-        self._probe_kernel(subject)
+        self._kernels.ask_everywhere(subject)
         if not self.awareness.isolated:
-            self._look_around(now)
+            self._surveyor.look_around(now)
 
         def unless_over(action: Callable[[float], object]) -> Action:
             return lambda now, _late: action(now) if subject.examination is examination else None
 
         for after in rounds.PINGS:
             self._timers.at(now + after, unless_over(lambda now: self._pings.ping(subject, now)))
-        self._timers.at(now + rounds.KERNEL_AGAIN, unless_over(lambda _now: self._probe_kernel(subject)))
+        self._timers.at(
+            now + rounds.KERNEL_AGAIN, unless_over(lambda _now: self._kernels.ask_everywhere(subject))
+        )
         self._timers.at(
             now + rounds.EXAMINATION, unless_over(lambda now: self._conclude(subject, examination, now))
         )
         if subject.heard_since(now - rounds.BEFORE):
             self._vote_all(subject, Vote.ALIVE, now)
 
-    def _probe_kernel(self, subject: Subject) -> None:
-        """On every network: whatever answers, it lives."""
-        if subject.address is not None:
-            for network in subject.reach.legs or (MANAGEMENT,):
-                self._ask_kernel(subject, network)
-
-    def _ask_kernel(self, subject: Subject, network: str) -> None:
-        address = subject.address if network == MANAGEMENT else subject.member.on(network)
-        if address is not None:
-            self.stats["kernel probes"] += 1
-            self._journal.tell(KernelProbe(subject.member.uid, address, network))
-
     def _conclude(self, subject: Subject, examination: Examination, now: float) -> None:
         if subject.kernel_at is not None and subject.kernel_at >= examination.started:
             vote = Vote.AGENT_DOWN
-        elif self.awareness.healthy(now) and self._reaches_most(examination.started):
+        elif self.awareness.healthy(now) and self._surveyor.reaches_most(examination.started):
             vote = Vote.NONE
         else:
             vote = Vote.ABSTAIN
@@ -944,7 +660,7 @@ class Swim:
         about.cast = vote
         about.take(signed, now)
         self.stats[f"vote {vote}"] += 1
-        copies = rounds.copies(vote, renewed=subject.state in _NO_ANSWER)
+        copies = rounds.copies(vote, renewed=subject.state in NO_ANSWER)
         # Where all the others' votes have come by then, little is lost on these paths: then nor was ours.
         wanted = (
             (lambda: not self._also_alive(about))
@@ -1015,7 +731,7 @@ class Swim:
             member.name
             for member in self._directory.rings.judges(subject.member.uid, second=about.second)
             if member.uid not in self._directory.subjects
-            or self._directory.subjects[member.uid].state not in _ABSENT
+            or self._directory.subjects[member.uid].state not in ABSENT
         }
         if expected <= about.votes.keys():
             self._close(subject, about, now)
@@ -1054,11 +770,11 @@ class Swim:
         elif Vote.ALIVE in votes:
             # Even one that the tally refuses (a peer whose new key the roster has not yet) is reason to wait.
             self._show(subject, about)
-            if subject.state in _NO_ANSWER:
+            if subject.state in NO_ANSWER:
                 self._withdraw(subject, about, now)
             if subject.state is not RingState.ALIVE:
                 subject.back_off = min(max(2 * subject.back_off, rounds.PARTIAL_FIRST), rounds.PARTIAL_LAST)
-                self._enter(
+                self._states.enter(
                     subject, RingState.PARTIAL, count.sentence if count.alive else "a peer reached it", now
                 )
         elif Vote.AGENT_DOWN in votes:
@@ -1066,7 +782,7 @@ class Swim:
             subject.back_off = 0.0
             renewed = subject.state is RingState.AGENT_DOWN
             if subject.state is not RingState.LEFT:  # else we know why its agent is silent
-                self._enter(subject, RingState.AGENT_DOWN, count.sentence, now)
+                self._states.enter(subject, RingState.AGENT_DOWN, count.sentence, now)
             self._report(subject, about, now, renewed=renewed)
         elif count.unreachable and not subject.heard_since(about.started):
             self._show(subject, about)
@@ -1074,7 +790,7 @@ class Swim:
             subject.confirmed_at = max(subject.confirmed_at, about.started)
             subject.by_second = count.by_second
             renewed = subject.state is RingState.UNREACHABLE
-            self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
+            self._states.enter(subject, RingState.UNREACHABLE, count.sentence, now)
             self._report(subject, about, now, renewed=renewed)
         elif subject.state is not RingState.UNREACHABLE:
             self._show(subject, about)
@@ -1082,10 +798,12 @@ class Swim:
                 subject.back_off = min(max(2 * subject.back_off, rounds.RENEW), rounds.OPEN_LAST)
             if count.voters and subject.state in {RingState.AGENT_DOWN, RingState.PARTIAL}:
                 subject.back_off = 0.0
-                self._enter(subject, RingState.DOUBTED, f"nobody reaches it any more ({count.sentence})", now)
+                self._states.enter(
+                    subject, RingState.DOUBTED, f"nobody reaches it any more ({count.sentence})", now
+                )
         if Vote.NONE in votes and votes.isdisjoint({Vote.ALIVE, Vote.AGENT_DOWN}) and not count.unreachable:
             self._appeal(subject, about, now)
-        if subject.ask_at is None and subject.state not in _QUIET:
+        if subject.ask_at is None and subject.state not in QUIET:
             self._ask_after(subject, now)
 
     def _judge_for_others(self, subject: Subject, about: Round, count: Tally, now: float) -> None:
@@ -1094,12 +812,12 @@ class Swim:
             if self.window:
                 self._show(subject, about)
                 subject.confirmed_at = max(subject.confirmed_at, about.started)
-                self._timers.at(now + rounds.LAPSE, self._lapser(subject))
-                self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
+                self._states.lapse(subject, now)
+                self._states.enter(subject, RingState.UNREACHABLE, count.sentence, now)
             self._report(subject, about, now, renewed=False)
-        elif count.alive and subject.state in _NO_ANSWER:
+        elif count.alive and subject.state in NO_ANSWER:
             self._show(subject, about)
-            self._enter(subject, RingState.UNKNOWN, count.sentence, now)
+            self._states.enter(subject, RingState.UNKNOWN, count.sentence, now)
 
     def _show(self, subject: Subject, about: Round) -> None:
         if subject.shown is None or subject.shown.started <= about.started:
@@ -1195,8 +913,8 @@ class Swim:
         self._journal.version += 1
         if not count.alive:
             subject.confirmed_at = now
-            self._timers.at(now + rounds.LAPSE, self._lapser(subject))
-        self._enter(subject, state, count.sentence, now)
+            self._states.lapse(subject, now)
+        self._states.enter(subject, state, count.sentence, now)
 
     def _muster(self, now: float) -> None:
         """While anybody is doubted, a window counts heads: only so does its controller know which side is its own.
@@ -1211,7 +929,7 @@ class Swim:
     def _call_roll(self, now: float, _late: float) -> None:
         assert self.roster is not None
         self._mustering = self.window and any(
-            one.state in _TROUBLE for one in self._directory.subjects.values()
+            one.state in TROUBLE for one in self._directory.subjects.values()
         )
         if not self._mustering:
             return
@@ -1224,14 +942,6 @@ class Swim:
             if subject.two_way_at is None or now - subject.two_way_at > ALIVE_WITHIN - ROLL:
                 self._pings.ping(subject, now)
         self._timers.at(now + ROLL_STEP, self._call_roll)
-
-    def _lapser(self, subject: Subject) -> Callable[[float, float], None]:
-        return lambda now, _late: self._lapse(subject, now)
-
-    def _lapse(self, subject: Subject, now: float) -> None:
-        lapsed = now - subject.confirmed_at >= rounds.LAPSE
-        if lapsed and not subject.observed and subject.state in _NO_ANSWER:
-            self._enter(subject, RingState.UNKNOWN, "nobody has confirmed the verdict for 3 s", now)
 
     # -- small parts --------------------------------------------------------------------------------------------
 
@@ -1288,23 +998,6 @@ class Swim:
                     )
                 )
         return votes
-
-    def _enter(self, subject: Subject, state: RingState, why: str, now: float) -> None:
-        old = subject.state
-        if state is old:
-            return
-        subject.state, subject.since = state, now
-        self._note(subject, old, why)
-        if state in _TROUBLE:
-            self._muster(now)
-        if state is RingState.PARTIAL:
-            self._looks.want(subject, now)
-        if state is RingState.ALIVE and old is RingState.UNREACHABLE:
-            self._veto(subject, now)
-
-    def _note(self, subject: Subject, old: RingState, why: str) -> None:
-        self._journal.version += 1
-        self._journal.tell(StateChanged(subject.boot, old, subject.state, why))
 
     def _round_id(self, *, second: bool = False) -> bytes:
         return rounds.new_id(self._dice.getrandbits(64), second=second)
