@@ -14,11 +14,8 @@ from ringfence.core.model import RingState
 class Appointments:
     """One agent's."""
 
-    def __init__(
-        self, desk: Desk, *, wall_offset: float, states: States, prober: Prober, looks: Looks
-    ) -> None:
+    def __init__(self, desk: Desk, *, states: States, prober: Prober, looks: Looks) -> None:
         self._directory = desk.directory
-        self._wall_offset = wall_offset
         self._states = states
         self._prober = prober
         self._looks = looks
@@ -47,7 +44,6 @@ class Appointments:
             if not subject.observed:
                 subject.observed = True
                 self._prober.arm(subject, now)
-        self._looks.install(rings, directory.every, self._wall_offset)
         self._follow_networks(now)
 
     def lack(self, networks: frozenset[str], now: float) -> None:

@@ -30,7 +30,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import assert_never
 
-from ringfence.core.gossip import rounds
 from ringfence.core.gossip.anti_entropy import Wish
 from ringfence.core.gossip.appointments import Appointments
 from ringfence.core.gossip.awareness import LATE, Awareness
@@ -46,7 +45,7 @@ from ringfence.core.gossip.journal import Journal
 from ringfence.core.gossip.judgement import Judgement
 from ringfence.core.gossip.kernels import Kernels
 from ringfence.core.gossip.leaves import Leaves
-from ringfence.core.gossip.looks import Looks, Means
+from ringfence.core.gossip.looks import Looks
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.muster import Muster
 from ringfence.core.gossip.notices import Notices
@@ -140,30 +139,17 @@ class Swim:
             doubt=self._doubts.doubt,
         )
         self._looks = Looks(
-            Means(
-                node=node,
-                crypto=crypto,
-                awareness=self.awareness,
-                stats=self.stats,
-                windows=self._notices.windows,
-                chance=dice.random,
-                draw=lambda: rounds.new_id(dice.getrandbits(64), second=False),
-                roster=lambda: self._directory.present_roster,
-                may_accuse=desk.may_accuse,
-                ping=self._pings.ping_on,
-                ask_kernel=kernels.ask,
-                tell=self._sender.tell,
-                at=self._timers.at,
-                doubt_again=self._doubts.ask,
-                changed=self._journal.network_changed,
-                pack=ballots.pack_look,
-                valid=ballots.valid,
-                drop=self._journal.drop,
-            )
+            desk,
+            wall_offset=wall_offset,
+            sender=self._sender,
+            pings=self._pings,
+            kernels=kernels,
+            ballots=ballots,
+            windows=self._notices.windows,
+            doubt_again=self._doubts.ask,
         )
         self._appointments = Appointments(
             desk,
-            wall_offset=wall_offset,
             states=self._states,
             prober=self._prober,
             looks=self._looks,
