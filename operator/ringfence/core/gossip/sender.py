@@ -43,7 +43,8 @@ class Sender:
         body = encode(message, roster.epoch & 0xFFFF_FFFF)
         sealed = self._crypto.seal(me.uid, self._boot_raw, self._counter, header + receiver, body)
         self._journal.stats["sent"] += 1
-        self._journal.step("sent", receiver, message)
+        if self._journal.trace is not None:
+            self._journal.trace("sent", receiver, message)
         self._out.append((header + sealed, address))
 
     def tell(self, message: Message, member: Member, network: str = MANAGEMENT) -> None:

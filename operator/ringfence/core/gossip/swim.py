@@ -26,13 +26,12 @@ asks there as well, and whatever answers is life: `none` is silence on all of th
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import assert_never
 
 from ringfence.core.gossip.anti_entropy import Wish
 from ringfence.core.gossip.appointments import Appointments
-from ringfence.core.gossip.awareness import LATE, Awareness
+from ringfence.core.gossip.awareness import Awareness
 from ringfence.core.gossip.ballots import Ballots
 from ringfence.core.gossip.desk import Desk
 from ringfence.core.gossip.dice import Dice
@@ -102,8 +101,12 @@ class Swim:
         self.boot_id = boot_id
         self.awareness = Awareness()
         self._directory = Directory(node, uid)
-        self._timers = Timers()
         self._journal = Journal()
+        self.stats = self._journal.stats
+        """What was done and dropped, counted."""
+        self.refused = self._journal.refused
+        """For each reason to drop something: whose it was last, an address or a member's name."""
+        self._timers = Timers(self.awareness, self.stats)
         self._crypto = crypto
         desk = Desk(self._directory, self._timers, self._journal, self.awareness, dice, crypto)
         self._sender = Sender(desk, boot_id, counter)
@@ -186,16 +189,6 @@ class Swim:
         return self._directory.me
 
     @property
-    def stats(self) -> Counter[str]:
-        """What was done and dropped, counted."""
-        return self._journal.stats
-
-    @property
-    def refused(self) -> dict[str, str]:
-        """For each reason to drop something: whose it was last, an address or a member's name."""
-        return self._journal.refused
-
-    @property
     def version(self) -> int:
         """Changes with every change of what `view` says beyond ages."""
         return self._journal.version
@@ -235,7 +228,7 @@ class Swim:
         ``at`` is when the kernel received it, where that is known: it measures round trips, and a ping that has waited
         so long that its sender has given up is not answered. As a sign of life every datagram counts from ``now``.
         """
-        self._check_lag(now)
+        self._timers.check(now)
         try:
             self._receive(datagram, address, now, now if at is None else at)
         except WireError as error:
@@ -243,7 +236,7 @@ class Swim:
 
     def handle_timer(self, now: float) -> None:
         """Do everything that is due."""
-        self._check_lag(now)
+        self._timers.check(now)
         self._timers.run(now)
 
     def lack(self, networks: frozenset[str], now: float) -> None:
@@ -386,10 +379,11 @@ class Swim:
                 raise WireError("unproved boot")
             self._meet_boot(subject, boot_text(header.boot), now)
         subject.window.take(header.counter)
-        if self._wish.heard(epoch, self.roster, now):
+        if self._wish.heard(epoch, self._directory.roster, now):
             self._journal.tell(RosterWanted(subject.member.uid, address))
         self.stats["received"] += 1
-        self._journal.step("received", header.tag, message)
+        if self._journal.trace is not None:
+            self._journal.trace("received", header.tag, message)
         if isinstance(message, Ack):  # first of all: what follows from hearing finds it alive
             self._on_ack(subject, message.nonce, address, now, at)
         self._heard(subject, now)
@@ -466,10 +460,3 @@ class Swim:
             self._looks.want(subject, now)
         if subject.state is RingState.ALIVE and old is RingState.UNREACHABLE:
             self._voting.veto(subject, now)
-
-    def _check_lag(self, now: float) -> None:
-        late = self._timers.late(now)
-        if late is not None:
-            if late > LATE:
-                self.stats["late"] += 1
-            self.awareness.ran_late(max(0.0, late), now)

@@ -5,7 +5,10 @@ matter, is harmless.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable
+
+from ringfence.core.gossip.awareness import LATE, Awareness
 
 Action = Callable[[float, float], object]
 """``action(now, late)``: called ``late`` seconds after its time."""
@@ -14,7 +17,9 @@ Action = Callable[[float, float], object]
 class Timers:
     """One machine's timers. Those of one instant are called in the order in which they were armed."""
 
-    def __init__(self) -> None:
+    def __init__(self, awareness: Awareness, stats: Counter[str]) -> None:
+        self._awareness = awareness
+        self._stats = stats
         self._heap: list[tuple[float, int, Action, Callable[[], bool] | None]] = []
         self._sequence = 0
 
@@ -36,6 +41,10 @@ class Timers:
             heapq.heappop(self._heap)  # answered: nothing to wake up for
         return self._heap[0][0] if self._heap else None
 
-    def late(self, now: float) -> float | None:
-        """By how many seconds the next timer is overdue, negative before its time; None where there is none."""
-        return now - self._heap[0][0] if self._heap else None
+    def check(self, now: float) -> None:
+        """The process has come to this machine now: whether it has come late for the next timer is told to `awareness`."""
+        if self._heap:
+            late = now - self._heap[0][0]
+            if late > LATE:
+                self._stats["late"] += 1
+            self._awareness.ran_late(max(0.0, late), now)
