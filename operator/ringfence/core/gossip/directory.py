@@ -45,7 +45,7 @@ class Directory:
         return self.rings
 
     def install(self, roster: Roster, now: float) -> list[Subject]:
-        """Take over a newer roster; returns those that we knew and that are no others' any more."""
+        """Take over a newer roster; returns those that we knew and that are not among the others any more."""
         before = self.roster
         self.roster, self.rings = roster, rings_of(roster)
         self.every = period(len(roster.members))

@@ -132,7 +132,7 @@ class Swim:
             sender=self._sender,
             surveyor=self._surveyor,
             # A doubt leads to a round, that to an examination, a vote and a judgement, and that perhaps to a next round.
-            join=lambda subject, round_id, now: self._voting.join(subject, round_id, now),  # noqa: PLW0108 (see below)
+            join=lambda subject, round_id, now: self._voting.join(subject, round_id, now),  # noqa: PLW0108 (it is made below)
         )
         self._leaves = Leaves(
             desk,
@@ -163,7 +163,7 @@ class Swim:
             kernels=kernels,
             surveyor=self._surveyor,
             looks=self._looks,
-            conclude=lambda subject, vote, now, columns: self._voting.vote_all(subject, vote, now, columns),  # noqa: PLW0108
+            conclude=lambda subject, vote, now, columns: self._voting.vote_all(subject, vote, now, columns),  # noqa: PLW0108 (likewise)
         )
         self._voting = Voting(
             desk,
