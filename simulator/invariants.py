@@ -14,13 +14,13 @@ import math
 from dataclasses import dataclass
 
 from ringfence.core.gossip.corroboration import H, Tally, tally
+from ringfence.core.gossip.events import StateChanged
 from ringfence.core.gossip.members import Roster
 from ringfence.core.gossip.networks import Look, tally_networks
 from ringfence.core.gossip.rings import Rings, is_small
 from ringfence.core.gossip.rounds import Round
 from ringfence.core.gossip.subject import Subject
 from ringfence.core.gossip.survey import SAMPLE
-from ringfence.core.gossip.swim import StateChanged
 from ringfence.core.model import MANAGEMENT, Boot, NetworkState, RingState, Vote
 from simulator.links import LOSSY
 from simulator.node import Node

@@ -15,18 +15,18 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from ringfence.core.gossip.awareness import LATE, RECOVERY
-from ringfence.core.gossip.keys import KeySet
-from ringfence.core.gossip.looks import NetworkChanged
-from ringfence.core.gossip.members import Member, Roster
-from ringfence.core.gossip.swim import (
+from ringfence.core.gossip.events import (
     AwarenessChanged,
     Event,
     KernelProbe,
+    NetworkChanged,
     PathLost,
     RosterWanted,
     StateChanged,
-    Swim,
 )
+from ringfence.core.gossip.keys import KeySet
+from ringfence.core.gossip.members import Member, Roster
+from ringfence.core.gossip.swim import Swim
 from ringfence.core.model import MANAGEMENT
 from simulator.crypto import FIRST, Keyring, MakeCrypto
 from simulator.links import LAN, Link, Links

@@ -17,18 +17,18 @@ from ringfence.agent.refusals import Refusals
 from ringfence.agent.trace import TraceFile
 from ringfence.core.gossip.anti_entropy import apply, digests
 from ringfence.core.gossip.awareness import strain_of
-from ringfence.core.gossip.keys import KeySet
-from ringfence.core.gossip.looks import NetworkChanged
-from ringfence.core.gossip.members import Member, RosterError, SealedRoster
-from ringfence.core.gossip.rings import rings_of
-from ringfence.core.gossip.swim import (
+from ringfence.core.gossip.events import (
     AwarenessChanged,
     KernelProbe,
+    NetworkChanged,
     PathLost,
     RosterWanted,
     StateChanged,
-    Swim,
 )
+from ringfence.core.gossip.keys import KeySet
+from ringfence.core.gossip.members import Member, RosterError, SealedRoster
+from ringfence.core.gossip.rings import rings_of
+from ringfence.core.gossip.swim import Swim
 from ringfence.core.model import MANAGEMENT, RingState
 from ringfence.host.carrier import Carrier
 from ringfence.host.clock import JumpDetector, first_counter, wall_offset

@@ -1,7 +1,7 @@
 """A trace of the ring's every step, for pictures and for puzzles: JSON lines, only where ``--trace`` asks for it.
 
 ``at`` is CLOCK_MONOTONIC, so the traces of agents on one machine can be laid side by side. ``what`` is a step of the
-machine (`swim.Trace`), an event of it, or ``view``: the controllers that read this agent are told something new.
+machine (`events.Trace`), an event of it, or ``view``: the controllers that read this agent are told something new.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import json
 import time
 from pathlib import Path
 
-from ringfence.core.gossip.looks import NetworkChanged
-from ringfence.core.gossip.rounds import Round
-from ringfence.core.gossip.swim import (
+from ringfence.core.gossip.events import (
     AwarenessChanged,
     Event,
     KernelProbe,
+    NetworkChanged,
     PathLost,
     RosterWanted,
     StateChanged,
-    Swim,
 )
+from ringfence.core.gossip.rounds import Round
+from ringfence.core.gossip.swim import Swim
 from ringfence.core.gossip.wire import Ack, Ask, Leave, Message, Ping, Relay, Relayed, Votes
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import pytest
 
+from ringfence.core.gossip.events import KernelProbe
 from ringfence.core.gossip.keys import GroupKey, KeySet
-from ringfence.core.gossip.swim import KernelProbe
 from simulator import faults, story
 from simulator.__main__ import main
 from simulator.crypto import FakeCrypto, Keyring, MakeCrypto, Rekeyed

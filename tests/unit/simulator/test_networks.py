@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringfence.core.gossip.swim import KernelProbe
+from ringfence.core.gossip.events import KernelProbe
 from simulator import faults
 from simulator.figures import quiet, storage
 from simulator.invariants import Watch

@@ -1,22 +1,23 @@
 """Looking at a subject's networks: slow probes, looks, their votes and results (`networks` says what they amount to).
 
-Part of the ring's machine, without a clock, socket or heap of its own: `Means` is what the machine lends it. Members
-without further networks cost it nothing. It has a budget of its own for its packets: when all lose one network at once,
-their looks take longer, and no death is found later for it.
+Members without further networks cost nothing here. Looks have a budget of their own for their packets: when all lose one
+network at once, their looks take longer, and no death is found later for it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ringfence.core.gossip import rounds
-from ringfence.core.gossip.awareness import LATE, Awareness
+from ringfence.core.gossip.awareness import LATE
+from ringfence.core.gossip.ballots import Ballots
 from ringfence.core.gossip.budget import Budget
 from ringfence.core.gossip.corroboration import vote_payload
+from ringfence.core.gossip.desk import Desk
 from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
-from ringfence.core.gossip.members import Member, Roster
+from ringfence.core.gossip.events import NetworkChanged
+from ringfence.core.gossip.kernels import Kernels
 from ringfence.core.gossip.networks import (
     FIRST,
     FRESH,
@@ -30,11 +31,13 @@ from ringfence.core.gossip.networks import (
     shared,
     tally_networks,
 )
+from ringfence.core.gossip.pings import Pings
 from ringfence.core.gossip.probe import next_slot, phase
-from ringfence.core.gossip.rings import Rings, is_small
+from ringfence.core.gossip.rings import is_small
+from ringfence.core.gossip.sender import Sender
 from ringfence.core.gossip.subject import Subject
-from ringfence.core.gossip.wire import Ask, Crypto, Message, Votes
-from ringfence.core.model import MANAGEMENT, Answer, Boot, NetworkState, RingState, SignedVote, Vote
+from ringfence.core.gossip.wire import Ask, Message, Votes
+from ringfence.core.model import MANAGEMENT, Answer, NetworkState, RingState, SignedVote, Vote
 
 _SPEAKS = frozenset({RingState.ALIVE, RingState.PARTIAL, RingState.DOUBTED, RingState.UNKNOWN})
 """While a subject is in one of these states an answer on a further network is to be expected."""
@@ -45,65 +48,41 @@ BURST = 60.0
 only answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkChanged:
-    """Votes have called a network of a member dead, or it answers again."""
-
-    subject: Boot
-    network: str
-    dead: bool
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What the ring's machine lends."""
-
-    node: str
-    crypto: Crypto
-    awareness: Awareness
-    stats: Counter[str]
-    windows: Windows
-    chance: Callable[[], float]
-    draw: Callable[[], bytes]
-    """A new round's id."""
-    roster: Callable[[], Roster]
-    may_accuse: Callable[[float], bool]
-    """Whether our own silence proves anything now."""
-    ping: Callable[[Subject, float, str], object]
-    """One ping on this network."""
-    ask_kernel: Callable[[Subject, str], None]
-    """One kernel probe there."""
-    tell: Callable[[Message, Member], None]
-    at: Callable[[float, Callable[[float, float], None]], None]
-    """Arm a timer."""
-    doubt_again: Callable[[Subject, float], None]
-    """It has answered on a further network only, and now doesn't: a round about its life is due."""
-    changed: Callable[[NetworkChanged | None], None]
-    """Our view has changed."""
-    pack: Callable[[Look, Iterable[SignedVote]], Votes]
-    valid: Callable[[Subject, Votes, Subject], list[SignedVote]]
-    """Those votes of a message (by whom, about whom) that count."""
-    drop: Callable[[str, str], None]
-    """Count what was refused, and whose it was."""
-
-
 class Looks:
-    """The part of one agent's machine that minds networks."""
+    """One agent's. ``doubt_again`` is called where a subject that has answered on a further network only now doesn't
+    even there: a round about its life is due.
+    """
 
-    def __init__(self, means: Means) -> None:
-        self._means = means
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        wall_offset: float,
+        sender: Sender,
+        pings: Pings,
+        kernels: Kernels,
+        ballots: Ballots,
+        windows: Windows,
+        doubt_again: Callable[[Subject, float], None],
+    ) -> None:
+        self._desk = desk
+        self._directory = desk.directory
+        self._timers = desk.timers
+        self._journal = desk.journal
+        self._awareness = desk.awareness
+        self._dice = desk.dice
+        self._crypto = desk.crypto
+        self._wall_offset = wall_offset
+        self._sender = sender
+        self._pings = pings
+        self._kernels = kernels
+        self._ballots = ballots
+        self._windows = windows
+        self._doubt_again = doubt_again
         self._budget = Budget(BURST)
-        self._rings: Rings | None = None
-        self._every = 1.0
-        self._wall_offset = 0.0
         self._mine: frozenset[str] = frozenset()
 
     # -- the roster -------------------------------------------------------------------------------------------------
-
-    def install(self, rings: Rings, every: float, wall_offset: float) -> None:
-        """Another roster's rings, and the period of its probes."""
-        self._rings, self._every, self._wall_offset = rings, every, wall_offset
 
     def stand(self, networks: Iterable[str]) -> None:
         """These are the further networks on which we stand."""
@@ -119,7 +98,7 @@ class Looks:
         }
         if len(reach.legs) > 1 and not reach.armed:
             reach.armed = True
-            slow = PACE * self._every
+            slow = PACE * self._directory.every
             self._arm(subject, phase(subject.member.uid, rank, observers, slow), now)
 
     def forget(self, subject: Subject) -> None:
@@ -143,10 +122,10 @@ class Looks:
                     self._probe(subject, leg, now)
             self._arm(subject, at, now)
 
-        self._means.at(next_slot(now, self._wall_offset, at, PACE * self._every), probe)
+        self._timers.at(next_slot(now, self._wall_offset, at, PACE * self._directory.every), probe)
 
     def _probe(self, subject: Subject, leg: Leg, now: float) -> None:
-        self._means.ping(subject, now, leg.network)
+        self._pings.ping_on(subject, now, leg.network)
         if leg.cycle_at is None and subject.state in _SPEAKS:
             leg.cycle_at = now
             known = leg.state in {NetworkState.SILENT, NetworkState.DEAD}
@@ -162,20 +141,20 @@ class Looks:
         factor: float = 1,
     ) -> None:
         """Call ``missed`` unless the leg answers in time; once more time if we ourselves were late."""
-        wait = leg.path.timeout(self._every, self._means.awareness.stretch) * factor
+        wait = leg.path.timeout(self._directory.every, self._awareness.stretch) * factor
 
         def judge(now: float, late: float) -> None:
             if leg.cycle_at == cycle and subject.reach.legs.get(leg.network) is leg:
                 if late > LATE / 2:
-                    self._means.at(now + wait, lambda now, _late: judge(now, 0.0))
+                    self._timers.at(now + wait, lambda now, _late: judge(now, 0.0))
                 else:
                     missed(subject, leg, now)
 
-        self._means.at(now + wait, judge)
+        self._timers.at(now + wait, judge)
 
     def _miss(self, subject: Subject, leg: Leg, now: float) -> None:
         assert leg.cycle_at is not None
-        self._means.ping(subject, now, leg.network)
+        self._pings.ping_on(subject, now, leg.network)
         self._await(subject, leg, leg.cycle_at, now, self._silent, factor=2)
 
     def _silent(self, subject: Subject, leg: Leg, now: float) -> None:
@@ -186,7 +165,7 @@ class Looks:
         if leg.state is not NetworkState.DEAD:
             self._turn(subject, leg, NetworkState.SILENT)
         if subject.state is RingState.PARTIAL and self._silent_everywhere(subject):
-            self._means.doubt_again(subject, now)
+            self._doubt_again(subject, now)
         self.want(subject, now)
 
     def _silent_everywhere(self, subject: Subject) -> bool:
@@ -200,7 +179,7 @@ class Looks:
         if NetworkState.DEAD in (old, state) and NetworkState.UNKNOWN not in (old, state):
             dead = state is NetworkState.DEAD
             event = NetworkChanged(subject.boot, leg.network, dead, sentence)
-        self._means.changed(event)
+        self._journal.network_changed(event)
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
@@ -215,7 +194,7 @@ class Looks:
         was = leg.state
         if reach.shown is not None and network in reach.shown.dead:
             reach.shown = None  # nobody had got an answer there: that is over
-            self._means.changed(None)
+            self._journal.network_changed(None)
         self._turn(subject, leg, NetworkState.ANSWERS, "it answers there")
         if was is NetworkState.DEAD and reach.looking_since is None:
             reach.pause, reach.ask_at = 0.0, None
@@ -237,17 +216,17 @@ class Looks:
             subject.reach.legs = {network: Leg(network, address) for network, address in addresses.items()}
         further = subject.reach.further
         for leg in further:
-            self._means.ping(subject, now, leg.network)
+            self._pings.ping_on(subject, now, leg.network)
         if further:
             for after in rounds.PINGS:
-                self._means.at(
+                self._timers.at(
                     now + after, lambda now, _late: self._ping_silent(subject, further, began, now)
                 )
 
     def _ping_silent(self, subject: Subject, legs: Iterable[Leg], since: float, now: float) -> None:
         for leg in legs:
             if leg.two_way_at is None or leg.two_way_at < since:
-                self._means.ping(subject, now, leg.network)
+                self._pings.ping_on(subject, now, leg.network)
 
     def _examine(self, subject: Subject, now: float) -> None:
         reach, began = subject.reach, now
@@ -260,11 +239,11 @@ class Looks:
                 self._ping_silent(subject, legs, began, now)
                 for leg in legs:
                     if leg.two_way_at is None or leg.two_way_at < began:
-                        self._means.ask_kernel(subject, leg.network)
+                        self._kernels.ask(subject, leg.network)
 
         for after in rounds.PINGS:
-            self._means.at(now + after, again)
-        self._means.at(now + rounds.EXAMINATION, lambda now, _late: self._conclude(subject, began, now))
+            self._timers.at(now + after, again)
+        self._timers.at(now + rounds.EXAMINATION, lambda now, _late: self._conclude(subject, began, now))
 
     def _conclude(self, subject: Subject, began: float, now: float) -> None:
         reach = subject.reach
@@ -272,7 +251,7 @@ class Looks:
             return
         reach.looking_since = None
         columns = reach.columns(began, final=True)
-        if not columns or not self._means.may_accuse(now):
+        if not columns or not self._desk.may_accuse(now):
             return  # a look has no use for votes that say nothing
         if subject.heard_since(began):
             vote = Vote.ALIVE
@@ -280,26 +259,28 @@ class Looks:
             vote = Vote.AGENT_DOWN
         else:
             vote = Vote.ABSTAIN  # of its life: that is not what was asked
-        roster = self._means.roster()
+        roster = self._directory.present_roster
         for look in reach.looks.values():
-            if self._means.node not in look.votes and look.subject == subject.boot:
+            if self._directory.node not in look.votes and look.subject == subject.boot:
                 unsigned = SignedVote(
-                    self._means.node, look.subject, vote, roster.epoch, look.round_id, b"", columns
+                    self._directory.node, look.subject, vote, roster.epoch, look.round_id, b"", columns
                 )
-                signature = self._means.crypto.sign(vote_payload(roster.cluster, unsigned))
-                signed = look.votes[self._means.node] = replace(unsigned, signature=signature)
-                self._means.stats["look votes"] += 1
-                message = self._means.pack(look, [signed])
+                signature = self._crypto.sign(vote_payload(roster.cluster, unsigned))
+                signed = look.votes[self._directory.node] = replace(unsigned, signature=signature)
+                self._journal.stats["look votes"] += 1
+                message = self._ballots.pack_look(look, [signed])
                 self._tell_observers(subject, message, now)
-                self._means.at(now + rounds.COPIES[0], self._repeating(subject, look, message))
+                self._timers.at(now + rounds.COPIES[0], self._repeating(subject, look, message))
 
     def _repeating(self, subject: Subject, look: Look, message: Votes) -> Callable[[float, float], None]:
         """Say our vote again if it would be missed: of few voters all count, and ours may be the only answer."""
 
         def again(now: float, _late: float) -> None:
-            others = [vote for name, vote in look.votes.items() if name != self._means.node]
-            ours = _answered(look.votes[self._means.node])
-            missed = is_small(self._means.roster()) or ours - {MANAGEMENT}.union(*map(_answered, others))
+            others = [vote for name, vote in look.votes.items() if name != self._directory.node]
+            ours = _answered(look.votes[self._directory.node])
+            missed = is_small(self._directory.present_roster) or ours - {MANAGEMENT}.union(
+                *map(_answered, others)
+            )
             if missed and not self._budget.exhausted(now):
                 self._tell_observers(subject, message, now)
 
@@ -314,7 +295,7 @@ class Looks:
             return
         last = max((look.started for look in reach.looks.values()), default=float("-inf"))
         pause = max(reach.pause, rounds.CLOSE)
-        when = max(now, last + pause * (1 + self._means.chance() / 9))
+        when = max(now, last + pause * (1 + self._dice.random() / 9))
         reach.ask_at = when
 
         def ask(now: float, _late: float) -> None:
@@ -327,14 +308,14 @@ class Looks:
             if now - recent < 0.8 * pause:
                 if self._something_silent(subject):
                     self.want(subject, now)  # somebody else has asked meanwhile
-            elif self._means.may_accuse(now) and not self._budget.exhausted(now):
+            elif self._desk.may_accuse(now) and not self._budget.exhausted(now):
                 self._open(subject, now)
             else:
-                self._means.stats["looks put off"] += 1
+                self._journal.stats["looks put off"] += 1
                 reach.pause = max(reach.pause, FIRST)
-                self._means.at(now + reach.pause, lambda now, _late: self.want(subject, now, again=again))
+                self._timers.at(now + reach.pause, lambda now, _late: self.want(subject, now, again=again))
 
-        self._means.at(when, ask)
+        self._timers.at(when, ask)
 
     def _something_silent(self, subject: Subject) -> bool:
         if subject.state is RingState.PARTIAL:
@@ -342,9 +323,9 @@ class Looks:
         return any(leg.state in {NetworkState.SILENT, NetworkState.DEAD} for leg in subject.reach.further)
 
     def _open(self, subject: Subject, now: float) -> None:
-        look = self._join(subject, self._means.draw(), now)
+        look = self._join(subject, rounds.new_id(self._dice.getrandbits(64), second=False), now)
         if look is not None:
-            self._means.stats["looks"] += 1
+            self._journal.stats["looks"] += 1
             self._tell_observers(subject, Ask(look.round_id, subject.tag, subject.boot_sent, look=True), now)
 
     def _join(self, subject: Subject, round_id: bytes, now: float) -> Look | None:
@@ -352,37 +333,37 @@ class Looks:
         for old in [one for one in reach.looks.values() if now - one.started > rounds.KEEP]:
             del reach.looks[old.round_id]
         if len(reach.looks) >= MAX_LOOKS or not reach.legs:
-            self._means.drop("too many looks", subject.member.name)
+            self._journal.drop("too many looks", subject.member.name)
             return None
         look = reach.looks[round_id] = Look(round_id, subject.boot, now)
         if reach.looking_since is None:
             self._examine(subject, now)
-        self._means.at(now + rounds.CLOSE, lambda now, _late: self._close(subject, look, now))
+        self._timers.at(now + rounds.CLOSE, lambda now, _late: self._close(subject, look, now))
         return look
 
     def on_ask(self, asker: Subject, subject: Subject | None, message: Ask, now: float) -> None:
         """A peer asks us to look."""
         if subject is None:
-            self._means.drop("about a stranger", asker.member.name)
+            self._journal.drop("about a stranger", asker.member.name)
         elif not subject.observed:
-            self._means.drop("about one that others observe", asker.member.name)
+            self._journal.drop("about one that others observe", asker.member.name)
         elif message.boot != subject.boot_sent:
-            self._means.drop("about another boot", asker.member.name)
+            self._journal.drop("about another boot", asker.member.name)
         elif message.round_id not in subject.reach.looks:
             self._join(subject, message.round_id, now)
 
     def on_votes(self, sender: Subject, subject: Subject | None, message: Votes, now: float) -> None:
         """A peer's vote in a look, or what a look has found."""
         if subject is None or subject.boot_sent != message.boot:
-            self._means.drop("about a stranger or another boot", sender.member.name)
+            self._journal.drop("about a stranger or another boot", sender.member.name)
             return
         if not subject.observed:
             self._learn(sender, subject, message, now)
             return
         look = subject.reach.looks.get(message.round_id) or self._join(subject, message.round_id, now)
         if look is not None:
-            for vote in self._means.valid(sender, message, subject):
-                if vote.voter != self._means.node:
+            for vote in self._ballots.valid(sender, message, subject):
+                if vote.voter != self._directory.node:
                     look.votes.setdefault(vote.voter, vote)
 
     def _close(self, subject: Subject, look: Look, now: float) -> None:
@@ -415,10 +396,10 @@ class Looks:
     def _tally(self, look: Look, subject: Subject) -> tuple[NetworkTally, ...]:
         return tally_networks(
             look.votes.values(),
-            self._means.roster(),
+            self._directory.present_roster,
             subject.boot,
-            self._means.crypto.verify,
-            rings=self._rings,
+            self._crypto.verify,
+            rings=self._directory.rings,
         )
 
     def _show(self, reach: Reach, look: Look, found: Iterable[NetworkTally]) -> None:
@@ -430,23 +411,22 @@ class Looks:
         look.dead = frozenset(one.network for one in found if one.dead) if lives else frozenset()
         if look.dead or (shown is not None and shown.dead <= lives):
             reach.shown = look if look.dead else None
-            self._means.changed(None)
+            self._journal.network_changed(None)
 
     # -- windows ------------------------------------------------------------------------------------------------------
 
     def _report(self, subject: Subject, look: Look, *, changed: bool, now: float) -> None:
         """Tell those windows of a look's result that fall to us this time."""
-        assert self._rings is not None
-        observers = self._rings.observers(subject.member.uid)
+        observers = self._directory.present_rings.observers(subject.member.uid)
         involved = {member.uid for member in observers} | {subject.member.uid}
         names = [member.name for member in observers]
-        message = self._means.pack(look, list(look.votes.values()))
-        roster = self._means.roster()
-        for tag in self._means.windows.open(now):
+        message = self._ballots.pack_look(look, list(look.votes.values()))
+        roster = self._directory.present_roster
+        for tag in self._windows.open(now):
             member = roster.by_tag.get(tag)
             mine = tellers(look.round_id, tag, names, TELLERS if changed else 1)
-            if member is not None and member.uid not in involved and self._means.node in mine:
-                self._means.tell(message, member)
+            if member is not None and member.uid not in involved and self._directory.node in mine:
+                self._sender.tell(message, member)
                 self._budget.spend(1, now)
 
     def _learn(self, sender: Subject, subject: Subject, message: Votes, now: float) -> None:
@@ -455,17 +435,16 @@ class Looks:
         if message.round_id in reach.learned:
             return
         look = Look(message.round_id, subject.boot, now)
-        look.votes.update((vote.voter, vote) for vote in self._means.valid(sender, message, subject))
+        look.votes.update((vote.voter, vote) for vote in self._ballots.valid(sender, message, subject))
         found = self._tally(look, subject)
         if any(one.dead or one.lives for one in found):
             reach.learned.append(message.round_id)
             self._show(reach, look, found)
 
     def _tell_observers(self, subject: Subject, message: Message, now: float) -> None:
-        assert self._rings is not None
-        for member in self._rings.observers(subject.member.uid):
-            if member.name != self._means.node:
-                self._means.tell(message, member)
+        for member in self._directory.present_rings.observers(subject.member.uid):
+            if member.name != self._directory.node:
+                self._sender.tell(message, member)
                 self._budget.spend(1, now)
 
 

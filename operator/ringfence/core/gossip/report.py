@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from ringfence.core.model import Boot, NetworkState, RingState, SignedVote
 
+ALIVE_WITHIN = 2.0
+"""Two-way evidence this young (seconds) puts a member among the reporter's ``alive``."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkView:

@@ -89,5 +89,4 @@ class Round:
 class Examination:
     """An observer's own look at a subject, for all rounds that are open meanwhile."""
 
-    token: int
     started: float

@@ -1,8 +1,16 @@
 """The detector as a machine without input or output: datagrams, time and answers go in, datagrams and events come out.
 
 The outer loop does nothing but carry: it drains the socket into `receive`, calls `handle_timer` at `next_deadline`,
-sends what `datagrams_to_send` returns and acts on `next_event`. Everything that can wait stands in one heap of timers;
-each timer carries what it was armed for, so one that comes late or for a past matter is harmless.
+sends what `datagrams_to_send` returns and acts on `next_event`. `Swim` puts the machine's parts together and gives
+each datagram to the one that it concerns; each part is a module and alone writes its fields:
+
+- with all of them (`desk`): who is who (`directory`), what can wait (`timers`), what is told outside (`journal`);
+- packets: `sender`, `pings` and their nonces, questions to `kernels`;
+- whom we probe: `appointments`, `prober`, `strangers`, and whether we hear at all: `deafness`;
+- a subject's state: `states` alone writes it; `leaves`, `doubts`, the `surveyor` whom each doubt waits for;
+- rounds: `examinations`, `voting` (with `ballots`), `judgement`;
+- windows: whom we tell (`notices`), what we are told (`hearsay`), whom we call (`muster`);
+- further networks: `looks`.
 
 A subject's way: probes every T -> one miss, retry and relays -> doubted -> a round of votes -> unreachable, agent-down
 or partial -> rounds renewed while that lasts -> alive again with the first two-way answer. What each word may rest on:
@@ -18,163 +26,56 @@ asks there as well, and whatever answers is life: `none` is silence on all of th
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from math import ceil, gcd
-from typing import Protocol, TypeVar, assert_never
+from collections.abc import Iterable
+from typing import assert_never
 
-from ringfence.core.gossip import rounds
-from ringfence.core.gossip import survey as surveys
 from ringfence.core.gossip.anti_entropy import Wish
-from ringfence.core.gossip.awareness import LATE, Awareness
-from ringfence.core.gossip.budget import Budget
-from ringfence.core.gossip.corroboration import (
-    H,
-    Tally,
-    decisive,
-    leave_payload,
-    refusal,
-    tally,
-    vote_payload,
-)
-from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
-from ringfence.core.gossip.looks import Looks, Means, NetworkChanged
+from ringfence.core.gossip.appointments import Appointments
+from ringfence.core.gossip.awareness import Awareness
+from ringfence.core.gossip.ballots import Ballots
+from ringfence.core.gossip.desk import Desk
+from ringfence.core.gossip.dice import Dice
+from ringfence.core.gossip.directory import Directory
+from ringfence.core.gossip.doubts import Doubts
+from ringfence.core.gossip.events import Event, RosterWanted, Trace
+from ringfence.core.gossip.examinations import Examinations
+from ringfence.core.gossip.hearsay import Hearsay
+from ringfence.core.gossip.journal import Journal
+from ringfence.core.gossip.judgement import Judgement
+from ringfence.core.gossip.kernels import Kernels
+from ringfence.core.gossip.leaves import Leaves
+from ringfence.core.gossip.looks import Looks
 from ringfence.core.gossip.members import Member, Roster
-from ringfence.core.gossip.networks import Look
-from ringfence.core.gossip.probe import next_slot, period, phase
-from ringfence.core.gossip.report import AgentView, Hearing, SubjectView
-from ringfence.core.gossip.rings import Rings, is_small, rings_of
-from ringfence.core.gossip.rounds import Examination, Round
-from ringfence.core.gossip.subject import Subject, raw_boot, sent_boot
-from ringfence.core.gossip.survey import Survey
+from ringfence.core.gossip.muster import Muster
+from ringfence.core.gossip.notices import Notices
+from ringfence.core.gossip.pings import Pings
+from ringfence.core.gossip.prober import Prober
+from ringfence.core.gossip.report import ALIVE_WITHIN, AgentView, Hearing, SubjectView
+from ringfence.core.gossip.sender import Sender
+from ringfence.core.gossip.states import TROUBLE, States
+from ringfence.core.gossip.strangers import Strangers
+from ringfence.core.gossip.subject import Subject
+from ringfence.core.gossip.surveyor import Surveyor
+from ringfence.core.gossip.timers import Timers
+from ringfence.core.gossip.voting import Voting
 from ringfence.core.gossip.wire import (
     Ack,
     Ask,
-    Ballot,
     Crypto,
-    Header,
     Leave,
-    Message,
     Ping,
     Relay,
     Relayed,
     Votes,
     WireError,
-    boot_bytes,
     boot_text,
     decode,
-    encode,
-    fitting,
     split,
-    tag_of,
 )
-from ringfence.core.model import MANAGEMENT, Boot, Column, RingState, SignedVote, Vote
+from ringfence.core.model import MANAGEMENT, Boot, RingState
 
-ALIVE_WITHIN = 2.0
-"""Two-way evidence this young (seconds) puts a member among the reporter's ``alive``."""
-RELAYS = 2
-ROLL = 1.3
-"""Seconds that a muster takes to call everybody: with the answer's way less than `ALIVE_WITHIN`."""
-ROLL_STEP = 0.1
-CALL_STEP = 0.25
-"""Seconds between two helpings of the calls for the self-fence's gossip leg."""
-MOST_CALLED = 150
-"""Members called in a step at most. Rosters of more than twice 150 * 1.3 / 0.1 = 1950 are not all called in time, and a
-controller there can't see a majority alive: it fences nobody."""
-LEAVES = 2
-"""How often a leave is said: who misses it asks the kernel."""
 STALE = 1.0
 """Seconds after which nobody waits for the answer to a ping: more than the longest time-out."""
-STROLL = 2.0
-"""Every so many seconds an agent pings one of the members that it doesn't observe, in a random order: so a path that
-is broken in one direction, or for one pair only, is found wherever it lies."""
-_NONCE_LIFE = 3.0
-_MAX_NONCES = 20_000
-_SILENT_CYCLES = 3
-"""Probe cycles that only relays answered before the path is called partial."""
-
-
-_T = TypeVar("_T")
-
-
-class Dice(Protocol):
-    """The randomness that the machine uses; ``random.Random`` fits."""
-
-    def random(self) -> float:
-        """In [0, 1)."""
-
-    def getrandbits(self, bits: int, /) -> int:
-        """That many random bits."""
-
-    def sample(self, population: Sequence[_T], k: int) -> list[_T]:
-        """That many different ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class KernelProbe:
-    """Try this node's kernel now (TCP to an open and to a closed port, ICMP); report by `Swim.kernel_answered`."""
-
-    uid: str
-    address: str
-    network: str = MANAGEMENT
-
-
-@dataclass(frozen=True, slots=True)
-class StateChanged:
-    """A subject's state has changed; the sentence says why."""
-
-    subject: Boot
-    old: RingState
-    new: RingState
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class AwarenessChanged:
-    """Our agent has begun or ceased to hold itself for cut off."""
-
-    isolated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PathLost:
-    """The stroll has found a member that answers others and not us. We don't observe it, so it has no state here."""
-
-    subject: Boot
-
-
-@dataclass(frozen=True, slots=True)
-class RosterWanted:
-    """This peer has a newer roster than ours: ask it, at this address; bring the answer by `Swim.install`."""
-
-    uid: str
-    address: str
-
-
-Event = KernelProbe | StateChanged | NetworkChanged | AwarenessChanged | PathLost | RosterWanted
-Trace = Callable[[str, bytes, Message | Round | None], None]
-"""``trace(what, tag, thing)``: ``sent`` and ``received`` with the peer's tag and the message; ``missed``, ``missed again``,
-``examines`` and ``closed`` (with the round) with the subject's."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Nonce:
-    uid: str
-    sent_at: float
-    relay_for: tuple[str, int, bytes] | None
-    """Whom to tell of the answer: address, its own nonce, its tag."""
-    network: str = MANAGEMENT
-    """On which network it was asked."""
-
-
-_NO_ANSWER = frozenset({RingState.UNREACHABLE, RingState.AGENT_DOWN})
-"""What only rounds tell and rounds renew."""
-_ABSENT = _NO_ANSWER | {RingState.LEFT}
-_QUIET = frozenset({RingState.ALIVE, RingState.UNKNOWN, RingState.LEFT})
-"""Nobody asks for rounds about these."""
-_TROUBLE = frozenset({RingState.DOUBTED, RingState.UNREACHABLE})
 
 
 class Swim:
@@ -197,121 +98,128 @@ class Swim:
         wall_offset: float = 0.0,
     ) -> None:
         self.node = node
-        self.uid = uid
-        """Our node's UID where it is known otherwise; else that of the roster's member of our name."""
         self.boot_id = boot_id
-        self.roster: Roster | None = None
-        self.me: Member | None = None
         self.awareness = Awareness()
-        self.stats: Counter[str] = Counter()
-        self.refused: dict[str, str] = {}
+        self._directory = Directory(node, uid)
+        self._journal = Journal()
+        self.stats = self._journal.stats
+        """What was done and dropped, counted."""
+        self.refused = self._journal.refused
         """For each reason to drop something: whose it was last, an address or a member's name."""
-        self.version = 0
-        """Changes with every change of what `view` says beyond ages."""
-        self.window = False
-        """Whether somebody reads our view: then the observers of all members are asked to tell us their verdicts."""
-        self.trace: Trace | None = None
-        """Who wants to be told of every step; nobody, as a rule."""
-        self._boot_raw = boot_bytes(boot_id)
+        self._timers = Timers(self.awareness, self.stats)
         self._crypto = crypto
-        self._dice = dice
-        self._counter = counter
-        self._tag = b""
-        self._wall_offset = wall_offset
-        self._rings: Rings | None = None
-        self._every = 1.0
-        self._subjects: dict[str, Subject] = {}
-        """Members that we observe or have had to do with, by UID; `_subject` adds one when it is first needed."""
-        self._watched: list[Subject] = []
-        """Those that we observe."""
-        self._installed_at = 0.0
-        self._missed: tuple[str, float] | None = None
-        """The member that was the last not to answer a probe in time, and when."""
-        self._unanswered_since: float | None = None
-        """Since when we hold it possible that we are deaf."""
-        self._answered_at = float("-inf")
-        """When anybody last answered us."""
-        self._windows = Windows()
-        self._budget = Budget()
-        self._survey: Survey | None = None
-        self._samples: deque[float] = deque()
-        """When we have asked samples within the last second."""
-        self._mustering = False
-        self._called = 0
-        """Place in the roster of the last member that the muster has called."""
-        self._next_called = 0
-        """Place among the members that we don't observe of the last one that `call_everybody` has pinged."""
-        self._sampled_at = float("-inf")
-        self._sample_heard: frozenset[str] = frozenset()
-        """When a survey last found a majority of a sample in reach, and who of those near us had answered then."""
-        self._looked_at = float("-inf")
-        """When we last looked again because one answered that had been silent."""
-        self._place, self._stride = 0, 0
-        """Where in the roster the stroll is, and how far its next step goes; no step before the first roster."""
-        self._nonces: dict[int, _Nonce] = {}
-        self._nonce_order: deque[int] = deque()
-        self._timers: list[tuple[float, int, Callable[[float, float], None], Callable[[], bool] | None]] = []
-        self._sequence = 0
-        self._out: list[tuple[bytes, str]] = []
-        self._events: deque[Event] = deque()
-        self._wish = Wish()
-        self.lacking: frozenset[str] = frozenset()
-        """Networks on which the roster has us and we don't stand; `lack` says so."""
-        self._looks = Looks(
-            Means(
-                node=node,
-                crypto=crypto,
-                awareness=self.awareness,
-                stats=self.stats,
-                windows=self._windows,
-                chance=dice.random,
-                draw=self._round_id,
-                roster=self._present_roster,
-                may_accuse=self._may_accuse,
-                ping=self._ping_on,
-                ask_kernel=self._ask_kernel,
-                tell=self._tell,
-                at=self._at,
-                doubt_again=self._ask,
-                changed=self._network_changed,
-                pack=self._pack_look,
-                valid=self._valid,
-                drop=self._drop,
-            )
+        desk = Desk(self._directory, self._timers, self._journal, self.awareness, dice, crypto)
+        self._sender = Sender(desk, boot_id, counter)
+        self._states = States(desk, self._entered)
+        ballots = Ballots(desk)
+        self._notices = Notices(desk, self._sender, ballots)
+        self._pings = Pings(desk, self._sender, self._notices.news)
+        self._muster = Muster(desk, self._notices, self._pings.ping)
+        kernels = Kernels(self._journal)
+        self._surveyor = Surveyor(desk, self._pings.ping)
+        self._prober = Prober(
+            desk,
+            wall_offset=wall_offset,
+            states=self._states,
+            sender=self._sender,
+            pings=self._pings,
+            silent=self._silent,
         )
+        self._strangers = Strangers(desk, self._pings.ping, self._prober.probe)
+        self._doubts = Doubts(
+            desk,
+            states=self._states,
+            sender=self._sender,
+            surveyor=self._surveyor,
+            # A doubt leads to a round, that to an examination, a vote and a judgement, and that perhaps to a next round.
+            join=lambda subject, round_id, now: self._voting.join(subject, round_id, now),  # noqa: PLW0108 (it is made below)
+        )
+        self._leaves = Leaves(
+            desk,
+            states=self._states,
+            sender=self._sender,
+            kernels=kernels,
+            doubt=self._doubts.doubt,
+        )
+        self._looks = Looks(
+            desk,
+            wall_offset=wall_offset,
+            sender=self._sender,
+            pings=self._pings,
+            kernels=kernels,
+            ballots=ballots,
+            windows=self._notices.windows,
+            doubt_again=self._doubts.ask,
+        )
+        self._appointments = Appointments(
+            desk,
+            states=self._states,
+            prober=self._prober,
+            looks=self._looks,
+        )
+        examinations = Examinations(
+            desk,
+            pings=self._pings,
+            kernels=kernels,
+            surveyor=self._surveyor,
+            looks=self._looks,
+            conclude=lambda subject, vote, now, columns: self._voting.vote_all(subject, vote, now, columns),  # noqa: PLW0108 (likewise)
+        )
+        self._voting = Voting(
+            desk,
+            sender=self._sender,
+            ballots=ballots,
+            notices=self._notices,
+            hearsay=Hearsay(desk, states=self._states, ballots=ballots, notices=self._notices),
+            examine=examinations.begin,
+            judge=Judgement(desk, states=self._states, notices=self._notices, doubts=self._doubts).judge,
+        )
+        self._wish = Wish()
 
     # -- what the outer loop calls ------------------------------------------------------------------------------
+
+    @property
+    def roster(self) -> Roster | None:
+        """The newest that was installed."""
+        return self._directory.roster
+
+    @property
+    def me(self) -> Member | None:
+        """Ourselves in the roster; None: we are no member, and only listen."""
+        return self._directory.me
+
+    @property
+    def version(self) -> int:
+        """Changes with every change of what `view` says beyond ages."""
+        return self._journal.version
+
+    @property
+    def window(self) -> bool:
+        """Whether somebody reads our view: then the observers of all members are asked to tell us their verdicts."""
+        return self._notices.window
+
+    @window.setter
+    def window(self, window: bool) -> None:
+        self._notices.window = window
+
+    @property
+    def trace(self) -> Trace | None:
+        """Who wants to be told of every step; nobody, as a rule."""
+        return self._journal.trace
+
+    @trace.setter
+    def trace(self, trace: Trace | None) -> None:
+        self._journal.trace = trace
 
     def install(self, roster: Roster, now: float) -> bool:
         """Take over a roster whose signature has been checked. Returns False for one that is not newer."""
         if self.roster is not None and roster.epoch <= self.roster.epoch:
             return False
-        before = self.roster
-        self.roster, self._rings = roster, rings_of(roster)
-        self._every = period(len(roster.members))
-        me = roster.by_name.get(self.node)
-        self.me = me if me is not None and self.uid in {None, me.uid} else None
-        self._tag = tag_of(me.uid) if me is not None else b""
-        self._installed_at = now
-        kept = self._subjects
-        self._subjects = {}
-        for uid, known in kept.items():
-            member = roster.by_uid.get(uid)
-            if member is None or member.name == self.node:
-                self._looks.forget(known)
-                continue
-            self._follow_roster(known, member, before, now)
-            if (known.member.addresses, known.member.networks) != (member.addresses, member.networks):
-                known.reach.shown = None  # it was about other addresses
-            known.member = member
-            if known.boot.node != member.name:
-                known.boot = Boot(member.name, member.uid, known.boot.boot_id)
-            self._subjects[uid] = known
-        self._draw(now)
-        if not self._stride:
-            self._at(now + STROLL * self._dice.random(), self._stroll)
-        self._stride = self._coprime(len(roster.members))
-        self.version += 1
+        for gone in self._directory.install(roster, now):
+            self._looks.forget(gone)
+        self._appointments.draw(now)
+        self._strangers.install(now)
+        self._journal.version += 1
         return True
 
     def receive(self, datagram: bytes, address: str, now: float, *, at: float | None = None) -> None:
@@ -320,35 +228,32 @@ class Swim:
         ``at`` is when the kernel received it, where that is known: it measures round trips, and a ping that has waited
         so long that its sender has given up is not answered. As a sign of life every datagram counts from ``now``.
         """
-        self._check_lag(now)
+        self._timers.check(now)
         try:
             self._receive(datagram, address, now, now if at is None else at)
         except WireError as error:
-            self._drop(error.args[0], address)
+            self._journal.drop(error.args[0], address)
 
     def handle_timer(self, now: float) -> None:
         """Do everything that is due."""
-        self._check_lag(now)
-        while self._timers and self._timers[0][0] <= now:
-            when, _, action, wanted = heapq.heappop(self._timers)
-            if wanted is None or wanted():
-                action(now, now - when)
+        self._timers.check(now)
+        self._timers.run(now)
 
     def lack(self, networks: frozenset[str], now: float) -> None:
         """These networks' addresses, which the roster has for us, aren't ours to send from: we say nothing of them."""
-        if networks != self.lacking:
-            self.lacking = networks
-            self._follow_networks(now)
+        self._appointments.lack(networks, now)
 
     def kernel_answered(self, uid: str, now: float, network: str = MANAGEMENT) -> None:
         """A kernel probe of this node was answered (accepted or refused: both are its kernel)."""
-        subject = self._subject(uid)
+        subject = self._directory.subject(uid)
         if subject is None:
             return
         subject.kernel_at = now
         self._looks.kernel_answered(subject, network, now)
         if subject.state is RingState.UNREACHABLE:
-            self._enter(subject, RingState.AGENT_DOWN, "its kernel answers again, its agent doesn't", now)
+            self._states.enter(
+                subject, RingState.AGENT_DOWN, "its kernel answers again, its agent doesn't", now
+            )
 
     def impair(self, seconds: float, now: float) -> None:
         """The host saw a clock jump or a stall of this length: treat it like a late timer."""
@@ -356,27 +261,19 @@ class Swim:
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, str]]:  # noqa: ARG002 (the contract of all machines)
         """Datagrams and the IP addresses they go to, in order; hands each out once."""
-        out, self._out = self._out, []
-        return out
+        return self._sender.take()
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` wants to be called; None without a roster."""
-        while self._timers and (wanted := self._timers[0][3]) is not None and not wanted():
-            heapq.heappop(self._timers)  # answered: nothing to wake up for
-        return self._timers[0][0] if self._timers else None
+        return self._timers.next()
 
     def next_event(self) -> Event | None:
         """The next event, or None."""
-        return self._events.popleft() if self._events else None
+        return self._journal.next_event()
 
     def leave(self, now: float) -> None:
         """Our process ends in an orderly way: let those who watch us know that it needs no vote to find out."""
-        if self.me is None or self.roster is None or self._rings is None:
-            return
-        boot = Boot(self.node, self.me.uid, self.boot_id)
-        message = Leave(self._crypto.sign(leave_payload(self.roster.cluster, boot)))
-        for _ in range(LEAVES):
-            self._tell_all(message, self._rings.observers(self.me.uid), now)
+        self._leaves.say(self.boot_id, now)
 
     def answered_by_most(self) -> float | None:
         """The latest instant such that more than half of the whole roster, ourselves included, answered a ping that left then
@@ -385,7 +282,7 @@ class Swim:
         if self.me is None or self.roster is None:
             return None
         others = len(self.roster.members) // 2
-        known = (self._subjects.get(member.uid) for member in self.roster.members)
+        known = (self._directory.subjects.get(member.uid) for member in self.roster.members)
         answers = sorted(
             (one.answered_at for one in known if one is not None and one.answered_at is not None),
             reverse=True,
@@ -399,20 +296,7 @@ class Swim:
 
         Those that we observe are probed more often anyway; in a small roster that is everybody.
         """
-
-        def call(now: float, _late: float) -> None:
-            self._at(now + CALL_STEP, call)
-            strangers = [
-                member
-                for member in (self.roster.members if self.roster else ())
-                if (known := self._subject(member.uid)) is not None and not known.observed
-            ]
-            for _ in range(min(len(strangers), ceil(len(strangers) * CALL_STEP / every))):
-                self._next_called = (self._next_called + 1) % len(strangers)
-                if (subject := self._subject(strangers[self._next_called].uid)) is not None:
-                    self._ping(subject, now)
-
-        self._at(now, call)
+        self._strangers.call(every, now)
 
     def view(self, now: float) -> AgentView:
         """What this agent says of the ring."""
@@ -420,7 +304,7 @@ class Swim:
         boot = Boot(self.node, me.uid if me else "", self.boot_id)
         alive = {
             subject.member.name
-            for subject in self._subjects.values()
+            for subject in self._directory.subjects.values()
             if subject.two_way_at is not None and now - subject.two_way_at <= ALIVE_WITHIN
         }
         return AgentView(
@@ -438,7 +322,7 @@ class Swim:
 
     def hearing(self, uid: str, now: float) -> Hearing | None:
         """When we last heard that member; None for strangers and ourselves."""
-        one = self._subject(uid)
+        one = self._directory.subject(uid)
         if one is None:
             return None
         heard = None if one.heard_at is None else max(0.0, now - one.heard_at)
@@ -447,88 +331,22 @@ class Swim:
     @property
     def subjects(self) -> Iterable[Subject]:
         """The members that we observe or have had to do with (for metrics)."""
-        return self._subjects.values()
+        return self._directory.subjects.values()
 
     @property
     def lonely(self) -> bool:
         """Whether most of those that we observe are silent for us: then our Lease must speak for us more often."""
-        silent = sum(one.state in _TROUBLE for one in self._watched)
+        silent = sum(one.state in TROUBLE for one in self._directory.watched)
         # Who holds itself for cut off doubts nobody any more, so the count alone would stop short.
         cut_off = self.awareness.isolated or self.awareness.carrier is False
-        return cut_off or 2 * silent > len(self._watched)
+        return cut_off or 2 * silent > len(self._directory.watched)
 
     def _view_of(self, member: Member, now: float) -> SubjectView:
-        known = self._subjects.get(member.uid)
+        known = self._directory.subjects.get(member.uid)
         if known is not None:
             return known.view(now)
-        age = now - self._installed_at
+        age = now - self._directory.installed_at
         return SubjectView(member.boot, RingState.UNKNOWN, age, None, None, None, None, ())
-
-    def _subject(self, uid: str) -> Subject | None:
-        """What we know of this member; None for ourselves and for strangers."""
-        known = self._subjects.get(uid)
-        if known is None and self.roster is not None:
-            member = self.roster.by_uid.get(uid)
-            if member is not None and member.name != self.node:
-                known = Subject(
-                    member, member.boot, raw_boot(member.boot_id), RingState.UNKNOWN, self._installed_at
-                )
-                self._subjects[uid] = known
-        return known
-
-    def _by_tag(self, tag: bytes) -> Member | None:
-        """Who of the others goes by this tag."""
-        member = self.roster.by_tag.get(tag) if self.roster is not None else None
-        return member if member is not None and member.name != self.node else None
-
-    def _by_subject_tag(self, tag: bytes) -> Subject | None:
-        member = self._by_tag(tag)
-        return self._subject(member.uid) if member is not None else None
-
-    # -- the roster ---------------------------------------------------------------------------------------------
-
-    def _follow_roster(self, known: Subject, member: Member, before: Roster | None, now: float) -> None:
-        """Take over the roster's boot of a known member, unless we have met a later one ourselves."""
-        told = before.by_uid.get(member.uid) if before else None
-        raw = raw_boot(member.boot_id)
-        if told is not None and told.boot_id == member.boot_id:
-            return  # the roster has not moved; a boot that we have heard ourselves stands
-        if member.boot_id != known.boot.boot_id and raw not in known.past:
-            known.reset(member.boot, now)
-
-    def _draw(self, now: float) -> None:
-        """Appoint ourselves to our subjects, and begin to probe those that are new to us."""
-        assert self._rings is not None
-        mine = self._rings.subjects(self.me.uid) if self.me else ()
-        uids = {member.uid for member in mine}
-        for uid, subject in self._subjects.items():
-            if uid not in uids and subject.observed:
-                subject.observed = False
-                subject.cycle_at = subject.ask_at = subject.examination = None
-                self._looks.forget(subject)
-                if subject.state in _NO_ANSWER:
-                    self._at(now + rounds.LAPSE, self._lapser(subject))
-                else:
-                    self._enter(subject, RingState.UNKNOWN, "others observe it now", now)
-        self._watched = [one for member in mine if (one := self._subject(member.uid)) is not None]
-        for subject in self._watched:
-            observers = [member.uid for member in self._rings.observers(subject.member.uid)]
-            rank = observers.index(self.me.uid) if self.me and self.me.uid in observers else 0
-            subject.phase = phase(subject.member.uid, rank, len(observers), self._every)
-            if not subject.observed:
-                subject.observed = True
-                self._arm_probe(subject, now)
-        self._looks.install(self._rings, self._every, self._wall_offset)
-        self._follow_networks(now)
-
-    def _follow_networks(self, now: float) -> None:
-        if self.me is None or self._rings is None:
-            return
-        self._looks.stand(network for network, _ in self.me.networks if network not in self.lacking)
-        for subject in self._watched:
-            observers = [member.uid for member in self._rings.observers(subject.member.uid)]
-            rank = observers.index(self.me.uid) if self.me.uid in observers else 0
-            self._looks.follow(subject, rank, len(observers), now)
 
     # -- datagrams ----------------------------------------------------------------------------------------------
 
@@ -536,8 +354,8 @@ class Swim:
         header, head, sealed = split(datagram)
         if header.key not in self._crypto.held:
             raise WireError("unknown key")
-        member = self._by_tag(header.tag)
-        subject = self._subject(member.uid) if member is not None else None
+        member = self._directory.by_tag(header.tag)
+        subject = self._directory.subject(member.uid) if member is not None else None
         if subject is None:
             raise WireError("unknown sender")
         same_boot = header.boot == subject.boot_raw
@@ -546,89 +364,72 @@ class Swim:
         if same_boot and not subject.window.fresh(header.counter):
             raise WireError("replayed")
         body = self._crypto.open(
-            header.key, subject.member.uid, header.boot, header.counter, head + self._tag, sealed
+            header.key, subject.member.uid, header.boot, header.counter, head + self._directory.tag, sealed
         )
         if body is None:
             raise WireError("bad seal")
         message, epoch = decode(body)
         if not same_boot:
-            if not self._asked(subject, message):
+            if not self._pings.answered_by(subject, message):
                 # Perhaps its next boot, perhaps an old boot's datagram sent again to an agent that has just started:
                 # only an answer to our own nonce tells. Until then it is neither evidence nor a new boot.
                 if isinstance(message, Ping):
-                    self._send(self._ack(message.nonce, now), address, subject.tag)
-                self._ping(subject, now)
+                    self._pings.answer(subject, message.nonce, address, now)
+                self._pings.ping(subject, now)
                 raise WireError("unproved boot")
             self._meet_boot(subject, boot_text(header.boot), now)
         subject.window.take(header.counter)
-        if self._wish.heard(epoch, self.roster, now):
-            self._events.append(RosterWanted(subject.member.uid, address))
+        if self._wish.heard(epoch, self._directory.roster, now):
+            self._journal.tell(RosterWanted(subject.member.uid, address))
         self.stats["received"] += 1
-        if self.trace is not None:
-            self.trace("received", header.tag, message)
-        if isinstance(message, Ack):
+        if self._journal.trace is not None:
+            self._journal.trace("received", header.tag, message)
+        if isinstance(message, Ack):  # first of all: what follows from hearing finds it alive
             self._on_ack(subject, message.nonce, address, now, at)
         self._heard(subject, now)
         match message:
             case Ping(nonce, window):
-                self._take_news(window, now)
-                if (
-                    now - at <= STALE
-                ):  # else we have slept, and would wake with a thousand answers nobody waits for
-                    self._send(self._ack(nonce, now), address, subject.tag)
+                self._notices.take_news(window, now)
+                if now - at <= STALE:
+                    # Else we have slept, and would wake with a thousand answers that nobody waits for.
+                    self._pings.answer(subject, nonce, address, now)
             case Ack(_, window):
-                self._take_news(window, now)  # the nonce is counted: what follows from hearing finds it alive
+                self._notices.take_news(window, now)
             case Relay(nonce, tag):
-                self._on_relay(subject, nonce, tag, address, now)
+                self._pings.relay(subject, nonce, tag, address, now)
             case Relayed(nonce):
-                self._on_relayed(nonce, now)
+                self._pings.relayed(nonce, now)
             case Ask(look=True):
-                self._looks.on_ask(subject, self._by_subject_tag(message.tag), message, now)
+                self._looks.on_ask(subject, self._directory.subject_by_tag(message.tag), message, now)
             case Votes(look=True):
-                self._looks.on_votes(subject, self._by_subject_tag(message.tag), message, now)
+                self._looks.on_votes(subject, self._directory.subject_by_tag(message.tag), message, now)
             case Ask():
-                self._on_ask(subject, message, now)
+                self._voting.on_ask(subject, message, now)
             case Votes():
-                self._on_votes(subject, message, now)
+                self._voting.on_votes(subject, message, now)
             case Leave(signature):
-                self._on_leave(subject, signature, now)
+                self._leaves.take(subject, signature, now)
             case _:
                 assert_never(message)
-
-    def _asked(self, subject: Subject, message: Message) -> bool:
-        """Whether this answers a probe of ours."""
-        sent = self._nonces.get(message.nonce) if isinstance(message, Ack) else None
-        return sent is not None and sent.uid == subject.member.uid
 
     def _meet_boot(self, subject: Subject, boot_id: str, now: float) -> None:
         old = subject.state
         subject.reset(Boot(subject.member.name, subject.member.uid, boot_id), now)
-        self._note(subject, old, f"it runs another boot now ({boot_id[:8]})")
+        self._states.note(subject, old, f"it runs another boot now ({boot_id[:8]})")
 
     def _heard(self, subject: Subject, now: float) -> None:
         subject.heard_at = now
         if subject.state is RingState.UNREACHABLE:
             # Who doesn't probe it can't go on from `partial`: no answer would ever end that.
             state = RingState.PARTIAL if subject.observed else RingState.UNKNOWN
-            self._enter(subject, state, "a packet of it came, though it answers no probe", now)
-            self._veto(subject, now)
-        if subject.examination is not None:
-            self._vote_all(subject, Vote.ALIVE, now)
-        for about in list(subject.rounds.values()):
-            # Said too early: whoever still counts this round has to know, or he believes us.
-            open_yet = now - about.started <= rounds.CLOSE and not self._also_alive(about)
-            if about.cast is Vote.NONE and about.subject == subject.boot and open_yet:
-                self._cast(subject, about, Vote.ALIVE, now)
+            self._states.enter(subject, state, "a packet of it came, though it answers no probe", now)
+            self._voting.veto(subject, now)
+        self._voting.heard(subject, now)
 
     def _on_ack(self, subject: Subject, nonce: int, address: str, now: float, at: float) -> None:
-        sent = self._nonces.get(nonce)
-        if sent is None or sent.uid != subject.member.uid:
-            self._drop("answer that nobody waits for", subject.member.name)
+        sent = self._pings.take(subject, nonce)
+        if sent is None:
             return
-        del self._nonces[nonce]
-        if sent.relay_for is not None:
-            address, asked, asker = sent.relay_for
-            self._send(Relayed(asked), address, asker)
         trip = max(0.0, at - sent.sent_at)  # wall clocks are set, and stamps go by them
         if sent.network != MANAGEMENT:
             # Where the management network is silent an answer on another one ends no doubt: that it is heard, a veto, is all.
@@ -636,905 +437,26 @@ class Swim:
                 self._looks.answered(subject, sent.network, trip, now)
             return
         self._looks.answered(subject, MANAGEMENT, trip, now)
-        subject.two_way_at = self._answered_at = now
-        subject.answered_at = max(sent.sent_at, subject.answered_at or sent.sent_at)
-        self._unanswered_since = None
-        subject.path.observe(trip)
-        subject.cycle_at = None
-        subject.misses = 0
-        self.stats["answered"] += 1
-        self._surveyed(subject, sent.sent_at, now)
+        self._prober.answered(subject, sent.sent_at, trip, now)
+        self._surveyor.answered(subject, sent.sent_at, now)
         if subject.observed and subject.state is not RingState.ALIVE:
             subject.ask_at, subject.back_off = None, 0.0
-            self._enter(subject, RingState.ALIVE, "it answers", now)
+            self._states.enter(subject, RingState.ALIVE, "it answers", now)
         elif not subject.observed and subject.state is not RingState.UNKNOWN:
-            self._enter(subject, RingState.UNKNOWN, "it answers", now)
+            self._states.enter(subject, RingState.UNKNOWN, "it answers", now)
 
-    def _on_relay(self, asker: Subject, nonce: int, tag: bytes, address: str, now: float) -> None:
-        member = self._by_tag(tag)
-        subject = self._subject(member.uid) if member is not None else None
-        if subject is None:
-            self._drop("about a stranger", asker.member.name)
-        elif subject is not asker and subject.address is not None:
-            self._ping(subject, now, relay_for=(address, nonce, asker.tag))
-
-    def _on_relayed(self, nonce: int, now: float) -> None:
-        sent = self._nonces.get(nonce)
-        if sent is not None and (subject := self._subjects.get(sent.uid)) is not None:
-            subject.relayed_at = now
-
-    def _on_leave(self, subject: Subject, signature: bytes, now: float) -> None:
-        assert self.roster is not None
-        payload = leave_payload(self.roster.cluster, subject.boot)
-        if not subject.observed or not self._crypto.verify(payload, signature, subject.member.public_key):
-            self._drop("leave", subject.member.name)
-        elif subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL}:
-            subject.ask_at = None
-            self._enter(subject, RingState.LEFT, "its agent ended in an orderly way", now)
-
-    def _still_left(self, subject: Subject, now: float) -> None:
-        """It has left and answers no probe, as it should; what has to answer is its kernel."""
-
-        def judge(now: float, _late: float) -> None:
-            silent = subject.kernel_at is None or subject.kernel_at < asked_at
-            if subject.state is RingState.LEFT and silent:
-                self._doubt(subject, now)
-
-        asked_at = now
-        self._probe_kernel(subject)
-        self._at(now + rounds.EXAMINATION, judge)
-
-    # -- probing ------------------------------------------------------------------------------------------------
-
-    def _arm_probe(self, subject: Subject, now: float) -> None:
-        when = next_slot(now, self._wall_offset, subject.phase, self._every)
-
-        def probe(now: float, _late: float) -> None:
-            if self._subjects.get(subject.member.uid) is subject and subject.observed:
-                self._probe(subject, now)
-                self._arm_probe(subject, now)
-
-        self._at(when, probe)
-
-    def _probe(self, subject: Subject, now: float) -> None:
-        self._ping(subject, now)
-        if subject.cycle_at is None:
-            subject.cycle_at = now
-            subject.path.probed(self._every)
-            self._await_answer(subject, now, now, self._miss)
-
-    def _coprime(self, count: int) -> int:
-        """A stride that visits all of so many places before it comes back."""
-        strides = (1 + int(self._dice.random() * count) for _ in range(64))
-        return next((stride for stride in strides if gcd(stride, count) == 1), 1)
-
-    def _stroll(self, now: float, _late: float) -> None:
-        """Probe one of those that we don't observe; who only answers others is found here."""
-        assert self.roster is not None
-        self._at(now + STROLL * (0.75 + self._dice.random() / 2), self._stroll)
-        members = self.roster.members
-        for _ in range(min(len(members), 2 * len(self._watched) + 2)):
-            self._place = (self._place + self._stride) % len(members)
-            stranger = self._subject(members[self._place].uid)
-            if stranger is not None and not stranger.observed:
-                self.stats["strolls"] += 1
-                self._probe(stranger, now)
-                return
-
-    def _beacon(self, now: float) -> None:
-        """Cut off, perhaps only deaf: let those who watch us hear that we live."""
-        assert self._rings is not None
-        assert self.me is not None
-        for member in self._rings.observers(self.me.uid):
-            if (watcher := self._subject(member.uid)) is not None:
-                self._ping(watcher, now)
-
-    def _await_answer(
-        self,
-        subject: Subject,
-        cycle: float,
-        now: float,
-        missed: Callable[[Subject, float], None],
-        factor: float = 1,
-    ) -> None:
-        """Call ``missed`` unless the cycle has been answered in time; once more time if we ourselves were late."""
-        wait = subject.path.timeout(self._every, self.awareness.stretch) * factor
-
-        def judge(now: float, late: float) -> None:
-            if subject.cycle_at != cycle:
-                return
-            if late > LATE / 2:
-                self._at(
-                    now + wait, lambda now, _late: missed(subject, now) if subject.cycle_at == cycle else None
-                )
-            else:
-                missed(subject, now)
-
-        self._at(now + wait, judge, wanted=lambda: subject.cycle_at == cycle)
-
-    def _miss(self, subject: Subject, now: float) -> None:
-        self.stats["missed"] += 1
-        subject.path.missed()
-        if self.trace is not None:
-            self.trace("missed", subject.tag, None)
-        self._perhaps_deaf(subject, now)
-        cycle = subject.cycle_at
-        assert cycle is not None
-        nonce = self._ping(subject, now)
-        peers = [s for s in self._subjects.values() if s is not subject and s.state is RingState.ALIVE]
-        for peer in self._dice.sample(peers, min(RELAYS, len(peers))):
-            self._tell(Relay(nonce, tag_of(subject.member.uid)), peer.member)
-        self._await_answer(subject, cycle, now, self._miss_again, factor=2)
-
-    def _perhaps_deaf(self, subject: Subject, now: float) -> None:
-        """A second member doesn't answer, and nobody has since the first: it may be we who don't hear.
-
-        Those who watch us are told that we live, in each of their examinations; they need not be those that we probe.
-        """
-        assert self.roster is not None
-        before, self._missed = self._missed, (subject.member.uid, now)
-        if is_small(self.roster) or before is None or before[0] == subject.member.uid:
-            return
-        if self._answered_at < before[1] and self._unanswered_since is None:
-            self._unanswered_since = now
-            self._cry(now)
-
-    def _cry(self, now: float) -> None:
-        """Beacon to all that watch us until somebody answers, so often that every examination of theirs hears one."""
-        if self.me is None or self._unanswered_since is None:
-            return
-        self._beacon(now)
-        pause = 0.8 * rounds.EXAMINATION
-        self._at(
-            now + pause, lambda now, _late: self._cry(now), wanted=lambda: self._unanswered_since is not None
-        )
-
-    def _miss_again(self, subject: Subject, now: float) -> None:
-        cycle, subject.cycle_at = subject.cycle_at, None
-        assert cycle is not None
-        subject.misses += 1
-        if self.trace is not None:
-            self.trace("missed again", subject.tag, None)
-        if subject.relayed_at is not None and subject.relayed_at >= cycle:
-            if not subject.observed:
-                self._events.append(PathLost(subject.boot))
-            elif subject.misses >= _SILENT_CYCLES and subject.state in {RingState.ALIVE, RingState.UNKNOWN}:
-                self._enter(subject, RingState.PARTIAL, "only others reach it", now)
-            return
-        if not subject.observed:
-            return  # its observers will know
+    def _silent(self, subject: Subject, now: float) -> None:
+        """A member that we observe has answered neither us nor the relays."""
         if subject.state is RingState.LEFT:
-            self._still_left(subject, now)
+            self._leaves.still_left(subject, now)
         elif subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL}:
-            self._doubt(subject, now)
-
-    # -- doubt and rounds ---------------------------------------------------------------------------------------
-
-    def _may_accuse(self, now: float) -> bool:
-        return self.me is not None and self.me.votes and self.awareness.healthy(now)
-
-    # -- looking around: is it they, or is it me? -----------------------------------------------------------------
-
-    def _look_around(self, now: float, then: Callable[[float], None] | None = None) -> None:
-        """Go on with ``then`` once a survey has found most of the roster in reach; not at all if it doesn't."""
-        assert self.roster is not None
-        survey = self._survey
-        if survey is None or (survey.majority is not None and now - survey.started > surveys.FRESH):
-            near = [subject for subject in self._watched if subject.member.votes]
-            base = self._sample_heard if now - self._sampled_at <= surveys.REPEAT else frozenset()
-            uids = frozenset(one.member.uid for one in near)
-            share = 0.5 if now - self._sampled_at <= surveys.PAUSE else 0.75
-            survey = Survey(now, uids, len(self.roster.voters), base=base & uids, base_share=share)
-            self._survey = survey
-            self.stats["surveys"] += 1
-            if survey.majority is None:
-                for subject in near:
-                    self._ping(subject, now)
-                self._at(now + surveys.NEAR, self._step(survey, self._widen))
-                self._at(now + surveys.AGAIN, self._step(survey, self._ask_again))
-                self._at(now + surveys.CLOSE, self._step(survey, self._close_survey))
-        if then is not None and survey.majority is not False:
-            survey.then.append(then)
-        self._settle_survey(survey, now)
-
-    def _step(
-        self, survey: Survey, action: Callable[[Survey, float], None]
-    ) -> Callable[[float, float], None]:
-        return lambda now, _late: (
-            action(survey, now) if survey.majority is None and survey is self._survey else None
-        )
-
-    def _widen(self, survey: Survey, now: float) -> None:
-        assert self.roster is not None
-        while self._samples and now - self._samples[0] > surveys.PAUSE:
-            self._samples.popleft()
-        if len(self._samples) >= surveys.MOST_SAMPLES:
-            self.stats["surveys put off"] += 1
-            self._survey = None  # whoever waited for it asks again
-            if self.awareness.isolated:
-                self._at(now + surveys.PAUSE, lambda now, _late: self._look_around(now))
-            return
-        self._samples.append(now)
-        voters = self.roster.voters
-        drawn = self._dice.sample(voters, min(surveys.SAMPLE + 1, len(voters)))
-        self.stats["wide surveys"] += 1
-        self._ask_all(survey.widen([member.uid for member in drawn if member.name != self.node]), now)
-        self._settle_survey(survey, now)
-
-    def _ask_again(self, survey: Survey, now: float) -> None:
-        silent = sorted(survey.silent)
-        rest = survey.widen_again()
-        if rest is not None:
-            self._ask_all(self._dice.sample(silent, min(surveys.FEW, len(silent))), now)
-            self._ask_all(rest, now)
-            self._settle_survey(survey, now)
-
-    def _ask_all(self, uids: Iterable[str], now: float) -> None:
-        for uid in uids:
-            if (subject := self._subject(uid)) is not None:
-                self._ping(subject, now)
-
-    def _close_survey(self, survey: Survey, now: float) -> None:
-        survey.close()
-        self._settle_survey(survey, now)
-
-    def _surveyed(self, subject: Subject, asked_at: float, now: float) -> None:
-        """It has answered: that may end a survey, and one that was silent in the last may end our isolation."""
-        survey = self._survey
-        if survey is None:
-            return
-        uid = subject.member.uid
-        if asked_at >= survey.started and survey.majority is None:
-            survey.answered(uid)
-            self._settle_survey(survey, now)
-        elif self.awareness.isolated and uid in survey.silent and now - self._looked_at >= surveys.PAUSE:
-            self._looked_at = now
-            self._look_around(now)
-
-    def _settle_survey(self, survey: Survey, now: float) -> None:
-        """Take over its result, if it has one."""
-        if survey.majority is None or survey is not self._survey:
-            return
-        waiting, survey.then = survey.then, []
-        if self.awareness.isolated is survey.majority:
-            self.awareness.isolated = not survey.majority
-            self.version += 1
-            self._events.append(AwarenessChanged(self.awareness.isolated))
-        if survey.majority:
-            for action in waiting:
-                action(now)
-            if survey.wide and not survey.settled:
-                self._sampled_at, self._sample_heard = survey.started, frozenset(survey.heard & survey.near)
-        elif not survey.settled:
-            self._at(
-                now + surveys.REPEAT,
-                lambda now, _late: self._look_around(now),
-                wanted=lambda: self._survey is survey,
-            )
-        survey.settled = True
-
-    def _reaches_most(self, since: float) -> bool:
-        """Whether a survey that began then or later has found most of the roster in reach."""
-        survey = self._survey
-        return survey is not None and survey.started >= since - surveys.FRESH and survey.majority is True
-
-    def _doubt(self, subject: Subject, now: float) -> None:
-        if not self._may_accuse(now):
-            return
-        boot, began = subject.boot, now
-
-        def accuse(now: float) -> None:
-            answered = subject.two_way_at is not None and subject.two_way_at >= began
-            if subject.boot != boot or answered or not self._may_accuse(now):
-                return
-            if subject.state is RingState.PARTIAL:
-                if subject.ask_at is None:
-                    self._ask_after(subject, now)
-            elif subject.state is not RingState.DOUBTED:
-                self.stats["doubted"] += 1
-                self._enter(
-                    subject, RingState.DOUBTED, "a probe, its retry and the relays went unanswered", now
-                )
-                self._ask(subject, now)
-
-        self._look_around(now, accuse)
-
-    def _ask(self, subject: Subject, now: float) -> None:
-        """Open a round, unless one has just been opened by somebody else."""
-        if self._may_accuse(now):
-            boot = subject.boot
-            second = subject.by_second and subject.state is RingState.UNREACHABLE
-            self._look_around(
-                now,
-                lambda now: self._open(subject, now, second=second) if subject.boot == boot else None,
-            )
-        self._ask_after(subject, now)
-
-    def _open(self, subject: Subject, now: float, *, second: bool = False) -> None:
-        """Open a round, unless one of its kind has just been opened by somebody else."""
-        current = max(
-            (r.started for r in subject.rounds.values() if r.second or not second), default=float("-inf")
-        )
-        if now - current < rounds.CLOSE or not self._may_accuse(now):
-            return
-        if self._budget.exhausted(now):
-            self.stats["rounds put off"] += 1
-            return  # it is asked again in its turn, unless somebody else has asked by then
-        opened = self._join(subject, self._round_id(second=second), now)
-        if opened is not None:
-            self.stats["appeals" if second else "rounds"] += 1
-            ask = Ask(opened.round_id, subject.tag, subject.boot_sent)
-            copies = rounds.copies(Vote.NONE, renewed=subject.state in _NO_ANSWER)
-            self._repeat(ask, opened, now, copies, lambda: not opened.closed)
-
-    def _ask_after(self, subject: Subject, now: float) -> None:
-        """Ask again as long as the doubt lasts: at a steady pace, or backing off where others do reach it."""
-        last = max((r.started for r in subject.rounds.values()), default=now)
-        pause = subject.back_off or rounds.RENEW
-        when = max(last, now - pause + rounds.CLOSE) + pause * (1 + self._dice.random() / 9)
-        subject.ask_at = when
-
-        def ask(now: float, _late: float) -> None:
-            if subject.ask_at != when or self._subjects.get(subject.member.uid) is not subject:
-                return
-            if subject.state is RingState.UNREACHABLE and now - subject.confirmed_at > rounds.LAPSE:
-                self._enter(subject, RingState.DOUBTED, "nobody has confirmed the verdict for 3 s", now)
-            recent = max((r.started for r in subject.rounds.values()), default=float("-inf"))
-            if now - recent < pause * 0.8:
-                self._ask_after(subject, now)  # somebody else has asked meanwhile
-            else:
-                self._ask(subject, now)
-
-        self._at(when, ask)
-
-    def _appeal(self, subject: Subject, about: Round, now: float) -> None:
-        """Its observers' round came to nothing because too few of them are left: one of them asks the second set too."""
-        silent = [name for name, vote in about.votes.items() if vote.vote is Vote.NONE]
-        if not about.second and self.node in tellers(about.round_id, b"second", silent, 1):
-            self._open(subject, now, second=True)
-
-    def _in_second(self, subject: Subject) -> bool:
-        assert self._rings is not None
-        return any(member.name == self.node for member in self._rings.second(subject.member.uid))
-
-    def _join(self, subject: Subject, round_id: bytes, now: float) -> Round | None:
-        """Take part in a round about the subject's present boot."""
-        for old in [r for r in subject.rounds.values() if now - r.started > rounds.KEEP]:
-            del subject.rounds[old.round_id]
-        joined = Round(round_id, subject.boot, now)
-        called = subject.observed or (joined.second and self._in_second(subject))
-        if len(subject.rounds) >= rounds.MAX_ROUNDS or not called:
-            self._drop("too many rounds", subject.member.name)
-            return None
-        subject.rounds[round_id] = joined
-        self._at(now + rounds.CLOSE, lambda now, _late: self._close(subject, joined, now))
-        if subject.examination is None:
-            self._examine(subject, now)
-        return joined
-
-    def _examine(self, subject: Subject, now: float) -> None:
-        self._sequence += 1
-        examination = subject.examination = Examination(self._sequence, now)
-        if self.trace is not None:
-            self.trace("examines", subject.tag, None)
-        self._ping(subject, now)
-        self._looks.examine(subject, now)
-        self._probe_kernel(subject)
-        if not self.awareness.isolated:
-            self._look_around(now)
-
-        def unless_over(action: Callable[[float], None]) -> Callable[[float, float], None]:
-            return lambda now, _late: action(now) if subject.examination is examination else None
-
-        for after in rounds.PINGS:
-            self._at(now + after, unless_over(lambda now: self._ping_again(subject, now)))
-        self._at(now + rounds.KERNEL_AGAIN, unless_over(lambda _now: self._probe_kernel(subject)))
-        self._at(now + rounds.EXAMINATION, unless_over(lambda now: self._conclude(subject, examination, now)))
-        if subject.heard_since(now - rounds.BEFORE):
-            self._vote_all(subject, Vote.ALIVE, now)
-
-    def _probe_kernel(self, subject: Subject) -> None:
-        """On every network: whatever answers, it lives."""
-        if subject.address is not None:
-            for network in subject.reach.legs or (MANAGEMENT,):
-                self._ask_kernel(subject, network)
-
-    def _ask_kernel(self, subject: Subject, network: str) -> None:
-        address = subject.address if network == MANAGEMENT else subject.member.on(network)
-        if address is not None:
-            self.stats["kernel probes"] += 1
-            self._events.append(KernelProbe(subject.member.uid, address, network))
-
-    def _conclude(self, subject: Subject, examination: Examination, now: float) -> None:
-        if subject.kernel_at is not None and subject.kernel_at >= examination.started:
-            vote = Vote.AGENT_DOWN
-        elif self.awareness.healthy(now) and self._reaches_most(examination.started):
-            vote = Vote.NONE
-        else:
-            vote = Vote.ABSTAIN
-        columns = subject.reach.columns(examination.started, final=True) if vote is not Vote.ABSTAIN else ()
-        self._vote_all(subject, vote, now, columns)
-
-    def _vote_all(
-        self, subject: Subject, vote: Vote, now: float, columns: tuple[Column, ...] | None = None
-    ) -> None:
-        """End the examination with this vote, in all rounds that wait for it."""
-        if columns is None:
-            columns = subject.reach.columns(now - rounds.BEFORE, final=False)
-        subject.examination = None
-        for waiting in list(subject.rounds.values()):
-            if waiting.cast is None:
-                self._cast(subject, waiting, vote, now, columns)
-
-    def _cast(
-        self, subject: Subject, about: Round, vote: Vote, now: float, columns: tuple[Column, ...] = ()
-    ) -> None:
-        if self.me is None or not self.me.votes or self.roster is None:
-            return
-        unsigned = SignedVote(self.node, about.subject, vote, self.roster.epoch, about.round_id, b"", columns)
-        signature = self._crypto.sign(vote_payload(self.roster.cluster, unsigned))
-        signed = replace(unsigned, signature=signature)
-        about.cast = vote
-        about.take(signed, now)
-        self.stats[f"vote {vote}"] += 1
-        copies = rounds.copies(vote, renewed=subject.state in _NO_ANSWER)
-        # Where all the others' votes have come by then, little is lost on these paths: then nor was ours.
-        wanted = (
-            (lambda: not self._also_alive(about))
-            if vote is Vote.ALIVE
-            else (lambda: not self._decided(about))
-        )
-        self._repeat(self._pack(about, [signed]), about, now, copies, wanted)
-        self._count(subject, about, now)
-
-    def _veto(self, subject: Subject, now: float) -> None:
-        """We said ``none`` in the round that made the verdict, and have heard the subject since: say so there."""
-        shown = subject.shown
-        if shown is None or shown.subject != subject.boot or shown.cast in {None, Vote.ALIVE}:
-            return
-        if not self._also_alive(shown):
-            self._cast(subject, shown, Vote.ALIVE, now)
-            self._tell_windows(subject, shown, self._windows.open(now), now)
-
-    def _on_ask(self, asker: Subject, message: Ask, now: float) -> None:
-        subject = self._by_subject_tag(message.tag)
-        if subject is None:
-            self._drop("about a stranger", asker.member.name)
-            return
-        if not (subject.observed or (rounds.of_second(message.round_id) and self._in_second(subject))):
-            self._drop("about one that others observe", asker.member.name)
-            return
-        if message.boot != subject.boot_sent:
-            self._drop("about another boot", asker.member.name)
-            return
-        if message.round_id not in subject.rounds:
-            self._join(subject, message.round_id, now)
-
-    def _on_votes(self, sender: Subject, message: Votes, now: float) -> None:
-        subject = self._by_subject_tag(message.tag)
-        if subject is None or subject.boot_sent != message.boot:
-            # Of ourselves anybody may speak, and does: who votes about us tells all who observe us.
-            if message.tag != self._tag:
-                self._drop(
-                    "about a stranger" if subject is None else "about another boot", sender.member.name
-                )
-            return
-        about = subject.rounds.get(message.round_id)
-        if about is None and not subject.observed:
-            self._learn(sender, subject, message, now)
-            return
-        if about is None and sender is not subject:
-            about = self._join(subject, message.round_id, now)  # the vote has overtaken the question
-        if about is None:
-            return
-        for vote in self._unpack(sender, message, subject):
-            known = about.votes.get(vote.voter)
-            if vote.voter != self.node and (known is None or vote.vote is Vote.ALIVE is not known.vote):
-                if self._refuse(sender, vote, subject) and vote.vote is not Vote.ALIVE:
-                    continue  # it must not stand where the voter's own would
-                about.take(vote, now)
-                self._count(subject, about, now)
-
-    def _count(self, subject: Subject, about: Round, now: float) -> None:
-        """Close a round early when nothing more can change it; reopen the verdict when a veto comes."""
-        if any(vote.vote is Vote.ALIVE for vote in about.votes.values()):
-            if not about.refuted and about.subject == subject.boot:
-                about.closed = about.refuted = True
-                self._judge(subject, about, now)
-            return
-        if about.closed or self._rings is None:
-            return
-        expected = {
-            member.name
-            for member in self._rings.judges(subject.member.uid, second=about.second)
-            if member.uid not in self._subjects or self._subjects[member.uid].state not in _ABSENT
-        }
-        if expected <= about.votes.keys():
-            self._close(subject, about, now)
-
-    def _also_alive(self, about: Round) -> bool:
-        """Whether somebody else has said ``alive`` in it: then all know by him."""
-        return any(vote.vote is Vote.ALIVE for name, vote in about.votes.items() if name != self.node)
-
-    def _decided(self, about: Round) -> bool:
-        """Whether its votes are all in, or as many as a verdict takes."""
-        assert self.roster is not None
-        said = sum(vote.vote is Vote.NONE for vote in about.votes.values())
-        return about.closed or (not is_small(self.roster) and not about.second and said >= H)
-
-    def _close(self, subject: Subject, about: Round, now: float) -> None:
-        if not about.closed:
-            about.closed = True
-            if about.subject == subject.boot:
-                self._judge(subject, about, now)
-
-    def _judge(self, subject: Subject, about: Round, now: float) -> None:
-        """Draw the conclusion from a round's votes."""
-        assert self.roster is not None
-        count = tally(
-            about.votes.values(), self.roster, about.subject, self._crypto.verify, rings=self._rings
-        )
-        votes = {vote.vote for vote in about.votes.values()}
-        if self.trace is not None:
-            self.trace("closed", subject.tag, about)
-        if subject.two_way_at is not None and subject.two_way_at >= about.started:
-            return  # it has answered us since
-        if not subject.observed:
-            self._judge_for_others(subject, about, count, now)
-            return
-        if count.unreachable and self.awareness.isolated:
-            pass  # who reaches less than half of the roster accepts no verdict; the next round tells him when he is back
-        elif Vote.ALIVE in votes:
-            # Even one that the tally refuses (a peer whose new key the roster has not yet) is reason to wait.
-            self._show(subject, about)
-            if subject.state in _NO_ANSWER:
-                self._withdraw(subject, about, now)
-            if subject.state is not RingState.ALIVE:
-                subject.back_off = min(max(2 * subject.back_off, rounds.PARTIAL_FIRST), rounds.PARTIAL_LAST)
-                self._enter(
-                    subject, RingState.PARTIAL, count.sentence if count.alive else "a peer reached it", now
-                )
-        elif Vote.AGENT_DOWN in votes:
-            self._show(subject, about)
-            subject.back_off = 0.0
-            renewed = subject.state is RingState.AGENT_DOWN
-            if subject.state is not RingState.LEFT:  # else we know why its agent is silent
-                self._enter(subject, RingState.AGENT_DOWN, count.sentence, now)
-            self._report(subject, about, now, renewed=renewed)
-        elif count.unreachable and not subject.heard_since(about.started):
-            self._show(subject, about)
-            subject.back_off = 0.0
-            subject.confirmed_at = max(subject.confirmed_at, about.started)
-            subject.by_second = count.by_second
-            renewed = subject.state is RingState.UNREACHABLE
-            self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
-            self._report(subject, about, now, renewed=renewed)
-        elif subject.state is not RingState.UNREACHABLE:
-            self._show(subject, about)
-            if subject.state is RingState.DOUBTED:  # too few can say anything: ask on, but not as often
-                subject.back_off = min(max(2 * subject.back_off, rounds.RENEW), rounds.OPEN_LAST)
-            if count.voters and subject.state in {RingState.AGENT_DOWN, RingState.PARTIAL}:
-                subject.back_off = 0.0
-                self._enter(subject, RingState.DOUBTED, f"nobody reaches it any more ({count.sentence})", now)
-        if Vote.NONE in votes and votes.isdisjoint({Vote.ALIVE, Vote.AGENT_DOWN}) and not count.unreachable:
-            self._appeal(subject, about, now)
-        if subject.ask_at is None and subject.state not in _QUIET:
-            self._ask_after(subject, now)
-
-    def _judge_for_others(self, subject: Subject, about: Round, count: Tally, now: float) -> None:
-        """What a round says to one of the second set: he has no say in what comes of it, but tells the windows."""
-        if count.unreachable and not (subject.heard_since(about.started) or self.awareness.isolated):
-            if self.window:
-                self._show(subject, about)
-                subject.confirmed_at = max(subject.confirmed_at, about.started)
-                self._at(now + rounds.LAPSE, self._lapser(subject))
-                self._enter(subject, RingState.UNREACHABLE, count.sentence, now)
-            self._report(subject, about, now, renewed=False)
-        elif count.alive and subject.state in _NO_ANSWER:
-            self._show(subject, about)
-            self._enter(subject, RingState.UNKNOWN, count.sentence, now)
-
-    def _show(self, subject: Subject, about: Round) -> None:
-        if subject.shown is None or subject.shown.started <= about.started:
-            subject.shown = about
-            self.version += 1
-
-    # -- windows: who doesn't observe a subject learns of it only if a controller reads him --------------------------
-
-    def _news(self, now: float) -> tuple[bytes, int] | None:
-        """What a ping or an ack carries."""
-        if self.roster is None or is_small(self.roster):
-            return None
-        if self.window:
-            self._windows.heard(self._tag, 0, now)
-        return self._windows.next(now)
-
-    def _take_news(self, window: tuple[bytes, int] | None, now: float) -> None:
-        if window is not None and self._by_tag(window[0]) is not None:
-            self._windows.heard(*window, now)
-
-    def _report(self, subject: Subject, about: Round, now: float, *, renewed: bool) -> None:
-        """Tell those windows of a round's result that fall to us this time; once a round."""
-        if about.reported:
-            return
-        about.reported = True
-        voters = [name for name, vote in about.votes.items() if vote.vote in {Vote.NONE, Vote.AGENT_DOWN}]
-        mine = [
-            tag
-            for tag in self._windows.open(now)
-            if self.node in tellers(about.round_id, tag, voters, 1 if renewed else TELLERS)
-        ]
-        self._tell_windows(subject, about, mine, now)
-
-    def _withdraw(self, subject: Subject, about: Round, now: float) -> None:
-        """Somebody has said ``alive`` in a renewal: some of those who held it for dead tell the windows."""
-        assert self._rings is not None
-        judges = self._rings.judges(subject.member.uid, second=about.second)
-        observers = [member.name for member in judges]
-        mine = [
-            tag
-            for tag in self._windows.open(now)
-            if self.node in tellers(about.round_id, tag, observers, TELLERS + 1)
-        ]
-        self._tell_windows(subject, about, mine, now)
-
-    def _tell_windows(self, subject: Subject, about: Round, windows: Iterable[bytes], now: float) -> None:
-        assert self._rings is not None
-        assert self.roster is not None
-        uid = subject.member.uid
-        involved = {member.uid for member in self._rings.judges(uid, second=about.second)} | {uid}
-        message = self._pack(about, decisive(about.votes.values(), self.roster, uid))
-        for tag in windows:
-            member = self._by_tag(tag)
-            if member is not None and member.uid not in involved:
-                self._tell(message, member)
-                self._budget.spend(1, now)
-
-    def _learn(self, sender: Subject, subject: Subject, message: Votes, now: float) -> None:
-        """A round's votes about a member that others observe: check them as anyone can."""
-        if self.roster is None or not self.window:
-            return
-        votes = self._unpack(sender, message, subject)
-        shown = subject.shown
-        known = shown is not None and shown.round_id == message.round_id
-        veto = any(vote.vote is Vote.ALIVE for vote in votes)
-        if not known and message.round_id in subject.learned and not veto:
-            return  # a copy that comes late; a later round has taken its place
-        heard = {(vote.voter, vote.vote) for vote in shown.votes.values()} if shown and known else set()
-        if known and (
-            any(vote is Vote.ALIVE for _, vote in heard)
-            or heard.issuperset((vote.voter, vote.vote) for vote in votes)
-        ):
-            return  # it says nothing new, or nothing that changes a refuted round: not worth checking signatures
-        votes = [vote for vote in votes if not self._refuse(sender, vote, subject)]
-        count = tally(votes, self.roster, subject.boot, self._crypto.verify, rings=self._rings)
-        if count.alive:
-            # It may be about an earlier round than the one that we show, and may overtake a verdict, which then is not
-            # believed: who votes it has heard the member just now.
-            state, subject.vetoed_at = RingState.UNKNOWN, now
-        elif count.unreachable and not subject.heard_since(now - rounds.CLOSE):
-            if now - subject.vetoed_at < rounds.CLOSE or self.awareness.isolated:
-                return
-            state = RingState.UNREACHABLE
-        elif count.agent_down:
-            state = RingState.AGENT_DOWN
-        else:
-            return
-        if not known:
-            subject.learned.append(message.round_id)
-            subject.shown = shown = Round(message.round_id, subject.boot, now, closed=True)
-        assert shown is not None
-        for vote in votes:
-            shown.take(vote, now)
-        self.version += 1
-        if not count.alive:
-            subject.confirmed_at = now
-            self._at(now + rounds.LAPSE, self._lapser(subject))
-        self._enter(subject, state, count.sentence, now)
-
-    def _muster(self, now: float) -> None:
-        """While anybody is doubted, a window counts heads: only so does its controller know which side is its own.
-
-        No message can carry what is known of thousands within 2 s, so each window asks everybody itself (DESIGN §3,
-        "own side"); in a small roster it does so anyway.
-        """
-        if self.window and not self._mustering and self.roster is not None and not is_small(self.roster):
-            self._mustering = True
-            self._at(now, self._call_roll)
-
-    def _call_roll(self, now: float, _late: float) -> None:
-        assert self.roster is not None
-        self._mustering = self.window and any(one.state in _TROUBLE for one in self._subjects.values())
-        if not self._mustering:
-            return
-        members = self.roster.members
-        for _ in range(min(ceil(len(members) * ROLL_STEP / ROLL), MOST_CALLED)):
-            self._called = (self._called + 1) % len(members)
-            subject = self._subject(members[self._called].uid)
-            if subject is None or subject.state is RingState.UNREACHABLE:
-                continue
-            if subject.two_way_at is None or now - subject.two_way_at > ALIVE_WITHIN - ROLL:
-                self._ping(subject, now)
-        self._at(now + ROLL_STEP, self._call_roll)
-
-    def _lapser(self, subject: Subject) -> Callable[[float, float], None]:
-        return lambda now, _late: self._lapse(subject, now)
-
-    def _lapse(self, subject: Subject, now: float) -> None:
-        lapsed = now - subject.confirmed_at >= rounds.LAPSE
-        if lapsed and not subject.observed and subject.state in _NO_ANSWER:
-            self._enter(subject, RingState.UNKNOWN, "nobody has confirmed the verdict for 3 s", now)
-
-    # -- small parts --------------------------------------------------------------------------------------------
-
-    def _pack(self, about: Round, votes: list[SignedVote]) -> Votes:
-        assert self.roster is not None
-        by_name = self.roster.by_name
-        ballots = fitting(
-            Ballot(tag_of(by_name[vote.voter].uid), vote.vote, vote.signature, vote.columns)
-            for vote in votes
-            if vote.voter in by_name
-        )
-        return Votes(
-            about.round_id,
-            tag_of(about.subject.node_uid),
-            sent_boot(about.subject.boot_id),
-            votes[0].roster_epoch if votes else 0,
-            ballots,
-        )
-
-    def _valid(self, sender: Subject, message: Votes, subject: Subject) -> list[SignedVote]:
-        """Those of the votes that count."""
-        votes = self._unpack(sender, message, subject)
-        return [vote for vote in votes if not self._refuse(sender, vote, subject)]
-
-    def _pack_look(self, look: Look, votes: Iterable[SignedVote]) -> Votes:
-        about = Round(look.round_id, look.subject, look.started)
-        return replace(self._pack(about, list(votes)), look=True)
-
-    def _refuse(self, sender: Subject, vote: SignedVote, subject: Subject) -> bool:
-        """Whether the vote counts for nothing. It may be another's who has sent it, and whose it says it is another's."""
-        assert self.roster is not None
-        assert self._rings is not None
-        reason = refusal(vote, self.roster, subject.boot, self._crypto.verify, self._rings)
-        if reason is not None:
-            self._drop(f"vote: {reason}", sender.member.name)
-        return reason is not None
-
-    def _drop(self, reason: str, whose: str) -> None:
-        """Count what was refused; the outer loop says it, now and then."""
-        self.stats[f"drop {reason}"] += 1
-        self.refused[reason] = whose
-
-    def _unpack(self, sender: Subject, message: Votes, subject: Subject) -> list[SignedVote]:
-        votes = []
-        for ballot in message.ballots:
-            voter = self._by_tag(ballot.tag)
-            if voter is None and ballot.tag != self._tag:
-                self._drop("vote: not in the roster", sender.member.name)
-            elif voter is not None:
-                votes.append(
-                    SignedVote(
-                        voter.name,
-                        subject.boot,
-                        ballot.vote,
-                        message.epoch,
-                        message.round_id,
-                        ballot.signature,
-                        ballot.columns,
-                    )
-                )
-        return votes
-
-    def _ping_again(self, subject: Subject, now: float) -> None:
-        self._ping(subject, now)
-
-    def _ping_on(self, subject: Subject, now: float, network: str) -> None:
-        self._ping(subject, now, network=network)
-
-    def _ping(
-        self,
-        subject: Subject,
-        now: float,
-        relay_for: tuple[str, int, bytes] | None = None,
-        network: str = MANAGEMENT,
-    ) -> int:
-        nonce = self._dice.getrandbits(64)
-        self._nonces[nonce] = _Nonce(subject.member.uid, now, relay_for, network)
-        self._nonce_order.append(nonce)
-        while self._nonce_order:
-            oldest = self._nonces.get(self._nonce_order[0])
-            if (
-                oldest is not None
-                and now - oldest.sent_at < _NONCE_LIFE
-                and len(self._nonce_order) < _MAX_NONCES
-            ):
-                break
-            self._nonces.pop(self._nonce_order.popleft(), None)
-        self.stats["probes"] += 1
-        self._tell(Ping(nonce, self._news(now)), subject.member, network)
-        return nonce
-
-    def _ack(self, nonce: int, now: float) -> Ack:
-        return Ack(nonce, self._news(now))
-
-    def _repeat(
-        self,
-        message: Message,
-        about: Round,
-        now: float,
-        copies: tuple[float, ...],
-        wanted: Callable[[], bool] | None = None,
-    ) -> None:
-        """Tell all who take part in the round now, and again after so many seconds while that is still wanted."""
-        assert self._rings is not None
-        judges = self._rings.judges(about.subject.node_uid, second=about.second)
-        others = [member for member in judges if member.name != self.node]
-        for after in () if self._budget.exhausted(now) else copies:
-            self._at(now + after, lambda now, _late: self._tell_all(message, others, now), wanted)
-        self._tell_all(message, others, now)
-
-    def _tell_all(self, message: Message, members: Iterable[Member], now: float) -> None:
-        for member in members:
-            self._tell(message, member)
-            self._budget.spend(1, now)
-
-    def _tell(self, message: Message, member: Member, network: str = MANAGEMENT) -> None:
-        address = member.on(network) if network != MANAGEMENT else next(iter(member.addresses), None)
-        if address is not None:
-            self._send(message, address, tag_of(member.uid))
-
-    def _send(self, message: Message, address: str, receiver: bytes) -> None:
-        if self.me is None or self.roster is None:
-            return
-        self._counter += 1
-        header = Header(self._tag, self._boot_raw, self._counter, self._crypto.used).encode()
-        body = encode(message, self.roster.epoch & 0xFFFF_FFFF)
-        sealed = self._crypto.seal(self.me.uid, self._boot_raw, self._counter, header + receiver, body)
-        self.stats["sent"] += 1
-        if self.trace is not None:
-            self.trace("sent", receiver, message)
-        self._out.append((header + sealed, address))
-
-    def _enter(self, subject: Subject, state: RingState, why: str, now: float) -> None:
-        old = subject.state
-        if state is old:
-            return
-        subject.state, subject.since = state, now
-        self._note(subject, old, why)
-        if state in _TROUBLE:
-            self._muster(now)
-        if state is RingState.PARTIAL:
+            self._doubts.doubt(subject, now)
+
+    def _entered(self, subject: Subject, old: RingState, now: float) -> None:
+        """It has another state now: what that sets off elsewhere."""
+        if subject.state in TROUBLE:
+            self._muster.call(now)
+        if subject.state is RingState.PARTIAL:
             self._looks.want(subject, now)
-        if state is RingState.ALIVE and old is RingState.UNREACHABLE:
-            self._veto(subject, now)
-
-    def _note(self, subject: Subject, old: RingState, why: str) -> None:
-        self.version += 1
-        self._events.append(StateChanged(subject.boot, old, subject.state, why))
-
-    def _network_changed(self, event: NetworkChanged | None) -> None:
-        self.version += 1
-        if event is not None:
-            self._events.append(event)
-
-    def _present_roster(self) -> Roster:
-        assert self.roster is not None
-        return self.roster
-
-    def _round_id(self, *, second: bool = False) -> bytes:
-        return rounds.new_id(self._dice.getrandbits(64), second=second)
-
-    def _check_lag(self, now: float) -> None:
-        if self._timers:
-            late = now - self._timers[0][0]
-            if late > LATE:
-                self.stats["late"] += 1
-            self.awareness.ran_late(max(0.0, late), now)
-
-    def _at(
-        self, when: float, action: Callable[[float, float], None], wanted: Callable[[], bool] | None = None
-    ) -> None:
-        """Arm a timer; while ``wanted`` says no, nobody is woken for it."""
-        self._sequence += 1
-        heapq.heappush(self._timers, (when, self._sequence, action, wanted))
+        if subject.state is RingState.ALIVE and old is RingState.UNREACHABLE:
+            self._voting.veto(subject, now)

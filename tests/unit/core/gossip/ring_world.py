@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ringfence.core.gossip.corroboration import Tally, tally
-from ringfence.core.gossip.looks import NetworkChanged
+from ringfence.core.gossip.events import KernelProbe, NetworkChanged, StateChanged
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.report import SubjectView
-from ringfence.core.gossip.swim import KernelProbe, StateChanged, Swim
+from ringfence.core.gossip.swim import Swim
 from ringfence.core.model import MANAGEMENT, RingState
 
 WINDOWS = 12

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ringfence.core.gossip.corroboration import Tally, decisive, tally, vote_payload
-from ringfence.core.gossip.looks import NetworkChanged
+from ringfence.core.gossip.events import NetworkChanged
 from ringfence.core.gossip.members import Roster
 from ringfence.core.gossip.networks import NetworkTally, tally_networks
 from ringfence.core.gossip.rings import rings_of

@@ -284,8 +284,8 @@ def test_the_last_but_one_of_three_is_accused_once_the_first_is_proved_off() -> 
 
 def test_a_leave_that_the_node_has_not_signed_is_none() -> None:
     world = settled(3)
-    thief = world.nodes["n2"].swim
-    thief._crypto = world.nodes["n1"].crypto  # holds the group key, not n2's own
+    # Who speaks for n2 now holds the group key, not n2's own.
+    world.nodes["n2"].crypto.public = world.nodes["n1"].crypto.public
     world.stop_agent("n2", orderly=True)
     world.run(0.1)
     assert world.state("n1", "n2") is RingState.ALIVE
@@ -362,7 +362,7 @@ def test_who_has_voted_none_and_then_hears_the_accused_says_so_while_votes_are_c
     healed_at = world.now
     world.heal()
     for swim in watchers:
-        swim._ping(next(one for one in swim.subjects if one.member.uid == uid), world.now)
+        swim._pings.ping(next(one for one in swim.subjects if one.member.uid == uid), world.now)
     assert world.run(0.3, until=lambda: any(one.heard_since(healed_at) for one in silent))
     heard = next(one for one in silent if one.heard_since(healed_at))
     assert all(Vote.ALIVE in {vote.vote for vote in r.votes.values()} for r in heard.rounds.values())

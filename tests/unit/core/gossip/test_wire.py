@@ -124,8 +124,8 @@ def seal(sender: str, counter: int, header: bytes, body: bytes) -> bytes:
     return FakeCrypto(b"").seal(f"uid-{sender}", boot, counter, header + tag_of("uid-n1"), body)
 
 
-def machine() -> Swim:
-    swim = Swim(node="n1", boot_id=boot_id("n1"), crypto=FakeCrypto(b""), dice=random.Random(1))
+def machine(crypto: FakeCrypto | None = None) -> Swim:
+    swim = Swim(node="n1", boot_id=boot_id("n1"), crypto=crypto or FakeCrypto(b""), dice=random.Random(1))
     swim.install(roster_of(3), 0.0)
     return swim
 
@@ -198,8 +198,8 @@ def test_the_header_names_the_key_that_seals(key: int) -> None:
 
 
 def test_a_key_that_is_not_held_is_dropped_and_counted_and_each_that_is_held_opens() -> None:
-    swim, crypto = machine(), FakeCrypto(b"")
-    swim._crypto = crypto
+    crypto = FakeCrypto(b"")
+    swim = machine(crypto)
     sender = FakeCrypto(b"")
 
     def taken(counter: int) -> bool:
@@ -224,8 +224,8 @@ def test_a_key_that_is_not_held_is_dropped_and_counted_and_each_that_is_held_ope
 
 
 def test_what_is_sent_names_the_key_in_use_from_the_next_datagram_on() -> None:
-    swim, crypto = machine(), FakeCrypto(b"")
-    swim._crypto = crypto
+    crypto = FakeCrypto(b"")
+    swim = machine(crypto)
     for number, used in enumerate((0, 5)):
         crypto.used = used
         swim.handle_timer(2.0 + number)

@@ -1,0 +1,81 @@
+"""Who doesn't observe a subject learns of it only if a controller reads him, if he is a *window*: those are told here.
+
+Which members are windows is gossiped (`dissemination`); a round's result goes straight from a few observers to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ringfence.core.gossip.ballots import Ballots
+from ringfence.core.gossip.corroboration import decisive
+from ringfence.core.gossip.desk import Desk
+from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
+from ringfence.core.gossip.rings import is_small
+from ringfence.core.gossip.rounds import Round
+from ringfence.core.gossip.sender import Sender
+from ringfence.core.gossip.subject import Subject
+from ringfence.core.model import Vote
+
+
+class Notices:
+    """What one agent tells the windows that it knows of."""
+
+    def __init__(self, desk: Desk, sender: Sender, ballots: Ballots) -> None:
+        self._directory = desk.directory
+        self._sender = sender
+        self._ballots = ballots
+        self.windows = Windows()
+        self.window = False
+        """Whether we are one ourselves: somebody reads our view."""
+
+    def news(self, now: float) -> tuple[bytes, int] | None:
+        """What a ping or an ack carries."""
+        roster = self._directory.roster
+        if roster is None or is_small(roster):
+            return None
+        if self.window:
+            self.windows.heard(self._directory.tag, 0, now)
+        return self.windows.next(now)
+
+    def take_news(self, window: tuple[bytes, int] | None, now: float) -> None:
+        """What a ping or an ack has carried."""
+        if window is not None and self._directory.by_tag(window[0]) is not None:
+            self.windows.heard(*window, now)
+
+    def report(self, subject: Subject, about: Round, now: float, *, renewed: bool) -> None:
+        """Tell those windows of a round's result that fall to us this time; once a round."""
+        if about.reported:
+            return
+        about.reported = True
+        voters = [name for name, vote in about.votes.items() if vote.vote in {Vote.NONE, Vote.AGENT_DOWN}]
+        self._tell(subject, about, self._ours(about, voters, 1 if renewed else TELLERS, now), now)
+
+    def withdraw(self, subject: Subject, about: Round, now: float) -> None:
+        """Somebody has said ``alive`` in a renewal: some of those who held it for dead tell the windows."""
+        judges = self._directory.present_rings.judges(subject.member.uid, second=about.second)
+        observers = [member.name for member in judges]
+        self._tell(subject, about, self._ours(about, observers, TELLERS + 1, now), now)
+
+    def tell_all(self, subject: Subject, about: Round, now: float) -> None:
+        """Tell all windows of a round's votes."""
+        self._tell(subject, about, self.windows.open(now), now)
+
+    def _ours(self, about: Round, voters: list[str], count: int, now: float) -> list[bytes]:
+        """The windows that fall to us, where so many of these voters tell each."""
+        return [
+            tag
+            for tag in self.windows.open(now)
+            if self._directory.node in tellers(about.round_id, tag, voters, count)
+        ]
+
+    def _tell(self, subject: Subject, about: Round, windows: Iterable[bytes], now: float) -> None:
+        uid = subject.member.uid
+        judges = self._directory.present_rings.judges(uid, second=about.second)
+        involved = {member.uid for member in judges} | {uid}
+        votes = decisive(about.votes.values(), self._directory.present_roster, uid)
+        message = self._ballots.pack(about, votes)
+        for tag in windows:
+            member = self._directory.by_tag(tag)
+            if member is not None and member.uid not in involved:
+                self._sender.tell_all(message, (member,), now)
