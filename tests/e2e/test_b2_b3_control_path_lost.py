@@ -14,6 +14,7 @@ pytestmark = pytest.mark.lab
 EIGHT_MINUTES = 480
 
 
+@pytest.mark.more
 def test_the_vms_outlive_kubelet_and_api_path(lab: Lab) -> None:
     db, web = guarded_vm(lab, "db", "n1"), guarded_vm(lab, "web", "n2")
     lab.node("n1").kill_kubelet()

@@ -3,7 +3,8 @@
 Partition 1 (FAT16, syslinux) boots; partition 2, from sector ``ticks.SECTOR``, is the ticks'. Once a second the guest
 writes ``seq instance epoch`` to the partition's first sector and, as history, to sector ``seq``, each with fsync. Before
 each write it reads back what it wrote last: somebody else's tick there means that two guests write this disk, and it
-cries FOREIGN-WRITE on its console. The instance is the guest's own boot id; the sequence goes on from the disk.
+cries FOREIGN-WRITE on its console. Nothing at all there is no tick: its storage has shut the node out. The instance is the
+guest's own boot id; the sequence goes on from the disk.
 
 Where the firmware is EFI (systemd-boot starts the same kernel) each boot leaves a variable of its own in it, and the guest
 says how many there are: ``EFI-BOOT 2`` in a VM's second life means that its firmware's state came along.
@@ -63,15 +64,18 @@ fi
 [ ! -e /sys/class/tpm/tpm0 ] || echo "TPM $(cat /sys/class/tpm/tpm0/tpm_version_major)"
 tries=0
 while [ ! -b /dev/vda2 ] && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
-last() { dd if=/dev/vda2 bs=512 count=1 iflag=direct 2>/dev/null | tr -d '\\0'; }
+last() { dd if=/dev/vda2 of=/last bs=512 count=1 iflag=direct 2>/dev/null && tr -d '\\0' </last; }
 sequence=$(last | cut -d' ' -f1)
 case $sequence in '' | *[!0-9]*) sequence=0 ;; esac
 mine=
 while :; do
   sequence=$((sequence + 1))
-  found=$(last)
-  found=${found%%  *}
-  if [ -n "$mine" ] && [ "$found" != "$mine" ]; then echo "FOREIGN-WRITE mine=<$mine> found=<$found>"; fi
+  if found=$(last) && [ -n "$found" ]; then
+    found=${found%%  *}
+    if [ -n "$mine" ] && [ "$found" != "$mine" ]; then echo "FOREIGN-WRITE mine=<$mine> found=<$found>"; fi
+  else
+    echo "READ-NOTHING after $mine"
+  fi
   mine="$sequence $instance $(date +%s)"
   if printf '%-511s\\n' "$mine" | dd of=/dev/vda2 bs=512 count=1 conv=notrunc,fsync 2>/dev/null &&
     printf '%-511s\\n' "$mine" | dd of=/dev/vda2 bs=512 count=1 seek=$sequence conv=notrunc,fsync 2>/dev/null; then
