@@ -56,6 +56,7 @@ RECORD = Record(
         ),
     ),
     cuts=("ceph",),
+    lifting=True,
     pods=(PodRef("shop", "virt-launcher-db", "pod-uid"),),
     vms=(
         VmRecord(

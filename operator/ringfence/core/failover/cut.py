@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ringfence.core import timing
 from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.fencing.ladder import DeviceLook, ReadPower, Rungs
-from ringfence.core.fencing.proof import FencingProof, StorageCut
+from ringfence.core.fencing.proof import CutVm, FencingProof, StorageCut
 from ringfence.core.model import PowerState
 
 READ_SPACING = 1.0
@@ -42,8 +42,35 @@ def void_because(proofs: Iterable[FencingProof], levels: Rungs, slot_moved_at: f
             return f"its storage slot moved {slot_moved_at - proof.seen_at:.1f} s after the first reading"
         device = known.get(proof.device)
         last = device.readings[-1] if device is not None and device.readings else None
-        if last is not None and last.asked_at > proof.seen_at and last.state is PowerState.ON:
+        if last is None or last.asked_at <= proof.seen_at or last.state is PowerState.OFF:
+            continue
+        if last.state is PowerState.ON:
             return f"{proof.device} lets it at its storage again"
+        # Set to be lifted and left there it never reads `on`.
+        return f"{proof.device} reads {last.state}: somebody has touched its fence"
+    return None
+
+
+def stands(proofs: Iterable[FencingProof], levels: Rungs, now: float) -> bool:
+    """Whether each cut was just read to stand. Nothing else would tell: life of the node voids none."""
+    known = storages(levels)
+    return all(
+        (device := known.get(proof.device)) is not None and device.reads_off(now)
+        for proof in proofs
+        if isinstance(proof, StorageCut)
+    )
+
+
+def outgrown(named: Iterable[CutVm], proofs: Iterable[FencingProof], seen: Iterable[CutVm]) -> str | None:
+    """Which of these VMs its guest on the node writes to more than the cuts have shown, or is another guest by now."""
+    reach = {volume for proof in proofs if isinstance(proof, StorageCut) for volume in proof.volumes}
+    looks = {(vm.namespace, vm.name): vm for vm in seen}
+    for vm in named:
+        look = looks.get((vm.namespace, vm.name), vm)
+        if look.vmi_uid != vm.vmi_uid:
+            return f"{vm.name} has another instance there by now"
+        if more := [volume for volume in look.volumes if volume not in reach]:
+            return f"{vm.name} writes to {', '.join(more)} by now"
     return None
 
 
@@ -61,7 +88,7 @@ def watch(proofs: Iterable[FencingProof], levels: Rungs, now: float) -> tuple[Re
 
 
 def moved(record: Record) -> tuple[VmRecord, ...]:
-    """VMs whose old launcher was deleted: they may run elsewhere."""
+    """VMs whose old launcher was deleted, or may be by now: they may run elsewhere."""
     return tuple(v for v in record.vms if v.released_wall is not None)
 
 

@@ -57,6 +57,12 @@ class DeviceLook:
     """For a storage: the volumes from which it cuts the node, ``namespace/claim``; ``off`` is then "cut off from them".
     None: it cuts the power."""
 
+    def reads_off(self, now: float) -> bool:
+        """Whether it was just read as ``off``."""
+        last = self.readings[-1] if self.readings else None
+        fresh = last is not None and now - last.asked_at <= timing.READ_FRESH
+        return fresh and last is not None and last.state is PowerState.OFF
+
 
 class Action(StrEnum):
     """What an order says."""
@@ -141,7 +147,7 @@ class Ladder:
             for device in level:
                 if device.unusable is not None or isinstance(device, WatchdogLook):
                     continue
-                if (proof := self._proof(device)) is not None:
+                if (proof := self._proof(device, now)) is not None:
                     proofs.append(proof)
                 elif (read := self._next_read(device, now, relaxed=True)) is not None:
                     commands.append(read)
@@ -177,7 +183,7 @@ class Ladder:
                     command, say, over = self._count_out(device, now, proved)
                     if not say:
                         continue
-                elif (proof := self._proof(device)) is not None:
+                elif (proof := self._proof(device, now)) is not None:
                     proved.append(proof)
                     continue
                 else:
@@ -267,9 +273,11 @@ class Ladder:
             else "no VM has a volume behind it"
         )
 
-    def _proof(self, device: DeviceLook) -> PoweredOff | StorageCut | None:
+    def _proof(self, device: DeviceLook, now: float) -> PoweredOff | StorageCut | None:
         if device.cuts is not None:
-            # The node may well be alive: only its writes count against the reading.
+            # The node may well be alive: only its writes count against the reading, and a fence that is not there any more.
+            if not device.reads_off(now):
+                return None
             since = tuple(r for r in device.readings if r.asked_at > self.slot_moved_at)
             cut = self._off(device, since)
             volumes = tuple(sorted(device.cuts))
@@ -301,7 +309,9 @@ class Ladder:
             return read, _waiting(device, len(orders)), False
         if device.busy or last is None or now - last.seen_at > timing.READ_FRESH:
             return self._next_read(device, now, relaxed=False), f"reading {device.name}", False
-        if last.state in (PowerState.OFF, PowerState.TRANSITION):
+        # A storage's fence that stays in between, without a result or half lifted, would be waited for without end.
+        between = last.state is PowerState.TRANSITION and device.cuts is None
+        if last.state is PowerState.OFF or between:
             return (
                 self._next_read(device, now, relaxed=False),
                 f"{device.name} reads {last.state}, reading again",
