@@ -115,6 +115,23 @@ def test_two_nodes_with_one_address_are_not_told_apart() -> None:
     assert {t.objection.reason for t in found.values() if t.objection} == {"OutletShared"}
 
 
+@pytest.mark.parametrize(
+    ("cidr", "used"),
+    [
+        ("10.9.0.2/32", {"n1", "n2"}),
+        ("10.0.0.0/30", set()),
+        ("10.9.0.0/16", {"n1", "n2"}),
+        ("0.0.0.0/0", set()),
+    ],
+)
+def test_a_range_that_holds_another_nodes_address_is_not_used(cidr: str, used: set[str]) -> None:
+    """The fence of a dead node would shut out a healthy one. Which of the two was meant nobody can say."""
+    raw = DEVICE.model_dump(mode="json", by_alias=True)
+    raw["spec"]["storage"]["addresses"] = [{"node": "n2", "cidrs": [cidr]}]
+    found = targets([FenceDevice.model_validate(raw)], {}, {}, {**ADDRESSES, "n3": ["10.0.0.3"]})
+    assert {node for (_, node), t in found.items() if t.objection is None} == used
+
+
 @pytest.mark.parametrize("uuid", ["", "03000200-0400-0500-0006-000700080009"])
 def test_its_addresses_name_the_node_whatever_its_uuid(uuid: str) -> None:
     """Boards without a UUID of their own have no BMC that could be proved: a storage is what is left to them."""

@@ -615,7 +615,7 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
     if (why := cut.outgrown(there, record.proofs, look.vm_volumes)) is not None:
         void = replace(_new_pass(record, look), proofs=())
         return Step(_enter(void, Phase.FENCING, f"the cut is void: {why}; reading again", look))
-    watch = (*_tell(record, look), *cut.watch(record.proofs, look.levels, look.now))
+    watch: tuple[Command, ...] = (*_tell(record, look), *cut.watch(record.proofs, look.levels, look.now))
     if not cut.stands(record.proofs, look.levels, look.now):
         sentence = f"{record.boot.node} was cut from its storage; reading whether it still is"
         return Step(_enter(record, Phase.RECOVERING, sentence, look), watch)
