@@ -67,7 +67,8 @@ class Shelf:
             raise AlreadyExists(name)
         return self.put(kind, name, copy.deepcopy(obj))
 
-    async def patch(self, kind: Kind, name: str, _namespace: str, change: Json, **_: Any) -> Json:
+    async def patch(self, kind: Kind, name: str, namespace: str, change: Json, **more: Any) -> Json:
+        del namespace, more
         found = self.objects.get((kind.plural, name))
         if found is None:
             raise NotFound(name)
