@@ -104,7 +104,7 @@ class HostGuests:
 
     def left(self) -> int | None:
         """How many run; None where they can't be seen."""
-        return len(guests.guests()) if self.allowed and guests.sees_host() else None
+        return len(guests.guests()) + guests.dying() if self.allowed and guests.sees_host() else None
 
     def stop(self) -> None:
         """Kill all of them."""
