@@ -67,6 +67,16 @@ class Guests(Protocol):
         """Kill all that may be killed."""
 
 
+class Numbers(Protocol):
+    """Where the number of the newest word to this boot outlives the process."""
+
+    def read(self) -> int:
+        """0 where none is known."""
+
+    def keep(self, number: int) -> None:
+        """It is the newest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What has become of the turns. Instants are the process' own clock."""
@@ -114,6 +124,7 @@ class Heartbeat:
         check: Check,
         guests: Guests,
         held: Callable[[float], None],
+        numbers: Numbers,
     ) -> None:
         self._boot = boot
         self._header = header
@@ -123,7 +134,8 @@ class Heartbeat:
         self._held = held
         self._sequence = 0
         self._wrote: bytes | None = None
-        self._obeyed = 0
+        self._numbers = numbers
+        self._obeyed = numbers.read()
         """The number of the newest word to this boot."""
         self._search: SlotWatch | None = None
         self._search_since = 0.0
@@ -205,7 +217,9 @@ class Heartbeat:
         if word.issued < self._obeyed:
             logger.warning("an old word was written again beside the slot: it says nothing")
             return self.standing.word
-        self._obeyed = word.issued
+        if word.issued > self._obeyed:
+            self._obeyed = word.issued
+            self._numbers.keep(word.issued)
         return None if word.taken_back else word
 
     def _take_over(self, block: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from ringfence.metrics import ControllerMetrics
 from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE
 from ringfence.net.slot_stream import SlotClient
 from ringfence.ports import SystemClock, TooLate
-from unit.slots.test_process import BOUND, KEYS, ROSTER, boot_id, running
+from unit.slots.test_process import BOUND, KEYS, ROSTER, boot_id, running, session
 
 CLOCK = SystemClock()
 
@@ -109,4 +110,29 @@ async def test_no_word_when_the_right_to_order_has_run_out(tmp_path: Path) -> No
         await until(lambda: eye.state(2) is SlotState.MOVING)
         with pytest.raises(TooLate):
             await eye.streams.tell(boot(2), "f-1", deadline=CLOCK.monotonic() - 0.01)
+        assert eye.told(2) is False
+
+
+async def test_a_process_speaks_for_its_own_node_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else one that is in a thief's hands hides what all others see: a slot that moves."""
+    caplog.set_level("INFO")
+    async with running(tmp_path, 1) as port, session(port, 1):
+        eye = Eye(port)
+        assert eye.witness.roster is not None
+        impostor = Member("n2", "uid-2", boot_id(2), ("127.0.88.1",), "", b"")
+        eye.witness.roster = replace(eye.witness.roster, members=(impostor,))
+        task = asyncio.create_task(eye.streams.run())
+        await until(lambda: "n2's heartbeat process speaks for n1" in caplog.text)
+        assert list(eye.witness.heartbeats.reports(CLOCK.monotonic())) == []
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_boot_that_no_word_can_name_ends_nothing(tmp_path: Path) -> None:
+    async with watching(tmp_path, 1, 2) as eye:
+        await until(lambda: eye.state(2) is SlotState.MOVING)
+        await eye.streams.tell(replace(boot(2), boot_id="no boot"), "f-1", deadline=CLOCK.monotonic() + 5)
         assert eye.told(2) is False

@@ -62,6 +62,11 @@ class Heartbeats:
         if len(boots) > _BOOTS:
             del boots[min(boots, key=lambda boot_id: boots[boot_id].moved_at)]
 
+    @property
+    def size(self) -> int:
+        """Nodes of which something is remembered."""
+        return len(self._moves.keys() | self._rows.keys())
+
     def forget(self, node_uid: str) -> None:
         """The node, or the boot that it was in, is over."""
         self._moves.pop(node_uid, None)
