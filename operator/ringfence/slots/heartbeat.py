@@ -238,7 +238,7 @@ class Heartbeat:
         taken: dict[int, str] = {}
         for index in range(self._header.slots):
             pair = blocks.read(self._header.offset(index), PAIR)
-            self._search.see(pair, now, index)
+            self._search.see(pair, now, now, index)  # for whose slot is silent, and no proof
             try:
                 slot = decode_slot(pair[:BLOCK], self._header.cluster)
             except SlotError:

@@ -29,6 +29,8 @@ from ringfence.slots.heartbeat import Blocks
 logger = logging.getLogger(__name__)
 
 MAX_ORDERS = 64
+AT_ONCE = 128
+"""Slots read in one request, of one MiB: what a look needs of memory is bounded, whatever the volume's size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,12 @@ class Lookout:
             self._tell(blocks, self._orders.popleft())
         if not self.readers:
             return
-        data = blocks.read(BLOCK, self._header.slots * PAIR)
-        with self._lock:
-            self._watch.see(data, now)
+        for first in range(0, self._header.slots, AT_ONCE):
+            data = blocks.read(self._header.offset(first), min(AT_ONCE, self._header.slots - first) * PAIR)
+            ended = self._clock()
+            with self._lock:
+                self._watch.see(data, now, ended, first)
+            now = ended
 
     def _tell(self, blocks: Blocks, order: WordOrder) -> None:
         try:

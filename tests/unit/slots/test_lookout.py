@@ -55,8 +55,22 @@ def test_one_look_is_one_read_however_many_slots() -> None:
     assert scene.shelf.reads == 1
     assert {s.boot for s in scene.lookout.sightings} == {boot(1), boot(2)}
     scene.beat(NOW + 1)
-    scene.lookout.turn(scene.shelf, NOW + 1.2)
+    scene.now = NOW + 1.2
+    scene.lookout.turn(scene.shelf, NOW + 1.1)
     assert {s.moved_at for s in scene.lookout.sightings} == {NOW + 1.2}
+
+
+def test_a_large_volume_is_read_piece_by_piece() -> None:
+    shelf = Shelf()
+    header = prepare(shelf, CLUSTER, 300)
+    beat = Heartbeat(boot(1), header, 1.0, check, Pen(), lambda _at: None, Numbers())
+    beat.turn(shelf, NOW)
+    lookout = Lookout(header, check, lambda: NOW)
+    lookout.readers = 1
+    shelf.reads = 0
+    lookout.turn(shelf, NOW)
+    assert shelf.reads == 3
+    assert [s.boot for s in lookout.sightings] == [boot(1)]
 
 
 def test_a_word_is_written_and_seen() -> None:
