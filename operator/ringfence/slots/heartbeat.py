@@ -192,7 +192,8 @@ class Heartbeat:
 
     def _write(self, blocks: Blocks, index: int, flags: Flag, now: float) -> None:
         # Above everything that an earlier process of this boot has written, at no more than a thousand writes a second.
-        self._sequence = max(self._sequence + 1, int(now * 1000))
+        # The volume isn't sealed: what was found there may be the last number that fits, and any change is life.
+        self._sequence = max(self._sequence + 1, int(now * 1000)) % (1 << 64)
         block = encode_slot(Slot(self._boot, self._sequence, self._interval, flags), self._header.cluster)
         blocks.write(self._header.offset(index), block)
         self._wrote = block

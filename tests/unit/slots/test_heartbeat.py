@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ringfence.core.fencing.slots import BLANK, BLOCK, Flag, Header, SlotError
+from ringfence.core.fencing.slots import BLANK, BLOCK, Flag, Header, Slot, SlotError, encode_slot
 from ringfence.slots.heartbeat import RECLAIM, Heartbeat, prepare
 from ringfence.slots.leg import LastWord
 from unit.slots.shelf import CLUSTER, Numbers, Pen, Shelf, boot, check, fenced
@@ -95,6 +95,18 @@ def test_the_sequence_grows_from_process_to_process() -> None:
     second.turn(NOW + 0.0002)
     assert second.index == first.index
     assert second.sequence() > int(NOW * 1000) + 1
+
+
+def test_the_last_number_that_fits_ends_nobody() -> None:
+    """Whoever writes to the volume can put it there; the next process of that boot goes on from it."""
+    node = Node(Shelf(), 1)
+    node.turn(NOW)
+    at = node.header.offset(node.index)
+    node.shelf.data[at : at + BLOCK] = encode_slot(Slot(node.boot, (1 << 64) - 1, 1.0), CLUSTER)
+    again = Node(node.shelf, 1)
+    again.turn(NOW + 1)
+    again.turn(NOW + 2)
+    assert again.sequence() == int((NOW + 2) * 1000)
 
 
 def test_two_nodes_part_and_stay() -> None:
