@@ -149,6 +149,10 @@ class NetworkFenceDevice:
                     await self._cluster.patch(NETWORK_FENCE, self._name, "", change, deadline=deadline)
                 elif _lifted(found):
                     await self._remove(found, deadline)
+                elif _result(found) == _FAILED:
+                    raise DeviceRefused(
+                        f"NetworkFence {self._name} is not lifted: {_message(found)}", sent_at=sent_at
+                    )
         except NotFound:
             found = None
         except ClusterError as error:
@@ -171,9 +175,7 @@ class NetworkFenceDevice:
         if _state(found) != FENCED or _deleting(found):
             return PowerState.TRANSITION
         if _result(found) == _FAILED:
-            raise DeviceRefused(
-                f"NetworkFence {self._name}: {str(_at(found, 'status', 'message') or 'Failed')[:300]}"
-            )
+            raise DeviceRefused(f"NetworkFence {self._name}: {_message(found)}")
         # Changed since it was created: its status may be about what stood there before.
         untouched = _at(found, "metadata", "generation") == 1
         return PowerState.OFF if _result(found) == _SUCCEEDED and untouched else PowerState.TRANSITION
@@ -246,6 +248,10 @@ def _state(found: Json) -> str:
 
 def _result(found: Json) -> str:
     return str(_at(found, "status", "result") or "")
+
+
+def _message(found: Json) -> str:
+    return str(_at(found, "status", "message") or "Failed")[:300]
 
 
 def _lifted(found: Json) -> bool:

@@ -19,6 +19,7 @@ from ringfence.ports import (
     AlreadyExists,
     Conflict,
     DeviceMisconfigured,
+    DeviceRefused,
     DeviceSpec,
     Json,
     Kind,
@@ -149,3 +150,14 @@ async def test_a_class_of_another_driver_would_cut_from_another_storage(
     else:
         with pytest.raises(DeviceMisconfigured, match=says):
             await ceph.open()
+
+
+async def test_why_it_is_not_lifted_is_told_in_the_storages_words() -> None:
+    shelf = Shelf()
+    ceph = device(shelf)
+    await ceph.order_off()
+    shelf.says("Succeeded", "fencing operation successful")
+    await ceph.order_on()
+    shelf.says("Failed", "rpc error: no such pool")
+    with pytest.raises(DeviceRefused, match="is not lifted: rpc error: no such pool"):
+        await ceph.order_on()

@@ -100,6 +100,14 @@ def guests_gone(record: Record, guests: frozenset[str] | None) -> bool:
     return guests is not None and not any(f"{v.namespace}_{v.name}" in guests for v in moved(record))
 
 
+def left_standing(cuts: Iterable[str], levels: Rungs) -> str:
+    """The cuts that nobody here can lift any more, as the end of a sentence; empty: none."""
+    left = sorted(set(cuts) - storages(levels).keys())
+    if not left:
+        return ""
+    return f"; it may still be cut from its storage by {', '.join(left)}, which is no device of it any more: see its NetworkFence"
+
+
 def lift(cuts: Iterable[str], levels: Rungs, now: float) -> tuple[ReadPower | LiftCut, ...] | None:
     """What is due so that none of these cuts stands any more; None: none stands."""
     known = storages(levels)
@@ -116,6 +124,8 @@ def lift(cuts: Iterable[str], levels: Rungs, now: float) -> tuple[ReadPower | Li
         standing = True
         if device.busy or now < device.next_try_at:
             continue
-        # One after the other: a fresh reading, then a step of lifting, then a reading again.
-        commands.append(ReadPower(name) if age >= READ_SPACING else LiftCut(name))
+        # One after the other: a fresh reading, then a step of lifting, then a reading again. One that can't be read, since the
+        # node has other addresses by now, is lifted all the same.
+        read = age >= READ_SPACING and device.error is None
+        commands.append(ReadPower(name) if read else LiftCut(name))
     return tuple(commands) if standing else None

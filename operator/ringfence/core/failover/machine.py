@@ -356,7 +356,8 @@ def _withdraw(record: Record, look: Look) -> Step | None:
     ours = any(name == "proof" for name, _ in record.timings)
     if look.suspect_taint or (ours and look.out_of_service_taint):
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours),))
-    return Step(_enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}", look))
+    left = cut.left_standing(record.cuts, look.levels)
+    return Step(_enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}{left}", look))
 
 
 def _new_pass(record: Record, look: Look) -> Record:
@@ -705,8 +706,12 @@ def _outcome(record: Record) -> str:
 def _recovered(record: Record, look: Look) -> Step:
     later_boot = look.current_boot_id not in ("", record.boot.boot_id)
     if not look.node_exists:
+        # That it was deleted says nothing of the machine: what it is cut from it stays cut from.
+        left = cut.left_standing(record.cuts, ())
         return Step(
-            _enter(record, Phase.CLOSED, f"{record.sentence}; node {record.boot.node} was deleted", look)
+            _enter(
+                record, Phase.CLOSED, f"{record.sentence}; node {record.boot.node} was deleted{left}", look
+            )
         )
     if later_boot:
         covered = {p.uid for p in record.pods}
@@ -724,6 +729,7 @@ def _recovered(record: Record, look: Look) -> Step:
             return Step(_enter(record, Phase.RECOVERED, f"{sentence}; {why}", look))
         if look.suspect_taint or look.out_of_service_taint:
             return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
+        sentence += cut.left_standing(record.cuts, look.levels)
         return Step(_enter(_timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
     if permit(record.boot, record.proofs, look.proofs_required) is None:
         return _recovered_some(record, look)
@@ -763,6 +769,8 @@ def _recovered_some(record: Record, look: Look) -> Step:
     if look.suspect_taint:
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=False),))
     sentence = f"{_outcome(record)}; {record.boot.node} has its storage again, without its old guests"
+    if left := cut.left_standing(record.cuts, look.levels):
+        sentence = f"{_outcome(record)}; no old guest is left on {record.boot.node}{left}"
     return Step(_enter(_timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
 
 

@@ -206,7 +206,8 @@ class Ladder:
                 return Rung((), tuple(proofs), done)
             cuts = sorted({p.device for p in proofs if isinstance(p, StorageCut)})
             if cuts:
-                says.append(f"{', '.join(cuts)}: cut, but {self._uncovered(proofs)}")
+                reach = {volume for p in proofs if isinstance(p, StorageCut) for volume in p.volumes}
+                says.append(f"{', '.join(cuts)}: cut, but {self._uncovered(reach)}")
         if not usable_seen and not says:
             return Rung((), tuple(proofs), "no fence device reaches this node", exhausted=True)
         return Rung((), tuple(proofs), "; ".join(says) or "not enough independent devices", exhausted=True)
@@ -262,9 +263,18 @@ class Ladder:
             return "cut from its storage by " + ", ".join(sorted(cuts))
         return None
 
-    def _uncovered(self, proofs: list[FencingProof]) -> str:
+    def _in_vain(self) -> str | None:
+        """Why no cut is worth an order: the node may live, and would lose its disks without a VM that could be moved."""
+        storages = [
+            d for level in self.levels for d in level if isinstance(d, DeviceLook) and d.cuts is not None
+        ]
+        reach = {volume for d in storages if d.unusable is None for volume in d.cuts or ()}
+        if any(vm.volumes and reach.issuperset(vm.volumes) for vm in self.vms):
+            return None
+        return f"not ordered, it would free no VM ({self._uncovered(reach)})"
+
+    def _uncovered(self, reach: set[str]) -> str:
         """What of each VM is not behind the cut, for people."""
-        reach = {volume for p in proofs if isinstance(p, StorageCut) for volume in p.volumes}
         left = {vm.name: [v for v in vm.volumes if v not in reach] for vm in self.vms}
         open_ = [f"{name} ({', '.join(volumes)})" for name, volumes in left.items() if volumes]
         return (
@@ -321,6 +331,8 @@ class Ladder:
             # It said `off` and now says `on`: the node may be booting already, and a boot must not be shot.
             say = f"{device.name} called the node off {now - device.called_off_at:.0f} s ago, no order before {timing.FOUND_OFF_BLACKOUT:.0f} s"
             return self._next_read(device, now, relaxed=True), say, False
+        if device.cuts is not None and (vain := self._in_vain()) is not None:
+            return None, f"{device.name}: {vain}", True
         return OrderOff(device.name, len(orders) + 1), _waiting(device, len(orders) + 1), False
 
     def _next_read(self, device: DeviceLook, now: float, *, relaxed: bool) -> ReadPower | None:

@@ -858,3 +858,28 @@ def test_a_cut_that_is_found_needs_the_hold_and_a_dead_node() -> None:
     awaiting = replace(HOLDING, phase=Phase.AWAITING_CONFIRMATION)
     assert step(awaiting, replace(AFTER, judgement=ALIVE)).record.phase is not Phase.RECOVERING
     assert step(awaiting, AFTER).record.phase is Phase.RECOVERING
+
+
+def test_a_fence_that_can_not_be_read_is_lifted_all_the_same() -> None:
+    """The node came back with another address: its fence fits it no more, and shuts out whoever has the old one next."""
+    misfit = replace(cutter(), error="was made for other addresses")
+    back = replace(GONE_AFTER, current_boot_id="boot-2", node_ready=True, levels=((misfit,),))
+    assert step(MOVED_RECORD, back).commands == (LiftCut("ceph"),)
+    waits = replace(back, levels=((replace(misfit, next_try_at=NOW + 1.0),),))
+    assert step(MOVED_RECORD, waits).commands == ()
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        replace(GONE_AFTER, node_exists=False),
+        replace(GONE_AFTER, current_boot_id="boot-2", node_ready=True, levels=(), suspect_taint=False),
+        replace(GONE_AFTER, guests=frozenset(), levels=(), suspect_taint=False),
+    ],
+    ids=["the node was deleted", "back, the device is not its own any more", "without old guests"],
+)
+def test_no_incident_ends_silently_with_a_cut_that_stands(look: Look) -> None:
+    after = step(MOVED_RECORD, look)
+    assert after.record.phase is Phase.CLOSED
+    assert "may still be cut from its storage by ceph" in after.record.sentence
+    assert "has its storage again" not in after.record.sentence
