@@ -707,10 +707,10 @@ def _recovered(record: Record, look: Look) -> Step:
     later_boot = look.current_boot_id not in ("", record.boot.boot_id)
     if not look.node_exists:
         # That it was deleted says nothing of the machine: what it is cut from it stays cut from.
-        left = cut.left_standing(record.cuts, ())
+        still = cut.left_standing(record.cuts, ())
         return Step(
             _enter(
-                record, Phase.CLOSED, f"{record.sentence}; node {record.boot.node} was deleted{left}", look
+                record, Phase.CLOSED, f"{record.sentence}; node {record.boot.node} was deleted{still}", look
             )
         )
     if later_boot:
