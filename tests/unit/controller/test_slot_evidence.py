@@ -48,7 +48,7 @@ def test_a_node_without_a_slot_has_none() -> None:
 def test_a_moving_slot_is_life() -> None:
     made = witness()
     made.slots_seen(report(ROW), NOW)
-    assert slot(made) == SlotEvidence(SlotState.MOVING, 1.0, moved_after=NOW - 0.6)
+    assert slot(made) == SlotEvidence(SlotState.MOVING, 1.0, moved_after=NOW - 0.6, first_at=NOW - 60.0)
     assert made.life("n1").slot == NOW - 0.1
 
 
@@ -64,7 +64,9 @@ def test_silence_counts_from_the_latest_that_anyone_saw() -> None:
     made.slots_seen(report(SILENT), NOW)
     other = replace(SEER, node="n3", node_uid="uid-3")
     made.slots_seen(report(replace(SILENT, moved_age=20.0, moved_after_age=21.0), reporter=other), NOW)
-    assert slot(made) == SlotEvidence(SlotState.SILENT, 1.0, moved_after=NOW - 9.5, silent_since=NOW - 9.0)
+    assert slot(made) == SlotEvidence(
+        SlotState.SILENT, 1.0, moved_after=NOW - 9.5, silent_since=NOW - 9.0, first_at=NOW - 60.0
+    )
 
 
 def test_when_nobody_looks_any_more_it_may_move() -> None:
@@ -160,4 +162,4 @@ def test_no_life_comes_from_the_future_and_no_write_is_waited_for_without_end() 
     made = witness()
     made.slots_seen(report(replace(ROW, moved_age=-900.0, moved_after_age=-901.0, interval=1e9)), NOW)
     assert made.life("n1").slot == NOW
-    assert slot(made) == SlotEvidence(SlotState.MOVING, MAX_INTERVAL, moved_after=NOW)
+    assert slot(made) == SlotEvidence(SlotState.MOVING, MAX_INTERVAL, moved_after=NOW, first_at=NOW - 60.0)

@@ -168,7 +168,7 @@ def slot_due(evidence: Evidence) -> float:
     Before that nobody is shot, and no device's `off` is a proof: between two writes a living node is silent too. One that
     has surely written after the doubt lives without its networks, and a busy disk is slow: it is waited for until it is silent.
     """
-    slot, moved_at = evidence.slot, evidence.life.slot
+    slot, moved_at = evidence.slot, max(evidence.life.slot, evidence.slot.first_at)
     if slot.state is SlotState.NONE or moved_at == NEVER:
         return NEVER
     if slot.moved_after > evidence.ring.doubted_at > NEVER:

@@ -312,6 +312,13 @@ def test_who_has_written_after_the_doubt_is_waited_for_until_it_is_silent() -> N
     assert slot_due(before) == timing.slot_due(NOW - 2.5, 1.0)
 
 
+def test_a_controller_that_has_just_begun_to_look_waits_for_the_next_write() -> None:
+    """What stood there at its first look is no life, and no silence either."""
+    new = SlotEvidence(SlotState.UNREAD, interval=5.0, first_at=NOW - 1.0)
+    judgement = judge(replace(DOWN, slot=new), NOW)
+    assert judgement.not_before == timing.slot_due(NOW - 1.0, 5.0)
+
+
 def test_that_nobody_looks_any_more_makes_no_write_due_earlier() -> None:
     """The streams are lost in the gap between two writes."""
     gap = SlotEvidence(SlotState.UNREAD, interval=5.0, moved_after=DOUBTED_AT - 0.5)
