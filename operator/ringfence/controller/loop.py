@@ -396,7 +396,11 @@ class Loop:
         )
         vms = {(v.namespace, v.name) for v in (*affected, *(record.vms if record else ()))}
         pods = self._world.pods_on(boot.node, vmis, self._world.claims_of(vms))
-        volumes = written_by(self._world, record.vms if record and record.vms else affected, pods)
+        # What the next proof is about: instances may have changed since the incident was opened.
+        about = (
+            record.vms if record and record.proofs else machine.merged(record.vms if record else (), affected)
+        )
+        volumes = written_by(self._world, about, pods)
         evidence = self._witness.evidence(boot.node, now, device_proved=False) if same_boot else None
         heartbeat = zone.spec.storage.heartbeat if zone and zone.spec.storage else None
         return Look(

@@ -388,7 +388,7 @@ def _proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) 
         record,
         proofs=tuple(proofs),
         pods=pods,
-        vms=_merged(record.vms, _with_pods(look.affected, look.pods)),
+        vms=merged(record.vms, _with_pods(look.affected, look.pods)),
         held_reason="",
         lifting=False,
     )
@@ -403,7 +403,7 @@ def _with_pods(vms: tuple[VmRecord, ...], pods: tuple[PodLook, ...]) -> tuple[Vm
     return tuple(replace(v, pod_uid=v.pod_uid or launchers.get(v.vmi_uid, "")) for v in vms)
 
 
-def _merged(before: tuple[VmRecord, ...], seen: tuple[VmRecord, ...]) -> tuple[VmRecord, ...]:
+def merged(before: tuple[VmRecord, ...], seen: tuple[VmRecord, ...]) -> tuple[VmRecord, ...]:
     """VMs already on record keep their state (a proof can be void and given anew); new ones join."""
     known = {(v.namespace, v.name): v for v in before if v.released_wall is not None}
     kept = dict(known)
@@ -437,7 +437,7 @@ def _holding(record: Record, look: Look) -> Step:
         return end
     early = _early(record, look)
     if not look.hold_over:
-        vms = _merged(record.vms, _with_pods(look.affected, look.pods))
+        vms = merged(record.vms, _with_pods(look.affected, look.pods))
         return Step(replace(record, vms=vms), (*early, *rung.commands))
     if look.limit is not None:
         held = replace(record, held_reason=look.limit)

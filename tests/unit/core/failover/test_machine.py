@@ -20,6 +20,7 @@ from ringfence.core.failover.machine import (
     RehearseAdmission,
     RemoveTaints,
     TellFenced,
+    merged,
     open_failover,
     step,
 )
@@ -883,3 +884,13 @@ def test_no_incident_ends_silently_with_a_cut_that_stands(look: Look) -> None:
     assert after.record.phase is Phase.CLOSED
     assert "may still be cut from its storage by ceph" in after.record.sentence
     assert "has its storage again" not in after.record.sentence
+
+
+def test_a_cut_is_about_the_instances_that_are_there_when_it_is_read() -> None:
+    """Restarted on its node after the incident was opened: the cut would name a pod that is long gone."""
+    restarted = replace(DB, vmi_uid="vmi-7", pod_uid="")
+    assert merged((DB, WEB), (restarted,)) == (restarted,)
+    assert merged((MOVED, WEB), (restarted, WEB)) == (MOVED, WEB), (
+        "what may run elsewhere already keeps its state"
+    )
+    assert merged((DB,), ()) == (DB,)
