@@ -255,7 +255,8 @@ def _go_on_lifting(step_: Step, look: Look) -> Step:
         new = tuple(c for c in lifting if c not in step_.commands)
         return Step(record, (*step_.commands, *new))
     orders = tuple(o for o in record.orders if o.device not in record.cuts)
-    over = replace(record, cuts=(), lifting=False, orders=orders)
+    # A pass of its own: the next order is another than the one of before, under whose number nothing is sent again.
+    over = replace(record, cuts=(), lifting=False, orders=orders, ladder_pass=record.ladder_pass + 1)
     if record.phase is Phase.AWAITING_CONFIRMATION:
         # It was only waited for the storage: the ladder has a rung more.
         sentence = f"{look.judgement.sentence}; it is let at its storage again, reading again"

@@ -825,6 +825,7 @@ def test_what_was_read_before_a_lift_proves_nothing_after_it() -> None:
     over = replace(AFTER, now=NOW + 3.0, levels=((cutter((ON, NOW + 2.9)),),))
     lifted = step(goes_on.record, over)
     assert lifted.record.cuts == ()
+    assert lifted.record.ladder_pass > ORDERED.ladder_pass, "an order is sent once under its pass and number"
     ordered = step(lifted.record, replace(over, retry_due=True))
     assert OrderOff("ceph", 1) in ordered.commands
 
