@@ -178,7 +178,9 @@ class NetworkFenceDevice:
             raise DeviceRefused(f"NetworkFence {self._name}: {_message(found)}")
         # Changed since it was created: its status may be about what stood there before.
         untouched = _at(found, "metadata", "generation") == 1
-        return PowerState.OFF if _result(found) == _SUCCEEDED and untouched else PowerState.TRANSITION
+        about_this = _at(found, "status", "message") != _UNFENCE_DONE
+        done = _result(found) == _SUCCEEDED and untouched and about_this
+        return PowerState.OFF if done else PowerState.TRANSITION
 
     def _fits(self, found: Json) -> None:
         """It must be about this very node: all of its addresses, by this CSI driver."""

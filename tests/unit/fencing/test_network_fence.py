@@ -161,3 +161,12 @@ async def test_why_it_is_not_lifted_is_told_in_the_storages_words() -> None:
     shelf.says("Failed", "rpc error: no such pool")
     with pytest.raises(DeviceRefused, match="is not lifted: rpc error: no such pool"):
         await ceph.order_on()
+
+
+async def test_the_result_of_the_lift_before_is_not_taken_for_the_fence() -> None:
+    """A result that comes late, onto the object that was made anew under the same name."""
+    shelf = Shelf()
+    ceph = device(shelf)
+    await ceph.order_off()
+    shelf.says("Succeeded", "unfencing operation successful")
+    assert (await ceph.power()).state is PowerState.TRANSITION

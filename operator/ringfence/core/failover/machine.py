@@ -352,7 +352,8 @@ def _withdraw(record: Record, look: Look) -> Step | None:
                 f" guest of {', '.join(v.name for v in cut.moved(record))} is left there"
             )
             return Step(_enter(record, record.phase, sentence, look))
-        return Step(replace(record, lifting=True))
+        sentence = f"{look.judgement.sentence}; it is let at its storage again first"
+        return Step(_enter(replace(record, lifting=True), record.phase, sentence, look))
     # Out-of-service is ours only if a proof has ever stood, and was void later.
     ours = any(name == "proof" for name, _ in record.timings)
     if look.suspect_taint or (ours and look.out_of_service_taint):

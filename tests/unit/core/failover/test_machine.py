@@ -815,7 +815,8 @@ def test_what_was_read_before_a_lift_proves_nothing_after_it() -> None:
     """The node is heard, the lift goes out, and it is silent again: the fence that was read is not there any more."""
     lifting = step(ORDERED, LIVING)
     assert LiftCut("ceph") in lifting.commands
-    assert lifting.record != ORDERED, "it is on record before it is sent: the next leader must know"
+    assert lifting.record.lifting, "it is on record before it is sent: the next leader must know"
+    assert "let at its storage again first" in lifting.record.sentence
     again = step(lifting.record, replace(AFTER, now=NOW + 0.1))
     assert again.record.phase is not Phase.RECOVERING
     assert not any(isinstance(c, OrderOff) for c in again.commands)
