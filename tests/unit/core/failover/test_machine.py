@@ -205,7 +205,9 @@ def test_whose_slot_moves_is_left_alone_whatever_its_device_says(
             pause,
             st.one_of(
                 st.tuples(
-                    st.sampled_from(["cut", "heal", "power-cut", "power-on", "kill-kubelet", "lift"]),
+                    st.sampled_from(
+                        ["cut", "heal", "power-cut", "power-on", "kill-kubelet", "lift", "unfence"]
+                    ),
                     st.just("n1"),
                 ).map(list),
                 st.tuples(st.just("storage-fence"), st.just("n1"), st.sampled_from(["ok", "ignore"])).map(
@@ -235,7 +237,9 @@ def test_under_a_cut_from_the_storage_no_disk_has_two_writers(
         run_for(world, delay)
         if words[0] == "bmc" and not with_bmc:
             continue
-        if words[0] == "lift" and any("n1" in vm.qemu and vm.node != "n1" for vm in world.vms.values()):
+        if words[0] in ("lift", "unfence") and any(
+            "n1" in vm.qemu and vm.node != "n1" for vm in world.vms.values()
+        ):
             continue  # a person who lifts it while an old guest lives breaks it: nothing here could prevent that
         world.do(words)
     run_for(world, 20.0)
