@@ -104,7 +104,10 @@ class SlotStreams(Streams):
                         f"its storage hangs for {own.hanging_age:.0f} s" if hanging else ""
                     )
                     self._tell_trouble(member.name, trouble)
-                    self._failed_at.pop(member.name, None)
+                    if trouble:  # it sees nothing: another may
+                        self._failed_at[member.name] = self._clock.monotonic()
+                    else:
+                        self._failed_at.pop(member.name, None)
                     self._witness.slots_seen(report, self._clock.monotonic())
         except (StreamError, OSError, TimeoutError) as error:
             if member.name not in self._failed_at:
@@ -117,7 +120,8 @@ class SlotStreams(Streams):
 
     def _tell_trouble(self, node: str, trouble: str) -> None:
         well = not trouble
-        if self._well.get(node, True) is not well:
+        # One that is known to be ill is passed over and tried again: that is no news.
+        if self._well.get(node, node not in self._failed_at) is not well:
             logger.warning("heartbeat of %s: %s", node, trouble or "goes on")
         self._well[node] = well
 

@@ -12,6 +12,7 @@ import pytest
 
 from ringfence.controller.evidence import Witness
 from ringfence.controller.slots import SlotStreams
+from ringfence.controller.streams import chosen as chosen_by
 from ringfence.core.fencing.slots import cluster_id
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.gossip.keys import KeySet
@@ -21,7 +22,8 @@ from ringfence.metrics import ControllerMetrics
 from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE
 from ringfence.net.slot_stream import SlotClient
 from ringfence.ports import SystemClock, TooLate
-from unit.slots.test_process import BOUND, KEYS, ROSTER, boot_id, running, session
+from ringfence.slots.__main__ import Process, options
+from unit.slots.test_process import BOUND, KEYS, ROSTER, arguments, boot_id, free_port, running, session
 
 CLOCK = SystemClock()
 
@@ -136,3 +138,34 @@ async def test_a_boot_that_no_word_can_name_ends_nothing(tmp_path: Path) -> None
         await until(lambda: eye.state(2) is SlotState.MOVING)
         await eye.streams.tell(replace(boot(2), boot_id="no boot"), "f-1", deadline=CLOCK.monotonic() + 5)
         assert eye.told(2) is False
+
+
+async def test_one_that_can_not_read_the_volume_is_passed_over_for_one_that_can(tmp_path: Path) -> None:
+    """The three that were chosen hang in a storage that all others reach: the slots are not unread for that."""
+    identity, ill = "c-1", (2, 3)  # by this name n3 and n2 come before n4
+    port, stop = free_port("127.0.88.1"), asyncio.Event()
+    bad = tmp_path / "no-volume"
+    bad.mkdir()
+    chosen = [options(arguments(tmp_path, n, port, volume=bad if n in ill else None)) for n in (2, 3, 4)]
+    tasks = [asyncio.create_task(Process(one).run(stop)) for one in chosen]
+    eye = Eye(port)
+    for number in (3, 4):
+        one = boot(number)
+        eye.witness.boot_seen(one.node, one.node_uid, one.boot_id)
+    members = tuple(
+        Member(b.node, b.node_uid, b.boot_id, (f"127.0.88.{n}",), "", b"")
+        for n in (1, 2, 3, 4)
+        for b in [boot(n)]
+    )
+    eye.witness.roster = Roster(1, "test", b"salt", members)
+    assert [m.name for m in chosen_by(eye.witness.roster, identity, "n1", {}, 0.0)] == ["n1", "n3", "n2"]
+    for number in (2, 3, 4):
+        async with session(port, number):
+            pass
+    streams = asyncio.create_task(eye.streams.run())
+    await until(lambda: eye.state(4) is SlotState.MOVING)
+    streams.cancel()
+    with suppress(asyncio.CancelledError):
+        await streams
+    stop.set()
+    await asyncio.gather(*tasks)
