@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ringfence.core import timing
-from ringfence.core.failover.record import Record, VmRecord
+from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.fencing.ladder import DeviceLook, ReadPower, Rungs
 from ringfence.core.fencing.proof import CutVm, FencingProof, StorageCut
 from ringfence.core.model import PowerState
@@ -95,9 +95,11 @@ def moved(record: Record) -> tuple[VmRecord, ...]:
 def guests_gone(record: Record, guests: frozenset[str] | None) -> bool:
     """Whether the agent of this very boot has said, since the proof, that none of the moved VMs' guests is left there.
 
-    ``guests`` is what it said, as ``namespace_name``; None: nothing.
+    Nor of those that their users have stopped: they may start them again, elsewhere. ``guests`` is what it said, as
+    ``namespace_name``; None: nothing.
     """
-    return guests is not None and not any(f"{v.namespace}_{v.name}" in guests for v in moved(record))
+    old = (v for v in record.vms if v.released_wall is not None or v.state is VmState.LEFT)
+    return guests is not None and not any(f"{v.namespace}_{v.name}" in guests for v in old)
 
 
 def left_standing(cuts: Iterable[str], levels: Rungs) -> str:

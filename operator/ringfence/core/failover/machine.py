@@ -249,7 +249,7 @@ _BEFORE_PROOF = frozenset({Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAIT
 def _go_on_lifting(step_: Step, look: Look) -> Step:
     """A lift that was begun is finished, whatever the verdict says meanwhile: until then the storage proves nothing."""
     record = step_.record
-    if not record.lifting or record.phase not in _BEFORE_PROOF or not _may_lift(record, look):
+    if not record.lifting or record.phase not in _BEFORE_PROOF:
         return step_
     if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
         new = tuple(c for c in lifting if c not in step_.commands)
@@ -265,7 +265,8 @@ def _go_on_lifting(step_: Step, look: Look) -> Step:
 
 
 def _may_lift(record: Record, look: Look) -> bool:
-    return not cut.moved(record) or cut.guests_gone(record, look.guests)
+    """Nothing was moved, or no old guest is left; decided once, since only another proof moves anything, and that ends the lift."""
+    return record.lifting or not cut.moved(record) or cut.guests_gone(record, look.guests)
 
 
 def _enter(record: Record, phase: Phase, sentence: str, look: Look) -> Record:

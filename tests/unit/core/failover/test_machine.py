@@ -900,3 +900,22 @@ def test_a_cut_is_about_the_instances_that_are_there_when_it_is_read() -> None:
         "what may run elsewhere already keeps its state"
     )
     assert merged((DB,), ()) == (DB,)
+
+
+def test_so_is_one_of_a_withdrawn_incident() -> None:
+    void = replace(FENCING, cuts=("ceph",), vms=(MOVED,))
+    begun = step(void, replace(LIVING, guests=frozenset())).record
+    assert begun.lifting
+    between = replace(LIVING, guests=None, levels=((cutter((PowerState.TRANSITION, NOW - 0.1)),),))
+    assert LiftCut("ceph") in step(begun, between).commands
+    assert LiftCut("ceph") in step(begun, replace(between, judgement=DOWN)).commands
+    over = replace(between, levels=((CEPH_ON,),))
+    assert step(step(begun, over).record, over).record.phase is Phase.WITHDRAWN
+
+
+def test_the_guest_of_a_vm_that_its_user_stopped_has_to_be_gone_too() -> None:
+    """It may be started again, elsewhere, while the old one has its disk open and would be let at it."""
+    left = replace(MOVED_RECORD, vms=(MOVED, replace(WEB, state=VmState.LEFT)))
+    assert not step(left, replace(GONE_AFTER, guests=frozenset({"vms_web"}))).record.lifting
+    assert not step(replace(left, vms=left.vms[1:]), replace(GONE_AFTER, guests=None)).record.lifting
+    assert step(left, replace(GONE_AFTER, guests=frozenset())).record.lifting
