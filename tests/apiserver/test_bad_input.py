@@ -266,6 +266,20 @@ REFUSED: dict[str, tuple[Json, str]] = {
         device(driver="storage", redfish=None, storage=storage(secretRef=None)),
         "spec.storage needs one of networkFenceClassName and secretRef",
     ),
+    "storage with no address range": (
+        device(
+            driver="storage", redfish=None, storage=storage(addresses=[{"node": "n1", "cidrs": ["10.1.0"]}])
+        ),
+        "each of cidrs must be an address range such as 10.1.0.7/32",
+    ),
+    "storage with another node's addresses": (
+        device(
+            driver="storage",
+            redfish=None,
+            storage=storage(addresses=[{"node": "n9", "cidrs": ["10.1.0.7/32"]}]),
+        ),
+        "spec.storage.addresses names a node that spec.nodes has not",
+    ),
     "manual with a BMC": (
         device(driver="manual"),
         "spec.redfish belongs to the driver redfish only: remove it",

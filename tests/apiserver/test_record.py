@@ -57,6 +57,7 @@ RECORD = Record(
         ),
     ),
     cuts=("ceph",),
+    lifting=True,
     pods=(PodRef("shop", "virt-launcher-db", "pod-uid"),),
     vms=(
         VmRecord(

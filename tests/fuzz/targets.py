@@ -173,7 +173,12 @@ def slot(data: bytes) -> None:
             ):
                 with suppress(slots.SlotError):
                     read(block)
-        watch.see(_resealed(piece) + piece.ljust(slots.BLOCK, b"\0"), float(number), number % _HEART.slots)
+        watch.see(
+            _resealed(piece) + piece.ljust(slots.BLOCK, b"\0"),
+            float(number),
+            float(number),
+            number % _HEART.slots,
+        )
     for one in watch.sightings:
         one.state(9.0)
 

@@ -304,6 +304,9 @@ class World:
                 self.nodes[rest[0]].storage = True
             case "lift":
                 self.nodes[rest[0]].shut_out = False
+            case "unfence":
+                # Somebody sets it to Unfenced and leaves it there: it never reads `on`.
+                self.nodes[rest[0]].shut_out, self.cutters[rest[0]].mode = False, "unfenced"
             case "storage-fence":
                 self.cutters[rest[0]].mode = rest[1]
             case "bmc":
@@ -1124,11 +1127,15 @@ class World:
 
     def _read_cut(self, node: str) -> None:
         state = PowerState.OFF if self.nodes[node].shut_out else PowerState.ON
+        if self.cutters[node].mode == "unfenced":
+            state = PowerState.TRANSITION
         self.cutters[node].readings.append(Reading(state, self.now - 0.05, self.now))
 
     def _shut(self, node: str, *, out: bool) -> None:
         if not (out and self.cutters[node].mode == "ignore"):
             self.nodes[node].shut_out = out
+            if self.cutters[node].mode == "unfenced":
+                self.cutters[node].mode = "ok"  # what is left of a lifted one goes first
 
     def _may_be_lifted(self, node: str) -> None:
         """Invariant: whoever lets a node in again lets no old guest at a disk that is in use elsewhere."""

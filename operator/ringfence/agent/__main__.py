@@ -82,6 +82,7 @@ class _Process:
         self._identity = Identity(chosen.node_name, chosen.node_ip, boot_id, uid)
         self._uid = uid
         self._key: SigningKey = self._state.node_key(boot_id)
+        self._guests = guests.Census()
         self._lifeline = (
             Lifeline(Mailbox(chosen.run_dir, boot_id), chosen.isolation_seconds, chosen.timeout_seconds)
             if chosen.watchdog
@@ -220,7 +221,7 @@ class _Process:
             "permitted": self._permitted,
             "keys": {"held": list(keys.ids), "used": keys.used},
             # These two are always said, also as null: what an earlier process has said of them must not stand.
-            "guests": guests.names(),
+            "guests": self._guests.names(),
             "watchdog": None if self._lifeline is None else self._lifeline.status(),
         }
 

@@ -282,12 +282,12 @@ class DeviceBook:
                 session = await self._session(line)
                 identity = await session.identity()
                 reading = await session.power()
-                proof = ProofOfUse(
-                    "Proved",
-                    f"{name} is {line.target.node}'s{_how(line.target, identity.uuid)} and reads {reading.state}",
-                    reading.state,
-                    identity.uuid,
-                )
+                node, reason = line.target.node, "Proved"
+                says = f"{name} is {node}'s{_how(line.target, identity.uuid)} and reads {reading.state}"
+                if line.target.by_address and reading.state is not PowerState.ON:
+                    reason = "FenceStands"
+                    says = f"{name} shuts {node} out of its storage, and no incident is open: lift it (docs/fence-by-storage.md)"
+                proof = ProofOfUse(reason, says, reading.state, identity.uuid)
                 line.proved(self._clock)
         except (DeviceError, ClusterError) as error:
             proof = ProofOfUse(_reason(error), str(error))

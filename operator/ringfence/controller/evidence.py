@@ -217,6 +217,9 @@ class Witness:
 
     def slots_seen(self, report: SlotReport, now: float) -> None:
         """A heartbeat process has said what it sees on the heartbeat volume."""
+        # The volume isn't sealed: of nodes that are invented there nothing is remembered.
+        ours = {known.boot.node_uid for known in self._nodes.values()}
+        report = replace(report, rows=tuple(row for row in report.rows if row.boot.node_uid in ours))
         self.heartbeats.take(report, now)
         uids = {row.boot.node_uid for row in report.rows}
         for known in self._nodes.values():

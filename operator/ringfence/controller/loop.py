@@ -28,7 +28,7 @@ from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.networks import roles
 from ringfence.controller.node_leases import NodeLeases
-from ringfence.controller.storages import as_storage, written_by
+from ringfence.controller.storages import as_storage, guests_since, written_by
 from ringfence.controller.verdicts import ToldVerdicts
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
@@ -74,8 +74,9 @@ class Adopted:
     phase_since: float = NEVER
     phase: str = ""
     powered_on_at: float = NEVER
-    report: tuple[str, float] = ("", NEVER)
-    """The version of the node's report that was seen last, and when it was seen to change."""
+    proved: bool = False
+    proved_at: int = 0
+    """The version of the store that was seen to have the proof: a report of the node's agent counts if it is newer."""
     record: Record | None = None
     raw: Json = field(default_factory=dict)
 
@@ -274,6 +275,9 @@ class Loop:
                 adopted.levels, adopted.levels_seen = len(status.begun_levels), now
             if status.proofs and adopted.proofs_seen == NEVER:
                 adopted.proofs_seen = now
+            if status.proofs and not adopted.proved:
+                adopted.proved_at = int(failover.metadata.resource_version or 0)
+            adopted.proved = bool(status.proofs)
             if failover.spec.confirm != adopted.confirmed[0]:
                 adopted.confirmed = (failover.spec.confirm, now)
             if phase in ENDED:
@@ -421,7 +425,11 @@ class Loop:
         )
         vms = {(v.namespace, v.name) for v in (*affected, *(record.vms if record else ()))}
         pods = self._world.pods_on(boot.node, vmis, self._world.claims_of(vms))
-        volumes = written_by(self._world, record.vms if record and record.vms else affected, pods)
+        # What the next proof is about: instances may have changed since the incident was opened.
+        about = (
+            record.vms if record and record.proofs else machine.merged(record.vms if record else (), affected)
+        )
+        volumes = written_by(self._world, about, pods)
         evidence = self._witness.evidence(boot.node, now, device_proved=False) if same_boot else None
         heartbeat = zone.spec.storage.heartbeat if zone and zone.spec.storage else None
         out_of_service = [t for t in (node.taints if node else ()) if t.key == OUT_OF_SERVICE]
@@ -459,7 +467,7 @@ class Loop:
             and now - adopted.phase_since >= _backoff(record.ladder_pass),
             slot_moved_at=life.slot if same_boot else NEVER,
             vm_volumes=volumes,
-            guests=self._guests(boot, adopted, now),
+            guests=self._guests(boot, adopted),
             slot_due=slot_due(evidence) if same_boot and evidence is not None else NEVER,
             hedges=self._world.hedges(zone) if zone is not None else (),
             order_delay=self._order_delay(zone, adopted),
@@ -504,28 +512,9 @@ class Loop:
         fencing = zone.spec.fencing
         return fencing.delay_seconds + adopted.draw * fencing.delay_random_seconds
 
-    def _guests(self, boot: Boot, adopted: Adopted | None, now: float) -> frozenset[str] | None:
-        """What the agent of this boot has said of its guests since the proof was stored; None: nothing.
-
-        A report is written on change. What stood there when the proof was, or when this replica first looked, may be from
-        before the guest had started.
-        """
+    def _guests(self, boot: Boot, adopted: Adopted | None) -> frozenset[str] | None:
         report = self._world.own.all(NodeReport).get(("", boot.node))
-        if adopted is None or report is None:
-            return None
-        version = report.metadata.resource_version or ""
-        if version != adopted.report[0]:
-            adopted.report = (version, now if adopted.report[0] else NEVER)
-        status = report.status
-        same = (status.node_uid, status.boot_id) == (boot.node_uid, boot.boot_id)
-        if (
-            not same
-            or status.guests is None
-            or adopted.report[1] <= adopted.proofs_seen
-            or adopted.proofs_seen == NEVER
-        ):
-            return None
-        return frozenset(status.guests)
+        return guests_since(report, boot, adopted.proved_at) if adopted is not None else None
 
     @staticmethod
     def _power_on_wait(record: Record | None) -> float:

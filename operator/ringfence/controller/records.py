@@ -80,6 +80,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
         "newBootID": record.new_boot_id,
         "powerOnTries": record.power_on_tries,
         "storageCuts": list(record.cuts),
+        "storageLifting": record.lifting,
         "leader": record.leader,
         "epoch": record.epoch,
         "history": [
@@ -247,6 +248,7 @@ def record_of(
         new_boot_id=status.new_boot_id or "",
         power_on_tries=status.power_on_tries or 0,
         cuts=tuple(status.storage_cuts or ()),
+        lifting=bool(status.storage_lifting),
         leader=status.leader or "",
         epoch=status.epoch or 0,
         story=tuple(Moment(parse(m.at), Phase(m.phase), m.sentence) for m in status.history or ()),

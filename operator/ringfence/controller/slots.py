@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from ringfence.controller.evidence import Witness
 from ringfence.controller.streams import Streams
-from ringfence.core.fencing.slots import Sign, Word, encode_word
+from ringfence.core.fencing.slotreport import SlotReport
+from ringfence.core.fencing.slots import Sign, SlotError, Word, encode_word
 from ringfence.core.gossip.members import Member
 from ringfence.core.model import Boot
 from ringfence.metrics import ControllerMetrics
@@ -50,6 +51,8 @@ class SlotStreams(Streams):
         self._cluster = cluster
         self._sign = sign
         self._sessions: dict[str, SlotSession] = {}
+        self._clocks: dict[str, float] = {}
+        """How far each process' clock is ahead of ours at least: a report takes its time on the way."""
         self._well: dict[str, bool] = {}
         """Whose volume can be written now."""
 
@@ -74,11 +77,15 @@ class SlotStreams(Streams):
         # Above every word that was ever seen there: whose clock it was counted by doesn't matter.
         issued = max(last + 1, int(self._clock.wall() * 1000))
         word = Word(boot.node_uid, boot.boot_id, incident, stop_guests, issued, taken_back)
-        block = encode_word(word, self._cluster, self._sign)
+        try:
+            block = encode_word(word, self._cluster, self._sign)
+        except SlotError as error:  # where the volume's reader has told nonsense
+            logger.warning("no word to %s can be written: %s", boot, error)
+            return
         able = [name for name in self._sessions if self._well.get(name)]
         for name in itertools.islice(sorted(able, key=lambda name: name == boot.node), SCRIBES):
             logger.debug("%s shall write to %s: %s", name, boot, "fenced no more" if taken_back else "fenced")
-            self._sessions[name].tell(WordWish(index, block, ttl))
+            self._sessions[name].tell(WordWish(index, block, now + self._clocks[name] + ttl))
 
     def _count(self, streams: int) -> None:
         self._metrics.slot_streams(streams)
@@ -86,16 +93,21 @@ class SlotStreams(Streams):
     async def _follow(self, member: Member) -> None:
         try:
             async with self._slots.session(member.addresses[0], self._port) as session:
-                self._sessions[member.name] = session
                 while True:
                     report = await session.report()
+                    _of(member, report)
+                    self._clocks[member.name] = report.at - self._clock.monotonic()
+                    self._sessions[member.name] = session
                     own = report.own
                     hanging = own.hanging_age is not None
                     trouble = own.trouble or (
                         f"its storage hangs for {own.hanging_age:.0f} s" if hanging else ""
                     )
                     self._tell_trouble(member.name, trouble)
-                    self._failed_at.pop(member.name, None)
+                    if trouble:  # it sees nothing: another may
+                        self._failed_at[member.name] = self._clock.monotonic()
+                    else:
+                        self._failed_at.pop(member.name, None)
                     self._witness.slots_seen(report, self._clock.monotonic())
         except (StreamError, OSError, TimeoutError) as error:
             if member.name not in self._failed_at:
@@ -103,10 +115,18 @@ class SlotStreams(Streams):
         finally:
             self._sessions.pop(member.name, None)
             self._well.pop(member.name, None)
+            self._clocks.pop(member.name, None)
         self._failed_at[member.name] = self._clock.monotonic()
 
     def _tell_trouble(self, node: str, trouble: str) -> None:
         well = not trouble
-        if self._well.get(node, True) is not well:
+        # One that is known to be ill is passed over and tried again: that is no news.
+        if self._well.get(node, node not in self._failed_at) is not well:
             logger.warning("heartbeat of %s: %s", node, trouble or "goes on")
         self._well[node] = well
+
+
+def _of(member: Member, report: SlotReport) -> None:
+    """Each speaks for its own node only, else one could hide what all others see. Raises StreamError."""
+    if (report.reporter.node, report.reporter.node_uid) != (member.name, member.uid):
+        raise StreamError(f"{member.name}'s heartbeat process speaks for {report.reporter}")

@@ -347,7 +347,8 @@ class Statuses:
         if vm is None:
             return ()
         record = VmRecord(namespace, vm.name, vm.uid, vmi.uid if vmi else "")
-        (written,) = written_by(self._world, (record,), ())
+        pods = self._world.pods_on(vmi.node, frozenset({vmi.uid})) if vmi else ()
+        (written,) = written_by(self._world, (record,), pods)
         reach: set[str] = set()
         for storage in storages.values():
             reach |= behind(storage, written.volumes, self._world.pvcs.store, self._world.pvs.store)

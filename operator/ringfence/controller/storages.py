@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hazone import HAZone
+from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller.world import World
 from ringfence.core.failover.record import VmRecord
 from ringfence.core.failover.recovery import PodLook
 from ringfence.core.fencing.ladder import DeviceLook
 from ringfence.core.fencing.proof import CutVm
+from ringfence.core.model import Boot
 from ringfence.kube.objects import PvcObject, PvObject
 from ringfence.kube.reflector import Key
 
@@ -51,7 +53,16 @@ def written_by(world: World, vms: Iterable[VmRecord], pods: Iterable[PodLook]) -
     for vm in vms:
         key = (vm.namespace, vm.name)
         spec, instance = world.vms.store.get(key), world.vmis.store.get(key)
-        claims = dict.fromkeys((*(spec.claims if spec else ()), *(instance.claims if instance else ())))
+        mine = tuple(p for p in pods if p.vmi_uid and p.vmi_uid == vm.vmi_uid)
+        held = (world.pods.store.get((p.ref.namespace, p.ref.name)) for p in mine)
+        # What the pods mount is the truth: the state of EFI and TPM, and volumes on their way to another storage.
+        claims = dict.fromkeys(
+            (
+                *(spec.claims if spec else ()),
+                *(instance.claims if instance else ()),
+                *(claim for pod in held if pod is not None for claim in pod.claims),
+            )
+        )
         hosts = dict.fromkeys(
             (*(spec.host_disks if spec else ()), *(instance.host_disks if instance else ()))
         )
@@ -65,9 +76,23 @@ def written_by(world: World, vms: Iterable[VmRecord], pods: Iterable[PodLook]) -
                 else ()
             ),
         )
-        own = tuple(p.ref.uid for p in pods if p.vmi_uid and p.vmi_uid == vm.vmi_uid)
-        found.append(CutVm(vm.namespace, vm.name, vm.vmi_uid, own, volumes))
+        found.append(CutVm(vm.namespace, vm.name, vm.vmi_uid, tuple(p.ref.uid for p in mine), volumes))
     return tuple(found)
+
+
+def guests_since(report: NodeReport | None, boot: Boot, proved_at: int) -> frozenset[str] | None:
+    """What the agent of this boot has said of its guests since the proof; None: nothing.
+
+    Args:
+        proved_at: the version of the cluster's store that has the proof. One store keeps all of our objects, and its versions
+            grow with each write: a report of an earlier one may be from before the guest had started, whenever it is seen.
+    """
+    if report is None or not proved_at or int(report.metadata.resource_version or 0) <= proved_at:
+        return None
+    status = report.status
+    if (status.node_uid, status.boot_id) != (boot.node_uid, boot.boot_id) or status.guests is None:
+        return None
+    return frozenset(status.guests)
 
 
 def as_storage(

@@ -68,7 +68,9 @@ def targets(
         for node in device.spec.nodes:
             if (place := _place(device, node, uuids.get(node, ""), addresses.get(node))) is not None:
                 places[device.metadata.name, node] = place
-    doubled = shared(outlet for outlet, _, _ in places.values())
+    doubled = shared(outlet for outlet, _, _ in places.values()) | _wide(
+        [spec for _, spec, _ in places.values() if spec.driver == "storage"], addresses
+    )
     twins = same_uuid(dict(uuids))
     found = {}
     for (name, node), (outlet, spec, secret) in places.items():
@@ -85,6 +87,35 @@ def targets(
         )
         found[name, node] = DeviceTarget(spec, secret, node, uuid, objection, mark, drilled, by_address)
     return found
+
+
+def _wide(
+    storages: Sequence[DeviceSpec], addresses: Mapping[str, Sequence[str]]
+) -> dict[tuple[str, str], Objection]:
+    """The objections to fences that would shut out another node too, by (device, node)."""
+    found = {}
+    for spec in storages:
+        mine = _networks(spec.cidrs)
+        reached = {node: _networks(known) for node, known in addresses.items() if node != spec.node}
+        for other in storages:
+            if other.node in reached:
+                reached[other.node] = [*reached[other.node], *_networks(other.cidrs)]
+        hit = sorted(
+            node
+            for node, theirs in reached.items()
+            if any(a.version == b.version and a.overlaps(b) for a in mine for b in theirs)
+        )
+        if hit:
+            found[spec.name, spec.node] = Objection(
+                "OutletShared",
+                f"{', '.join(spec.cidrs)} of {spec.node} is also {', '.join(hit)}'s: its fence would shut out both, so it is never"
+                " used; name single addresses in spec.storage.addresses",
+            )
+    return found
+
+
+def _networks(texts: Iterable[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    return [ipaddress.ip_network(text, strict=False) for text in texts]
 
 
 def fingerprint(outlet: Outlet) -> str:

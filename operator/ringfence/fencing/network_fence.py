@@ -33,6 +33,9 @@ from ringfence.ports import (
 )
 
 NETWORK_FENCE = Kind("csiaddons.openshift.io", "v1alpha1", "networkfences", "NetworkFence", namespaced=False)
+NETWORK_FENCE_CLASS = Kind(
+    "csiaddons.openshift.io", "v1alpha1", "networkfenceclasses", "NetworkFenceClass", namespaced=False
+)
 FENCED, UNFENCED = "Fenced", "Unfenced"
 _SUCCEEDED, _FAILED = "Succeeded", "Failed"
 _UNFENCE_DONE = "unfencing operation successful"
@@ -67,7 +70,7 @@ class NetworkFenceDevice:
         return ORDER_LASTS
 
     async def open(self) -> None:
-        """Look whether csi-addons is there."""
+        """Look whether csi-addons is there, and whether the class is about the driver whose volumes are counted on."""
         try:
             await self._cluster.list(NETWORK_FENCE, label_selector=f"ringfence.io/fence={self._name[-8:]}")
         except NotFound:
@@ -76,6 +79,26 @@ class NetworkFenceDevice:
             ) from None
         except ClusterError as error:
             raise self._failed(error) from error
+        if self._spec.fence_class:
+            await self._class_fits(self._spec.fence_class)
+
+    async def _class_fits(self, name: str) -> None:
+        """A class of another CSI driver would shut the node out of another storage, and say Succeeded."""
+        try:
+            found = await self._cluster.get(NETWORK_FENCE_CLASS, name)
+        except NotFound:
+            raise DeviceMisconfigured(
+                f"fence device {self._spec.name}: there is no NetworkFenceClass {name}: correct"
+                " spec.storage.networkFenceClassName, or create it"
+            ) from None
+        except ClusterError as error:
+            raise self._failed(error) from error
+        driver = _at(found, "spec", "provisioner")
+        if driver != self._spec.csi_driver:
+            raise DeviceMisconfigured(
+                f"fence device {self._spec.name}: NetworkFenceClass {name} is {driver}'s, not {self._spec.csi_driver}'s: its"
+                " fence would cut the node from another storage; correct spec.storage.csiDriver or networkFenceClassName"
+            )
 
     async def identity(self) -> DeviceIdentity:
         """The node is named by its own addresses, as its Node object has them: it can't be another's outlet."""
@@ -87,9 +110,15 @@ class NetworkFenceDevice:
         return PowerReading(self._state(await self._get()), at)
 
     async def order_off(self, *, deadline: float | None = None) -> OrderReceipt:
-        """Create the object; one that stands fenced already is left as it is."""
+        """Create the object; one that stands fenced already is left as it is, what is left of a lifted one goes first."""
         sent_at = self._clock.monotonic()
         found = await self._get()
+        try:
+            if found is not None and _lifted(found):
+                await self._remove(found, deadline)
+                found = None
+        except ClusterError as error:
+            raise self._failed(error, sent_at) from error
         already = found is not None
         if found is not None:
             if _state(found) != FENCED or _deleting(found):
@@ -114,12 +143,16 @@ class NetworkFenceDevice:
         try:
             if found is not None and not _deleting(found):
                 if _state(found) != UNFENCED:
-                    await self._cluster.patch(
-                        NETWORK_FENCE, self._name, "", {"spec": {"fenceState": UNFENCED}}, deadline=deadline
+                    # This very object and no other: one that was made meanwhile is another order's.
+                    seen = {key: _at(found, "metadata", key) for key in ("uid", "resourceVersion")}
+                    change: Json = {"metadata": seen, "spec": {"fenceState": UNFENCED}}
+                    await self._cluster.patch(NETWORK_FENCE, self._name, "", change, deadline=deadline)
+                elif _lifted(found):
+                    await self._remove(found, deadline)
+                elif _result(found) == _FAILED:
+                    raise DeviceRefused(
+                        f"NetworkFence {self._name} is not lifted: {_message(found)}", sent_at=sent_at
                     )
-                elif _result(found) == _SUCCEEDED and _at(found, "status", "message") == _UNFENCE_DONE:
-                    uid = str(_at(found, "metadata", "uid"))
-                    await self._cluster.delete(NETWORK_FENCE, self._name, uid, deadline=deadline)
         except NotFound:
             found = None
         except ClusterError as error:
@@ -130,6 +163,11 @@ class NetworkFenceDevice:
     async def close(self) -> None:
         """Nothing is held open."""
 
+    async def _remove(self, found: Json, deadline: float | None) -> None:
+        await self._cluster.delete(
+            NETWORK_FENCE, self._name, str(_at(found, "metadata", "uid")), deadline=deadline
+        )
+
     def _state(self, found: Json | None) -> PowerState:
         if found is None:
             return PowerState.ON
@@ -137,12 +175,12 @@ class NetworkFenceDevice:
         if _state(found) != FENCED or _deleting(found):
             return PowerState.TRANSITION
         if _result(found) == _FAILED:
-            raise DeviceRefused(
-                f"NetworkFence {self._name}: {str(_at(found, 'status', 'message') or 'Failed')[:300]}"
-            )
+            raise DeviceRefused(f"NetworkFence {self._name}: {_message(found)}")
         # Changed since it was created: its status may be about what stood there before.
         untouched = _at(found, "metadata", "generation") == 1
-        return PowerState.OFF if _result(found) == _SUCCEEDED and untouched else PowerState.TRANSITION
+        about_this = _at(found, "status", "message") != _UNFENCE_DONE
+        done = _result(found) == _SUCCEEDED and untouched and about_this
+        return PowerState.OFF if done else PowerState.TRANSITION
 
     def _fits(self, found: Json) -> None:
         """It must be about this very node: all of its addresses, by this CSI driver."""
@@ -212,6 +250,16 @@ def _state(found: Json) -> str:
 
 def _result(found: Json) -> str:
     return str(_at(found, "status", "result") or "")
+
+
+def _message(found: Json) -> str:
+    return str(_at(found, "status", "message") or "Failed")[:300]
+
+
+def _lifted(found: Json) -> bool:
+    """Whether it is lifted, so that its removal hides nothing."""
+    done = _result(found) == _SUCCEEDED and _at(found, "status", "message") == _UNFENCE_DONE
+    return _state(found) == UNFENCED and done and not _deleting(found)
 
 
 def _deleting(found: Json) -> bool:

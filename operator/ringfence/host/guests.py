@@ -14,6 +14,7 @@ import functools
 import itertools
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,16 +40,49 @@ def guests(proc: Path = PROC) -> tuple[Guest, ...]:
 
 
 def sees_host(proc: Path = PROC) -> bool:
-    """Whether this process sees the host's processes: then process 1 is neither itself nor its pod's pause."""
+    """Whether this process sees the host's processes: then process 1 is neither of ours nor its pod's pause."""
     try:
-        return os.getpid() != 1 and (proc / "1" / "comm").read_text(encoding="ascii").strip() != "pause"
+        first = (proc / "1" / "comm").read_text(encoding="ascii").strip()
+        ours = b"\0ringfence." in (proc / "1" / "cmdline").read_bytes()
     except (OSError, ValueError):
         return False
+    return os.getpid() != 1 and first != "pause" and not ours
+
+
+def dying(proc: Path = PROC) -> int:
+    """QEMU processes without a command line: killed, and not gone before their last I/O has come back."""
+    return sum(_named("qemu-", proc, pid) and not _line(proc, pid) for pid in _pids(proc))
 
 
 def names(proc: Path = PROC) -> list[str] | None:
-    """The guests' names for a report; None, and not an empty list, where they can't be seen."""
-    return sorted({guest.name for guest in guests(proc)}) if sees_host(proc) else None
+    """The guests' names for a report; None, and not a shorter list, where they can't be seen or one has lost its name."""
+    if not sees_host(proc):
+        return None
+    # In this order: one that dies meanwhile is seen here or there.
+    known = sorted({guest.name for guest in guests(proc)})
+    return None if dying(proc) else known
+
+
+class Census:
+    """The guests' names, asked in a thread of its own: a process of a storage that hangs can hold whoever reads of it.
+
+    A thread that hangs is waited for no longer than ``patience`` seconds, and no second one is begun beside it.
+    """
+
+    def __init__(self, ask: Callable[[], list[str] | None] = names, patience: float = 1.0) -> None:
+        self._ask = ask
+        self._patience = patience
+        self._asking: threading.Thread | None = None
+
+    def names(self) -> list[str] | None:
+        """As :func:`names`; None where that takes too long."""
+        if self._asking is not None and self._asking.is_alive():
+            return None
+        told: list[list[str] | None] = []
+        self._asking = threading.Thread(target=lambda: told.append(self._ask()), name="census", daemon=True)
+        self._asking.start()
+        self._asking.join(self._patience)
+        return told[0] if told else None
 
 
 def kill(guest: Guest, proc: Path = PROC) -> bool:
@@ -110,9 +144,17 @@ def _named(program: str, proc: Path, pid: int) -> bool:
         return False
 
 
+def _line(proc: Path, pid: int) -> str:
+    """Its command line; empty where it has none, or none that can be read."""
+    try:
+        return (proc / str(pid) / "cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def _guest(proc: Path, pid: int) -> Guest | None:
     try:
-        line = (proc / str(pid) / "cmdline").read_bytes().decode(errors="replace")
+        line = _line(proc, pid)
         words = line.split("\0")
         program = words[0].rpartition("/")[2]
         if not (program.startswith("qemu-system-") or program == "qemu-kvm"):

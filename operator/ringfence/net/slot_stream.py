@@ -1,7 +1,8 @@
 """The heartbeat processes' stream: what they see on the volume to controllers, words to fenced nodes back.
 
 The agents' stream (`stream.py`) with other frames: reports as JSON instead of views, and the reader may speak too: a word
-to a node, as the signed block that it will be, where to write it, and for how many seconds that is still wanted.
+to a node, as the signed block that it will be, where to write it, and until when that is wanted, by the writer's own clock: a
+process that was stopped with the wish in its socket must not take it for a fresh one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import binascii
 import contextlib
 import json
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -27,16 +29,17 @@ if TYPE_CHECKING:
 SLOTS_PORT = 7950
 _MAX_ORDER = 2 * BLOCK
 _MAX_REPORT = 8 * 2**20
-_MAX_TTL = 60.0
+MAX_TTL = 60.0
+"""Seconds for which a wish may stand at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class WordWish:
-    """Write this block beside that slot, within ``ttl`` seconds from when it is received."""
+    """Write this block beside that slot, before ``until`` on the clock of the process that is asked."""
 
     index: int
     block: bytes
-    ttl: float
+    until: float
 
 
 def encode_report(report: SlotReport) -> bytes:
@@ -64,21 +67,21 @@ def _decoder() -> msgspec.json.Decoder[SlotReport]:
 def encode_wish(wish: WordWish) -> bytes:
     """The wish's bytes."""
     block = base64.b64encode(wish.block).decode()
-    return json.dumps({"index": wish.index, "block": block, "ttl": wish.ttl}).encode()
+    return json.dumps({"index": wish.index, "block": block, "until": wish.until}).encode()
 
 
 def decode_wish(data: bytes) -> WordWish:
     """The wish; raises StreamError for what is none."""
     try:
         said = json.loads(data)
-        index, ttl = said["index"], said["ttl"]
+        index, until = said["index"], said["until"]
         block = base64.b64decode(said["block"], validate=True)
     except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
         raise StreamError(f"not a wish: {error}") from error
-    number = isinstance(ttl, int | float) and not isinstance(ttl, bool)
-    if type(index) is not int or not number or not 0 < ttl <= _MAX_TTL or len(block) != BLOCK:
-        raise StreamError("not a wish: index, ttl or block is out of bounds")
-    return WordWish(index, block, float(ttl))
+    number = isinstance(until, int | float) and not isinstance(until, bool) and math.isfinite(until)
+    if type(index) is not int or not number or len(block) != BLOCK:
+        raise StreamError("not a wish: index, until or block is out of bounds")
+    return WordWish(index, block, float(until))
 
 
 class SlotServer(StreamServer):

@@ -39,9 +39,9 @@ from ringfence.host.volume import Volume
 from ringfence.kube.node_api import Access
 from ringfence.net.crypto import ROSTER_PUBLIC_FILE, check
 from ringfence.net.key_folder import LOOK_EVERY, KeyFolder
-from ringfence.net.slot_stream import SLOTS_PORT, SlotServer, WordWish
+from ringfence.net.slot_stream import MAX_TTL, SLOTS_PORT, SlotServer, WordWish
 from ringfence.slots.heartbeat import Heartbeat, prepare
-from ringfence.slots.leg import Leg
+from ringfence.slots.leg import LastWord, Leg
 from ringfence.slots.lookout import Lookout, WordOrder
 from ringfence.slots.worker import Worker
 
@@ -104,7 +104,7 @@ class HostGuests:
 
     def left(self) -> int | None:
         """How many run; None where they can't be seen."""
-        return len(guests.guests()) if self.allowed and guests.sees_host() else None
+        return len(guests.guests()) + guests.dying() if self.allowed and guests.sees_host() else None
 
     def stop(self) -> None:
         """Kill all of them."""
@@ -200,7 +200,7 @@ class Process:
             guests=standing.guests if standing else None,
         )
         rows = rows_of(lookout.sightings, at) if lookout else ()
-        return SlotReport(self.boot, self._chosen.volume_name or str(self._chosen.volume), own, rows)
+        return SlotReport(self.boot, self._chosen.volume_name or str(self._chosen.volume), own, rows, at)
 
     def _beat(self, at: float) -> None:
         if self._writing is None:
@@ -208,9 +208,10 @@ class Process:
         if self.heartbeat is None:
             header = prepare(self._writing, self._cluster, self._chosen.slots)
             self.heartbeat = Heartbeat(
-                self.boot, header, self._chosen.interval, self._check, self._guests, self._leg.held
+                *(self.boot, header, self._chosen.interval, self._check, self._guests, self._leg.held),
+                LastWord(self._chosen.leg, self.boot.boot_id),
             )
-            self.lookout = Lookout(header, self._check)
+            self.lookout = Lookout(header, self._check, now)
             self.lookout.readers = self._readers
         self.heartbeat.turn(self._writing, at)
 
@@ -223,7 +224,7 @@ class Process:
 
     def _wished(self, wish: WordWish) -> None:
         if self.lookout is not None:
-            self.lookout.ask(WordOrder(wish.index, wish.block, now() + wish.ttl))
+            self.lookout.ask(WordOrder(wish.index, wish.block, min(wish.until, now() + MAX_TTL)))
             self.looker.wake()
 
     def _leave(self) -> None:

@@ -67,6 +67,16 @@ class Guests(Protocol):
         """Kill all that may be killed."""
 
 
+class Numbers(Protocol):
+    """Where the number of the newest word to this boot outlives the process."""
+
+    def read(self) -> int:
+        """0 where none is known."""
+
+    def keep(self, number: int) -> None:
+        """It is the newest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What has become of the turns. Instants are the process' own clock."""
@@ -114,6 +124,7 @@ class Heartbeat:
         check: Check,
         guests: Guests,
         held: Callable[[float], None],
+        numbers: Numbers,
     ) -> None:
         self._boot = boot
         self._header = header
@@ -123,7 +134,8 @@ class Heartbeat:
         self._held = held
         self._sequence = 0
         self._wrote: bytes | None = None
-        self._obeyed = 0
+        self._numbers = numbers
+        self._obeyed = numbers.read()
         """The number of the newest word to this boot."""
         self._search: SlotWatch | None = None
         self._search_since = 0.0
@@ -180,7 +192,8 @@ class Heartbeat:
 
     def _write(self, blocks: Blocks, index: int, flags: Flag, now: float) -> None:
         # Above everything that an earlier process of this boot has written, at no more than a thousand writes a second.
-        self._sequence = max(self._sequence + 1, int(now * 1000))
+        # The volume isn't sealed: what was found there may be the last number that fits, and any change is life.
+        self._sequence = max(self._sequence + 1, int(now * 1000)) % (1 << 64)
         block = encode_slot(Slot(self._boot, self._sequence, self._interval, flags), self._header.cluster)
         blocks.write(self._header.offset(index), block)
         self._wrote = block
@@ -205,7 +218,9 @@ class Heartbeat:
         if word.issued < self._obeyed:
             logger.warning("an old word was written again beside the slot: it says nothing")
             return self.standing.word
-        self._obeyed = word.issued
+        if word.issued > self._obeyed:
+            self._obeyed = word.issued
+            self._numbers.keep(word.issued)
         return None if word.taken_back else word
 
     def _take_over(self, block: bytes) -> None:
@@ -224,7 +239,7 @@ class Heartbeat:
         taken: dict[int, str] = {}
         for index in range(self._header.slots):
             pair = blocks.read(self._header.offset(index), PAIR)
-            self._search.see(pair, now, index)
+            self._search.see(pair, now, now, index)  # for whose slot is silent, and no proof
             try:
                 slot = decode_slot(pair[:BLOCK], self._header.cluster)
             except SlotError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringfence.core.fencing.slots import (
@@ -28,6 +29,8 @@ from ringfence.slots.heartbeat import Blocks
 logger = logging.getLogger(__name__)
 
 MAX_ORDERS = 64
+AT_ONCE = 128
+"""Slots read in one request, of one MiB: what a look needs of memory is bounded, whatever the volume's size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,9 @@ class WordOrder:
 class Lookout:
     """See the module. `ask` and `sightings` may be used from any thread."""
 
-    def __init__(self, header: Header, check: Check) -> None:
+    def __init__(self, header: Header, check: Check, clock: Callable[[], float]) -> None:
         self._header = header
+        self._clock = clock
         self._check = check
         self._watch = SlotWatch(header, check)
         self._lock = threading.Lock()
@@ -63,17 +67,17 @@ class Lookout:
     def turn(self, blocks: Blocks, now: float) -> None:
         """Write what was asked for, then look at all slots. Raises OSError."""
         while self._orders:
-            self._tell(blocks, self._orders.popleft(), now)
+            self._tell(blocks, self._orders.popleft())
         if not self.readers:
             return
-        data = blocks.read(BLOCK, self._header.slots * PAIR)
-        with self._lock:
-            self._watch.see(data, now)
+        for first in range(0, self._header.slots, AT_ONCE):
+            data = blocks.read(self._header.offset(first), min(AT_ONCE, self._header.slots - first) * PAIR)
+            ended = self._clock()
+            with self._lock:
+                self._watch.see(data, now, ended, first)
+            now = ended
 
-    def _tell(self, blocks: Blocks, order: WordOrder, now: float) -> None:
-        if now >= order.deadline:
-            logger.warning("a word came too late to be written")
-            return
+    def _tell(self, blocks: Blocks, order: WordOrder) -> None:
         try:
             word = decode_word(order.block, self._header.cluster, self._check)
             pair = blocks.read(self._header.offset(order.index), PAIR)
@@ -86,6 +90,10 @@ class Lookout:
             logger.warning("a word is not written: slot %d is not its node's", order.index)
             return
         if stands is not None and stands.node_uid == word.node_uid and stands.issued >= word.issued:
+            return
+        # Right before it is written: the read may have hung for as long as the storage did.
+        if self._clock() >= order.deadline:
+            logger.warning("a word came too late to be written")
             return
         blocks.write(self._header.offset(order.index) + BLOCK, order.block)
         what = "fenced no more" if word.taken_back else "fenced"

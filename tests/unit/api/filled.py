@@ -29,7 +29,7 @@ _BLOCKS: dict[str, dict[str, Any]] = {
         "secretParameters": {"password": {"name": "pdu", "key": "word"}},
         "nodeParameters": {"item": {"plug": "3"}},
     },
-    "storage": {"secretRef": None},
+    "storage": {"secretRef": None, "addresses": [{"node": "item", "cidrs": ["10.1.0.7/32"]}]},
 }
 DRIVERS = tuple(_BLOCKS)
 

@@ -70,6 +70,25 @@ def test_a_networks_range_is_checked_here_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("node", "cidr", "says"),
+    [
+        ("n1", "10.1.0.300/32", "is no address range"),
+        ("n9", "10.1.0.7/32", "names n9, which spec.nodes has not"),
+    ],
+)
+def test_a_storages_addresses_are_checked_here_too(node: str, cidr: str, says: str) -> None:
+    """A wrong name would shut the node meant out by its InternalIPs only, and the storage would say Succeeded."""
+    storage = {
+        "csiDriver": "rbd.csi.ceph.com",
+        "storageClasses": ["rbd"],
+        "networkFenceClassName": "rook",
+        "addresses": [{"node": node, "cidrs": [cidr]}],
+    }
+    with pytest.raises(ValidationError, match=says):
+        FenceDevice.model_validate({"spec": {"driver": "storage", "nodes": ["n1"], "storage": storage}})
+
+
+@pytest.mark.parametrize(
     "spec",
     [
         {"driver": "redfish", "nodes": ["n1"]},

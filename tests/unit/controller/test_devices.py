@@ -41,8 +41,9 @@ class Device:
 
     order_lasts = 1.0
 
-    def __init__(self, uuid: str) -> None:
+    def __init__(self, uuid: str, power: PowerState = PowerState.ON) -> None:
         self.uuid = uuid
+        self.state = power
         self.closed = False
 
     async def open(self) -> None:
@@ -52,7 +53,7 @@ class Device:
         return DeviceIdentity(self.uuid, "")
 
     async def power(self) -> PowerReading:
-        return PowerReading(PowerState.ON, CLOCK.monotonic())
+        return PowerReading(self.state, CLOCK.monotonic())
 
     async def order_off(self, *, deadline: float | None = None) -> OrderReceipt:
         raise AssertionError(f"ordered off until {deadline}")
@@ -69,6 +70,7 @@ class Site:
 
     def __init__(self, uuid: str = UUID, secrets: Mapping[str, dict[str, bytes]] | None = None) -> None:
         self.uuid = uuid
+        self.power = PowerState.ON
         self.secrets = {"pdu": {"word": b"w", "token": b"t"}} if secrets is None else secrets
         self.opened: list[Mapping[str, bytes]] = []
         self.book = DeviceBook(cast("Cluster", self), CLOCK, self.open, lambda: None)
@@ -81,7 +83,7 @@ class Site:
 
     def open(self, _spec: DeviceSpec, secret: Mapping[str, bytes], _clock: Clock) -> PowerDevice:
         self.opened.append(secret)
-        return Device(self.uuid)
+        return Device(self.uuid, self.power)
 
     async def proof(self, target: DeviceTarget = TARGET) -> tuple[str, str]:
         self.book.declare({KEY: target})
@@ -150,3 +152,14 @@ async def test_a_drill_proves_whom_it_cuts_as_long_as_it_says_the_same_of_itself
 
 def test_a_uuid_in_the_other_order_of_bytes_is_the_same_machine() -> None:
     assert mismatch("33221100-5544-7766-8899-aabbccddeeff", TARGET) is None
+
+
+@pytest.mark.parametrize("power", [PowerState.OFF, PowerState.TRANSITION])
+async def test_a_fence_that_stands_without_an_incident_is_told(power: PowerState) -> None:
+    """The node lives and can't write: nothing else would say so."""
+    site, target = Site(), replace(TARGET, by_address=True)
+    assert (await site.proof(target))[0] == "Proved"
+    site.power = power
+    reason, message = await site.proof(target)
+    assert reason == "FenceStands"
+    assert "lift it" in message

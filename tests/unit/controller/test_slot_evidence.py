@@ -11,7 +11,7 @@ from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, SlotEvidence
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, void_because
 from ringfence.core.fencing.slotreport import OwnSlot, SlotReport, SlotRow
-from ringfence.core.fencing.slots import Flag
+from ringfence.core.fencing.slots import MAX_INTERVAL, Flag
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot
 
@@ -48,7 +48,7 @@ def test_a_node_without_a_slot_has_none() -> None:
 def test_a_moving_slot_is_life() -> None:
     made = witness()
     made.slots_seen(report(ROW), NOW)
-    assert slot(made) == SlotEvidence(SlotState.MOVING, 1.0, moved_after=NOW - 0.6)
+    assert slot(made) == SlotEvidence(SlotState.MOVING, 1.0, moved_after=NOW - 0.6, first_at=NOW - 60.0)
     assert made.life("n1").slot == NOW - 0.1
 
 
@@ -64,7 +64,9 @@ def test_silence_counts_from_the_latest_that_anyone_saw() -> None:
     made.slots_seen(report(SILENT), NOW)
     other = replace(SEER, node="n3", node_uid="uid-3")
     made.slots_seen(report(replace(SILENT, moved_age=20.0, moved_after_age=21.0), reporter=other), NOW)
-    assert slot(made) == SlotEvidence(SlotState.SILENT, 1.0, moved_after=NOW - 9.5, silent_since=NOW - 9.0)
+    assert slot(made) == SlotEvidence(
+        SlotState.SILENT, 1.0, moved_after=NOW - 9.5, silent_since=NOW - 9.0, first_at=NOW - 60.0
+    )
 
 
 def test_when_nobody_looks_any_more_it_may_move() -> None:
@@ -140,6 +142,24 @@ def test_whom_the_word_beside_the_slot_speaks_to() -> None:
 
 
 def test_words_that_stand_beside_slots() -> None:
-    made = witness()
+    made = witness(BOOT, SEER)
     made.slots_seen(report(replace(ROW, told="boot-1"), replace(ROW, boot=SEER, index=4)), NOW)
     assert made.heartbeats.words(NOW) == {"uid-1": "boot-1"}
+
+
+def test_what_is_invented_on_the_volume_does_not_grow() -> None:
+    """It is not sealed: each look could show other nodes, for ever."""
+    made = witness()
+    for number in range(50):
+        stranger = replace(BOOT, node=f"x{number}", node_uid=f"uid-x{number}")
+        made.slots_seen(report(ROW, replace(ROW, boot=stranger)), NOW)
+    assert made.heartbeats.size == 1
+    assert slot(made).state is SlotState.MOVING
+
+
+def test_no_life_comes_from_the_future_and_no_write_is_waited_for_without_end() -> None:
+    """One process' nonsense would keep the node from ever being down, and every proof void."""
+    made = witness()
+    made.slots_seen(report(replace(ROW, moved_age=-900.0, moved_after_age=-901.0, interval=1e9)), NOW)
+    assert made.life("n1").slot == NOW
+    assert slot(made) == SlotEvidence(SlotState.MOVING, MAX_INTERVAL, moved_after=NOW, first_at=NOW - 60.0)

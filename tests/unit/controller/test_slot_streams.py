@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ringfence.controller.evidence import Witness
 from ringfence.controller.slots import SlotStreams
+from ringfence.controller.streams import chosen as chosen_by
 from ringfence.core.fencing.slots import cluster_id
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.gossip.keys import KeySet
@@ -20,7 +22,8 @@ from ringfence.metrics import ControllerMetrics
 from ringfence.net.crypto import GROUP_KEY_FILE, ROSTER_PUBLIC_FILE
 from ringfence.net.slot_stream import SlotClient
 from ringfence.ports import SystemClock, TooLate
-from unit.slots.test_process import BOUND, KEYS, ROSTER, boot_id, running
+from ringfence.slots.__main__ import Process, options
+from unit.slots.test_process import BOUND, KEYS, ROSTER, arguments, boot_id, free_port, running, session
 
 CLOCK = SystemClock()
 
@@ -110,3 +113,59 @@ async def test_no_word_when_the_right_to_order_has_run_out(tmp_path: Path) -> No
         with pytest.raises(TooLate):
             await eye.streams.tell(boot(2), "f-1", deadline=CLOCK.monotonic() - 0.01)
         assert eye.told(2) is False
+
+
+async def test_a_process_speaks_for_its_own_node_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else one that is in a thief's hands hides what all others see: a slot that moves."""
+    caplog.set_level("INFO")
+    async with running(tmp_path, 1) as port, session(port, 1):
+        eye = Eye(port)
+        assert eye.witness.roster is not None
+        impostor = Member("n2", "uid-2", boot_id(2), ("127.0.88.1",), "", b"")
+        eye.witness.roster = replace(eye.witness.roster, members=(impostor,))
+        task = asyncio.create_task(eye.streams.run())
+        await until(lambda: "n2's heartbeat process speaks for n1" in caplog.text)
+        assert list(eye.witness.heartbeats.reports(CLOCK.monotonic())) == []
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_boot_that_no_word_can_name_ends_nothing(tmp_path: Path) -> None:
+    async with watching(tmp_path, 1, 2) as eye:
+        await until(lambda: eye.state(2) is SlotState.MOVING)
+        await eye.streams.tell(replace(boot(2), boot_id="no boot"), "f-1", deadline=CLOCK.monotonic() + 5)
+        assert eye.told(2) is False
+
+
+async def test_one_that_can_not_read_the_volume_is_passed_over_for_one_that_can(tmp_path: Path) -> None:
+    """The three that were chosen hang in a storage that all others reach: the slots are not unread for that."""
+    identity, ill = "c-1", (2, 3)  # by this name n3 and n2 come before n4
+    port, stop = free_port("127.0.88.1"), asyncio.Event()
+    bad = tmp_path / "no-volume"
+    bad.mkdir()
+    chosen = [options(arguments(tmp_path, n, port, volume=bad if n in ill else None)) for n in (2, 3, 4)]
+    tasks = [asyncio.create_task(Process(one).run(stop)) for one in chosen]
+    eye = Eye(port)
+    for number in (3, 4):
+        one = boot(number)
+        eye.witness.boot_seen(one.node, one.node_uid, one.boot_id)
+    members = tuple(
+        Member(b.node, b.node_uid, b.boot_id, (f"127.0.88.{n}",), "", b"")
+        for n in (1, 2, 3, 4)
+        for b in [boot(n)]
+    )
+    eye.witness.roster = Roster(1, "test", b"salt", members)
+    assert [m.name for m in chosen_by(eye.witness.roster, identity, "n1", {}, 0.0)] == ["n1", "n3", "n2"]
+    for number in (2, 3, 4):
+        async with session(port, number):
+            pass
+    streams = asyncio.create_task(eye.streams.run())
+    await until(lambda: eye.state(4) is SlotState.MOVING)
+    streams.cancel()
+    with suppress(asyncio.CancelledError):
+        await streams
+    stop.set()
+    await asyncio.gather(*tasks)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
+from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller.devices import mismatch
-from ringfence.controller.storages import behind
+from ringfence.controller.storages import behind, guests_since, written_by
 from ringfence.controller.targets import DeviceTarget, targets
-from ringfence.kube.objects import PvcObject, PvObject
+from ringfence.controller.world import World
+from ringfence.core.failover.record import PodRef, VmRecord
+from ringfence.core.failover.recovery import PodLook, PodRole
+from ringfence.core.model import Boot
+from ringfence.kube.objects import PodObject, PvcObject, PvObject, VmiObject
 
 DEVICE = FenceDevice.model_validate(
     {
@@ -115,9 +121,94 @@ def test_two_nodes_with_one_address_are_not_told_apart() -> None:
     assert {t.objection.reason for t in found.values() if t.objection} == {"OutletShared"}
 
 
+@pytest.mark.parametrize(
+    ("cidr", "used"),
+    [
+        ("10.9.0.2/32", {"n1", "n2"}),
+        ("10.0.0.0/30", set()),
+        ("10.9.0.0/16", {"n1", "n2"}),
+        ("0.0.0.0/0", set()),
+    ],
+)
+def test_a_range_that_holds_another_nodes_address_is_not_used(cidr: str, used: set[str]) -> None:
+    """The fence of a dead node would shut out a healthy one. Which of the two was meant nobody can say."""
+    raw = DEVICE.model_dump(mode="json", by_alias=True)
+    raw["spec"]["storage"]["addresses"] = [{"node": "n2", "cidrs": [cidr]}]
+    found = targets([FenceDevice.model_validate(raw)], {}, {}, {**ADDRESSES, "n3": ["10.0.0.3"]})
+    assert {node for (_, node), t in found.items() if t.objection is None} == used
+
+
 @pytest.mark.parametrize("uuid", ["", "03000200-0400-0500-0006-000700080009"])
 def test_its_addresses_name_the_node_whatever_its_uuid(uuid: str) -> None:
     """Boards without a UUID of their own have no BMC that could be proved: a storage is what is left to them."""
     for target in declared(uuids={"n1": uuid, "n2": uuid}).values():
         assert target.objection is None
         assert mismatch(uuid, target) is None
+
+
+def launcher(*claims: str) -> PodObject:
+    return PodObject.from_raw(
+        {
+            "metadata": {
+                "namespace": "shop",
+                "name": "virt-launcher-db",
+                "uid": "pod-db",
+                "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": "vmi-db"},
+            },
+            "spec": {
+                "nodeName": "n1",
+                "volumes": [{"name": c, "persistentVolumeClaim": {"claimName": c}} for c in claims],
+            },
+        }
+    )
+
+
+def test_what_its_pod_mounts_is_written_to_whatever_its_spec_says() -> None:
+    """The state of EFI and TPM has a claim that no spec names; a volume that is migrated has two."""
+    pod = launcher("db", "persistent-state-for-db")
+    key = ("shop", pod.name)
+    instance = VmiObject.from_raw(
+        {
+            "metadata": {"namespace": "shop", "name": "db", "uid": "vmi-db"},
+            "spec": {"volumes": [{"name": "root", "persistentVolumeClaim": {"claimName": "db-new"}}]},
+        }
+    )
+    world = SimpleNamespace(
+        vms=SimpleNamespace(store={}),
+        vmis=SimpleNamespace(store={("shop", "db"): instance}),
+        pods=SimpleNamespace(store={key: pod}),
+    )
+    record = VmRecord("shop", "db", "vm-db", "vmi-db")
+    look = PodLook(PodRef("shop", pod.name, pod.uid), PodRole.LAUNCHER, "vmi-db", protected=True)
+    (written,) = written_by(cast("World", world), (record,), (look,))
+    assert written.pods == ("pod-db",)
+    assert set(written.volumes) == {"shop/db-new", "shop/db", "shop/persistent-state-for-db"}
+
+
+BOOT = Boot("n1", "uid-1", "boot-1")
+
+
+def report(version: int, guests: tuple[str, ...] | None = (), boot_id: str = "boot-1") -> NodeReport:
+    return NodeReport.model_validate(
+        {
+            "kind": "NodeReport",
+            "metadata": {"name": "n1", "resourceVersion": str(version)},
+            "status": {
+                "nodeUID": "uid-1",
+                "bootID": boot_id,
+                "guests": guests if guests is None else list(guests),
+            },
+        }
+    )
+
+
+def test_only_what_was_written_after_the_proof_says_that_no_guest_is_left() -> None:
+    """When it is *seen* says nothing: a watch may lag, and who leads again looks at what came meanwhile."""
+    assert guests_since(report(101), BOOT, 100) == frozenset()
+    assert guests_since(report(101, ("shop_db",)), BOOT, 100) == frozenset({"shop_db"})
+    assert guests_since(report(100), BOOT, 100) is None
+    assert guests_since(report(99), BOOT, 100) is None
+    assert guests_since(report(101), BOOT, 0) is None, "no proof is known"
+    assert guests_since(report(101, None), BOOT, 100) is None
+    assert guests_since(report(101, boot_id="boot-2"), BOOT, 100) is None
+    assert guests_since(None, BOOT, 100) is None

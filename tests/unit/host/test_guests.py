@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from ringfence.host.guests import Guest, guests, kill, names, sees_host, stop_guests
+from ringfence.host.guests import Census, Guest, dying, guests, kill, names, sees_host, stop_guests
 
 NAME = "guest=default_db,debug-threads=on"
 
@@ -54,6 +55,44 @@ def test_who_sees_no_host_reports_no_word_instead_of_no_guest(tmp_path: Path) ->
     assert names(tmp_path / "host") == []
     process(tmp_path / "host", 10, "/usr/bin/qemu-system-x86_64", "-name", NAME)
     assert names(tmp_path / "host") == ["default_db"]
+
+
+def test_one_that_was_killed_and_whose_last_io_has_not_come_back_is_not_gone(tmp_path: Path) -> None:
+    """It has no command line any more, and its threads still write: let at its storage again they would."""
+    process(tmp_path, 1, "/sbin/init")
+    process(tmp_path, 10, "/usr/libexec/qemu-kvm", "-name", NAME, group="0::/")
+    (tmp_path / "10" / "cmdline").write_bytes(b"")
+    assert guests(tmp_path) == ()
+    assert dying(tmp_path) == 1
+    assert names(tmp_path) is None
+    (tmp_path / "10" / "comm").write_text("kworker/0:1\n")
+    assert dying(tmp_path) == 0
+    assert names(tmp_path) == []
+
+
+def test_a_pods_own_first_process_is_no_host(tmp_path: Path) -> None:
+    """Under a supervisor, as the agent runs beside a watchdog, it is neither this process nor the pod's pause."""
+    process(tmp_path, 1, "python3", "-m", "ringfence.agent.supervise", "python3", "-m", "ringfence.agent")
+    assert not sees_host(tmp_path)
+
+
+def test_a_look_that_hangs_holds_nobody_up_and_is_one() -> None:
+    """The agent renews its Lease in the same turn: that leg of its watchdog must not hang with a storage."""
+    comes_back, begun = threading.Event(), []
+
+    def ask() -> list[str]:
+        begun.append(1)
+        comes_back.wait(20)
+        return ["shop_db"]
+
+    census = Census(ask, patience=0.01)
+    assert census.names() is None
+    assert census.names() is None
+    assert len(begun) == 1
+    comes_back.set()
+    (thread,) = (t for t in threading.enumerate() if t.name == "census")
+    thread.join(20)
+    assert Census(ask, patience=20.0).names() == ["shop_db"]
 
 
 def test_a_guest_is_killed_and_whoever_has_its_number_later_is_not(tmp_path: Path) -> None:

@@ -62,6 +62,19 @@ class Shelf:
 
 
 @dataclass
+class Numbers:
+    """What a process finds of an earlier one."""
+
+    number: int = 0
+
+    def read(self) -> int:
+        return self.number
+
+    def keep(self, number: int) -> None:
+        self.number = number
+
+
+@dataclass
 class Pen:
     """The guests of one host."""
 

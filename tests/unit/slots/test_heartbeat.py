@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from ringfence.core.fencing.slots import BLANK, BLOCK, Flag, Header, SlotError
+from ringfence.core.fencing.slots import BLANK, BLOCK, Flag, Header, Slot, SlotError, encode_slot
 from ringfence.slots.heartbeat import RECLAIM, Heartbeat, prepare
-from unit.slots.shelf import CLUSTER, Pen, Shelf, boot, check, fenced
+from ringfence.slots.leg import LastWord
+from unit.slots.shelf import CLUSTER, Numbers, Pen, Shelf, boot, check, fenced
 
 NOW = 1000.0
 
@@ -14,13 +17,22 @@ NOW = 1000.0
 class Node:
     """One node's heartbeat on a shelf."""
 
-    def __init__(self, shelf: Shelf, number: int, *, life: int = 1, pen: Pen | None = None) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        number: int,
+        *,
+        life: int = 1,
+        pen: Pen | None = None,
+        numbers: Numbers | None = None,
+    ) -> None:
         self.shelf = shelf
         self.boot = boot(number, life)
         self.pen = pen or Pen()
         self.header = prepare(shelf, CLUSTER, 4)
         self.held: list[float] = []
-        self.beat = Heartbeat(self.boot, self.header, 1.0, check, self.pen, self.held.append)
+        self.numbers = numbers or Numbers()
+        self.beat = Heartbeat(self.boot, self.header, 1.0, check, self.pen, self.held.append, self.numbers)
 
     def turn(self, now: float) -> None:
         self.beat.turn(self.shelf, now)
@@ -83,6 +95,18 @@ def test_the_sequence_grows_from_process_to_process() -> None:
     second.turn(NOW + 0.0002)
     assert second.index == first.index
     assert second.sequence() > int(NOW * 1000) + 1
+
+
+def test_the_last_number_that_fits_ends_nobody() -> None:
+    """Whoever writes to the volume can put it there; the next process of that boot goes on from it."""
+    node = Node(Shelf(), 1)
+    node.turn(NOW)
+    at = node.header.offset(node.index)
+    node.shelf.data[at : at + BLOCK] = encode_slot(Slot(node.boot, (1 << 64) - 1, 1.0), CLUSTER)
+    again = Node(node.shelf, 1)
+    again.turn(NOW + 1)
+    again.turn(NOW + 2)
+    assert again.sequence() == int((NOW + 2) * 1000)
 
 
 def test_two_nodes_part_and_stay() -> None:
@@ -258,6 +282,38 @@ def test_when_the_word_is_taken_back_the_node_writes_again_and_an_old_word_says_
     node.turn(NOW + 3)
     assert node.pen.count == 2
     assert node.held == [NOW, NOW + 2, NOW + 3]
+
+
+def test_nor_does_it_to_the_next_process() -> None:
+    """The volume is not sealed: whoever writes to it may put the old word back when the process starts anew."""
+    node = Node(Shelf(), 1)
+    node.turn(NOW)
+    for issued, back in ((5, False), (6, True)):
+        told(node, fenced(node.boot, issued=issued, taken_back=back))
+        node.turn(NOW + issued)
+    told(node, fenced(node.boot, issued=5))
+    again = Node(node.shelf, 1, numbers=node.numbers)
+    again.turn(NOW + 9)
+    assert again.pen.count == 2
+    assert again.flags == Flag.NONE
+    told(again, fenced(node.boot, issued=7))
+    again.turn(NOW + 10)
+    third = Node(node.shelf, 1, pen=Pen(2), numbers=node.numbers)
+    third.turn(NOW + 11)
+    assert third.pen.count == 0, "the newest one is obeyed by whichever process"
+
+
+def test_the_last_words_number_is_of_one_boot(tmp_path: Path) -> None:
+    kept = LastWord(tmp_path / "run" / "leg", "boot-1")
+    assert kept.read() == 0
+    kept.keep(7)
+    assert LastWord(tmp_path / "run" / "leg", "boot-1").read() == 7
+    assert LastWord(tmp_path / "run" / "leg", "boot-2").read() == 0
+    (tmp_path / "run" / "leg.word").write_text("boot-1 seven")
+    assert kept.read() == 0
+    none = LastWord(None, "boot-1")
+    none.keep(7)
+    assert none.read() == 0
 
 
 def test_signing_off() -> None:

@@ -7,7 +7,7 @@ import pytest
 from ringfence.core.fencing.slots import BLOCK
 from ringfence.slots.heartbeat import Heartbeat, prepare
 from ringfence.slots.lookout import Lookout, WordOrder
-from unit.slots.shelf import CLUSTER, Pen, Shelf, boot, check, fenced
+from unit.slots.shelf import CLUSTER, Numbers, Pen, Shelf, boot, check, fenced
 
 NOW = 1000.0
 
@@ -19,8 +19,11 @@ class Scene:
         self.shelf = Shelf()
         self.header = prepare(self.shelf, CLUSTER, 4)
         self.pen = Pen()
-        self.beats = [Heartbeat(boot(n), self.header, 1.0, check, self.pen, lambda _at: None) for n in (1, 2)]
-        self.lookout = Lookout(self.header, check)
+        self.beats = [
+            Heartbeat(boot(n), self.header, 1.0, check, self.pen, lambda _at: None, Numbers()) for n in (1, 2)
+        ]
+        self.now = NOW
+        self.lookout = Lookout(self.header, check, lambda: self.now)
         self.beat(NOW)
 
     def beat(self, now: float) -> None:
@@ -52,8 +55,22 @@ def test_one_look_is_one_read_however_many_slots() -> None:
     assert scene.shelf.reads == 1
     assert {s.boot for s in scene.lookout.sightings} == {boot(1), boot(2)}
     scene.beat(NOW + 1)
-    scene.lookout.turn(scene.shelf, NOW + 1.2)
+    scene.now = NOW + 1.2
+    scene.lookout.turn(scene.shelf, NOW + 1.1)
     assert {s.moved_at for s in scene.lookout.sightings} == {NOW + 1.2}
+
+
+def test_a_large_volume_is_read_piece_by_piece() -> None:
+    shelf = Shelf()
+    header = prepare(shelf, CLUSTER, 300)
+    beat = Heartbeat(boot(1), header, 1.0, check, Pen(), lambda _at: None, Numbers())
+    beat.turn(shelf, NOW)
+    lookout = Lookout(header, check, lambda: NOW)
+    lookout.readers = 1
+    shelf.reads = 0
+    lookout.turn(shelf, NOW)
+    assert shelf.reads == 3
+    assert [s.boot for s in lookout.sightings] == [boot(1)]
 
 
 def test_a_word_is_written_and_seen() -> None:
@@ -84,6 +101,22 @@ def test_what_is_not_a_word_to_that_node_in_time_is_not_written(
     scene = Scene()
     before = bytes(scene.shelf.data)
     scene.lookout.ask(WordOrder(scene.index(1) if index == 1 else index, block, deadline))
+    scene.lookout.turn(scene.shelf, NOW)
+    assert bytes(scene.shelf.data) == before
+
+
+def test_a_word_whose_read_has_hung_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The storage comes back after a minute, and with it the node that the word was about."""
+    scene = Scene()
+    read = scene.shelf.read
+
+    def hangs(offset: int, length: int) -> bytes:
+        scene.now += 60.0
+        return read(offset, length)
+
+    monkeypatch.setattr(scene.shelf, "read", hangs)
+    before = bytes(scene.shelf.data)
+    scene.lookout.ask(WordOrder(scene.index(1), fenced(boot(1)), NOW + 4))
     scene.lookout.turn(scene.shelf, NOW)
     assert bytes(scene.shelf.data) == before
 

@@ -111,6 +111,10 @@ def row(report: SlotReport, number: int) -> SlotRow | None:
     return next((r for r in report.rows if r.boot.node == f"n{number}"), None)
 
 
+def soon() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME) + 5.0
+
+
 def moving(number: int) -> Callable[[SlotReport], bool]:
     def check(report: SlotReport) -> bool:
         found = row(report, number)
@@ -144,14 +148,14 @@ async def test_a_word_goes_to_the_volume_and_its_node_obeys(tmp_path: Path) -> N
         assert target is not None
         cluster = cluster_id(KEYS[ROSTER_PUBLIC_FILE])
         word = Word("uid-2", boot_id(2), "f-1", stop_guests=False, issued=1)
-        mine.tell(WordWish(target.index, encode_word(word, cluster, ROSTER.sign), 5.0))
+        mine.tell(WordWish(target.index, encode_word(word, cluster, ROSTER.sign), soon()))
         await seen(theirs, lambda r: r.own.fenced)
         await seen(mine, lambda r: (row(r, 2) or target).told == boot_id(2))
         leg = (tmp_path / "leg-2").read_text()
         assert moving(2)(await seen(mine, lambda r: (row(r, 2) or target).flags == Flag.FENCED))
         assert (tmp_path / "leg-2").read_text() == leg, "a fenced node's leg is lost"
         back = Word("uid-2", boot_id(2), "f-1", stop_guests=False, issued=2, taken_back=True)
-        mine.tell(WordWish(target.index, encode_word(back, cluster, ROSTER.sign), 5.0))
+        mine.tell(WordWish(target.index, encode_word(back, cluster, ROSTER.sign), soon()))
         await seen(theirs, lambda r: not r.own.fenced)
 
 
@@ -162,8 +166,8 @@ async def test_a_word_signed_by_another_key_is_not_written(tmp_path: Path) -> No
         word = Word("uid-2", boot_id(2), "f-1", stop_guests=True, issued=9)
         forged = encode_word(word, cluster_id(KEYS[ROSTER_PUBLIC_FILE]), SigningKey.fresh().sign)
         good = encode_word(word, cluster_id(KEYS[ROSTER_PUBLIC_FILE]), ROSTER.sign)
-        opened.tell(WordWish(target.index, forged, 5.0))
-        opened.tell(WordWish(target.index, good, 5.0))
+        opened.tell(WordWish(target.index, forged, soon()))
+        opened.tell(WordWish(target.index, good, soon()))
         report = await seen(opened, lambda r: (row(r, 2) or target).issued != 0)
         assert (row(report, 2) or target).issued == 9
         data = (tmp_path / "heart").read_bytes()
@@ -215,8 +219,8 @@ async def test_another_installations_volume_is_said_and_left_alone(tmp_path: Pat
         b"{}",
         b"[]",
         b"null",
-        b'{"index":0,"block":"","ttl":1}',
-        b'{"index":true,"block":"AA==","ttl":1}',
+        b'{"index":0,"block":"","until":1}',
+        b'{"index":true,"block":"AA==","until":1}',
         b"\xff",
     ],
 )
@@ -227,10 +231,25 @@ def test_what_is_no_wish_is_refused(data: bytes) -> None:
         decode_report(data)
 
 
-@pytest.mark.parametrize("ttl", [0.0, -1.0, 61.0, float("nan"), float("inf")])
-def test_a_wish_has_an_end(ttl: float) -> None:
+@pytest.mark.parametrize("until", [float("nan"), float("inf"), float("-inf")])
+def test_a_wish_has_an_end(until: float) -> None:
     with pytest.raises(StreamError):
-        decode_wish(encode_wish(WordWish(0, bytes(4096), ttl)))
+        decode_wish(encode_wish(WordWish(0, bytes(4096), until)))
+
+
+async def test_a_wish_that_was_long_on_its_way_is_not_fulfilled(tmp_path: Path) -> None:
+    """The process was stopped with the wish in its socket; the node that it is about is well again meanwhile."""
+    async with running(tmp_path, 1, 2) as port, session(port, 1) as opened:
+        report = await seen(opened, moving(2))
+        assert 0 <= time.clock_gettime(time.CLOCK_BOOTTIME) - report.at < BOUND
+        target = row(report, 2)
+        assert target is not None
+        for number, until in ((9, report.at - 0.1), (1, soon())):
+            word = Word("uid-2", boot_id(2), "f-1", stop_guests=False, issued=number)
+            block = encode_word(word, cluster_id(KEYS[ROSTER_PUBLIC_FILE]), ROSTER.sign)
+            opened.tell(WordWish(target.index, block, until))
+        report = await seen(opened, lambda r: (row(r, 2) or target).issued != 0)
+        assert (row(report, 2) or target).issued == 1
 
 
 def test_the_process_starts_writes_and_ends(tmp_path: Path) -> None:

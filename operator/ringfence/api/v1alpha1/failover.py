@@ -269,7 +269,7 @@ class FailoverVM(Model):
     message: Text | None = None
     """Why it stands where it stands."""
     released_at: Time | None = None
-    """When its old pod was gone."""
+    """When its old pod was deleted under a cut from the storage, or was gone."""
     running_at: Time | None = None
     """When it was seen running elsewhere."""
 
@@ -316,6 +316,8 @@ class FailoverStatus(Conditioned):
     """The node's VMs."""
     storage_cuts: Annotated[list[Name], Field(max_length=16)] = Field(default_factory=list)
     """Storage devices that were ordered to cut the node off, and have to be lifted before the incident ends."""
+    storage_lifting: bool = False
+    """Whether they are being lifted: then they prove nothing until that is over."""
     power_on_tries: Annotated[int, Field(ge=0)] = 0
     """How often the node was ordered on again."""
     history: Annotated[list[FailoverMoment], Field(max_length=64)] = Field(default_factory=list)

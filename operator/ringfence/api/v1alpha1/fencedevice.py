@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated, ClassVar, Literal
 
@@ -228,8 +229,30 @@ class NodeCidrs(Model):
 
     node: ObjectName
     """The node."""
-    cidrs: Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=16)]
+    cidrs: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(
+                    max_length=64,
+                    json_schema_extra=rules(
+                        Rule("isCIDR(self)", "each of cidrs must be an address range such as 10.1.0.7/32")
+                    ),
+                ),
+            ]
+        ],
+        Field(min_length=1, max_length=16),
+    ]
     """Its addresses, such as `10.1.0.7/32`."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> NodeCidrs:
+        for cidr in self.cidrs:
+            try:
+                ipaddress.ip_network(cidr, strict=False)
+            except ValueError as error:
+                raise ValueError(f"addresses of {self.node}: {cidr} is no address range: {error}") from error
+        return self
 
 
 class StorageFence(Model):
@@ -331,6 +354,13 @@ class FenceDeviceSpec(Model):
                 "spec.agent.nodeParameters names a node that spec.nodes has not: add it to spec.nodes or remove it here",
                 ".agent.nodeParameters",
             ),
+            Rule(
+                "!has(self.storage) || !has(self.storage.addresses) || !has(self.nodes)"
+                " || self.storage.addresses.all(a, a.node in self.nodes)",
+                "spec.storage.addresses names a node that spec.nodes has not: correct its name, or the node meant would be shut"
+                " out by its InternalIPs only",
+                ".storage.addresses",
+            ),
         )
     )
 
@@ -379,6 +409,9 @@ class FenceDeviceSpec(Model):
                 raise ValueError(
                     f"spec.{name} and the driver {self.driver} don't fit: {name} needs it, others have none"
                 )
+        for one in self.storage.addresses if self.storage else ():
+            if one.node not in self.nodes:
+                raise ValueError(f"spec.storage.addresses names {one.node}, which spec.nodes has not")
         return self
 
 

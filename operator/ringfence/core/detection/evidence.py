@@ -145,6 +145,8 @@ class SlotEvidence:
     """Its last write came surely after this instant."""
     silent_since: float = NEVER
     """For a silent one: since when good looks have seen no change."""
+    first_at: float = NEVER
+    """Since when this controller has known it: before its next write is due nothing is known of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ class _Moves:
     interval: float
     moved_at: float = NEVER
     moved_after: float = NEVER
+    first_at: float = float("inf")
+    """When it was first seen by anybody."""
 
 
 @dataclass(slots=True)
@@ -59,8 +61,14 @@ class Heartbeats:
         known.interval = one.interval
         known.moved_at = max(known.moved_at, one.moved_at)
         known.moved_after = max(known.moved_after, one.moved_after)
+        known.first_at = min(known.first_at, one.first_at)
         if len(boots) > _BOOTS:
             del boots[min(boots, key=lambda boot_id: boots[boot_id].moved_at)]
+
+    @property
+    def size(self) -> int:
+        """Nodes of which something is remembered."""
+        return len(self._moves.keys() | self._rows.keys())
 
     def forget(self, node_uid: str) -> None:
         """The node, or the boot that it was in, is over."""
@@ -92,7 +100,8 @@ class Heartbeats:
         since = NEVER
         if state is SlotState.SILENT:
             since = max(row.moved_at if row.moved_at > NEVER else row.first_at for row in rows)
-        return SlotEvidence(state, latest.interval, max(m.moved_after for m in moves), since)
+        moved_after = max(m.moved_after for m in moves)
+        return SlotEvidence(state, latest.interval, moved_after, since, latest.first_at)
 
     def told(self, boot: Boot, now: float) -> bool | None:
         """Whether the word "you are fenced" stands beside this boot's slot; None where nobody can say."""

@@ -198,12 +198,15 @@ def signs_of_life(evidence: Evidence, now: float) -> tuple[AgedSign, ...]:
 def slot_due(evidence: Evidence) -> float:
     """Until when a slot that has moved has to be waited for: its next write, if its node lives, is seen by then.
 
-    Before that nobody is shot, and no device's `off` is a proof: between two writes a living node is silent too.
+    Before that nobody is shot, and no device's `off` is a proof: between two writes a living node is silent too. One that
+    has surely written after the doubt lives without its networks, and a busy disk is slow: it is waited for until it is silent.
     """
-    slot = evidence.slot
-    if slot.state is not SlotState.MOVING:
+    slot, moved_at = evidence.slot, max(evidence.life.slot, evidence.slot.first_at)
+    if slot.state is SlotState.NONE or moved_at == NEVER:
         return NEVER
-    return timing.slot_due(evidence.life.slot, slot.interval)
+    if slot.moved_after > evidence.ring.doubted_at > NEVER:
+        return moved_at + silence_of(slot.interval)
+    return timing.slot_due(moved_at, slot.interval)
 
 
 def _storage_lost(evidence: Evidence, now: float) -> bool:

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ringfence.core import timing
-from ringfence.core.failover.record import Record, VmRecord
+from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.fencing.ladder import DeviceLook, ReadPower, Rungs
-from ringfence.core.fencing.proof import FencingProof, StorageCut
+from ringfence.core.fencing.proof import CutVm, FencingProof, StorageCut
 from ringfence.core.model import PowerState
 
 READ_SPACING = 1.0
@@ -42,8 +42,35 @@ def void_because(proofs: Iterable[FencingProof], levels: Rungs, slot_moved_at: f
             return f"its storage slot moved {slot_moved_at - proof.seen_at:.1f} s after the first reading"
         device = known.get(proof.device)
         last = device.readings[-1] if device is not None and device.readings else None
-        if last is not None and last.asked_at > proof.seen_at and last.state is PowerState.ON:
+        if last is None or last.asked_at <= proof.seen_at or last.state is PowerState.OFF:
+            continue
+        if last.state is PowerState.ON:
             return f"{proof.device} lets it at its storage again"
+        # Set to be lifted and left there it never reads `on`.
+        return f"{proof.device} reads {last.state}: somebody has touched its fence"
+    return None
+
+
+def stands(proofs: Iterable[FencingProof], levels: Rungs, now: float) -> bool:
+    """Whether each cut was just read to stand. Nothing else would tell: life of the node voids none."""
+    known = storages(levels)
+    return all(
+        (device := known.get(proof.device)) is not None and device.reads_off(now)
+        for proof in proofs
+        if isinstance(proof, StorageCut)
+    )
+
+
+def outgrown(named: Iterable[CutVm], proofs: Iterable[FencingProof], seen: Iterable[CutVm]) -> str | None:
+    """Which of these VMs its guest on the node writes to more than the cuts have shown, or is another guest by now."""
+    reach = {volume for proof in proofs if isinstance(proof, StorageCut) for volume in proof.volumes}
+    looks = {(vm.namespace, vm.name): vm for vm in seen}
+    for vm in named:
+        look = looks.get((vm.namespace, vm.name), vm)
+        if look.vmi_uid != vm.vmi_uid:
+            return f"{vm.name} has another instance there by now"
+        if more := [volume for volume in look.volumes if volume not in reach]:
+            return f"{vm.name} writes to {', '.join(more)} by now"
     return None
 
 
@@ -61,16 +88,26 @@ def watch(proofs: Iterable[FencingProof], levels: Rungs, now: float) -> tuple[Re
 
 
 def moved(record: Record) -> tuple[VmRecord, ...]:
-    """VMs whose old launcher was deleted: they may run elsewhere."""
+    """VMs whose old launcher was deleted, or may be by now: they may run elsewhere."""
     return tuple(v for v in record.vms if v.released_wall is not None)
 
 
 def guests_gone(record: Record, guests: frozenset[str] | None) -> bool:
     """Whether the agent of this very boot has said, since the proof, that none of the moved VMs' guests is left there.
 
-    ``guests`` is what it said, as ``namespace_name``; None: nothing.
+    Nor of those that their users have stopped: they may start them again, elsewhere. ``guests`` is what it said, as
+    ``namespace_name``; None: nothing.
     """
-    return guests is not None and not any(f"{v.namespace}_{v.name}" in guests for v in moved(record))
+    old = (v for v in record.vms if v.released_wall is not None or v.state is VmState.LEFT)
+    return guests is not None and not any(f"{v.namespace}_{v.name}" in guests for v in old)
+
+
+def left_standing(cuts: Iterable[str], levels: Rungs) -> str:
+    """The cuts that nobody here can lift any more, as the end of a sentence; empty: none."""
+    left = sorted(set(cuts) - storages(levels).keys())
+    if not left:
+        return ""
+    return f"; it may still be cut from its storage by {', '.join(left)}, which is no device of it any more: see its NetworkFence"
 
 
 def lift(cuts: Iterable[str], levels: Rungs, now: float) -> tuple[ReadPower | LiftCut, ...] | None:
@@ -89,6 +126,8 @@ def lift(cuts: Iterable[str], levels: Rungs, now: float) -> tuple[ReadPower | Li
         standing = True
         if device.busy or now < device.next_try_at:
             continue
-        # One after the other: a fresh reading, then a step of lifting, then a reading again.
-        commands.append(ReadPower(name) if age >= READ_SPACING else LiftCut(name))
+        # One after the other: a fresh reading, then a step of lifting, then a reading again. One that can't be read, since the
+        # node has other addresses by now, is lifted all the same.
+        read = age >= READ_SPACING and device.error is None
+        commands.append(ReadPower(name) if read else LiftCut(name))
     return tuple(commands) if standing else None

@@ -265,12 +265,38 @@ def step(record: Record, look: Look) -> Step:
     if record.phase in ENDED:
         return Step(record)
     record = replace(record, leader=look.leader, epoch=look.epoch)
-    result = _PHASES[record.phase](record, look)
+    result = _go_on_lifting(_PHASES[record.phase](record, look), look)
     assert may_follow(record.phase, result.record.phase), (record.phase, result.record.phase)
     lease = node_lease.due(
         record.boot, result.record.phase, look.node_lease, look.limit, retry_due=look.retry_due
     )
     return replace(result, commands=(*result.commands, *lease))
+
+
+_BEFORE_PROOF = frozenset({Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAITING_CONFIRMATION})
+
+
+def _go_on_lifting(step_: Step, look: Look) -> Step:
+    """A lift that was begun is finished, whatever the verdict says meanwhile: until then the storage proves nothing."""
+    record = step_.record
+    if not record.lifting or record.phase not in _BEFORE_PROOF:
+        return step_
+    if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
+        new = tuple(c for c in lifting if c not in step_.commands)
+        return Step(record, (*step_.commands, *new))
+    orders = tuple(o for o in record.orders if o.device not in record.cuts)
+    # A pass of its own: the next order is another than the one of before, under whose number nothing is sent again.
+    over = replace(record, cuts=(), lifting=False, orders=orders, ladder_pass=record.ladder_pass + 1)
+    if record.phase is Phase.AWAITING_CONFIRMATION:
+        # It was only waited for the storage: the ladder has a rung more.
+        sentence = f"{look.judgement.sentence}; it is let at its storage again, reading again"
+        over = _enter(over, Phase.FENCING, sentence, look)
+    return Step(over, step_.commands)
+
+
+def _may_lift(record: Record, look: Look) -> bool:
+    """Nothing was moved, or no old guest is left; decided once, since only another proof moves anything, and that ends the lift."""
+    return record.lifting or not cut.moved(record) or cut.guests_gone(record, look.guests)
 
 
 def _enter(record: Record, phase: Phase, sentence: str, look: Look) -> Record:
@@ -287,10 +313,24 @@ def _timed(record: Record, what: str, wall: float) -> Record:
     return replace(record, timings=(*record.timings, (what, round(max(0.0, wall - record.doubted_wall), 3))))
 
 
+LIFTED_FIRST = "it is being let at its storage again: that is finished first"
+
+
 def _ladder(record: Record, look: Look) -> Ladder:
+    levels = look.levels
+    if record.lifting:
+        levels = tuple(
+            tuple(
+                replace(d, unusable=d.unusable or LIFTED_FIRST)
+                if isinstance(d, DeviceLook) and d.name in record.cuts
+                else d
+                for d in level
+            )
+            for level in levels
+        )
     return Ladder(
         record.boot,
-        look.levels,
+        levels,
         record.orders,
         look.life_at,
         vms=look.vm_volumes,
@@ -347,19 +387,21 @@ def _withdraw(record: Record, look: Look) -> Step | None:
     """
     if look.judgement.verdict is Verdict.DOWN or _order_working(record, look):
         return None
-    if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
-        if cut.moved(record) and not cut.guests_gone(record, look.guests):
+    if cut.lift(record.cuts, look.levels, look.now) is not None:
+        if not _may_lift(record, look):
             sentence = (
                 f"{look.judgement.sentence}; it stays cut from its storage until it has rebooted, or its agent reports that no"
                 f" guest of {', '.join(v.name for v in cut.moved(record))} is left there"
             )
             return Step(_enter(record, record.phase, sentence, look))
-        return Step(record, lifting)
+        sentence = f"{look.judgement.sentence}; it is let at its storage again first"
+        return Step(_enter(replace(record, lifting=True), record.phase, sentence, look))
     # Out-of-service is ours only if a proof has ever stood, and was void later.
     ours = any(name == "proof" for name, _ in record.timings)
     if look.suspect_taint or (ours and look.own_taint):
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours),))
-    return Step(_enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}", look))
+    left = cut.left_standing(record.cuts, look.levels)
+    return Step(_enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}{left}", look))
 
 
 def _new_pass(record: Record, look: Look) -> Record:
@@ -401,8 +443,9 @@ def _proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) 
         record,
         proofs=tuple(proofs),
         pods=pods,
-        vms=_merged(record.vms, _with_pods(look.affected, look.pods)),
+        vms=merged(record.vms, _with_pods(look.affected, look.pods)),
         held_reason="",
+        lifting=False,
     )
     record = _timed(record, "proof", look.wall)
     # The commands come with the next step: first this proof and its pods have to be on record.
@@ -443,7 +486,7 @@ def _with_pods(vms: tuple[VmRecord, ...], pods: tuple[PodLook, ...]) -> tuple[Vm
     return tuple(replace(v, pod_uid=v.pod_uid or launchers.get(v.vmi_uid, "")) for v in vms)
 
 
-def _merged(before: tuple[VmRecord, ...], seen: tuple[VmRecord, ...]) -> tuple[VmRecord, ...]:
+def merged(before: tuple[VmRecord, ...], seen: tuple[VmRecord, ...]) -> tuple[VmRecord, ...]:
     """VMs already on record keep their state (a proof can be void and given anew); new ones join."""
     known = {(v.namespace, v.name): v for v in before if v.released_wall is not None}
     kept = dict(known)
@@ -469,13 +512,15 @@ def proof_sentence(proof: FencingProof) -> str:
 
 def _holding(record: Record, look: Look) -> Step:
     rung = _ladder(record, look).look(look.now)
-    if look.limit_when_found_off is None and (done := _proof_in_hand(record, look, rung.proofs)) is not None:
+    # A storage that cuts says nothing of the node: it spares neither the hold nor a limit.
+    off = tuple(p for p in rung.proofs if not isinstance(p, StorageCut))
+    if look.limit_when_found_off is None and (done := _proof_in_hand(record, look, off)) is not None:
         return done
     if (end := _withdraw(record, look)) is not None:
         return end
     early = _early(record, look)
     if not look.hold_over:
-        vms = _merged(record.vms, _with_pods(look.affected, look.pods))
+        vms = merged(record.vms, _with_pods(look.affected, look.pods))
         return Step(replace(record, vms=vms), (*early, *rung.commands))
     if look.limit is not None:
         return replace(_not_fencing(record, look.limit, look), commands=(*early, *rung.commands))
@@ -553,7 +598,9 @@ def _fencing(record: Record, look: Look) -> Step:
 
 def _awaiting(record: Record, look: Look) -> Step:
     rung = _ladder(record, look).look(look.now)
-    if (done := _proof_in_hand(record, look, rung.proofs)) is not None:
+    down = look.judgement.verdict is Verdict.DOWN and look.limit is None
+    found = tuple(p for p in rung.proofs if down or not isinstance(p, StorageCut))
+    if (done := _proof_in_hand(record, look, found)) is not None:
         return done
     if (end := _withdraw(record, look)) is not None:
         return end
@@ -598,12 +645,17 @@ def _recovering(record: Record, look: Look) -> Step:
     if not record.tainted and not later_boot and not foreign:
         # Taint first: else the scheduler puts the new launcher on the dead node (KUBEVIRT §1).
         if look.node_exists:
+            if record.cuts:
+                record = replace(record, vms=_released(record.vms, {v.pod_uid for v in record.vms}, look))
             return Step(record, (AddOutOfServiceTaint(recover), *_rehearsal(record, look), *tell))
         record = replace(record, tainted=True)
     force = record.tainted or foreign
     due = recovery.deletions(look.pods, record.pods, force=force)
     if not due:
         record = _timed(record, "deleted", look.wall)
+    if record.cuts:
+        deleted = {c.ref.uid for c in due if isinstance(c, recovery.DeletePod)}
+        record = replace(record, vms=_released(record.vms, deleted, look))
     present = {p.ref.uid for p in look.pods}
     vms: list[VmRecord] = []
     asks: list[RecoveryCommand] = list(due)
@@ -638,10 +690,20 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
         if (why := void_because(proof, look.life_at, look.life_sign)) is not None:
             void = replace(_new_pass(record, look), proofs=())
             return Step(_enter(void, Phase.FENCING, f"the proof is void: {why}; reading again", look))
+    present = {p.ref.uid for p in look.pods}
+    there = tuple(vm for vm in recover.vms if present.intersection(vm.pods))
+    if (why := cut.outgrown(there, record.proofs, look.vm_volumes)) is not None:
+        void = replace(_new_pass(record, look), proofs=())
+        return Step(_enter(void, Phase.FENCING, f"the cut is void: {why}; reading again", look))
+    watch: tuple[Command, ...] = (*_tell(record, look), *cut.watch(record.proofs, look.levels, look.now))
+    if not cut.stands(record.proofs, look.levels, look.now):
+        sentence = f"{record.boot.node} was cut from its storage; reading whether it still is"
+        return Step(_enter(record, Phase.RECOVERING, sentence, look), watch)
     due = recovery.deletions(look.pods, record.pods, force=True)
     if not due:
         record = _timed(record, "deleted", look.wall)
-    present = {p.ref.uid for p in look.pods}
+    deleted = {c.ref.uid for c in due if isinstance(c, recovery.DeletePod)}
+    record = replace(record, vms=_released(record.vms, deleted, look))
     looks = {(v.namespace, v.name): v for v in look.vms}
     named = {(vm.namespace, vm.name) for vm in recover.vms}
     reach = {volume for p in record.proofs if isinstance(p, StorageCut) for volume in p.volumes}
@@ -659,7 +721,7 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
         vms.append(vm_next)
         asks.extend(wishes)
     record = replace(record, vms=tuple(vms))
-    commands: list[Command] = [*_tell(record, look), *cut.watch(record.proofs, look.levels, look.now)]
+    commands: list[Command] = [*watch]
     if asks:
         commands.append(RecoverPods(recover, tuple(asks)))
     if due:
@@ -671,6 +733,14 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
     waiting = "; ".join(f"{v.name} {v.state.lower()} ({v.message})" for v in vms if not v.state.settled)
     sentence = f"pods of {_names(recover)} are deleted; {waiting}{_slow_detach(record, look)}"
     return Step(_enter(record, Phase.RECOVERING, sentence, look), tuple(commands))
+
+
+def _released(vms: tuple[VmRecord, ...], pods: set[str], look: Look) -> tuple[VmRecord, ...]:
+    """Those whose launcher is about to be deleted may run elsewhere from here on: on record before it is done."""
+    return tuple(
+        replace(v, released_wall=look.wall) if v.released_wall is None and v.pod_uid in pods else v
+        for v in vms
+    )
 
 
 def _names(recover: RecoverVms) -> str:
@@ -716,8 +786,12 @@ def _outcome(record: Record) -> str:
 def _recovered(record: Record, look: Look) -> Step:
     later_boot = look.current_boot_id not in ("", record.boot.boot_id)
     if not look.node_exists:
+        # That it was deleted says nothing of the machine: what it is cut from it stays cut from.
+        still = cut.left_standing(record.cuts, ())
         return Step(
-            _enter(record, Phase.CLOSED, f"{record.sentence}; node {record.boot.node} was deleted", look)
+            _enter(
+                record, Phase.CLOSED, f"{record.sentence}; node {record.boot.node} was deleted{still}", look
+            )
         )
     if later_boot:
         covered = {p.uid for p in record.pods}
@@ -737,6 +811,7 @@ def _recovered(record: Record, look: Look) -> Step:
             return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
         if look.foreign_taint:
             sentence += "; its out-of-service taint is somebody else's and stays"
+        sentence += cut.left_standing(record.cuts, look.levels)
         return Step(_enter(_timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
     if permit(record.boot, record.proofs, look.proofs_required) is None:
         return _recovered_some(record, look)
@@ -776,16 +851,16 @@ def _power_on(record: Record, look: Look) -> Step:
 
 def _recovered_some(record: Record, look: Look) -> Step:
     """The moved VMs run elsewhere; the node is let at its storage again when no old guest of theirs is left."""
-    if (
-        why := cut.void_because(record.proofs, look.levels, look.slot_moved_at)
-    ) is not None and not cut.guests_gone(record, look.guests):
+    may_lift = record.lifting or cut.guests_gone(record, look.guests)
+    if (why := cut.void_because(record.proofs, look.levels, look.slot_moved_at)) is not None and not may_lift:
         # Told, not acted upon: the VMs run elsewhere, and nothing that we could do would end an old guest.
         sentence = (
             f"{_outcome(record)}; but {why}: make sure that no old guest of theirs runs on {record.boot.node}"
         )
         return Step(_enter(record, Phase.RECOVERED, sentence, look), _tell(record, look))
-    if not cut.guests_gone(record, look.guests):
+    if not may_lift:
         return Step(record, (*_tell(record, look), *cut.watch(record.proofs, look.levels, look.now)))
+    record = replace(record, lifting=True)
     if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
         sentence = (
             f"{_outcome(record)}; no old guest is left on {record.boot.node}, it is let at its storage again"
@@ -794,6 +869,8 @@ def _recovered_some(record: Record, look: Look) -> Step:
     if look.suspect_taint:
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=False),))
     sentence = f"{_outcome(record)}; {record.boot.node} has its storage again, without its old guests"
+    if left := cut.left_standing(record.cuts, look.levels):
+        sentence = f"{_outcome(record)}; no old guest is left on {record.boot.node}{left}"
     return Step(_enter(_timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
 
 

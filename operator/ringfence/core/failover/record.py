@@ -52,6 +52,7 @@ class VmRecord:
     new_node: str = ""
     message: str = ""
     released_wall: float | None = None
+    """When its old launcher was deleted or seen to be gone: from then on it may run elsewhere."""
     running_wall: float | None = None
 
 
@@ -95,6 +96,8 @@ class Record:
     power_on_tries: int = 0
     cuts: tuple[str, ...] = ()
     """Storages that were ordered to cut the node off: each has to be lifted before the incident ends."""
+    lifting: bool = False
+    """They are being lifted: what was read of them before proves nothing, and what was begun is finished."""
     leader: str = ""
     epoch: int = 0
     story: tuple[Moment, ...] = ()

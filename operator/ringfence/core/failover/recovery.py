@@ -153,9 +153,10 @@ def follow(
         return replace(record, state=VmState.LEFT, message="its user stopped it"), ()
     if not pod_gone:
         return record, ()
-    if record.released_wall is None:
+    if record.state is VmState.PENDING:
+        since = wall if record.released_wall is None else record.released_wall
         record = replace(
-            record, released_wall=wall, state=VmState.RELEASED, message="the old launcher is gone"
+            record, released_wall=since, state=VmState.RELEASED, message="the old launcher is gone"
         )
     vmi = look.vmi
     if (

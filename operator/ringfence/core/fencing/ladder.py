@@ -65,6 +65,12 @@ class DeviceLook:
     chassis: Chassis | None = None
     """What it has in common with other outlets; None: it takes as many orders as there are."""
 
+    def reads_off(self, now: float) -> bool:
+        """Whether it was just read as ``off``."""
+        last = self.readings[-1] if self.readings else None
+        fresh = last is not None and now - last.asked_at <= timing.READ_FRESH
+        return fresh and last is not None and last.state is PowerState.OFF
+
 
 class Action(StrEnum):
     """What an order says."""
@@ -197,7 +203,7 @@ class Ladder:
             for device in level:
                 if device.unusable is not None or isinstance(device, WatchdogLook):
                     continue
-                if (proof := self._proof(device)) is not None:
+                if (proof := self._proof(device, now)) is not None:
                     proofs.append(proof)
                 elif (read := self._next_read(device, now, relaxed=True)) is not None:
                     commands.append(read)
@@ -253,7 +259,8 @@ class Ladder:
                 if (done := self._done(proofs, required)) is not None:
                     return Rung((), tuple(proofs), done, begun=tuple(begun))
                 if cuts := sorted({p.device for p in at_work.proved if isinstance(p, StorageCut)}):
-                    says.append(f"{', '.join(cuts)}: cut, but {self._uncovered(proofs)}")
+                    reach = {volume for p in proofs if isinstance(p, StorageCut) for volume in p.volumes}
+                    says.append(f"{', '.join(cuts)}: cut, but {self._uncovered(reach)}")
         if sentence:
             return Rung(tuple(climbing.commands), tuple(proofs), sentence, begun=tuple(begun))
         if not usable_seen and not says:
@@ -276,7 +283,7 @@ class Ladder:
                 command, say, over = self._count_out(device, climbing.now, at_work.proved)
                 if not say:
                     continue
-            elif (proof := self._proof(device)) is not None:
+            elif (proof := self._proof(device, climbing.now)) is not None:
                 at_work.proved.append(proof)
                 continue
             else:
@@ -330,9 +337,18 @@ class Ladder:
             return "cut from its storage by " + ", ".join(sorted(cuts))
         return None
 
-    def _uncovered(self, proofs: list[FencingProof]) -> str:
+    def _in_vain(self) -> str | None:
+        """Why no cut is worth an order: the node may live, and would lose its disks without a VM that could be moved."""
+        storages = [
+            d for level in self.levels for d in level if isinstance(d, DeviceLook) and d.cuts is not None
+        ]
+        reach = {volume for d in storages if d.unusable is None for volume in d.cuts or ()}
+        if any(vm.volumes and reach.issuperset(vm.volumes) for vm in self.vms):
+            return None
+        return f"not ordered, it would free no VM ({self._uncovered(reach)})"
+
+    def _uncovered(self, reach: set[str]) -> str:
         """What of each VM is not behind the cut, for people."""
-        reach = {volume for p in proofs if isinstance(p, StorageCut) for volume in p.volumes}
         left = {vm.name: [v for v in vm.volumes if v not in reach] for vm in self.vms}
         open_ = [f"{name} ({', '.join(volumes)})" for name, volumes in left.items() if volumes]
         return (
@@ -341,9 +357,11 @@ class Ladder:
             else "no VM has a volume behind it"
         )
 
-    def _proof(self, device: DeviceLook) -> PoweredOff | StorageCut | None:
+    def _proof(self, device: DeviceLook, now: float) -> PoweredOff | StorageCut | None:
         if device.cuts is not None:
-            # The node may well be alive: only its writes count against the reading.
+            # The node may well be alive: only its writes count against the reading, and a fence that is not there any more.
+            if not device.reads_off(now):
+                return None
             since = tuple(r for r in device.readings if r.asked_at > self.slot_moved_at)
             cut = self._off(device, since)
             volumes = tuple(sorted(device.cuts))
@@ -380,7 +398,9 @@ class Ladder:
             read = self._next_read(device, now, relaxed=False)
             return read, _waiting(device, len(orders)), False
         fresh = last is not None and now - last.seen_at <= timing.READ_FRESH
-        may_be_off = last is not None and last.state in (PowerState.OFF, PowerState.TRANSITION)
+        # A storage's fence that stays in between, without a result or half lifted, would be waited for without end.
+        waited_for = {PowerState.OFF} if device.cuts is not None else {PowerState.OFF, PowerState.TRANSITION}
+        may_be_off = last is not None and last.state in waited_for
         if fresh and not may_be_off and (why_not := self._no_order_yet(device, climbing)) is not None:
             return self._next_read(device, now, relaxed=True), why_not, False
         if device.busy or last is None or not fresh:
@@ -391,6 +411,8 @@ class Ladder:
                 f"{device.name} reads {last.state}, reading again",
                 False,
             )
+        if device.cuts is not None and (vain := self._in_vain()) is not None:
+            return None, f"{device.name}: {vain}", True
         return OrderOff(device.name, len(orders) + 1), _waiting(device, len(orders) + 1), False
 
     def _no_order_yet(self, device: DeviceLook, climbing: _Climbing) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ringfence.core.fencing.slots import Flag
+from ringfence.core.fencing.slots import MAX_INTERVAL, MIN_INTERVAL, Flag
 from ringfence.core.fencing.slotwatch import NEVER, Sighting
 from ringfence.core.model import Boot
 
@@ -31,17 +31,21 @@ class SlotRow:
     issued: int = 0
 
     def sighting(self, received_at: float) -> Sighting:
-        """The row on the receiver's own clock."""
+        """The row on the receiver's own clock; nothing in it is from the future, nor waited for longer than a slot allows."""
+
+        def at(age: float | None) -> float:
+            return NEVER if age is None else received_at - max(0.0, age)
+
         return Sighting(
             boot=self.boot,
             index=self.index,
             sequence=self.sequence,
-            interval=self.interval,
+            interval=min(max(self.interval, MIN_INTERVAL), MAX_INTERVAL),
             flags=Flag(self.flags),
-            first_at=received_at - self.first_age,
-            looked_at=received_at - self.looked_age,
-            moved_at=NEVER if self.moved_age is None else received_at - self.moved_age,
-            moved_after=NEVER if self.moved_after_age is None else received_at - self.moved_after_age,
+            first_at=at(self.first_age),
+            looked_at=at(self.looked_age),
+            moved_at=at(self.moved_age),
+            moved_after=at(self.moved_after_age),
             told=self.told,
             issued=self.issued,
         )
@@ -74,6 +78,8 @@ class SlotReport:
     """The volume's name, as the zone calls it."""
     own: OwnSlot
     rows: tuple[SlotRow, ...] = ()
+    at: float = 0.0
+    """The reporter's clock when it sent this: for what it is asked to do only until then and then."""
 
 
 def rows_of(sightings: Iterable[Sighting], now: float) -> tuple[SlotRow, ...]:

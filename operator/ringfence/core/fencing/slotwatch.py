@@ -1,7 +1,7 @@
 """Who moves: from reads of the heartbeat volume, one after the other, to evidence.
 
 A slot *moves* when its sequence is another than at the last look; when that was is told by the clock of whoever looks,
-never by anything inside. The write came after the look before had begun, and before this one had: both instants are kept,
+never by anything inside. The write came after the look before had begun, and before this one had ended: both instants are kept,
 since each serves another question. Against a proof the later one counts (it may have been written after it); against the
 living only the earlier one does (it was surely written after the doubt).
 
@@ -61,11 +61,11 @@ class Sighting:
     interval: float
     flags: Flag
     first_at: float
-    """When it was first seen."""
+    """When the look ended that saw it first."""
     looked_at: float
     """When the last good look at it began."""
     moved_at: float = NEVER
-    """When the look began that saw it change last: it was written before."""
+    """When the look ended that saw it change last: it was written before. A look may hang, and show what was written then."""
     moved_after: float = NEVER
     """When the look before that began: it was written after."""
     told: str = ""
@@ -92,7 +92,8 @@ class SlotWatch:
     def __init__(self, header: Header, check: Check) -> None:
         self._header = header
         self._check = check
-        self._raw: dict[int, bytes] = {}
+        self._raw: dict[int, int] = {}
+        """Hashes of what stood there: a whole volume may be more than a process has memory for."""
         self._seen: dict[int, Sighting] = {}
 
     @property
@@ -105,29 +106,30 @@ class SlotWatch:
                 best[one.boot] = one
         return tuple(best.values())
 
-    def see(self, data: bytes, began_at: float, first: int = 0) -> None:
-        """A look at the pairs from index ``first`` on, begun at ``began_at``."""
+    def see(self, data: bytes, began_at: float, ended_at: float, first: int = 0) -> None:
+        """A look at the pairs from index ``first`` on, and when it began and ended."""
         for at in range(0, len(data) - PAIR + 1, PAIR):
-            self._pair(first + at // PAIR, data[at : at + PAIR], began_at)
+            self._pair(first + at // PAIR, data[at : at + PAIR], began_at, ended_at)
 
-    def _pair(self, index: int, pair: bytes, began_at: float) -> None:
-        known = self._seen.get(index)
-        if known is not None and self._raw.get(index) == pair:
+    def _pair(self, index: int, pair: bytes, began_at: float, ended_at: float) -> None:
+        known, raw = self._seen.get(index), hash(pair)
+        if known is not None and self._raw.get(index) == raw:
             self._seen[index] = replace(known, looked_at=began_at)
             return
         try:
             slot = decode_slot(pair[:BLOCK], self._header.cluster)
         except SlotError:
             return  # neither moving nor silent: what was seen before grows old
-        self._raw[index] = pair
+        self._raw[index] = raw
         if slot is None:
             self._seen.pop(index, None)
             return
-        self._seen[index] = self._moved(known, index, slot, pair[BLOCK:], began_at)
+        self._seen[index] = self._moved(known, index, slot, pair[BLOCK:], (began_at, ended_at))
 
     def _moved(
-        self, known: Sighting | None, index: int, slot: Slot, word: bytes, began_at: float
+        self, known: Sighting | None, index: int, slot: Slot, word: bytes, look: tuple[float, float]
     ) -> Sighting:
+        began_at, ended_at = look
         told, issued = self._told(word, slot.boot)
         seen = Sighting(
             slot.boot,
@@ -135,7 +137,7 @@ class SlotWatch:
             slot.sequence,
             slot.interval,
             slot.flags,
-            first_at=began_at,
+            first_at=ended_at,
             looked_at=began_at,
             told=told,
             issued=issued,
@@ -143,12 +145,12 @@ class SlotWatch:
         if known is None or known.boot.node_uid != slot.boot.node_uid:
             return seen
         if known.boot != slot.boot:
-            return replace(seen, moved_at=began_at, moved_after=known.looked_at)
+            return replace(seen, moved_at=ended_at, moved_after=known.looked_at)
         if known.sequence == slot.sequence:
             return replace(
                 seen, first_at=known.first_at, moved_at=known.moved_at, moved_after=known.moved_after
             )
-        return replace(seen, first_at=known.first_at, moved_at=began_at, moved_after=known.looked_at)
+        return replace(seen, first_at=known.first_at, moved_at=ended_at, moved_after=known.looked_at)
 
     def _told(self, word: bytes, boot: Boot) -> tuple[str, int]:
         if word == BLANK:

@@ -20,7 +20,7 @@ from ringfence.core.detection.evidence import (
     RingEvidence,
     SlotEvidence,
 )
-from ringfence.core.detection.verdict import judge, life_veto, signs_of_life
+from ringfence.core.detection.verdict import judge, life_veto, signs_of_life, slot_due
 from ringfence.core.fencing.slotwatch import SlotState, silence_of
 from ringfence.core.model import Boot, RingState, Verdict
 
@@ -302,6 +302,30 @@ def test_nobody_is_shot_before_a_living_node_would_have_written(interval: float)
         == timing.slot_due(DOUBTED_AT, interval)
         >= DOUBTED_AT + interval + timing.SLOT_LOOK
     )
+
+
+def test_who_has_written_after_the_doubt_is_waited_for_until_it_is_silent() -> None:
+    """A busy storage takes more than an interval and a half for a write: a device that lies would be believed in between."""
+    slow = replace(DOWN, slot=MOVING, life=replace(OLD, slot=NOW - 2.5))
+    assert verdict(slow) is Verdict.SUSPECT
+    assert slot_due(slow) == NOW - 2.5 + silence_of(1.0)
+    before = replace(slow, slot=replace(MOVING, moved_after=DOUBTED_AT - 0.5))
+    assert slot_due(before) == timing.slot_due(NOW - 2.5, 1.0)
+
+
+def test_a_controller_that_has_just_begun_to_look_waits_for_the_next_write() -> None:
+    """What stood there at its first look is no life, and no silence either."""
+    new = SlotEvidence(SlotState.UNREAD, interval=5.0, first_at=NOW - 1.0)
+    judgement = judge(replace(DOWN, slot=new), NOW)
+    assert judgement.not_before == timing.slot_due(NOW - 1.0, 5.0)
+
+
+def test_that_nobody_looks_any_more_makes_no_write_due_earlier() -> None:
+    """The streams are lost in the gap between two writes."""
+    gap = SlotEvidence(SlotState.UNREAD, interval=5.0, moved_after=DOUBTED_AT - 0.5)
+    seen = replace(DOWN, slot=gap, life=replace(OLD, slot=DOUBTED_AT))
+    assert slot_due(seen) == timing.slot_due(DOUBTED_AT, 5.0)
+    assert slot_due(replace(seen, slot=SlotEvidence())) == NEVER
 
 
 @pytest.mark.parametrize("state", [SlotState.NONE, SlotState.UNREAD])

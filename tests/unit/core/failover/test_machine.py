@@ -20,6 +20,7 @@ from ringfence.core.failover.machine import (
     RehearseAdmission,
     RemoveTaints,
     TellFenced,
+    merged,
     open_failover,
     step,
 )
@@ -270,7 +271,9 @@ def test_whose_slot_moves_is_left_alone_whatever_its_device_says(
             pause,
             st.one_of(
                 st.tuples(
-                    st.sampled_from(["cut", "heal", "power-cut", "power-on", "kill-kubelet", "lift"]),
+                    st.sampled_from(
+                        ["cut", "heal", "power-cut", "power-on", "kill-kubelet", "lift", "unfence"]
+                    ),
                     st.just("n1"),
                 ).map(list),
                 st.tuples(st.just("storage-fence"), st.just("n1"), st.sampled_from(["ok", "ignore"])).map(
@@ -300,7 +303,9 @@ def test_under_a_cut_from_the_storage_no_disk_has_two_writers(
         run_for(world, delay)
         if words[0] == "bmc" and not with_bmc:
             continue
-        if words[0] == "lift" and any("n1" in vm.qemu and vm.node != "n1" for vm in world.vms.values()):
+        if words[0] in ("lift", "unfence") and any(
+            "n1" in vm.qemu and vm.node != "n1" for vm in world.vms.values()
+        ):
             continue  # a person who lifts it while an old guest lives breaks it: nothing here could prevent that
         world.do(words)
     run_for(world, 20.0)
@@ -987,3 +992,182 @@ def test_somebody_elses_taint_stays_at_the_end_and_is_told() -> None:
     assert closed.record.phase is Phase.CLOSED
     assert closed.record.sentence.endswith("its out-of-service taint is somebody else's and stays")
     assert closed.commands == ()
+
+
+def cutter(*readings: tuple[PowerState, float]) -> DeviceLook:
+    return replace(device("ceph", *readings), cuts=frozenset({"vms/db"}))
+
+
+@pytest.mark.parametrize("state", [PowerState.TRANSITION, PowerState.UNKNOWN])
+def test_a_fence_that_somebody_has_touched_voids_the_cut(state: PowerState) -> None:
+    """Set to ``Unfenced`` and left there it never reads ``on``: all the same the node writes again."""
+    touched = cutter((OFF, NOW - 0.5), (OFF, NOW - 0.3), (state, NOW - 0.1))
+    after = step(CUT_RECORD, replace(AFTER, levels=((touched,),)))
+    assert after.record.phase is Phase.FENCING
+    assert after.record.proofs == ()
+    assert not any(isinstance(c, RecoverPods) for c in after.commands)
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [((cutter(),),), ((cutter((OFF, NOW - 60.5), (OFF, NOW - 60.0)),),), ()],
+    ids=["not read yet", "read long ago", "its device is gone"],
+)
+@pytest.mark.parametrize("vm", [LOOK.vms[0], DB_RUNS], ids=["old", "new"])
+def test_whoever_takes_over_reads_that_the_cut_stands_before_anything_is_deleted(
+    levels: tuple[tuple[DeviceLook, ...], ...], vm: VmLook
+) -> None:
+    """Life of the node voids no cut: between the proof and the new leader's first look it may have been lifted."""
+    after = step(CUT_RECORD, replace(AFTER, levels=levels, vms=(vm, WEB_VM)))
+    assert after.record.phase is Phase.RECOVERING
+    assert not any(isinstance(c, RecoverPods) for c in after.commands)
+    assert (ReadPower("ceph") in after.commands) is bool(levels)
+    assert "reading whether" in after.record.sentence
+
+
+def test_a_volume_that_came_after_the_cut_voids_it() -> None:
+    """Hotplugged to the old guest meanwhile: nobody has read that the node is cut off from it."""
+    more = replace(CUT_DB, volumes=("vms/db", "vms/later"))
+    after = step(CUT_RECORD, replace(AFTER, vm_volumes=(more, CUT_WEB)))
+    assert after.record.phase is Phase.FENCING
+    assert not any(isinstance(c, RecoverPods) for c in after.commands)
+    assert "vms/later" in after.record.sentence
+    elsewhere = replace(more, vmi_uid="vmi-1", pods=())
+    moved = replace(AFTER, pods=(), vms=(DB_RUNS, WEB_VM), vm_volumes=(elsewhere, CUT_WEB))
+    assert step(CUT_RECORD, moved).record.phase is Phase.RECOVERING, "what the next instance gets is its own"
+
+
+def test_a_pod_whose_deletion_may_be_on_its_way_counts_as_moved() -> None:
+    """Void between the deletion and its showing, the node alive: the cut must not be lifted under the next guest."""
+    sent = step(CUT_RECORD, AFTER)
+    assert any(isinstance(c, RecoverPods) for c in sent.commands)
+    void = step(sent.record, replace(AFTER, slot_moved_at=NOW - 0.2)).record
+    assert void.phase is Phase.FENCING
+    fresh = ((cutter((OFF, NOW + 59.9)),),)
+    living = replace(AFTER, judgement=ALIVE, now=NOW + 60.0, slot_moved_at=NOW, levels=fresh)
+    after = step(void, living)
+    assert not any(isinstance(c, LiftCut) for c in after.commands)
+    assert "stays cut from its storage" in after.record.sentence
+    shown = step(sent.record, replace(AFTER, pods=(WEB_LAUNCHER, VIRT_API))).record
+    assert (shown.vms[0].state, shown.vms[0].message) == (VmState.RELEASED, "the old launcher is gone")
+
+
+def test_so_does_whatever_the_taint_may_have_deleted() -> None:
+    """A device that lies beside a storage that has cut: the lie is found out when Kubernetes has evicted already."""
+    record = replace(CUT_RECORD, proofs=(PROOF,), pods=(LAUNCHER.ref,))
+    tainting = step(record, BEFORE)
+    assert any(isinstance(c, AddOutOfServiceTaint) for c in tainting.commands)
+    void = step(tainting.record, replace(BEFORE, life_at=NOW, out_of_service_taint=True)).record
+    assert void.phase is Phase.FENCING
+    living = replace(BEFORE, judgement=ALIVE, now=NOW + 60.0, levels=((cutter((OFF, NOW + 59.9)),),))
+    assert not any(isinstance(c, LiftCut) for c in step(void, living).commands)
+
+
+ORDERED = replace(FENCING, cuts=("ceph",), vms=(DB,), orders=())
+LIVING = replace(AFTER, judgement=ALIVE, suspect_taint=False)
+
+
+def test_what_was_read_before_a_lift_proves_nothing_after_it() -> None:
+    """The node is heard, the lift goes out, and it is silent again: the fence that was read is not there any more."""
+    lifting = step(ORDERED, LIVING)
+    assert LiftCut("ceph") in lifting.commands
+    assert lifting.record.lifting, "it is on record before it is sent: the next leader must know"
+    assert "let at its storage again first" in lifting.record.sentence
+    again = step(lifting.record, replace(AFTER, now=NOW + 0.1))
+    assert again.record.phase is not Phase.RECOVERING
+    assert not any(isinstance(c, OrderOff) for c in again.commands)
+    late = cutter((OFF, NOW - 0.1), (PowerState.TRANSITION, NOW + 0.9))
+    goes_on = step(again.record, replace(AFTER, now=NOW + 1.0, levels=((late,),)))
+    assert LiftCut("ceph") in goes_on.commands, "what was begun is finished, whatever the verdict"
+    over = replace(AFTER, now=NOW + 3.0, levels=((cutter((ON, NOW + 2.9)),),))
+    lifted = step(goes_on.record, over)
+    assert lifted.record.cuts == ()
+    assert lifted.record.ladder_pass > ORDERED.ladder_pass, "an order is sent once under its pass and number"
+    ordered = step(lifted.record, replace(over, retry_due=True))
+    assert OrderOff("ceph", 1) in ordered.commands
+
+
+def test_a_lift_that_hangs_holds_up_no_other_device() -> None:
+    lifting = step(ORDERED, LIVING).record
+    stuck = replace(
+        cutter((PowerState.TRANSITION, NOW + 59.9)), error="the storage said no", next_try_at=NOW + 99.0
+    )
+    bmc = device("bmc", (ON, NOW + 59.9))
+    after = step(lifting, replace(AFTER, now=NOW + 60.0, levels=((stuck,), (bmc,))))
+    assert OrderOff("bmc", 1) in after.commands
+
+
+def test_a_lift_that_was_decided_is_finished_by_the_next_leader() -> None:
+    """The agent's word was heard by the former leader; this one has not seen any report change yet."""
+    begun = step(MOVED_RECORD, replace(GONE_AFTER, guests=frozenset())).record
+    between = replace(GONE_AFTER, guests=None, levels=((cutter((PowerState.TRANSITION, NOW - 0.1)),),))
+    after = step(begun, between)
+    assert LiftCut("ceph") in after.commands
+    assert "make sure" not in after.record.sentence
+    done = step(after.record, replace(GONE_AFTER, guests=None, levels=((CEPH_ON,),), suspect_taint=False))
+    assert done.record.phase is Phase.CLOSED
+
+
+def test_a_cut_that_is_found_needs_the_hold_and_a_dead_node() -> None:
+    """``off`` of a storage says nothing of the node: what stands there since an earlier day moves nobody."""
+    assert step(HOLDING, replace(AFTER, hold_over=False)).record.phase is Phase.HOLDING
+    assert step(HOLDING, replace(AFTER, judgement=ALIVE)).record.phase is not Phase.RECOVERING
+    assert step(HOLDING, replace(AFTER, limit="a storm")).record.phase is Phase.HELD
+    assert step(HOLDING, AFTER).record.phase is Phase.RECOVERING
+    awaiting = replace(HOLDING, phase=Phase.AWAITING_CONFIRMATION)
+    assert step(awaiting, replace(AFTER, judgement=ALIVE)).record.phase is not Phase.RECOVERING
+    assert step(awaiting, AFTER).record.phase is Phase.RECOVERING
+
+
+def test_a_fence_that_can_not_be_read_is_lifted_all_the_same() -> None:
+    """The node came back with another address: its fence fits it no more, and shuts out whoever has the old one next."""
+    misfit = replace(cutter(), error="was made for other addresses")
+    back = replace(GONE_AFTER, current_boot_id="boot-2", node_ready=True, levels=((misfit,),))
+    assert step(MOVED_RECORD, back).commands == (LiftCut("ceph"),)
+    waits = replace(back, levels=((replace(misfit, next_try_at=NOW + 1.0),),))
+    assert step(MOVED_RECORD, waits).commands == ()
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        replace(GONE_AFTER, node_exists=False),
+        replace(GONE_AFTER, current_boot_id="boot-2", node_ready=True, levels=(), suspect_taint=False),
+        replace(GONE_AFTER, guests=frozenset(), levels=(), suspect_taint=False),
+    ],
+    ids=["the node was deleted", "back, the device is not its own any more", "without old guests"],
+)
+def test_no_incident_ends_silently_with_a_cut_that_stands(look: Look) -> None:
+    after = step(MOVED_RECORD, look)
+    assert after.record.phase is Phase.CLOSED
+    assert "may still be cut from its storage by ceph" in after.record.sentence
+    assert "has its storage again" not in after.record.sentence
+
+
+def test_a_cut_is_about_the_instances_that_are_there_when_it_is_read() -> None:
+    """Restarted on its node after the incident was opened: the cut would name a pod that is long gone."""
+    restarted = replace(DB, vmi_uid="vmi-7", pod_uid="")
+    assert merged((DB, WEB), (restarted,)) == (restarted,)
+    assert merged((MOVED, WEB), (restarted, WEB)) == (MOVED, WEB), (
+        "what may run elsewhere already keeps its state"
+    )
+    assert merged((DB,), ()) == (DB,)
+
+
+def test_so_is_one_of_a_withdrawn_incident() -> None:
+    void = replace(FENCING, cuts=("ceph",), vms=(MOVED,))
+    begun = step(void, replace(LIVING, guests=frozenset())).record
+    assert begun.lifting
+    between = replace(LIVING, guests=None, levels=((cutter((PowerState.TRANSITION, NOW - 0.1)),),))
+    assert LiftCut("ceph") in step(begun, between).commands
+    assert LiftCut("ceph") in step(begun, replace(between, judgement=DOWN)).commands
+    over = replace(between, levels=((CEPH_ON,),))
+    assert step(step(begun, over).record, over).record.phase is Phase.WITHDRAWN
+
+
+def test_the_guest_of_a_vm_that_its_user_stopped_has_to_be_gone_too() -> None:
+    """It may be started again, elsewhere, while the old one has its disk open and would be let at it."""
+    left = replace(MOVED_RECORD, vms=(MOVED, replace(WEB, state=VmState.LEFT)))
+    assert not step(left, replace(GONE_AFTER, guests=frozenset({"vms_web"}))).record.lifting
+    assert not step(replace(left, vms=left.vms[1:]), replace(GONE_AFTER, guests=None)).record.lifting
+    assert step(left, replace(GONE_AFTER, guests=frozenset())).record.lifting

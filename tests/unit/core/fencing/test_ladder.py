@@ -459,6 +459,44 @@ def test_a_storage_is_ordered_and_read_back_like_any_device() -> None:
     assert "ordered to cut it from its storage" in rung.sentence
 
 
+def test_a_fence_without_a_result_is_ordered_again_and_then_given_up() -> None:
+    """csi-addons doesn't run, perhaps it was on this very node: the levels behind it must have their turn."""
+    stuck = storage((PowerState.TRANSITION, NOW - 0.1))
+    bmc = look("bmc", (ON, NOW - 0.1))
+    assert with_vms((stuck,), (bmc,)).climb(NOW, 1).commands == (OrderOff("ceph", 1),)
+    first = order(NOW - timing.ORDER_EFFECT, device="ceph")
+    tried = replace(with_vms((stuck,), (bmc,)), orders=(first,))
+    assert tried.climb(NOW, 1).commands == (OrderOff("ceph", 2),)
+    second = order(NOW - timing.ORDER_EFFECT, attempt=2, device="ceph")
+    given_up = replace(tried, orders=(first, second))
+    assert given_up.climb(NOW, 1).commands == (OrderOff("bmc", 1),)
+
+
+def test_a_cut_that_would_free_no_vm_is_not_ordered() -> None:
+    """The node may live on, cut off from its peers only: its VMs would lose their disks, and none could be moved."""
+    web = replace(DB, volumes=("shop/db", "shop/local"))
+    vain = with_vms((storage((ON, NOW - 0.1)),), (look("bmc", (ON, NOW - 0.1)),), vms=(web,))
+    assert vain.climb(NOW, 1).commands == (OrderOff("bmc", 1),)
+    alone = with_vms((storage((ON, NOW - 0.1)),), vms=(web,)).climb(NOW, 1)
+    assert alone.exhausted
+    assert (
+        "ceph: not ordered, it would free no VM (not from all that these write to: db (shop/local))"
+        in alone.sentence
+    )
+    assert with_vms((storage((ON, NOW - 0.1)),), vms=()).climb(NOW, 1).exhausted
+    nfs = replace(look("nfs"), cuts=frozenset({"shop/local"}))
+    both = with_vms((storage((ON, NOW - 0.1)),), (nfs,), vms=(web,))
+    assert both.climb(NOW, 1).commands == (OrderOff("ceph", 1),), "two storages together free it"
+
+
+def test_a_cut_that_was_read_long_ago_is_read_again() -> None:
+    """Nothing else would tell that somebody has lifted it: a node that lives voids no cut."""
+    old = storage((OFF, NOW - 60.5), (OFF, NOW - 60.0))
+    rung = with_vms((old,)).climb(NOW, 1)
+    assert rung.proofs == ()
+    assert rung.commands == (ReadPower("ceph"),)
+
+
 def test_what_it_shows_is_a_cut_and_never_a_power_off() -> None:
     rung = with_vms((storage(*FOUND),)).climb(NOW, 1)
     (proof,) = rung.proofs

@@ -36,7 +36,7 @@ def only(seen: SlotWatch, boot: Boot = BOOT) -> Sighting:
 
 def test_the_first_look_is_no_life() -> None:
     seen = watch()
-    seen.see(pair(5), 10.0)
+    seen.see(pair(5), 10.0, 10.0)
     assert only(seen).moved_at == NEVER
     assert only(seen).state(10.0) is SlotState.UNREAD
     assert seen.sightings[0].first_at == 10.0
@@ -44,43 +44,61 @@ def test_the_first_look_is_no_life() -> None:
 
 def test_a_new_sequence_is_life_between_two_looks() -> None:
     seen = watch()
-    seen.see(pair(5), 10.0)
-    seen.see(pair(6), 10.5)
+    seen.see(pair(5), 10.0, 10.0)
+    seen.see(pair(6), 10.5, 10.5)
     one = only(seen)
     assert (one.moved_after, one.moved_at) == (10.0, 10.5)
     assert one.state(10.6) is SlotState.MOVING
 
 
+def test_what_a_look_that_hung_has_shown_may_have_been_written_when_it_came_back() -> None:
+    """A device that was read as off in between, and lies, must not have the last word."""
+    seen = watch()
+    seen.see(pair(5), 10.0, 10.1)
+    seen.see(pair(6), 10.5, 40.0)
+    one = only(seen)
+    assert (one.moved_after, one.moved_at) == (10.0, 40.0)
+    seen.see(pair(6), 41.0, 41.1)
+    assert only(seen).state(41.1) is SlotState.MOVING
+
+
+def test_silence_counts_from_the_end_of_the_first_look() -> None:
+    seen = watch()
+    seen.see(pair(5), 10.0, 12.0)
+    seen.see(pair(5), 13.0, 13.1)
+    assert only(seen).state(13.1) is SlotState.UNREAD
+
+
 def test_a_lower_sequence_is_life_too() -> None:
     """A process that starts anew may begin lower: it has written all the same."""
     seen = watch()
-    seen.see(pair(5), 10.0)
-    seen.see(pair(2), 10.5)
+    seen.see(pair(5), 10.0, 10.0)
+    seen.see(pair(2), 10.5, 10.5)
     assert only(seen).moved_at == 10.5
 
 
 def test_silence_is_what_good_looks_saw() -> None:
     seen = watch()
-    seen.see(pair(5), 10.0)
-    seen.see(pair(6), 10.5)
+    seen.see(pair(5), 10.0, 10.0)
+    seen.see(pair(6), 10.5, 10.5)
     for step in range(1, 9):
-        seen.see(pair(6), 10.5 + step * 0.5)
+        seen.see(pair(6), 10.5 + step * 0.5, 10.5 + step * 0.5)
     assert only(seen).state(13.4) is SlotState.MOVING
     assert only(seen).state(14.5) is SlotState.SILENT
 
 
 def test_a_look_that_hangs_shows_no_silence() -> None:
     seen = watch()
-    seen.see(pair(5), 10.0)
-    seen.see(pair(6), 10.5)
+    seen.see(pair(5), 10.0, 10.0)
+    seen.see(pair(6), 10.5, 10.5)
     assert only(seen).state(60.0) is SlotState.UNREAD
 
 
 def test_a_torn_block_is_neither_moving_nor_silent() -> None:
     seen = watch()
-    seen.see(pair(5), 10.0)
+    seen.see(pair(5), 10.0, 10.0)
     for step in range(1, 100):
-        seen.see(TORN + BLANK, 10.0 + step * 0.5)
+        seen.see(TORN + BLANK, 10.0 + step * 0.5, 10.0 + step * 0.5)
     assert only(seen).moved_at == NEVER
     assert only(seen).looked_at == 10.0
     assert only(seen).state(60.0) is SlotState.UNREAD
@@ -88,50 +106,50 @@ def test_a_torn_block_is_neither_moving_nor_silent() -> None:
 
 def test_after_a_torn_look_the_write_is_still_after_the_last_good_one() -> None:
     seen = watch()
-    seen.see(pair(5), 10.0)
-    seen.see(TORN + BLANK, 10.5)
-    seen.see(pair(6), 11.0)
+    seen.see(pair(5), 10.0, 10.0)
+    seen.see(TORN + BLANK, 10.5, 10.5)
+    seen.see(pair(6), 11.0, 11.0)
     assert (only(seen).moved_after, only(seen).moved_at) == (10.0, 11.0)
 
 
 def test_a_later_boot_is_another_slot() -> None:
     seen = watch()
-    seen.see(pair(5), 10.0)
-    seen.see(pair(9, LATER), 10.5)
+    seen.see(pair(5), 10.0, 10.0)
+    seen.see(pair(9, LATER), 10.5, 10.5)
     assert only(seen, LATER).moved_at == 10.5
     assert [s.boot for s in seen.sightings] == [LATER]
 
 
 def test_another_node_in_the_place_is_no_move() -> None:
     seen = watch()
-    seen.see(pair(5), 10.0)
-    seen.see(pair(9, OTHER), 10.5)
+    seen.see(pair(5), 10.0, 10.0)
+    seen.see(pair(9, OTHER), 10.5, 10.5)
     assert only(seen, OTHER).moved_at == NEVER
 
 
 def test_a_node_that_changed_its_place_stands_there_once() -> None:
     seen = watch()
-    seen.see(pair(5) + BLANK + BLANK, 10.0)
-    seen.see(pair(5) + pair(6), 10.5)
-    seen.see(pair(5) + pair(7), 11.0)
+    seen.see(pair(5) + BLANK + BLANK, 10.0, 10.0)
+    seen.see(pair(5) + pair(6), 10.5, 10.5)
+    seen.see(pair(5) + pair(7), 11.0, 11.0)
     assert only(seen).moved_at == 11.0
     assert only(seen).index == 1
 
 
 def test_a_place_that_was_given_up_is_forgotten() -> None:
     seen = watch()
-    seen.see(pair(5), 10.0)
-    seen.see(BLANK + BLANK, 10.5)
+    seen.see(pair(5), 10.0, 10.0)
+    seen.see(BLANK + BLANK, 10.5, 10.5)
     assert seen.sightings == ()
 
 
 def test_the_word_beside_a_slot_is_told() -> None:
     seen = watch()
     word = encode_word(Word(BOOT.node_uid, BOOT.boot_id, "n1-1", True), OURS, lambda _payload: SIGNATURE)
-    seen.see(pair(5, word=word), 10.0)
+    seen.see(pair(5, word=word), 10.0, 10.0)
     assert only(seen).told == BOOT.boot_id
     forged = encode_word(Word(BOOT.node_uid, BOOT.boot_id, "n1-1", True), OURS, lambda _payload: b"\2" * 64)
-    seen.see(pair(6, word=forged), 10.5)
+    seen.see(pair(6, word=forged), 10.5, 10.5)
     assert only(seen).told == ""
 
 
@@ -159,7 +177,7 @@ def test_what_holds_for_every_history(history: list[tuple[str, float]]) -> None:
         sequence += what == "next"
         boot = (LATER if boot == BOOT else BOOT) if what == "boot" else boot
         odd = {"torn": TORN + BLANK, "blank": BLANK + BLANK, "other": pair(1, OTHER)}
-        seen.see(odd.get(what, pair(sequence, boot)), now)
+        seen.see(odd.get(what, pair(sequence, boot)), now, now)
         for one in seen.sightings:
             assert one.moved_after <= one.moved_at <= one.looked_at <= now
             assert one.first_at <= one.looked_at
@@ -172,14 +190,14 @@ def test_who_writes_every_interval_is_never_called_silent(at: list[tuple[float, 
     seen, now = watch(), 0.0
     for pause, torn in at:
         now += pause
-        seen.see(TORN + BLANK if torn else pair(int(now)), now)
+        seen.see(TORN + BLANK if torn else pair(int(now)), now, now)
         assert all(one.state(now + later) is not SlotState.SILENT for one in seen.sightings)
 
 
 def test_a_report_keeps_the_instants() -> None:
     seen = watch()
-    seen.see(pair(5), 10.0)
-    seen.see(pair(6) + pair(1, OTHER), 10.5)
+    seen.see(pair(5), 10.0, 10.0)
+    seen.see(pair(6) + pair(1, OTHER), 10.5, 10.5)
     rows = rows_of(seen.sightings, 11.0)
     back = {row.sighting(1011.0).boot: row.sighting(1011.0) for row in rows}
     for one in seen.sightings:
