@@ -57,12 +57,13 @@ class FencedDisks:
 
     def attach(self, name: str, nodes: dict[str, Node]) -> None:
         """Give every node a device of its own over the volume's image."""
-        minors = {}
+        minors: dict[str, int] = {}
+        self._save({**self.devices(), name: minors})
         for node_name, node in nodes.items():
             made = processes.run("losetup", "-f", "--show", "--direct-io=on", str(self.image(name))).strip()
             minors[node_name] = int(made.removeprefix("/dev/loop"))
+            self._save({**self.devices(), name: minors})  # at once: what is made is taken away, whatever fails next
             node.add_lun(name, minors[node_name])
-        self._save({**self.devices(), name: minors})
 
     def shut(self, node: str, *, out: bool) -> None:
         """Shut the node out of every volume, or let it in again."""

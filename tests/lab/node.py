@@ -396,6 +396,7 @@ class Node:
 
     def add_lun(self, name: str, minor: int) -> None:
         if self.running():
+            self.run("rm", "-f", f"/dev/san/{name}")  # of an earlier volume of that name
             self.run("mknod", "-m", "660", f"/dev/san/{name}", "b", "7", str(minor))
 
     def import_image(self, archive: Path) -> None:
