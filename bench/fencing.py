@@ -13,7 +13,8 @@ the log-in and the comparing of identities, by the controller's own machine, lad
 reading on an open session. What comes before, the detection, is measured on the lab (``proof_s`` of a power cut in
 ``bench/failover.py``) and by ``bench/detector.py``.
 
-**hanging**: a ladder of two Redfish devices, the first of which gives no answer; ``proof_s`` from the end of the hold.
+**hanging**: a ladder of two Redfish devices, the first of which gives no answer; ``proof_s`` from the end of the hold,
+without and with ``hedgeAfterSeconds`` (to reach: that, and what the second level takes alone).
 
 **proving**: the periodic proof of 100 devices at once, behind ten emulators whose CPU time (``emulators_cpu_s``) is told apart.
 

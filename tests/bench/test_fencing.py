@@ -49,8 +49,9 @@ def test_the_controllers_side_is_measured(tmp_path: Path) -> None:
 def test_what_takes_its_time_is_measured(tmp_path: Path) -> None:
     parts = ("hanging", "selffence", "heartbeat")
     found = measured(tmp_path / "fencing.json", "--only", *parts, "--nodes", "9", "--seconds", "2")
-    ok, hang = found["hanging"]
-    assert (ok["first_level"], hang["first_level"]) == ("ok", "hang")
+    ok, hang, hedged = found["hanging"]
+    assert [row["first_level"] for row in (ok, hang, hedged)] == ["ok", "hang", "hang"]
+    assert hang["proof_s_median"] > hedged["proof_s_median"] >= hedged["hedge_after_s"]
     assert hang["proof_s_median"] > ok["proof_s_median"]
     isolated, silent, unstoppable = found["selffence"]
     assert isolated["last_write_s_max"] < silent["last_write_s_max"] < unstoppable["last_write_s_max"]
