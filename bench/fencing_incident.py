@@ -31,7 +31,7 @@ from ringfence.controller.targets import DeviceTarget, SecretWord
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.core.detection.verdict import Judgement
 from ringfence.core.failover import machine
-from ringfence.core.failover.machine import Look
+from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import PROVED
 from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow

@@ -11,7 +11,7 @@ from ringfence.api.v1alpha1 import Failover
 from ringfence.controller.records import conditions_of, record_of, spec_of, status_of
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
-from ringfence.core.fencing.ladder import Action, Begun, Order
+from ringfence.core.fencing.orders import Action, Begun, Order
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
     CutVm,

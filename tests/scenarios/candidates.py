@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ringfence.core.election import Election, LeaseAction, LeaseView
-from ringfence.core.failover.machine import Command
+from ringfence.core.failover.commands import Command
 from ringfence.core.failover.record import Record
 
 

@@ -16,9 +16,9 @@ from ringfence.controller.targets import DeviceTarget
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence, SlotEvidence
 from ringfence.core.detection.verdict import judge, slot_due
-from ringfence.core.failover import limits, machine
+from ringfence.core.failover import commands, limits, machine
 from ringfence.core.failover.cut import LiftCut
-from ringfence.core.failover.machine import Confirmation, Look
+from ringfence.core.failover.look import Confirmation, Look
 from ringfence.core.failover.node_lease import (
     HOLDER,
     Held,
@@ -41,17 +41,9 @@ from ringfence.core.failover.recovery import (
     VmLook,
 )
 from ringfence.core.fencing.chassis import Chassis
-from ringfence.core.fencing.ladder import (
-    Action,
-    DeviceLook,
-    LookOnceMore,
-    Order,
-    OrderOff,
-    ReadPower,
-    RevokeAgentLease,
-    Rungs,
-)
+from ringfence.core.fencing.orders import Action, LookOnceMore, Order, OrderOff, ReadPower, RevokeAgentLease
 from ringfence.core.fencing.proof import CutVm, Reading, StorageCut
+from ringfence.core.fencing.rungs import DeviceLook, Rungs
 from ringfence.core.fencing.slotwatch import SlotState, silence_of
 from ringfence.core.model import Boot, Mode, PowerState, RingState, Verdict
 from ringfence.ports import DeviceSpec
@@ -978,7 +970,7 @@ class World:
 
     # --- commands ---------------------------------------------------------------------------------------
 
-    def _run(self, record: Record, command: machine.Command) -> None:
+    def _run(self, record: Record, command: commands.Command) -> None:
         node = record.boot.node
         match command:
             case ReadPower(device="ceph"):
@@ -1014,7 +1006,7 @@ class World:
                 self.kennel.call_roll(
                     record.boot, self.now, others - self._apart, self._life[node].packet, len(self.nodes)
                 )
-            case machine.OrderOn():
+            case commands.OrderOn():
                 if any(self.now < box.effective_until for box in self._boxes(node)):
                     raise Broken(f"{self.now:.2f}: {node} is powered on while an order off may take effect")
                 if (command.device, Action.ON) not in {(o.device, o.action) for o in self._on_record(record)}:
@@ -1023,7 +1015,7 @@ class World:
                 device = command.device
                 self._takes_place(device, 0.2)
                 self.after(0.2, lambda: self._on(device, node))
-            case machine.TellFenced(boot=boot):
+            case commands.TellFenced(boot=boot):
                 if not record.proofs:
                     self._is_down(node, record)
                 self.say(f"word: to {boot}: it is fenced")
@@ -1032,14 +1024,14 @@ class World:
                 self._take_lease(node)
             case ReleaseNodeLease():
                 self._release_lease(node)
-            case machine.AddSuspectTaint():
+            case commands.AddSuspectTaint():
                 self.after(0.03, lambda: setattr(self.nodes[node], "suspect", True))
-            case machine.AddOutOfServiceTaint(recover=recover):
+            case commands.AddOutOfServiceTaint(recover=recover):
                 self._proved(recover.boot, "the out-of-service taint")
                 if self.nodes[node].foreign_taint:
                     raise Broken(f"{self.now:.2f}: somebody else's taint of {node} is written over")
                 self.after(0.03, lambda: setattr(self.nodes[node], "out_of_service", True))
-            case machine.RemoveTaints(out_of_service=both):
+            case commands.RemoveTaints(out_of_service=both):
                 left = [a.volume for a in self._attachments(node) if not a.wanted]
                 if both and left and self.nodes[node].identity != record.boot:
                     raise Broken(
@@ -1048,7 +1040,7 @@ class World:
                 self.nodes[node].suspect = False
                 stays = self.nodes[node].foreign_taint or not both
                 self.nodes[node].out_of_service = self.nodes[node].out_of_service and stays
-            case machine.RecoverPods(recover=recover, commands=asks):
+            case commands.RecoverPods(recover=recover, commands=asks):
                 for ask in asks:
                     self._recover(recover.boot, ask)
 

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.controller.targets import host_and_port
 from ringfence.core.fencing.chassis import Chassis
-from ringfence.core.fencing.ladder import Action, DeviceLook, Order
+from ringfence.core.fencing.orders import Action, Order
+from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.model import Boot
 
 ANSWERED = 1.0

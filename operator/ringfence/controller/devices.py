@@ -18,9 +18,9 @@ from ringfence.core import timing
 from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.exercise import Exercise
 from ringfence.core.fencing.identity import same_machine
-from ringfence.core.fencing.ladder import DeviceLook
 from ringfence.core.fencing.outlets import Objection
 from ringfence.core.fencing.proof import Reading
+from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.model import PowerState
 from ringfence.ports import (
     Clock,

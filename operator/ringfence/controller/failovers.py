@@ -20,8 +20,7 @@ from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.core import timing
-from ringfence.core.failover.cut import LiftCut
-from ringfence.core.failover.machine import (
+from ringfence.core.failover.commands import (
     AddOutOfServiceTaint,
     AddSuspectTaint,
     Command,
@@ -29,9 +28,9 @@ from ringfence.core.failover.machine import (
     RecoverPods,
     RehearseAdmission,
     RemoveTaints,
-    Step,
     TellFenced,
 )
+from ringfence.core.failover.cut import LiftCut
 from ringfence.core.failover.node_lease import ReleaseNodeLease, TakeNodeLease
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
@@ -42,7 +41,8 @@ from ringfence.core.failover.recovery import (
     RecoveryCommand,
     RequestStart,
 )
-from ringfence.core.fencing.ladder import LookOnceMore, OrderOff, ReadPower, RevokeAgentLease
+from ringfence.core.failover.step import Step
+from ringfence.core.fencing.orders import LookOnceMore, OrderOff, ReadPower, RevokeAgentLease
 from ringfence.kube import kinds
 from ringfence.ports import (
     Clock,

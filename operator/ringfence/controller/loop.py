@@ -37,12 +37,13 @@ from ringfence.core.detection.evidence import NEVER, NetworkRole, SlotEvidence
 from ringfence.core.detection.heartbeats import Heartbeats
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits, machine
-from ringfence.core.failover.machine import Confirmation, Look
+from ringfence.core.failover.look import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.failover.recovery import VmiLook, VmLook
-from ringfence.core.fencing.ladder import DeviceLook, Rungs
+from ringfence.core.failover.vms import merged
 from ringfence.core.fencing.proof import CutVm
+from ringfence.core.fencing.rungs import DeviceLook, Rungs
 from ringfence.core.fencing.selffence import WatchdogLook
 from ringfence.core.model import Boot, Mode, RingState, Verdict
 from ringfence.kube import kinds
@@ -426,9 +427,7 @@ class Loop:
         vms = {(v.namespace, v.name) for v in (*affected, *(record.vms if record else ()))}
         pods = self._world.pods_on(boot.node, vmis, self._world.claims_of(vms))
         # What the next proof is about: instances may have changed since the incident was opened.
-        about = (
-            record.vms if record and record.proofs else machine.merged(record.vms if record else (), affected)
-        )
+        about = record.vms if record and record.proofs else merged(record.vms if record else (), affected)
         volumes = written_by(self._world, about, pods)
         evidence = self._witness.evidence(boot.node, now, device_proved=False) if same_boot else None
         heartbeat = zone.spec.storage.heartbeat if zone and zone.spec.storage else None

@@ -15,7 +15,7 @@ from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.core import timing
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
-from ringfence.core.fencing.ladder import Action, Begun, Order
+from ringfence.core.fencing.orders import Action, Begun, Order
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
     CutVm,

@@ -11,8 +11,8 @@ from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller.world import World
 from ringfence.core.failover.record import VmRecord
 from ringfence.core.failover.recovery import PodLook
-from ringfence.core.fencing.ladder import DeviceLook
 from ringfence.core.fencing.proof import CutVm
+from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.model import Boot
 from ringfence.kube.objects import PvcObject, PvObject
 from ringfence.kube.reflector import Key

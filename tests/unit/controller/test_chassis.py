@@ -11,8 +11,9 @@ from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.controller.chassis import ANSWERED, chassis_of, orders_at
 from ringfence.core import timing
 from ringfence.core.fencing.chassis import Chassis
-from ringfence.core.fencing.ladder import Action, DeviceLook, Order
+from ringfence.core.fencing.orders import Action, Order
 from ringfence.core.fencing.proof import Reading
+from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.model import Boot, PowerState
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from ringfence.core import timing
 from ringfence.core.failover.record import Record, VmRecord, VmState
-from ringfence.core.fencing.ladder import DeviceLook, ReadPower, Rungs
+from ringfence.core.fencing.orders import ReadPower
 from ringfence.core.fencing.proof import CutVm, FencingProof, StorageCut
+from ringfence.core.fencing.rungs import DeviceLook, Rungs
 from ringfence.core.model import PowerState
 
 READ_SPACING = 1.0

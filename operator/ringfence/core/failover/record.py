@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ringfence.core.failover.phase import Phase
-from ringfence.core.fencing.ladder import Begun, Order
+from ringfence.core.fencing.orders import Begun, Order
 from ringfence.core.fencing.proof import FencingProof
 from ringfence.core.model import Boot, SignedVote
 

@@ -140,6 +140,11 @@ def deletions(
     )
 
 
+def left_attached(attachments: tuple[AttachmentLook, ...]) -> tuple[str, ...]:
+    """Volumes that the node still has, though no pod on it uses them: what the out-of-service taint is there to end."""
+    return tuple(sorted(a.volume for a in attachments if not a.wanted))
+
+
 def follow(
     record: VmRecord, look: VmLook | None, dead_node: str, pod_gone: bool, wall: float
 ) -> tuple[VmRecord, tuple[RecoveryCommand, ...]]:

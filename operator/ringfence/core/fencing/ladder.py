@@ -19,12 +19,21 @@ nobody: a node that lives is fed by the ring still.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from ringfence.core import timing
-from ringfence.core.fencing.chassis import Chassis, Places
+from ringfence.core.fencing.chassis import Places
+from ringfence.core.fencing.orders import (
+    Action,
+    Begun,
+    LadderCommand,
+    LookOnceMore,
+    Order,
+    OrderOff,
+    ReadPower,
+    RevokeAgentLease,
+)
 from ringfence.core.fencing.proof import (
     CutVm,
     FencingProof,
@@ -36,108 +45,9 @@ from ringfence.core.fencing.proof import (
     permit_vms,
     powered_off,
 )
+from ringfence.core.fencing.rungs import DeviceLook, Rungs
 from ringfence.core.fencing.selffence import Wait, WatchdogLook, assume
 from ringfence.core.model import Boot, PowerState
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceLook:
-    """What the controller knows of one fence device with regard to one node."""
-
-    name: str
-    unusable: str | None = None
-    """Why it must never be used for this node (identity mismatch, no Secret, ...)."""
-    readings: tuple[Reading, ...] = ()
-    """Oldest first, of this incident, a bounded number."""
-    error: str | None = None
-    """The last failure, if nothing has succeeded since."""
-    busy: bool = False
-    """A command to it is on its way."""
-    next_try_at: float = float("-inf")
-    """Back-off after failures."""
-    order_lasts: float = timing.ORDER_EFFECT
-    """Seconds after its sending for which an order may still take effect."""
-    called_off_at: float | None = None
-    """When it last called the node ``off`` without an order of ours in this incident."""
-    cuts: frozenset[str] | None = None
-    """For a storage: the volumes from which it cuts the node, ``namespace/claim``; ``off`` is then "cut off from them".
-    None: it cuts the power."""
-    chassis: Chassis | None = None
-    """What it has in common with other outlets; None: it takes as many orders as there are."""
-
-    def reads_off(self, now: float) -> bool:
-        """Whether it was just read as ``off``."""
-        last = self.readings[-1] if self.readings else None
-        fresh = last is not None and now - last.asked_at <= timing.READ_FRESH
-        return fresh and last is not None and last.state is PowerState.OFF
-
-
-class Action(StrEnum):
-    """What an order says."""
-
-    OFF = "off"
-    ON = "on"
-    REVOKE = "revoke"
-    """Revoke the agent's Lease: the watchdog's clock starts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """An order as it is on record, stored before it is sent."""
-
-    device: str
-    attempt: int
-    sent_at: float
-    """Monotonic; a leader that finds the order of another on record takes the moment it found it."""
-    effective_until: float
-    action: Action = Action.OFF
-
-    def works_until_read(self, readings: Iterable[Reading], now: float) -> bool:
-        """Whether an order off is in work: it may take effect, and the device has not been read as off since."""
-        done = any(r.state is PowerState.OFF and r.asked_at >= self.sent_at for r in readings)
-        return self.action is Action.OFF and now < self.effective_until and not done
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A level that has been begun in this pass."""
-
-    level: int
-    """Counted from 1."""
-    at: float
-    """Monotonic; a leader that finds it on record takes the moment it found it."""
-    slow: int = 0
-    """The level that had been slow, and went on; 0: those before had been tried in vain."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadPower:
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class OrderOff:
-    device: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class RevokeAgentLease:
-    """Revoke the Lease of the node's agent, for this boot. Idempotent."""
-
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class LookOnceMore:
-    """Read the node's Lease and report consistently, and ask most agents whether they still hear the node."""
-
-    device: str
-
-
-LadderCommand = ReadPower | OrderOff | RevokeAgentLease | LookOnceMore
-Rungs = tuple[tuple[DeviceLook | WatchdogLook, ...], ...]
-"""The devices of a node, level by level."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,35 +10,26 @@ from hypothesis import strategies as st
 
 from ringfence.core import timing
 from ringfence.core.detection.verdict import Judgement
-from ringfence.core.failover.cut import LiftCut
-from ringfence.core.failover.machine import (
+from ringfence.core.failover.commands import (
     AddOutOfServiceTaint,
-    Confirmation,
-    Look,
     OrderOn,
     RecoverPods,
     RehearseAdmission,
     RemoveTaints,
     TellFenced,
-    merged,
-    open_failover,
-    step,
 )
+from ringfence.core.failover.cut import LiftCut
+from ringfence.core.failover.look import Confirmation, Look
+from ringfence.core.failover.machine import open_failover, step
 from ringfence.core.failover.node_lease import NodeLeaseLook, ReleaseNodeLease, TakeNodeLease
 from ringfence.core.failover.phase import ENDED, FOLLOWS, PROVED, Phase, may_follow
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
 from ringfence.core.failover.recovery import AttachmentLook, DeletePod, PodLook, PodRole, VmiLook, VmLook
+from ringfence.core.failover.vms import merged
 from ringfence.core.fencing.chassis import Chassis
-from ringfence.core.fencing.ladder import (
-    Action,
-    Begun,
-    DeviceLook,
-    Order,
-    OrderOff,
-    ReadPower,
-    RevokeAgentLease,
-)
+from ringfence.core.fencing.orders import Action, Begun, Order, OrderOff, ReadPower, RevokeAgentLease
 from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading, SelfFenced, StorageCut
+from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.fencing.selffence import Leg, Promise, WatchdogLook
 from ringfence.core.model import Boot, PowerState, Verdict
 from scenarios.virtual import LadderSetup, World

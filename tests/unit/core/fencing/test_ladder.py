@@ -10,16 +10,8 @@ from hypothesis import strategies as st
 
 from ringfence.core import timing
 from ringfence.core.fencing.chassis import Chassis
-from ringfence.core.fencing.ladder import (
-    Action,
-    Begun,
-    DeviceLook,
-    Ladder,
-    Order,
-    OrderOff,
-    ReadPower,
-    RevokeAgentLease,
-)
+from ringfence.core.fencing.ladder import Ladder
+from ringfence.core.fencing.orders import Action, Begun, Order, OrderOff, ReadPower, RevokeAgentLease
 from ringfence.core.fencing.proof import (
     CutVm,
     PoweredOff,
@@ -28,6 +20,7 @@ from ringfence.core.fencing.proof import (
     SelfFenced,
     StorageCut,
 )
+from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.fencing.selffence import Leg, Promise, Roll, WatchdogLook
 from ringfence.core.model import Boot, PowerState
 

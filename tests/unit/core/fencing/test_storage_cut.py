@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringfence.core.failover.machine import AddOutOfServiceTaint, RecoverPods
+from ringfence.core.failover.commands import AddOutOfServiceTaint, RecoverPods
 from ringfence.core.failover.record import PodRef
 from ringfence.core.failover.recovery import (
     DeletePod,

@@ -1,0 +1,91 @@
+"""An incident's passes up the ladder: the ladder as its record has it, one step up, and the pass that begins anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringfence.core.failover import cut, precautions, word
+from ringfence.core.failover.commands import Command
+from ringfence.core.failover.look import Look
+from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.proof_in_hand import proof_in_hand
+from ringfence.core.failover.record import Record
+from ringfence.core.failover.step import Step, enter, timed
+from ringfence.core.fencing.ladder import Ladder
+from ringfence.core.fencing.orders import Action, Order, OrderOff, RevokeAgentLease
+from ringfence.core.fencing.rungs import DeviceLook
+
+LIFTED_FIRST = "it is being let at its storage again: that is finished first"
+
+
+def ladder_of(record: Record, look: Look) -> Ladder:
+    levels = look.levels
+    if record.lifting:
+        levels = tuple(
+            tuple(
+                replace(d, unusable=d.unusable or LIFTED_FIRST)
+                if isinstance(d, DeviceLook) and d.name in record.cuts
+                else d
+                for d in level
+            )
+            for level in levels
+        )
+    return Ladder(
+        record.boot,
+        levels,
+        record.orders,
+        look.life_at,
+        vms=look.vm_volumes,
+        slot_moved_at=look.slot_moved_at,
+        hedges=look.hedges,
+        begun=record.begun,
+        order_delay=look.order_delay if record.ladder_pass == 0 else 0.0,
+    )
+
+
+def order_working(record: Record, look: Look) -> bool:
+    """Whether an order off may still take effect, of whichever device."""
+    return any(look.now < o.effective_until for o in record.orders if o.action is not Action.ON)
+
+
+def new_pass(record: Record, look: Look) -> Record:
+    """The ladder from its foot. Orders that may still take effect stay on record: nothing is ordered beside them."""
+    working = tuple(o for o in record.orders if look.now < o.effective_until)
+    return replace(record, orders=working, begun=(), ladder_pass=record.ladder_pass + 1)
+
+
+def climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
+    ladder = ladder_of(record, look)
+    rung = ladder.climb(look.now, look.proofs_required)
+    if (done := proof_in_hand(record, look, rung.proofs)) is not None:
+        return done
+    if rung.exhausted:
+        sentence = (
+            f"{look.judgement.sentence}; not proved off: {rung.sentence}. {word.call_a_person(record, look)}"
+        )
+        return Step(
+            enter(record, Phase.AWAITING_CONFIRMATION, sentence, look),
+            (*extra, *precautions.tell(record, look)),
+        )
+    orders = record.orders
+    record = replace(record, begun=rung.begun)
+    for command in rung.commands:
+        if isinstance(command, OrderOff):
+            lasts = next(
+                d.order_lasts
+                for level in look.levels
+                for d in level
+                if isinstance(d, DeviceLook) and d.name == command.device
+            )
+            orders = (*orders, Order(command.device, command.attempt, look.now, look.now + lasts))
+            if command.device in cut.storages(look.levels) and command.device not in record.cuts:
+                record = replace(record, cuts=(*record.cuts, command.device))
+        elif isinstance(command, RevokeAgentLease) and not ladder.ordered(command.device):
+            # Done again it changes nothing, so it is on record once and holds nobody up.
+            orders = (*orders, Order(command.device, 1, look.now, look.now, Action.REVOKE))
+    if orders != record.orders:
+        record = timed(replace(record, orders=orders), "order", look.wall)
+    tell = (
+        precautions.tell(record, look) if orders else ()
+    )  # reads only: the node may be off already, or be called alive yet
+    return Step(enter(record, Phase.FENCING, rung.sentence, look), (*extra, *rung.commands, *tell))

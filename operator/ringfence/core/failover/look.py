@@ -1,0 +1,81 @@
+"""The world as one step of a failover sees it: all of the machine's input beside the stored record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ringfence.core.detection.verdict import Judgement
+from ringfence.core.failover import node_lease
+from ringfence.core.failover.node_lease import NodeLeaseLook
+from ringfence.core.failover.record import VmRecord
+from ringfence.core.failover.recovery import AttachmentLook, PodLook, VmLook
+from ringfence.core.fencing.proof import CutVm
+from ringfence.core.fencing.rungs import Rungs
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    statement: str
+    confirmed_by: str
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The world with regard to one failover, at ``now`` (monotonic) and ``wall`` (for people)."""
+
+    now: float
+    wall: float
+    leader: str
+    epoch: int
+    judgement: Judgement
+    limit: str | None
+    limit_when_found_off: str | None
+    hold_over: bool
+    """``Down`` without a break for the whole hold, last look included."""
+    life_at: float
+    life_sign: str
+    node_exists: bool
+    current_boot_id: str
+    """The boot id that the node itself reports now (kubelet or agent); the incident's own while nothing newer is known."""
+    node_ready: bool
+    suspect_taint: bool
+    out_of_service_taint: bool
+    levels: Rungs
+    proofs_required: int
+    pods: tuple[PodLook, ...]
+    vms: tuple[VmLook, ...]
+    affected: tuple[VmRecord, ...]
+    """The protected VMs that belong to the incident, as seen while it is still open which."""
+    confirmation: Confirmation | None
+    power_on: bool
+    """The zone wants the node powered on after recovery."""
+    power_on_due: bool = False
+    retry_due: bool = False
+    """The back-off after an exhausted ladder is over."""
+    slot_due: float = float("-inf")
+    """The node's slot has moved: until then nothing but a later boot proves that it is over."""
+    slot_moved_at: float = float("-inf")
+    """When the boot's slot was last seen to move."""
+    vm_volumes: tuple[CutVm, ...] = ()
+    """The incident's VMs with their pods on the node and all that they write to."""
+    guests: frozenset[str] | None = None
+    """Guests (``namespace_name``) that the agent of this boot has reported to run there, *since* the proof; None: no word."""
+    told_fenced: bool | None = None
+    """Whether the heartbeat volume tells this boot that it is fenced; None where it has no slot, or nobody can say."""
+    stop_guests: bool = False
+    """The zone lets a fenced node kill its own guests."""
+    attachments: tuple[AttachmentLook, ...] = ()
+    """The volumes that are attached to the node."""
+    foreign_taint: bool = False
+    """The out-of-service taint on the node is somebody else's."""
+    node_lease: NodeLeaseLook = node_lease.UNUSED
+    hedges: tuple[float | None, ...] = ()
+    """The zone's ``hedgeAfterSeconds``, level by level."""
+    order_delay: float = 0.0
+    """Seconds that the zone's nodes are to be left before the first order, the random part drawn."""
+
+    @property
+    def own_taint(self) -> bool:
+        """Our out-of-service taint stands on the node."""
+        return self.out_of_service_taint and not self.foreign_taint

@@ -1,0 +1,58 @@
+"""Proof in hand: whether what is proved is enough for this incident, and the step to recovery if it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringfence.core.failover import recovery, sentences, word
+from ringfence.core.failover.look import Look
+from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.record import Record
+from ringfence.core.failover.step import Step, enter, timed
+from ringfence.core.failover.vms import merged, with_pods
+from ringfence.core.fencing.proof import FencingProof, Rebooted, permit, permit_vms
+from ringfence.core.model import Verdict
+
+
+def proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -> Step | None:
+    """Go to recovery if what is proved is enough, for the whole node or for some of its VMs."""
+    # A living node is silent between two writes of its slot: an `off` read in that gap is no proof yet.
+    slot_quiet = look.now >= look.slot_due
+    proofs = list(found) if slot_quiet else []
+    # Nobody can check a person's word, so it counts only while the node is found silent now, by more than one source.
+    down = look.judgement.verdict is Verdict.DOWN
+    if (
+        (confirmed := word.given(record, look)) is not None
+        and slot_quiet
+        and down
+        and not word.too_old(confirmed, look)
+    ):
+        proofs.append(confirmed)
+    if (rebooted := _rebooted(record, look)) is not None:
+        proofs.append(rebooted)
+    whole = permit(record.boot, tuple(proofs), look.proofs_required) is not None
+    some = None if whole else permit_vms(record.boot, tuple(proofs), look.proofs_required)
+    if not whole and some is None:
+        return None
+    sentence = "; ".join(sentences.of_proof(p) for p in proofs)
+    pods = tuple(ref for ref in recovery.covered(look.pods) if some is None or ref.uid in some.pods)
+    record = replace(
+        record,
+        proofs=tuple(proofs),
+        pods=pods,
+        vms=merged(record.vms, with_pods(look.affected, look.pods)),
+        held_reason="",
+        lifting=False,
+    )
+    record = timed(record, "proof", look.wall)
+    # The commands come with the next step: first this proof and its pods have to be on record.
+    what = "is off" if whole else "is cut from its storage"
+    return Step(enter(record, Phase.RECOVERING, f"{record.boot.node} {what}: {sentence}", look))
+
+
+def _rebooted(record: Record, look: Look) -> Rebooted | None:
+    if look.current_boot_id in ("", record.boot.boot_id):
+        return None
+    return Rebooted(
+        record.boot, look.current_boot_id, look.now, f"the node reports boot {look.current_boot_id[:8]}"
+    )

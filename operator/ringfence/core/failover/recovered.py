@@ -1,0 +1,112 @@
+"""The phase after recovery, until the node is back: powered on, its taints gone, at its storage again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from ringfence.core import timing
+from ringfence.core.failover import cut, precautions, recovery, sentences
+from ringfence.core.failover.climb import order_working
+from ringfence.core.failover.commands import OrderOn, RemoveTaints
+from ringfence.core.failover.look import Look
+from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.record import Record
+from ringfence.core.failover.step import Step, enter, timed
+from ringfence.core.fencing.chassis import Places
+from ringfence.core.fencing.orders import Action, Order
+from ringfence.core.fencing.proof import PoweredOff, permit
+from ringfence.core.fencing.rungs import DeviceLook
+
+
+def recovered(record: Record, look: Look) -> Step:
+    later_boot = look.current_boot_id not in ("", record.boot.boot_id)
+    if not look.node_exists:
+        # That it was deleted says nothing of the machine: what it is cut from it stays cut from.
+        still = cut.left_standing(record.cuts, ())
+        return Step(
+            enter(
+                record, Phase.CLOSED, f"{record.sentence}; node {record.boot.node} was deleted{still}", look
+            )
+        )
+    if later_boot:
+        covered = {p.uid for p in record.pods}
+        left = [p.ref.name for p in look.pods if p.ref.uid in covered]
+        record = replace(record, new_boot_id=look.current_boot_id)
+        if not look.node_ready or left:
+            return Step(record)
+        if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
+            return Step(record, lifting)
+        sentence = (
+            f"{sentences.outcome(record)}; {record.boot.node} is back with boot {look.current_boot_id[:8]}"
+        )
+        # Only while out-of-service stands does Kubernetes detach without the word of a kubelet that has forgotten
+        # the volume: without it what is left would wait for six minutes.
+        if look.own_taint and (attached := recovery.left_attached(look.attachments)):
+            why = f"its taints stay until the storage driver has detached {', '.join(attached)}"
+            return Step(enter(record, Phase.RECOVERED, f"{sentence}; {why}", look))
+        if look.suspect_taint or look.own_taint:
+            return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
+        if look.foreign_taint:
+            sentence += "; its out-of-service taint is somebody else's and stays"
+        sentence += cut.left_standing(record.cuts, look.levels)
+        return Step(enter(timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
+    if permit(record.boot, record.proofs, look.proofs_required) is None:
+        return _recovered_some(record, look)
+    lease_allows = look.node_lease.foreign is None and look.node_lease.settled
+    tries_left = record.power_on_tries < timing.POWER_ON_TRIES
+    if look.power_on and look.power_on_due and lease_allows and tries_left:
+        return _power_on(record, look)
+    return Step(record, precautions.tell(record, look))
+
+
+def _power_on(record: Record, look: Look) -> Step:
+    """Order it on by every device that has cut its power: the one that proved it, and those that were ordered beside it."""
+    cut_by = {p.device for p in record.proofs if isinstance(p, PoweredOff)}
+    if not cut_by or order_working(record, look):
+        return Step(record, precautions.tell(record, look))
+    cut_by |= {o.device for o in record.orders if o.action is Action.OFF} - cut.storages(look.levels).keys()
+    tried = Counter(o.device for o in record.orders if o.action is Action.ON)
+    devices = {d.name: d for level in look.levels for d in level if isinstance(d, DeviceLook)}
+    places = Places(record.boot.node)
+    now_on: list[str] = []
+    for name in sorted(cut_by, key=lambda name: (tried[name], name)):
+        chassis = devices[name].chassis if name in devices else None
+        if places.full(chassis) is None:
+            places.take(chassis)
+            now_on.append(name)
+    if not now_on:
+        sentence = f"{sentences.outcome(record)}; powering {record.boot.node} on waits for other orders to its chassis"
+        return Step(enter(record, Phase.RECOVERED, sentence, look), precautions.tell(record, look))
+    until = look.now + timing.ORDER_EFFECT
+    orders = tuple(Order(name, tried[name] + 1, look.now, until, Action.ON) for name in now_on)
+    record = replace(record, power_on_tries=record.power_on_tries + 1, orders=(*record.orders, *orders))
+    return Step(
+        enter(record, Phase.RECOVERED, f"{sentences.outcome(record)}; powering {record.boot.node} on", look),
+        tuple(OrderOn(name) for name in now_on),
+    )
+
+
+def _recovered_some(record: Record, look: Look) -> Step:
+    """The moved VMs run elsewhere; the node is let at its storage again when no old guest of theirs is left."""
+    may_lift = record.lifting or cut.guests_gone(record, look.guests)
+    if (why := cut.void_because(record.proofs, look.levels, look.slot_moved_at)) is not None and not may_lift:
+        # Told, not acted upon: the VMs run elsewhere, and nothing that we could do would end an old guest.
+        sentence = f"{sentences.outcome(record)}; but {why}: make sure that no old guest of theirs runs on {record.boot.node}"
+        return Step(enter(record, Phase.RECOVERED, sentence, look), precautions.tell(record, look))
+    if not may_lift:
+        return Step(
+            record, (*precautions.tell(record, look), *cut.watch(record.proofs, look.levels, look.now))
+        )
+    record = replace(record, lifting=True)
+    if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
+        sentence = f"{sentences.outcome(record)}; no old guest is left on {record.boot.node}, it is let at its storage again"
+        return Step(enter(record, Phase.RECOVERED, sentence, look), lifting)
+    if look.suspect_taint:
+        return Step(record, (RemoveTaints(record.boot.node, out_of_service=False),))
+    sentence = (
+        f"{sentences.outcome(record)}; {record.boot.node} has its storage again, without its old guests"
+    )
+    if left := cut.left_standing(record.cuts, look.levels):
+        sentence = f"{sentences.outcome(record)}; no old guest is left on {record.boot.node}{left}"
+    return Step(enter(timed(record, "back", look.wall), Phase.CLOSED, sentence, look))

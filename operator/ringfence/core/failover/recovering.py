@@ -1,0 +1,161 @@
+"""The phase under a stored proof: taint, deletions and restarts, for as long as the proof stands.
+
+Of the whole node, or, where it is only cut from its storage, of the VMs that the cut names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringfence.core.failover import cut, precautions, recovery, sentences
+from ringfence.core.failover.climb import ladder_of, new_pass
+from ringfence.core.failover.commands import AddOutOfServiceTaint, Command, RecoverPods
+from ringfence.core.failover.look import Look
+from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.proof_in_hand import proof_in_hand
+from ringfence.core.failover.record import Record, VmRecord
+from ringfence.core.failover.recovery import RecoveryCommand
+from ringfence.core.failover.step import Step, enter, timed
+from ringfence.core.failover.vms import has_launcher, released
+from ringfence.core.fencing.proof import RecoverVms, StorageCut, permit, permit_vms, void_because
+
+
+def recovering(record: Record, look: Look) -> Step:
+    recover = permit(record.boot, record.proofs, look.proofs_required)
+    if recover is None and (some := permit_vms(record.boot, record.proofs, look.proofs_required)) is not None:
+        return _recovering_some(record, look, some)
+    later_boot = look.current_boot_id not in ("", record.boot.boot_id)
+    if recover is not None and not later_boot:
+        for proof in recover.proofs:
+            if (why := void_because(proof, look.life_at, look.life_sign)) is not None:
+                void = replace(new_pass(record, look), proofs=())
+                return Step(enter(void, Phase.FENCING, f"the proof is void: {why}; reading again", look))
+    if recover is None:
+        return Step(
+            enter(
+                replace(new_pass(record, look), proofs=()),
+                Phase.FENCING,
+                "the proof does not reach; reading again",
+                look,
+            )
+        )
+    tell = () if later_boot else precautions.tell(record, look)
+    commands: list[Command] = [*tell]
+    # A taint that was not on record before the later boot showed may have come too late for the kubelet of that boot:
+    # then deletions are gentle, and that kubelet carries them out.
+    if look.own_taint and not record.tainted and not later_boot:
+        record = timed(replace(record, tainted=True), "taint", look.wall)
+    # Somebody else's does what ours would, but only while it is seen: they take it away when they like.
+    foreign = look.foreign_taint and not record.tainted and not later_boot
+    if not record.tainted and not later_boot and not foreign:
+        # Taint first: else the scheduler puts the new launcher on the dead node (KUBEVIRT §1).
+        if look.node_exists:
+            if record.cuts:
+                record = replace(record, vms=released(record.vms, {v.pod_uid for v in record.vms}, look))
+            return Step(record, (AddOutOfServiceTaint(recover), *precautions.rehearsal(record, look), *tell))
+        record = replace(record, tainted=True)
+    force = record.tainted or foreign
+    due = recovery.deletions(look.pods, record.pods, force=force)
+    if not due:
+        record = timed(record, "deleted", look.wall)
+    if record.cuts:
+        deleted = {c.ref.uid for c in due if isinstance(c, recovery.DeletePod)}
+        record = replace(record, vms=released(record.vms, deleted, look))
+    present = {p.ref.uid for p in look.pods}
+    vms: list[VmRecord] = []
+    asks: list[RecoveryCommand] = list(due)
+    looks = {(v.namespace, v.name): v for v in look.vms}
+    for vm in record.vms:
+        gone = vm.pod_uid not in present if vm.pod_uid else not has_launcher(vm, look.pods)
+        vm_next, wishes = recovery.follow(
+            vm, looks.get((vm.namespace, vm.name)), record.boot.node, gone, look.wall
+        )
+        vms.append(vm_next)
+        asks.extend(wishes)
+    record = replace(record, vms=tuple(vms))
+    if asks:
+        commands.append(RecoverPods(recover, tuple(asks)))
+    if not due and all(v.state.settled for v in vms):
+        record = timed(record, "running", look.wall)
+        return Step(enter(record, Phase.RECOVERED, sentences.outcome(record), look), tuple(commands))
+    return Step(enter(record, Phase.RECOVERING, _progress(record, look, len(due)), look), tuple(commands))
+
+
+def _progress(record: Record, look: Look, due: int) -> str:
+    if not record.tainted and not look.foreign_taint:
+        return record.sentence
+    if due:
+        by = " by somebody else, whose taint is left alone" if look.foreign_taint else ""
+        return f"{record.boot.node} is marked out of service{by}; deleting its pods"
+    waiting = ", ".join(
+        f"{v.name} {v.state.lower()}" + (f" ({v.message})" if v.message else "")
+        for v in record.vms
+        if not v.state.settled
+    )
+    return f"pods of {record.boot.node} are deleted; {waiting}{sentences.slow_detach(record, look)}"
+
+
+def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
+    """Recover the VMs that are cut from their storage. The node keeps its other pods, and gets no out-of-service taint."""
+    off = tuple(p for p in ladder_of(record, look).look(look.now).proofs if not isinstance(p, StorageCut))
+    found = proof_in_hand(record, look, (*record.proofs, *off))
+    if found is not None and permit(record.boot, found.record.proofs, look.proofs_required) is not None:
+        return found
+    if (why := cut.void_because(record.proofs, look.levels, look.slot_moved_at)) is not None:
+        void = replace(new_pass(record, look), proofs=())
+        return Step(enter(void, Phase.FENCING, f"the cut is void: {why}; reading again", look))
+    # Where more than one method is demanded, what stands beside the cut is about the node, and void by its life.
+    for proof in recover.proofs:
+        if (why := void_because(proof, look.life_at, look.life_sign)) is not None:
+            void = replace(new_pass(record, look), proofs=())
+            return Step(enter(void, Phase.FENCING, f"the proof is void: {why}; reading again", look))
+    present = {p.ref.uid for p in look.pods}
+    there = tuple(vm for vm in recover.vms if present.intersection(vm.pods))
+    if (why := cut.outgrown(there, record.proofs, look.vm_volumes)) is not None:
+        void = replace(new_pass(record, look), proofs=())
+        return Step(enter(void, Phase.FENCING, f"the cut is void: {why}; reading again", look))
+    watch: tuple[Command, ...] = (
+        *precautions.tell(record, look),
+        *cut.watch(record.proofs, look.levels, look.now),
+    )
+    if not cut.stands(record.proofs, look.levels, look.now):
+        sentence = f"{record.boot.node} was cut from its storage; reading whether it still is"
+        return Step(enter(record, Phase.RECOVERING, sentence, look), watch)
+    due = recovery.deletions(look.pods, record.pods, force=True)
+    if not due:
+        record = timed(record, "deleted", look.wall)
+    deleted = {c.ref.uid for c in due if isinstance(c, recovery.DeletePod)}
+    record = replace(record, vms=released(record.vms, deleted, look))
+    looks = {(v.namespace, v.name): v for v in look.vms}
+    named = {(vm.namespace, vm.name) for vm in recover.vms}
+    reach = {volume for p in record.proofs if isinstance(p, StorageCut) for volume in p.volumes}
+    volumes = {(vm.namespace, vm.name): vm.volumes for vm in look.vm_volumes}
+    asks: list[RecoveryCommand] = list(due)
+    vms: list[VmRecord] = []
+    for vm in record.vms:
+        key = (vm.namespace, vm.name)
+        if key not in named:
+            open_ = ", ".join(v for v in volumes.get(key, ()) if v not in reach) or "no volume of it"
+            vms.append(replace(vm, message=f"waits for a proof about {record.boot.node}: {open_} is not cut"))
+            continue
+        gone = vm.pod_uid not in present if vm.pod_uid else not has_launcher(vm, look.pods)
+        vm_next, wishes = recovery.follow(vm, looks.get(key), record.boot.node, gone, look.wall)
+        vms.append(vm_next)
+        asks.extend(wishes)
+    record = replace(record, vms=tuple(vms))
+    commands: list[Command] = [*watch]
+    if asks:
+        commands.append(RecoverPods(recover, tuple(asks)))
+    if due:
+        sentence = f"{record.boot.node} is cut from its storage; deleting the pods of {_names(recover)}"
+        return Step(enter(record, Phase.RECOVERING, sentence, look), tuple(commands))
+    if all(v.state.settled for v in vms):
+        record = timed(record, "running", look.wall)
+        return Step(enter(record, Phase.RECOVERED, sentences.outcome(record), look), tuple(commands))
+    waiting = "; ".join(f"{v.name} {v.state.lower()} ({v.message})" for v in vms if not v.state.settled)
+    sentence = f"pods of {_names(recover)} are deleted; {waiting}{sentences.slow_detach(record, look)}"
+    return Step(enter(record, Phase.RECOVERING, sentence, look), tuple(commands))
+
+
+def _names(recover: RecoverVms) -> str:
+    return ", ".join(vm.name for vm in recover.vms)

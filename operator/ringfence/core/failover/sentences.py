@@ -1,0 +1,55 @@
+"""Sentences, and ends of sentences, that no one phase alone says. They go on record, and from there to Events and people."""
+
+from __future__ import annotations
+
+from ringfence.core import timing
+from ringfence.core.failover import recovery
+from ringfence.core.failover.look import Look
+from ringfence.core.failover.record import Record
+from ringfence.core.fencing.proof import (
+    AdminConfirmed,
+    FencingProof,
+    PoweredOff,
+    Rebooted,
+    SelfFenced,
+    StorageCut,
+)
+
+
+def foreign_taint(look: Look) -> str:
+    """For the sentence of an incident that has no proof yet: on that taint Kubernetes deletes pods, and KubeVirt starts VMs."""
+    if not look.foreign_taint:
+        return ""
+    return "; it carries somebody else's out-of-service taint, and what Kubernetes does for that is not ours"
+
+
+def of_proof(proof: FencingProof) -> str:
+    """The proof in words."""
+    match proof:
+        case PoweredOff():
+            return f"{proof.device} reads off ({proof.how}; {proof.detail})"
+        case Rebooted():
+            return f"it has rebooted ({proof.detail})"
+        case SelfFenced():
+            return f"its own watchdog has reset it ({proof.device}: {proof.detail})"
+        case AdminConfirmed():
+            return f'{proof.confirmed_by} confirms: "{proof.statement}"'
+        case StorageCut():
+            return f"{proof.device} lets it no longer at {', '.join(proof.volumes)} ({proof.detail})"
+
+
+def slow_detach(record: Record, look: Look) -> str:
+    """The volumes that hold VMs up, as the end of a sentence; empty while it's too early to tell."""
+    released = [v.released_wall for v in record.vms if not v.state.settled and v.released_wall is not None]
+    if (
+        released
+        and look.wall - min(released) >= timing.DETACH_TOLD_AFTER
+        and (left := recovery.left_attached(look.attachments))
+    ):
+        return f"; still attached to {record.boot.node}: {', '.join(left)}"
+    return ""
+
+
+def outcome(record: Record) -> str:
+    done = ", ".join(f"{v.name} {v.message}" for v in record.vms) or "nothing was left to move"
+    return f"recovered: {done}"

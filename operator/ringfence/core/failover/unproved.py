@@ -1,0 +1,98 @@
+"""The phases before a proof, one function each: holding, held, fencing, awaiting a person's word.
+
+Two ways lead out of all four: :func:`ringfence.core.failover.proof_in_hand.proof_in_hand` and
+:func:`ringfence.core.failover.withdrawal.withdraw`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringfence.core.failover import precautions, sentences, word
+from ringfence.core.failover.climb import climb, ladder_of, new_pass, order_working
+from ringfence.core.failover.look import Look
+from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.proof_in_hand import proof_in_hand
+from ringfence.core.failover.record import Record
+from ringfence.core.failover.step import Step, enter, timed
+from ringfence.core.failover.vms import merged, with_pods
+from ringfence.core.failover.withdrawal import withdraw
+from ringfence.core.fencing.orders import OrderOff, RevokeAgentLease
+from ringfence.core.fencing.proof import StorageCut
+from ringfence.core.model import Verdict
+
+
+def holding(record: Record, look: Look) -> Step:
+    rung = ladder_of(record, look).look(look.now)
+    # A storage that cuts says nothing of the node: it spares neither the hold nor a limit.
+    off = tuple(p for p in rung.proofs if not isinstance(p, StorageCut))
+    if look.limit_when_found_off is None and (done := proof_in_hand(record, look, off)) is not None:
+        return done
+    if (end := withdraw(record, look)) is not None:
+        return end
+    early = precautions.early(record, look)
+    if not look.hold_over:
+        vms = merged(record.vms, with_pods(look.affected, look.pods))
+        return Step(replace(record, vms=vms), (*early, *rung.commands))
+    if look.limit is not None:
+        return replace(_not_fencing(record, look.limit, look), commands=(*early, *rung.commands))
+    if not look.node_lease.settled:
+        return Step(record, (*early, *rung.commands))
+    return climb(timed(record, "hold", look.wall), look, early)
+
+
+def held(record: Record, look: Look) -> Step:
+    down = look.judgement.verdict is Verdict.DOWN
+    if look.hold_over and look.limit is None and look.node_lease.settled and down:
+        return climb(replace(record, held_reason=""), look, precautions.early(record, look))
+    step_ = holding(replace(record, held_reason=""), look)
+    if step_.record.phase is Phase.HELD and not look.hold_over:
+        return Step(record, step_.commands)
+    return step_
+
+
+def fencing(record: Record, look: Look) -> Step:
+    if (end := withdraw(record, look)) is not None:
+        return end
+    ordered = bool(record.orders)
+    if look.limit is not None and not ordered:
+        return _not_fencing(record, look.limit, look)
+    down = look.judgement.verdict is Verdict.DOWN
+    if look.limit is not None or not down:
+        # A fence that runs is finished first (DESIGN §2): read on, but order no more while the limit holds, nor from
+        # any further device if the node turns out to live while an order is on its way.
+        rung = ladder_of(record, look).climb(look.now, look.proofs_required)
+        if (done := proof_in_hand(record, look, rung.proofs)) is not None:
+            return done
+        reads = tuple(c for c in rung.commands if not isinstance(c, OrderOff | RevokeAgentLease))
+        stuck = rung.exhausted or (not reads and len(rung.commands) > 0)
+        if down and look.limit is not None and stuck:
+            return _not_fencing(new_pass(record, look), look.limit, look)
+        return Step(record, reads)
+    return climb(record, look, precautions.early(record, look))
+
+
+def awaiting(record: Record, look: Look) -> Step:
+    rung = ladder_of(record, look).look(look.now)
+    down = look.judgement.verdict is Verdict.DOWN and look.limit is None
+    found = tuple(p for p in rung.proofs if down or not isinstance(p, StorageCut))
+    if (done := proof_in_hand(record, look, found)) is not None:
+        return done
+    if (end := withdraw(record, look)) is not None:
+        return end
+    if look.retry_due and look.node_lease.settled and not order_working(record, look):
+        again = replace(record, orders=(), begun=(), ladder_pass=record.ladder_pass + 1)
+        if look.limit is not None:
+            return _not_fencing(again, look.limit, look)
+        return climb(again, look)
+    tell = precautions.tell(record, look) if look.limit is None else ()
+    if (unheard := word.unheard(record, look)) not in record.sentence:
+        record = enter(record, Phase.AWAITING_CONFIRMATION, f"{record.sentence}{unheard}", look)
+    return Step(record, (*precautions.early(record, look), *tell))
+
+
+def _not_fencing(record: Record, limit: str, look: Look) -> Step:
+    """A limit forbids to go on: held, and whatever level was begun is begun anew afterwards."""
+    held = replace(record, held_reason=limit, begun=())
+    sentence = f"{look.judgement.sentence}; not fencing: {limit}{sentences.foreign_taint(look)}"
+    return Step(enter(held, Phase.HELD, sentence, look))

@@ -1,0 +1,35 @@
+"""The VMs of an incident on record: which belong to it, which launchers are theirs, when they were let go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringfence.core.failover.look import Look
+from ringfence.core.failover.record import VmRecord
+from ringfence.core.failover.recovery import PodLook, PodRole
+
+
+def merged(before: tuple[VmRecord, ...], seen: tuple[VmRecord, ...]) -> tuple[VmRecord, ...]:
+    """VMs already on record keep their state (a proof can be void and given anew); new ones join."""
+    known = {(v.namespace, v.name): v for v in before if v.released_wall is not None}
+    kept = dict(known)
+    for vm in seen or before:
+        kept.setdefault((vm.namespace, vm.name), vm)
+    return tuple(kept.values())
+
+
+def with_pods(vms: tuple[VmRecord, ...], pods: tuple[PodLook, ...]) -> tuple[VmRecord, ...]:
+    launchers = {p.vmi_uid: p.ref.uid for p in pods if p.role is PodRole.LAUNCHER}
+    return tuple(replace(v, pod_uid=v.pod_uid or launchers.get(v.vmi_uid, "")) for v in vms)
+
+
+def has_launcher(vm: VmRecord, pods: tuple[PodLook, ...]) -> bool:
+    return vm.vmi_uid != "" and any(p.vmi_uid == vm.vmi_uid for p in pods)
+
+
+def released(vms: tuple[VmRecord, ...], pods: set[str], look: Look) -> tuple[VmRecord, ...]:
+    """Those whose launcher is about to be deleted may run elsewhere from here on: on record before it is done."""
+    return tuple(
+        replace(v, released_wall=look.wall) if v.released_wall is None and v.pod_uid in pods else v
+        for v in vms
+    )

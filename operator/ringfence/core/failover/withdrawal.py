@@ -1,0 +1,63 @@
+"""The way out without a proof: the node lives, so it gets back what it was cut from, and the incident ends without a deed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringfence.core.failover import cut
+from ringfence.core.failover.climb import order_working
+from ringfence.core.failover.commands import RemoveTaints
+from ringfence.core.failover.look import Look
+from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.record import Record
+from ringfence.core.failover.step import Step, enter
+from ringfence.core.model import Verdict
+
+_BEFORE_PROOF = frozenset({Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAITING_CONFIRMATION})
+
+
+def withdraw(record: Record, look: Look) -> Step | None:
+    """End without a deed if the node lives, unless an order may still take effect.
+
+    Like the way back after a recovery it ends only when the taints are seen to be gone: an ended record tries nothing again.
+    """
+    if look.judgement.verdict is Verdict.DOWN or order_working(record, look):
+        return None
+    if cut.lift(record.cuts, look.levels, look.now) is not None:
+        if not _may_lift(record, look):
+            sentence = (
+                f"{look.judgement.sentence}; it stays cut from its storage until it has rebooted, or its agent reports that no"
+                f" guest of {', '.join(v.name for v in cut.moved(record))} is left there"
+            )
+            return Step(enter(record, record.phase, sentence, look))
+        sentence = f"{look.judgement.sentence}; it is let at its storage again first"
+        return Step(enter(replace(record, lifting=True), record.phase, sentence, look))
+    # Out-of-service is ours only if a proof has ever stood, and was void later.
+    ours = any(name == "proof" for name, _ in record.timings)
+    if look.suspect_taint or (ours and look.own_taint):
+        return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours),))
+    left = cut.left_standing(record.cuts, look.levels)
+    return Step(enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}{left}", look))
+
+
+def _may_lift(record: Record, look: Look) -> bool:
+    """Nothing was moved, or no old guest is left; decided once, since only another proof moves anything, and that ends the lift."""
+    return record.lifting or not cut.moved(record) or cut.guests_gone(record, look.guests)
+
+
+def go_on_lifting(step_: Step, look: Look) -> Step:
+    """A lift that was begun is finished, whatever the verdict says meanwhile: until then the storage proves nothing."""
+    record = step_.record
+    if not record.lifting or record.phase not in _BEFORE_PROOF:
+        return step_
+    if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
+        new = tuple(c for c in lifting if c not in step_.commands)
+        return Step(record, (*step_.commands, *new))
+    orders = tuple(o for o in record.orders if o.device not in record.cuts)
+    # A pass of its own: the next order is another than the one of before, under whose number nothing is sent again.
+    over = replace(record, cuts=(), lifting=False, orders=orders, ladder_pass=record.ladder_pass + 1)
+    if record.phase is Phase.AWAITING_CONFIRMATION:
+        # It was only waited for the storage: the ladder has a rung more.
+        sentence = f"{look.judgement.sentence}; it is let at its storage again, reading again"
+        over = enter(over, Phase.FENCING, sentence, look)
+    return Step(over, step_.commands)

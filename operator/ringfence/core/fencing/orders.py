@@ -1,0 +1,76 @@
+"""Orders and begun levels as they are on record, and the commands that a ladder gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ringfence.core.fencing.proof import Reading
+from ringfence.core.model import PowerState
+
+
+class Action(StrEnum):
+    """What an order says."""
+
+    OFF = "off"
+    ON = "on"
+    REVOKE = "revoke"
+    """Revoke the agent's Lease: the watchdog's clock starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order as it is on record, stored before it is sent."""
+
+    device: str
+    attempt: int
+    sent_at: float
+    """Monotonic; a leader that finds the order of another on record takes the moment it found it."""
+    effective_until: float
+    action: Action = Action.OFF
+
+    def works_until_read(self, readings: Iterable[Reading], now: float) -> bool:
+        """Whether an order off is in work: it may take effect, and the device has not been read as off since."""
+        done = any(r.state is PowerState.OFF and r.asked_at >= self.sent_at for r in readings)
+        return self.action is Action.OFF and now < self.effective_until and not done
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A level that has been begun in this pass."""
+
+    level: int
+    """Counted from 1."""
+    at: float
+    """Monotonic; a leader that finds it on record takes the moment it found it."""
+    slow: int = 0
+    """The level that had been slow, and went on; 0: those before had been tried in vain."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPower:
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderOff:
+    device: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeAgentLease:
+    """Revoke the Lease of the node's agent, for this boot. Idempotent."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookOnceMore:
+    """Read the node's Lease and report consistently, and ask most agents whether they still hear the node."""
+
+    device: str
+
+
+LadderCommand = ReadPower | OrderOff | RevokeAgentLease | LookOnceMore
