@@ -62,7 +62,9 @@ class FencedDisks:
         for node_name, node in nodes.items():
             made = processes.run("losetup", "-f", "--show", "--direct-io=on", str(self.image(name))).strip()
             minors[node_name] = int(made.removeprefix("/dev/loop"))
-            self._save({**self.devices(), name: minors})  # at once: what is made is taken away, whatever fails next
+            self._save(
+                {**self.devices(), name: minors}
+            )  # at once: what is made is taken away, whatever fails next
             node.add_lun(name, minors[node_name])
 
     def shut(self, node: str, *, out: bool) -> None:
