@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ringfence.core.fencing.slotreport import SlotReport
 from ringfence.core.fencing.slots import BLOCK
 from ringfence.core.gossip.keys import KeySet
-from ringfence.net.stream import QUIET, StreamClient, StreamError, StreamServer, _read, _write
+from ringfence.net.stream import QUIET, Frames, StreamClient, StreamError, StreamServer, _read, _write
 
 if TYPE_CHECKING:
     import msgspec
@@ -109,13 +109,13 @@ class SlotSession:
 
     def __init__(self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._address = address
-        self._reader = reader
+        self._frames = Frames(reader, writer, _MAX_REPORT)
         self._writer = writer
 
     async def report(self) -> SlotReport:
         """The next report. Raises StreamError; TimeoutError and EOFError become one where the session ends."""
         async with asyncio.timeout(QUIET):
-            frame = await _read(self._reader, _MAX_REPORT)
+            frame = await self._frames.next()
         try:
             return decode_report(frame)
         except StreamError as error:

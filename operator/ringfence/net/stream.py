@@ -13,7 +13,8 @@ An agent of the version before takes such a proof for a wrong one and hangs up.
 A reader that wants to know when the agent last heard a member says ``heard`` and the member's UID in the same place, and gets one
 frame, a Hearing. It is made after the question has come: that is the point of it.
 
-Frames are a 4-byte length and, after the proofs, JSON or a delta. Errors: StreamError (the other side is not what it
+Frames are a 4-byte length and, after the proofs, JSON or a delta; views are deflated where both sides know how
+(`deflate`). Errors: StreamError (the other side is not what it
 should be, or has gone quiet) and OSError (the network).
 """
 
@@ -32,6 +33,7 @@ from ringfence.core.gossip.anti_entropy import DIGESTS_BYTES, MAX_DELTA, delta
 from ringfence.core.gossip.keys import GroupKey, KeySet
 from ringfence.core.gossip.members import SealedRoster
 from ringfence.core.gossip.report import AgentView, Hearing
+from ringfence.net import deflate
 from ringfence.net.certificate import own_certificate
 from ringfence.net.crypto import SigningKey, derive
 from ringfence.net.views import ViewError, decode_hearing, decode_view, encode_hearing, encode_view
@@ -183,6 +185,7 @@ class StreamServer:
 
     async def _send_views(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         waker = asyncio.Event()
+        deflater = deflate.Deflater() if deflate.agreed(writer) else None
         self._wakers.add(waker)
         self.on_readers(len(self._wakers))
         gone = asyncio.ensure_future(self._listen(reader))
@@ -190,7 +193,8 @@ class StreamServer:
         try:
             while not gone.done():
                 waker.clear()
-                _write(writer, self._frame())
+                frame = self._frame()
+                _write(writer, deflater.frame(frame) if deflater is not None else frame)
                 async with asyncio.timeout(QUIET):
                     await writer.drain()
                 with contextlib.suppress(TimeoutError):
@@ -220,6 +224,7 @@ class StreamClient:
         self._context.minimum_version = ssl.TLSVersion.TLSv1_3
         self._context.check_hostname = False
         self._context.verify_mode = ssl.CERT_NONE  # the proofs over its fingerprint vouch for it
+        deflate.offer(self._context)
 
     def rekey(self, keys: KeySet) -> None:
         """Go by these keys from the next connection on."""
@@ -229,9 +234,10 @@ class StreamClient:
         """Connect, prove, and yield views until the stream is lost; then StreamError or OSError. Redial to go on."""
         async with self._stream(address, port) as (reader, writer):
             await self._prove(reader, writer)
+            frames = Frames(reader, writer, _MAX_FRAME)
             while True:
                 async with asyncio.timeout(QUIET):
-                    frame = await _read(reader, _MAX_FRAME)
+                    frame = await frames.next()
                 try:
                     view = decode_view(frame)
                 except ViewError as error:
@@ -324,12 +330,32 @@ async def _read(reader: asyncio.StreamReader, limit: int) -> bytes:
     return await reader.readexactly(size)
 
 
+class Frames:
+    """A reader's end of what is pushed on one connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int) -> None:
+        self._reader = reader
+        self._limit = limit
+        self._inflater = deflate.Inflater(limit) if deflate.agreed(writer) else None
+
+    async def next(self) -> bytes:
+        """The next frame, plain. Raises StreamError."""
+        frame = await _read(self._reader, self._limit)
+        if self._inflater is None:
+            return frame
+        try:
+            return self._inflater.frame(frame)
+        except deflate.DeflateError as error:
+            raise StreamError(str(error)) from error
+
+
 def _server_context() -> tuple[ssl.SSLContext, bytes]:
     """A server context with a certificate made for this process, and its fingerprint."""
     certificate, pem = own_certificate(SigningKey.fresh())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
+    deflate.offer(context)
     descriptor = os.memfd_create(
         "ringfence-certificate"
     )  # ssl reads keys from files only; this one is on no disk

@@ -20,6 +20,7 @@ from ringfence.core.gossip.members import Member, Roster, SealedRoster, open_ros
 from ringfence.core.gossip.networks import tally_networks
 from ringfence.core.gossip.report import AgentView, SubjectView
 from ringfence.core.model import NetworkState, RingState
+from ringfence.net import deflate
 from ringfence.net.crypto import SigningKey, check, make_group_keys, make_key, verify
 from ringfence.net.kernel_probe import probe_kernel
 from ringfence.net.stream import StreamClient, StreamError
@@ -132,6 +133,25 @@ async def test_the_stream_shows_all_alive_then_one_left_then_alive_again(three: 
     await first_view(three, lambda view: subject(view, "n3").state is RingState.LEFT)
     (await three.start_agent(3)).install(three.sealed())
     await first_view(three, lambda view: subject(view, "n3").state is RingState.ALIVE)
+
+
+async def test_a_reader_that_knows_no_deflate_gets_plain_views(
+    three: Three, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the version before: it offers no protocol, and its views come as they are."""
+    agreed, ends = deflate.agreed, []
+
+    def watched(writer: asyncio.StreamWriter) -> bool:
+        ends.append(agreed(writer))
+        return ends[-1]
+
+    monkeypatch.setattr(deflate, "agreed", watched)
+    await first_view(three, lambda view: view.alive == {"n1", "n2", "n3"})
+    assert ends == [True, True]
+    monkeypatch.setattr(deflate, "offer", lambda _context: None)
+    view = await first_view(three, lambda view: view.alive == {"n1", "n2", "n3"})
+    assert ends == [True, True, False, False]
+    assert view.reporter.boot_id == boot(1)
 
 
 async def test_an_agent_says_when_it_last_heard_a_member(three: Three) -> None:
