@@ -32,7 +32,7 @@ test-all: lint prepare ## the same and the further cases of the lab's stories: a
 	@$(RUN)/pytest tests --durations=40
 
 .PHONY: check
-check: lint ## lint, types, import contracts, unit and scenario tests; no lab, no root, under 2 minutes
+check: lint ## lint, types, import contracts, unit and scenario tests; no lab, no root, a few minutes
 	@$(RUN)/pytest $(PURE) -m "not lab and not apiserver and not fences and not long"
 
 .PHONY: lint
