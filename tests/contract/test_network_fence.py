@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
@@ -12,7 +13,15 @@ from contract.test_cluster import CLOCK, connected, crd, served
 from ringfence.core.model import PowerState
 from ringfence.fencing.network_fence import NETWORK_FENCE, NetworkFenceDevice, object_name
 from ringfence.kube import kinds
-from ringfence.ports import Cluster, DeviceMisconfigured, DeviceRefused, DeviceSpec, Json, TooLate
+from ringfence.ports import (
+    Cluster,
+    ClusterError,
+    DeviceMisconfigured,
+    DeviceRefused,
+    DeviceSpec,
+    Json,
+    TooLate,
+)
 
 pytestmark = pytest.mark.apiserver
 
@@ -41,6 +50,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProces
         process.stop()
 
 
+async def answers(cluster: Cluster) -> bool:
+    """Whether the kind can be listed: for a moment it is served, and its storage "is (re)initializing" yet."""
+    try:
+        await cluster.list(NETWORK_FENCE)
+    except ClusterError:
+        return False
+    return True
+
+
 @pytest.fixture
 async def cluster(server: ApiServerProcess) -> AsyncIterator[Cluster]:
     async with connected(server) as adapter:
@@ -48,8 +66,9 @@ async def cluster(server: ApiServerProcess) -> AsyncIterator[Cluster]:
             with pytest.raises(DeviceMisconfigured, match="install csi-addons"):
                 await NetworkFenceDevice(SPEC, adapter, CLOCK).open()
             await adapter.create(kinds.CRD, crd(NETWORK_FENCE))
-            while not await served(adapter, NETWORK_FENCE):
-                pass
+            async with asyncio.timeout(60):
+                while not await answers(adapter):
+                    await asyncio.sleep(0.05)
         yield adapter
         for left in await adapter.list(NETWORK_FENCE):
             await adapter.patch(
