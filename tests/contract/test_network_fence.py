@@ -67,7 +67,7 @@ async def cluster(server: ApiServerProcess) -> AsyncIterator[Cluster]:
                 await NetworkFenceDevice(SPEC, adapter, CLOCK).open()
             await adapter.create(kinds.CRD, crd(NETWORK_FENCE))
             async with asyncio.timeout(60):
-                while not await answers(adapter):
+                while not await answers(adapter):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         yield adapter
         for left in await adapter.list(NETWORK_FENCE):
