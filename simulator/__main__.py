@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 from simulator import figures
@@ -28,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fuzz.add_argument("--seeds", type=int, default=100)
     fuzz.add_argument("--first", type=int, default=0, help="the first seed")
     fuzz.add_argument("--n", type=int, default=100, help="nodes")
+    fuzz.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="seeds that are played at once")
     replay = commands.add_parser("replay", help="one script again, with everything that happens")
     replay.add_argument("script", help="a file, or - for standard input")
     replay.add_argument("--quiet", action="store_true", help="only what was broken")
@@ -40,21 +45,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(parser.parse_args(arguments))
     match options.pop("command"):
         case "fuzz":
-            return _fuzz(range(options["first"], options["first"] + options["seeds"]), options["n"])
+            seeds = range(options["first"], options["first"] + options["seeds"])
+            return _fuzz(seeds, options["n"], options["jobs"])
         case "replay":
             return _replay(options["script"], quiet=options["quiet"])
         case name:
             return _measure(name, options.pop("n"), options)
 
 
-def _fuzz(seeds: Iterable[int], nodes: int) -> int:
+def _fuzz(seeds: Iterable[int], nodes: int, jobs: int) -> int:
     broken: Counter[int] = Counter()
     done = events = failed = 0
     cpu = 0.0
-    for seed in seeds:
-        began = time.process_time()
-        outcome = play(random_script(seed, nodes))
-        cpu += time.process_time() - began
+    for outcome, spent in _outcomes(seeds, nodes, jobs):
+        cpu += spent
         done += 1
         events += outcome.events
         if outcome.broken:
@@ -68,6 +72,22 @@ def _fuzz(seeds: Iterable[int], nodes: int) -> int:
     _sum(done, failed, events, cpu)
     print(f"{done} seeds x {nodes} nodes: broken invariants: {found}", flush=True)
     return 1 if failed else 0
+
+
+def _outcomes(seeds: Iterable[int], nodes: int, jobs: int) -> Iterator[tuple[Outcome, float]]:
+    """In the seeds' order, whichever ends first."""
+    if jobs == 1:
+        yield from map(_play, seeds, repeat(nodes))
+        return
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_play, seeds, repeat(nodes))
+
+
+def _play(seed: int, nodes: int) -> tuple[Outcome, float]:
+    """What comes of this seed's script, and the seconds of CPU that it took."""
+    began = time.process_time()
+    outcome = play(random_script(seed, nodes))
+    return outcome, time.process_time() - began
 
 
 def _sum(done: int, failed: int, events: int, cpu: float) -> None:

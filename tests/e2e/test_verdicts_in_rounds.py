@@ -20,7 +20,11 @@ ROUNDS = int(os.environ.get("RINGFENCE_ROUNDS", "1"))
 
 @pytest.mark.parametrize(
     ("fault", "mend", "verdict"),
-    [("cut", "heal", "Down"), ("freeze", "thaw", "AgentDown"), ("power_off", "power_on", "Down")],
+    [
+        ("cut", "heal", "Down"),
+        ("freeze", "thaw", "AgentDown"),
+        pytest.param("power_off", "power_on", "Down", marks=pytest.mark.more),
+    ],
     ids=["cut", "frozen", "powered off"],
 )
 def test_a_fault_is_called_by_its_name(lab: Lab, fault: str, mend: str, verdict: str) -> None:

@@ -53,3 +53,24 @@ def test_a_node_that_hears_nobody_is_not_called_unreachable(seed: int) -> None:
     """
     outcome = play(read(f"nodes 30 zones 3 seed {seed}\n3.0 cut * > n5 for 6.0"))
     assert not outcome.verdicts
+
+
+def test_a_second_cut_soon_after_the_first_is_not_talked_about_without_end() -> None:
+    """Two fifths of 100 nodes were cut off, soon after one had been: 47 KB in a second left one that observed many of them.
+
+    Rounds about new ones and rounds of the second set fell together. Who has said so much keeps his ``none`` to himself.
+    """
+    assert 9 not in {one.number for one in play(random_script(117, 100)).broken}
+
+
+def test_who_wakes_does_not_answer_every_question_of_ten_seconds() -> None:
+    """Half of 100 agents were paused for 10 s and woke at once: 50 KB in their first second.
+
+    Each took part in all rounds whose questions and votes lay in its socket, five or six about the same member, and said
+    ``alive`` in every one. Those rounds were over; whoever still doubted had long asked anew.
+    """
+    half = (
+        "n80,n89,n93,n30,n70,n92,n1,n15,n64,n18,n94,n31,n43,n91,n85,n32,n9,n16,n52,n56,n24,n98,n45,n38,n55,n36,n90,n2,n73,"
+        "n54,n88,n51,n14,n34,n68,n57,n82,n33,n13,n6,n81,n40,n28,n5,n60,n72,n37,n7,n95,n17"
+    )
+    assert not broken(f"nodes 100 zones 3 seed 136\n2.562 pause {half} for 10.537")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import multiprocessing
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 
 import pytest
 
@@ -14,7 +16,7 @@ from simulator.crypto import FakeCrypto, Keyring, MakeCrypto, Rekeyed
 from simulator.invariants import Watch
 from simulator.node import Node
 from simulator.script import Fault, random_script, read
-from simulator.story import play, shorten
+from simulator.story import Outcome, play, shorten
 from simulator.world import World
 
 
@@ -182,7 +184,7 @@ def test_the_command_prints_seed_script_and_shortest_and_ends_with_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(story, "CONVERGED", 0.0)  # no ring comes to rest in no time
-    assert main(["fuzz", "--seeds", "1", "--first", "17", "--n", "9"]) == 1
+    assert main(["fuzz", "--seeds", "1", "--first", "17", "--n", "9", "--jobs", "1"]) == 1
     said = capsys.readouterr().out
     assert "seed 17: invariant 8 broken" in said
     assert "nodes 9 zones 3 seed 17" in said
@@ -196,8 +198,19 @@ def test_random_scripts_on_twenty_nodes(seed: int) -> None:
     assert not outcome.broken, f"{outcome.broken}\n{outcome.script}"
 
 
+FIFTY = range(50)
+
+
+@pytest.fixture(scope="module")
+def played() -> Iterator[dict[int, Future[Outcome]]]:
+    """The fifty scripts, on all cores."""
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield {seed: pool.submit(play, random_script(seed)) for seed in FIFTY}
+        pool.shutdown(cancel_futures=True)
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(50))
-def test_random_scripts_on_a_hundred_nodes(seed: int) -> None:
-    outcome = play(random_script(seed))
+@pytest.mark.parametrize("seed", FIFTY)
+def test_random_scripts_on_a_hundred_nodes(played: dict[int, Future[Outcome]], seed: int) -> None:
+    outcome = played[seed].result(timeout=600)
     assert not outcome.broken, f"{outcome.broken[:5]}\n{outcome.script}"

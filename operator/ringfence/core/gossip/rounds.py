@@ -26,6 +26,10 @@ BEFORE = 0.1
 first probe that was missed, so no such packet is older than the crash."""
 RENEW = 0.9
 """A verdict's next round begins this long after the last one began (plus up to a tenth of jitter)."""
+ASKED_ANEW = 1.4
+"""A question or a first vote that has waited so long in our socket is of a round that is over: whoever still doubts has opened
+the next one (`RENEW` and its jitter, the first round's `CLOSE`). An agent that has been paused doesn't answer them all at once.
+"""
 LAPSE = 3.0
 """An unreachable verdict that no round has confirmed for so long is withdrawn."""
 PARTIAL_FIRST, PARTIAL_LAST = 1.0, 8.0

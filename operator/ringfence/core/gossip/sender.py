@@ -77,3 +77,7 @@ class Sender:
     def exhausted(self, now: float) -> bool:
         """Whether nothing should be said about the dead that can wait."""
         return self._budget.exhausted(now)
+
+    def overspent(self, now: float) -> bool:
+        """Whether nothing should be said that only helps to call somebody dead."""
+        return self._budget.overspent(now)

@@ -404,9 +404,9 @@ class Swim:
             case Votes(look=True):
                 self._looks.on_votes(subject, self._directory.subject_by_tag(message.tag), message, now)
             case Ask():
-                self._voting.on_ask(subject, message, now)
+                self._voting.on_ask(subject, message, now, at)
             case Votes():
-                self._voting.on_votes(subject, message, now)
+                self._voting.on_votes(subject, message, now, at)
             case Leave(signature):
                 self._leaves.take(subject, signature, now)
             case _:

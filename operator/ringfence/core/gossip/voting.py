@@ -66,8 +66,8 @@ class Voting:
             self._examine(subject, now)
         return joined
 
-    def on_ask(self, asker: Subject, message: Ask, now: float) -> None:
-        """A peer asks us to take part."""
+    def on_ask(self, asker: Subject, message: Ask, now: float, at: float) -> None:
+        """A peer asks us to take part; the kernel had its question at ``at``."""
         subject = self._directory.subject_by_tag(message.tag)
         if subject is None:
             self._journal.drop("about a stranger", asker.member.name)
@@ -78,7 +78,7 @@ class Voting:
         if message.boot != subject.boot_sent:
             self._journal.drop("about another boot", asker.member.name)
             return
-        if message.round_id not in subject.rounds:
+        if message.round_id not in subject.rounds and now - at <= rounds.ASKED_ANEW:
             self.join(subject, message.round_id, now)
 
     def _in_second(self, subject: Subject) -> bool:
@@ -130,6 +130,10 @@ class Voting:
         about.cast = vote
         about.take(signed, now)
         self._journal.stats[f"vote {vote}"] += 1
+        if vote is Vote.NONE and self._sender.overspent(now):
+            self._journal.stats["votes kept back"] += 1
+            self._count(subject, about, now)
+            return
         copies = rounds.copies(vote, renewed=subject.state in NO_ANSWER)
         # Where all the others' votes have come by then, little is lost on these paths: then nor was ours.
         wanted = (
@@ -142,8 +146,8 @@ class Voting:
 
     # -- counting -------------------------------------------------------------------------------------------------
 
-    def on_votes(self, sender: Subject, message: Votes, now: float) -> None:
-        """A peer's vote, or what a round has found that we had no part in."""
+    def on_votes(self, sender: Subject, message: Votes, now: float, at: float) -> None:
+        """A peer's vote, or what a round has found that we had no part in; the kernel had it at ``at``."""
         subject = self._directory.subject_by_tag(message.tag)
         if subject is None or subject.boot_sent != message.boot:
             # Of ourselves anybody may speak, and does: who votes about us tells all who observe us.
@@ -156,7 +160,7 @@ class Voting:
         if about is None and not subject.observed:
             self._hearsay.learn(sender, subject, message, now)
             return
-        if about is None and sender is not subject:
+        if about is None and sender is not subject and now - at <= rounds.ASKED_ANEW:
             about = self.join(subject, message.round_id, now)  # the vote has overtaken the question
         if about is None:
             return

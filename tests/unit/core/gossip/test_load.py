@@ -1,0 +1,35 @@
+"""What an agent doesn't say, so that load stays bounded when very many are doubted or a paused agent wakes."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringfence.core.gossip.budget import BURST, OVERSPENT, RATE, Budget
+from ringfence.core.gossip.rounds import ASKED_ANEW
+from ringfence.core.gossip.wire import Message
+from unit.core.gossip.test_refused import ASK, NOW, THIEF, datagram, machine, small, vote
+
+T0 = 50.0
+
+
+@pytest.mark.parametrize("message", [ASK, vote("n2")], ids=["question", "vote"])
+@pytest.mark.parametrize(("waited", "joined"), [(0.0, 1), (ASKED_ANEW - 0.01, 1), (ASKED_ANEW + 0.01, 0), (10.0, 0)])
+def test_who_wakes_takes_no_part_in_rounds_that_are_long_over(
+    message: Message, waited: float, joined: int
+) -> None:
+    swim = machine(small())
+    swim.receive(datagram(message), THIEF, NOW, at=NOW - waited)
+    assert sum(len(one.rounds) for one in swim.subjects) == joined
+    assert not [count for reason, count in swim.stats.items() if reason.startswith("drop")]
+
+
+def test_a_budget_is_exhausted_before_it_is_overspent_and_recovers_as_it_leaks() -> None:
+    budget = Budget()
+    assert not budget.exhausted(T0)
+    budget.spend(int(BURST), T0)
+    assert (budget.exhausted(T0), budget.overspent(T0)) == (True, False)
+    budget.spend(int(OVERSPENT), T0)
+    assert budget.overspent(T0)
+    until_leaked = (BURST + 0.5) / RATE
+    assert (budget.exhausted(T0 + until_leaked), budget.overspent(T0 + until_leaked)) == (True, False)
+    assert not budget.exhausted(T0 + until_leaked + (OVERSPENT - BURST) / RATE)
