@@ -30,7 +30,7 @@ LATEST_VOTE = 0.15
 """An exchange so late before the verdict need not have reached its counters: copies leave until 100 ms after."""
 KNOWN_CLEAN, KNOWN_LOSSY = 2.0, 4.0
 """Crash to verdict, seconds: on clean paths, and with up to a fifth of all packets lost."""
-ALIVE_AGAIN = 2.5
+ALIVE_AGAIN = 2.7
 """A boot is alive for all who observe it within two periods and the time-outs of one probe."""
 WITHDRAWN = 1.5
 """A verdict is gone everywhere: 1 s, and half a second to be told."""

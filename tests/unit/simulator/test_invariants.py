@@ -159,7 +159,7 @@ def test_too_many_packets_break_9() -> None:
 
 
 def test_a_ring_that_does_not_come_to_rest_breaks_8() -> None:
-    outcome = play(read("nodes 5 zones 1 seed 1\n1.0 cut n1 > n2"))
+    outcome = play(read("nodes 5 zones 1 seed 1\n0.5 cut n1 > n2\n3.0 loss n3 > n4 for 0.1 by 0.01"))
     assert [one.number for one in outcome.broken] == [8]
     assert "n1 calls n2" in outcome.broken[0].sentence or "n2 calls n1" in outcome.broken[0].sentence
 

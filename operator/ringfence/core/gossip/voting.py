@@ -109,9 +109,17 @@ class Voting:
                 self._cast(subject, about, Vote.ALIVE, now)
 
     def veto(self, subject: Subject, now: float) -> None:
-        """We said ``none`` in the round that made the verdict, and have heard the subject since: say so there."""
+        """We said ``none`` in the round that made the verdict, and have heard the subject since: say so there.
+
+        Those who only know the verdict (windows) would show it until it lapses. That somebody's kernel has answered meanwhile
+        takes nothing back for them.
+        """
         shown = subject.shown
-        if shown is None or shown.subject != subject.boot or shown.cast in {None, Vote.ALIVE}:
+        if (
+            shown is None
+            or shown.subject != subject.boot
+            or shown.cast in {None, Vote.ALIVE, Vote.AGENT_DOWN}
+        ):
             return
         if not self._also_alive(shown):
             self._cast(subject, shown, Vote.ALIVE, now)

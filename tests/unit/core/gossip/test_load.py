@@ -13,7 +13,9 @@ T0 = 50.0
 
 
 @pytest.mark.parametrize("message", [ASK, vote("n2")], ids=["question", "vote"])
-@pytest.mark.parametrize(("waited", "joined"), [(0.0, 1), (ASKED_ANEW - 0.01, 1), (ASKED_ANEW + 0.01, 0), (10.0, 0)])
+@pytest.mark.parametrize(
+    ("waited", "joined"), [(0.0, 1), (ASKED_ANEW - 0.01, 1), (ASKED_ANEW + 0.01, 0), (10.0, 0)]
+)
 def test_who_wakes_takes_no_part_in_rounds_that_are_long_over(
     message: Message, waited: float, joined: int
 ) -> None:

@@ -26,7 +26,7 @@ from ringfence.core.gossip.members import (
     open_roster,
     seal_roster,
 )
-from ringfence.core.gossip.probe import RoundTrip, next_slot, period, phase
+from ringfence.core.gossip.probe import PERIOD, RoundTrip, next_slot, period, phase
 from ringfence.core.gossip.rings import Rings
 from ringfence.net.crypto import SigningKey, verify
 from unit.core.gossip.ring_world import roster_of
@@ -232,7 +232,9 @@ def test_a_zone_that_chance_left_out_gets_enough_observers() -> None:
 
 
 def test_periods_phases_and_time_outs() -> None:
-    assert [period(n) for n in (1, 3, 5, 9, 5000)] == [0.25, 0.25, 0.5, 1.0, 1.0]
+    assert [period(n) for n in (1, 2, 3, 5, 9, 5000)] == pytest.approx(
+        [0.25, 0.25, PERIOD / 4, PERIOD / 2, PERIOD, PERIOD]
+    )
     spread = sorted(phase("x", rank, 4, 1.0) for rank in range(4))
     assert all(later - earlier == pytest.approx(0.25) for earlier, later in pairwise(spread))
     assert next_slot(10.0, 0.0, 0.3, 1.0) == pytest.approx(10.3)
@@ -243,6 +245,15 @@ def test_periods_phases_and_time_outs() -> None:
     assert trip.timeout(1.0) == pytest.approx(0.08, abs=0.01)
     trip.observe(2.0)
     assert trip.timeout(1.0) == 0.5
+
+
+@pytest.mark.parametrize("every", [0.275, 1.0, 1.1])
+def test_slots_are_a_period_apart_however_times_are_rounded(every: float) -> None:
+    offset, at = 1.7e9 - 1000.0, 0.1 * every
+    slots = [next_slot(1000.0, offset, at, every)]
+    for _ in range(10_000):
+        slots.append(next_slot(slots[-1], offset, at, every))
+    assert all(later - earlier == pytest.approx(every, abs=2e-6) for earlier, later in pairwise(slots))
 
 
 def test_loss_is_the_plain_share_at_first_and_forgets_within_a_minute_or_two() -> None:
