@@ -10,7 +10,6 @@ import json
 import multiprocessing
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,8 +17,8 @@ from itertools import repeat
 from pathlib import Path
 
 from simulator import figures
-from simulator.script import random_script, read
-from simulator.story import Outcome, play, shorten
+from simulator.script import read
+from simulator.story import Outcome, play, play_seed, shorten
 
 _HUNDRED = 100
 
@@ -77,17 +76,10 @@ def _fuzz(seeds: Iterable[int], nodes: int, jobs: int) -> int:
 def _outcomes(seeds: Iterable[int], nodes: int, jobs: int) -> Iterator[tuple[Outcome, float]]:
     """In the seeds' order, whichever ends first."""
     if jobs == 1:
-        yield from map(_play, seeds, repeat(nodes))
+        yield from map(play_seed, seeds, repeat(nodes))
         return
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_play, seeds, repeat(nodes))
-
-
-def _play(seed: int, nodes: int) -> tuple[Outcome, float]:
-    """What comes of this seed's script, and the seconds of CPU that it took."""
-    began = time.process_time()
-    outcome = play(random_script(seed, nodes))
-    return outcome, time.process_time() - began
+        yield from pool.map(play_seed, seeds, repeat(nodes))
 
 
 def _sum(done: int, failed: int, events: int, cpu: float) -> None:

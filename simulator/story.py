@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from simulator import faults
 from simulator.invariants import Broken, Storm, Verdict, Watch
-from simulator.script import Script
+from simulator.script import Script, random_script
 from simulator.world import World
 
 SETTLING = 3.0
@@ -36,6 +37,13 @@ class Outcome:
     def breaks(self, number: int) -> bool:
         """Whether this invariant is broken."""
         return any(one.number == number for one in self.broken)
+
+
+def play_seed(seed: int, nodes: int) -> tuple[Outcome, float]:
+    """What comes of this seed's random script, and the seconds of CPU that it took."""
+    began = time.process_time()
+    outcome = play(random_script(seed, nodes))
+    return outcome, time.process_time() - began
 
 
 def play(script: Script, trace: Callable[[str], None] | None = None, *, digest: bool = False) -> Outcome:

@@ -74,3 +74,11 @@ def test_who_wakes_does_not_answer_every_question_of_ten_seconds() -> None:
         "n54,n88,n51,n14,n34,n68,n57,n82,n33,n13,n6,n81,n40,n28,n5,n60,n72,n37,n7,n95,n17"
     )
     assert not broken(f"nodes 100 zones 3 seed 136\n2.562 pause {half} for 10.537")
+
+
+def test_a_verdict_of_the_second_set_is_taken_back_by_those_who_did_not_believe_it() -> None:
+    """A split heals while a round of the second set ends: windows were told, the observers had heard the member by then.
+
+    They had never called it unreachable, so none of them took it back when it answered: a window showed it for 3 s.
+    """
+    assert 7 not in {one.number for one in play(random_script(134, 100)).broken}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 
@@ -190,6 +193,20 @@ def test_the_command_prints_seed_script_and_shortest_and_ends_with_1(
     assert "nodes 9 zones 3 seed 17" in said
     assert "the shortest for invariant 8" in said
     assert said.splitlines()[-1] == "1 seeds x 9 nodes: broken invariants: 8 in 1"
+
+
+def test_several_seeds_are_played_at_once() -> None:
+    command = [sys.executable, "-m", "simulator", "fuzz", "--seeds", "3", "--n", "5", "--jobs", "2"]
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "3 seeds x 5 nodes: broken invariants: none"
 
 
 @pytest.mark.parametrize("seed", range(1000, 1010))

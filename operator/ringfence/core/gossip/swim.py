@@ -458,5 +458,5 @@ class Swim:
             self._muster.call(now)
         if subject.state is RingState.PARTIAL:
             self._looks.want(subject, now)
-        if subject.state is RingState.ALIVE and old in {RingState.UNREACHABLE, RingState.AGENT_DOWN}:
+        if subject.state is RingState.ALIVE:
             self._voting.veto(subject, now)

@@ -111,8 +111,8 @@ class Voting:
     def veto(self, subject: Subject, now: float) -> None:
         """We said ``none`` in the round that made the verdict, and have heard the subject since: say so there.
 
-        Those who only know the verdict (windows) would show it until it lapses. That somebody's kernel has answered meanwhile
-        takes nothing back for them.
+        Those who only know the verdict (windows) would show it until it lapses. Nothing takes it back for them that we didn't
+        believe it ourselves, nor that its kernel has answered somebody meanwhile.
         """
         shown = subject.shown
         if (
@@ -121,7 +121,7 @@ class Voting:
             or shown.cast in {None, Vote.ALIVE, Vote.AGENT_DOWN}
         ):
             return
-        if not self._also_alive(shown):
+        if self._made_verdict(shown) and not self._also_alive(shown):
             self._cast(subject, shown, Vote.ALIVE, now)
             self._notices.tell_all(subject, shown, now)
 
@@ -204,6 +204,11 @@ class Voting:
         """Whether somebody else has said ``alive`` in it: then all know by him."""
         node = self._directory.node
         return any(vote.vote is Vote.ALIVE for name, vote in about.votes.items() if name != node)
+
+    def _made_verdict(self, about: Round) -> bool:
+        """Whether it may have called its subject unreachable. In small rosters, where all judge for themselves, it always may."""
+        said = sum(vote.vote is Vote.NONE for vote in about.votes.values())
+        return said >= H or is_small(self._directory.present_roster)
 
     def _decided(self, about: Round) -> bool:
         """Whether its votes are all in, or as many as a verdict takes."""
