@@ -19,9 +19,9 @@ TROUBLE = frozenset({RingState.DOUBTED, RingState.UNREACHABLE})
 
 
 class States:
-    """The writer. ``entered(subject, old, now)`` is called after each change: what it sets off."""
+    """The writer. ``entered(subject, now)`` is called after each change: what it sets off."""
 
-    def __init__(self, desk: Desk, entered: Callable[[Subject, RingState, float], None]) -> None:
+    def __init__(self, desk: Desk, entered: Callable[[Subject, float], None]) -> None:
         self._journal = desk.journal
         self._timers = desk.timers
         self._entered = entered
@@ -33,7 +33,7 @@ class States:
             return
         subject.state, subject.since = state, now
         self.note(subject, old, why)
-        self._entered(subject, old, now)
+        self._entered(subject, now)
 
     def note(self, subject: Subject, old: RingState, why: str) -> None:
         """Tell that its state, or its boot, is another one now."""

@@ -452,7 +452,7 @@ class Swim:
         elif subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL}:
             self._doubts.doubt(subject, now)
 
-    def _entered(self, subject: Subject, old: RingState, now: float) -> None:
+    def _entered(self, subject: Subject, now: float) -> None:
         """It has another state now: what that sets off elsewhere."""
         if subject.state in TROUBLE:
             self._muster.call(now)
