@@ -82,3 +82,10 @@ def test_a_verdict_of_the_second_set_is_taken_back_by_those_who_did_not_believe_
     They had never called it unreachable, so none of them took it back when it answered: a window showed it for 3 s.
     """
     assert 7 not in {one.number for one in play(random_script(134, 100)).broken}
+
+
+def test_those_who_take_a_verdict_back_are_such_as_believed_it() -> None:
+    """Half of a verdict's judges are of the second set, who hold nobody for dead: where the three that were to tell a window
+    of the ``alive`` were such, nobody told it.
+    """
+    assert 7 not in {one.number for one in play(random_script(176, 100)).broken}

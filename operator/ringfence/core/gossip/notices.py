@@ -14,6 +14,7 @@ from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
 from ringfence.core.gossip.rings import is_small
 from ringfence.core.gossip.rounds import Round
 from ringfence.core.gossip.sender import Sender
+from ringfence.core.gossip.states import ABSENT
 from ringfence.core.gossip.subject import Subject
 from ringfence.core.model import Vote
 
@@ -52,9 +53,16 @@ class Notices:
         self._tell(subject, about, self._ours(about, voters, 1 if renewed else TELLERS, now), now)
 
     def withdraw(self, subject: Subject, about: Round, now: float) -> None:
-        """Somebody has said ``alive`` in a renewal: some of those who held it for dead tell the windows."""
-        judges = self._directory.present_rings.judges(subject.member.uid, second=about.second)
-        observers = [member.name for member in judges]
+        """Somebody has said ``alive`` in a renewal: some of those who held it for dead tell the windows.
+
+        Those are observers that are there themselves; of the second set nobody holds anybody for dead.
+        """
+        known, uid = self._directory.subjects, subject.member.uid
+        observers = [
+            member.name
+            for member in self._directory.present_rings.observers(uid)
+            if member.uid not in known or known[member.uid].state not in ABSENT
+        ]
         self._tell(subject, about, self._ours(about, observers, TELLERS + 1, now), now)
 
     def tell_all(self, subject: Subject, about: Round, now: float) -> None:
