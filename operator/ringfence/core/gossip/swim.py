@@ -318,6 +318,7 @@ class Swim:
                 if member.name != self.node
             ),
             itself=self.awareness.view(),
+            sent_at=now,
         )
 
     def hearing(self, uid: str, now: float) -> Hearing | None:
