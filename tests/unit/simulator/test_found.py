@@ -89,3 +89,10 @@ def test_those_who_take_a_verdict_back_are_such_as_believed_it() -> None:
     of the ``alive`` were such, nobody told it.
     """
     assert 7 not in {one.number for one in play(random_script(176, 100)).broken}
+
+
+def test_who_has_looked_often_of_late_looks_again() -> None:
+    """A network that three splits cut in turn: its observers had looked four times within five seconds, had no room for a fifth
+    look, and the one that reached the node there was not heard: the network was called dead.
+    """
+    assert 14 not in {one.number for one in play(random_script(239, 100)).broken}
