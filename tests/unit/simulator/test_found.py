@@ -96,3 +96,17 @@ def test_who_has_looked_often_of_late_looks_again() -> None:
     look, and the one that reached the node there was not heard: the network was called dead.
     """
     assert 14 not in {one.number for one in play(random_script(239, 100)).broken}
+
+
+def test_a_late_roster_makes_no_agent_refuse_the_boot_that_runs() -> None:
+    """A node reboots twice while an agent is cut off from the API. It met the third boot itself; then came a roster that named the
+    second. It went back to that, held the third for over, refused all that it sent and called a healthy node agent-down for good.
+    """
+    assert not {one.number for one in play(random_script(455, 100)).broken}
+
+
+def test_what_waits_for_a_survey_is_not_forgotten_when_it_is_put_off() -> None:
+    """A third of 100 nodes fell silent at once; an agent asks two samples of the roster a second, and forgot whom it had wanted to
+    accuse when a third survey would have needed one.
+    """
+    assert not {one.number for one in play(random_script(453, 100)).broken}

@@ -28,7 +28,8 @@ PAUSE = 1.0
 """Seconds at least until one that was silent and answers makes an agent that is cut off look again; and for so long
 half of a base is enough, that loss doesn't make every survey ask a sample."""
 MOST_SAMPLES = 2
-"""Samples that an agent asks in that time. A further survey that would need one ends without a result: no accusation."""
+"""Samples that an agent asks in that time. A further survey that would need one is put off, and what waits for it: nobody is
+accused before."""
 REPEAT = 4.0
 """Seconds after which an agent that found itself cut off looks again, if no answer makes it look earlier; and for so
 long a sample's result stands as a base."""

@@ -88,9 +88,13 @@ class Surveyor:
             self._samples.popleft()
         if len(self._samples) >= surveys.MOST_SAMPLES:
             self._journal.stats["surveys put off"] += 1
-            self._survey = None  # whoever waited for it asks again
+            self._survey, waiting = None, survey.then
             if self._awareness.isolated:
                 self._timers.at(now + surveys.PAUSE, lambda now, _late: self.look_around(now))
+            elif waiting:
+                self._timers.at(
+                    self._samples[0] + surveys.PAUSE, lambda now, _late: self._ask_anew(waiting, now)
+                )
             return
         self._samples.append(now)
         voters = self._directory.present_roster.voters
@@ -99,6 +103,10 @@ class Surveyor:
         sample = [member.uid for member in drawn if member.name != self._directory.node]
         self._ask_all(survey.widen(sample), now)
         self._settle(survey, now)
+
+    def _ask_anew(self, waiting: Iterable[Callable[[float], None]], now: float) -> None:
+        for action in waiting:
+            self.look_around(now, action)
 
     def _ask_again(self, survey: Survey, now: float) -> None:
         silent = sorted(survey.silent)
