@@ -246,7 +246,7 @@ class Watch:
             other is node
             or (
                 (other.listens or other.silent_since > began - FRESH)
-                and not world.links.cut_since(node.index, other.index, began)
+                and not world.links.cut_since(node.index, other.index, began - FRESH)
             )
             for other in world.nodes
         )

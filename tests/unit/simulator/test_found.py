@@ -110,3 +110,10 @@ def test_what_waits_for_a_survey_is_not_forgotten_when_it_is_put_off() -> None:
     accuse when a third survey would have needed one.
     """
     assert not {one.number for one in play(random_script(453, 100)).broken}
+
+
+def test_two_cuts_in_a_row_leave_no_minority_that_takes_itself_for_the_larger_side() -> None:
+    """60 of 100 nodes were on one side, rightly accused the others, and then lost a third of theirs: the nearest had answered in
+    the last sample and three quarters of them still did, so nobody asked a new one. Three quarters of 60 are no majority.
+    """
+    assert not {one.number for one in play(random_script(580, 100)).broken}
