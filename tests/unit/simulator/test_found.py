@@ -117,3 +117,8 @@ def test_two_cuts_in_a_row_leave_no_minority_that_takes_itself_for_the_larger_si
     the last sample and three quarters of them still did, so nobody asked a new one. Three quarters of 60 are no majority.
     """
     assert not {one.number for one in play(random_script(580, 100)).broken}
+
+
+def test_those_who_never_believed_a_verdict_are_not_waited_for_to_take_it_back() -> None:
+    """Three of eight observers reached the member all the time; they were the three that were to tell one window of the ``alive``."""
+    assert not {one.number for one in play(random_script(212, 100)).broken}
