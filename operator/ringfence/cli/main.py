@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Annotated, Never
 import typer
 
 from ringfence import __version__
-from ringfence.cli import confirmation, incident
+from ringfence.cli import confirmation, incident, leave
 from ringfence.cli import devices as fence_devices
 from ringfence.cli import keys as group_keys
 from ringfence.cli.chronicle import EventRow, event_rows
@@ -67,6 +67,8 @@ fence_app = typer.Typer(
     help="Fence devices, and a person's part in fencing.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(fence_app, name="fence")
+failover_app = typer.Typer(help="One failover.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(failover_app, name="failover")
 keys_app = typer.Typer(help="The ring's group keys, and their change.", rich_markup_mode=None)
 app.add_typer(keys_app, name="keys")
 
@@ -259,6 +261,32 @@ def confirm(
     typer.echo(f"{asked.failover}: confirmed as {asked.user}")
 
 
+@failover_app.command("release")
+def failover_release(
+    world: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the Failover, or of its node.")],
+    *,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why the limit need not hold now; kept on record.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Let a node be fenced though too many of its zone are down at once. No other limit can be overruled."""
+    if not reason.strip():
+        raise typer.BadParameter("say why the limit need not hold now", param_hint="--reason")
+    with _sentences():
+        reader = _reader(world, kubeconfig, context)
+        asked = leave.prepare(reader, name)
+        for line in asked.lines():
+            typer.echo(line)
+        if not yes and not typer.confirm("Release it?"):
+            _end("nothing was released", REFUSED)
+        leave.give(reader, asked, reason.strip())
+    typer.echo(f"{asked.failover}: released as {asked.user}")
+
+
 @fence_app.command("status")
 def fence_status(
     world: typer.Context, kubeconfig: Kubeconfig = None, context: Context = None, output: Output = "table"
@@ -441,6 +469,7 @@ def _sentences() -> Iterator[None]:
         yield
     except (
         confirmation.NotAskedError,
+        leave.NoLeaveError,
         fence_devices.NoDrillError,
         group_keys.NothingToldError,
     ) as error:

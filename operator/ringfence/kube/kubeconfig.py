@@ -132,10 +132,14 @@ class KubeconfigReader:
 
         Raises ClusterError.
         """
-        patch = {
-            "metadata": {"uid": uid},
-            "spec": {"confirm": {"statement": statement, "confirmedBy": confirmed_by}},
-        }
+        self._add(name, uid, {"confirm": {"statement": statement, "confirmedBy": confirmed_by}})
+
+    def release_failover(self, name: str, uid: str, reason: str, by: str) -> None:
+        """Write ``spec.release`` likewise. Raises ClusterError."""
+        self._add(name, uid, {"release": {"reason": reason, "by": by}})
+
+    def _add(self, name: str, uid: str, word: Mapping[str, object]) -> None:
+        patch = {"metadata": {"uid": uid}, "spec": word}
         _asked(
             self._objects.patch_cluster_custom_object,
             *(GROUP, VERSION, "failovers", name, patch),

@@ -75,6 +75,7 @@ class FakeReader:
     user: str = "alice"
     forbidden: frozenset[str] = frozenset()
     confirmed: list[tuple[str, str, str, str]] = field(default_factory=list)
+    released: list[tuple[str, str, str, str]] = field(default_factory=list)
     asked: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
     """Generations of group keys that were asked for, and the nodes that are not waited for."""
     drills: list[tuple[str, str, str]] = field(default_factory=list)
@@ -150,6 +151,9 @@ class FakeReader:
 
     def confirm_failover(self, name: str, uid: str, statement: str, confirmed_by: str) -> None:
         self.confirmed.append((name, uid, statement, confirmed_by))
+
+    def release_failover(self, name: str, uid: str, reason: str, by: str) -> None:
+        self.released.append((name, uid, reason, by))
 
 
 MEMBER: Object = {
