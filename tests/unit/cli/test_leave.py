@@ -12,7 +12,7 @@ STORM = "too many nodes of zone hall are down at once: n1, n2, n3 (at most 2 of 
 
 
 def held(reason: str = STORM, phase: str = "Held", **spec: object) -> FakeReader:
-    one: Object = failover(phase=phase, **spec)
+    one: Object = failover(NAME, phase, **spec)
     status = one["status"]
     assert isinstance(status, dict)
     status["heldReason"] = reason
