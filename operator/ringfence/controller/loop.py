@@ -501,7 +501,8 @@ class Loop:
     def _orders_at(self, address: str, boot: Boot) -> tuple[str, ...]:
         open_ = [a.record for a in self._adopted.values() if a.record and a.record.phase not in ENDED]
         incidents = [(record.boot, record.orders) for record in open_]
-        return orders_at(address, boot, incidents, self._devices.look, self._clock.monotonic())
+        now, drills = self._clock.monotonic(), self._devices.drill_orders()
+        return orders_at(address, boot, incidents, self._devices.look, now, drills)
 
     def _order_delay(self, zone: HAZone | None, adopted: Adopted | None) -> float:
         """The zone's delay before the first order; the random part is drawn once an incident."""

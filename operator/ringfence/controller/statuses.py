@@ -10,7 +10,7 @@ from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
 from ringfence.api.v1alpha1.hazone import HAZone, ZoneFencing
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
-from ringfence.controller.chassis import chassis_of
+from ringfence.controller.chassis import chassis_of, sessions_at
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
@@ -76,7 +76,9 @@ class Statuses:
         uuids = {name: node.system_uuid for name, node in nodes.items()}
         zones = {name: self._world.zones_of(nodes[name]) for name in cut}
         addresses = {name: node.internal_ips for name, node in nodes.items()}
-        self._devices.declare(targets(devices, uuids, zones, addresses), chassis_of(devices))
+        self._devices.declare(
+            targets(devices, uuids, zones, addresses), chassis_of(devices), sessions_at(devices)
+        )
 
     def measure(self) -> None:
         """Show how old each device's last proof is: what this replica could not do after a takeover is worth an alert now."""
