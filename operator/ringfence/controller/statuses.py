@@ -16,7 +16,7 @@ from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import parse, stamp
-from ringfence.controller.storages import NOT_ALLOWED, behind, written_by
+from ringfence.controller.storages import NOT_ALLOWED, not_behind, written_by
 from ringfence.controller.targets import targets
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
@@ -351,10 +351,12 @@ class Statuses:
         record = VmRecord(namespace, vm.name, vm.uid, vmi.uid if vmi else "")
         pods = self._world.pods_on(vmi.node, frozenset({vmi.uid})) if vmi else ()
         (written,) = written_by(self._world, (record,), pods)
-        reach: set[str] = set()
-        for storage in storages.values():
-            reach |= behind(storage, written.volumes, self._world.pvcs.store, self._world.pvs.store)
-        return tuple(v for v in written.volumes if v not in reach) or (
+        claims, pvs = self._world.pvcs.store, self._world.pvs.store
+        whys = {v: [not_behind(s, v, claims, pvs) for s in storages.values()] for v in written.volumes}
+        left = {
+            v: [why for why in found if why is not None] for v, found in whys.items() if None not in found
+        }
+        return tuple(f"{v} ({'; '.join(dict.fromkeys(why))})" for v, why in left.items()) or (
             () if written.volumes else ("any volume",)
         )
 
