@@ -106,6 +106,22 @@ def guests_since(report: NodeReport | None, boot: Boot, proved_at: int) -> froze
     return frozenset(status.guests)
 
 
+def only_a_reboot_lifts(nodes: Iterable[str], reports: Mapping[Key, NodeReport]) -> str:
+    """Of which nodes nobody can say that the old guests are gone, as the end of a sentence; empty: of none.
+
+    Their agents see no guests (:attr:`NodeReport.status.guests`), so a cut from the storage stands until they have rebooted.
+    """
+    blind = sorted(
+        n for n in nodes if (report := reports.get(("", n))) is None or report.status.guests is None
+    )
+    if not blind:
+        return ""
+    return (
+        f"; after a storage's fence only a reboot lets {', '.join(blind)} at the storage again, since the agent there sees no guests:"
+        " agent.watchdog.enabled in the chart gives it hostPID"
+    )
+
+
 def as_storage(
     look: DeviceLook, device: FenceDevice, zone: HAZone, world: World, vms: Iterable[CutVm]
 ) -> DeviceLook:

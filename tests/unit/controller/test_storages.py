@@ -12,7 +12,7 @@ import pytest
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller.devices import mismatch
-from ringfence.controller.storages import behind, guests_since, not_behind, written_by
+from ringfence.controller.storages import behind, guests_since, not_behind, only_a_reboot_lifts, written_by
 from ringfence.controller.targets import DeviceTarget, targets
 from ringfence.controller.world import World
 from ringfence.core.failover.record import PodRef, VmRecord
@@ -142,6 +142,17 @@ def test_why_a_volume_does_not_count_is_said_with_the_mend(
 )
 def test_everything_else_is_not(case: dict[str, Any]) -> None:
     assert found(**case) == frozenset()
+
+
+def test_whose_agent_sees_no_guests_is_told_before_a_cut() -> None:
+    def report(*guests: str) -> NodeReport:
+        return NodeReport.model_validate({"metadata": {"name": "n"}, "status": {"guests": list(guests)}})
+
+    blind = NodeReport.model_validate({"metadata": {"name": "n"}, "status": {}})
+    assert only_a_reboot_lifts(["n1", "n2"], {("", "n1"): report(), ("", "n2"): report("shop_db")}) == ""
+    told = only_a_reboot_lifts(["n1", "n2", "n3"], {("", "n1"): report(), ("", "n2"): blind})
+    assert "only a reboot lets n2, n3 at the storage again" in told
+    assert "agent.watchdog.enabled" in told
 
 
 def declared(
