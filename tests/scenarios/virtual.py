@@ -64,6 +64,8 @@ SLOW = 8.0
 """What a slow device needs for an order."""
 ATTACH_NEEDS = 0.7
 """Detaching a volume from a node that is out of service, or attaching it (KUBEVIRT §1)."""
+ORPHAN_ENDS = 10.0
+"""What a kubelet takes to end a guest whose pod its API server has forgotten."""
 FORCE_DETACH_AFTER = 360.0
 """What Kubernetes waits for an unmount by a kubelet that is no more, without the out-of-service taint."""
 
@@ -234,6 +236,9 @@ class World:
         self.confirmed: dict[str, tuple[Confirmation, float]] = {}
         self.leaderless_until = NEVER
         self.die_after: str | None = None
+        self.backup_when: str | None = None
+        """The cluster's store is backed up when an incident enters this phase."""
+        self._backup: tuple[dict[str, Record], dict[str, Vm]] | None = None
         self.forced: list[tuple[str, str]] = []
         self.seen: dict[str, float] = {}
         self._down_since: dict[str, float] = {}
@@ -342,6 +347,10 @@ class World:
                 self.die_after = rest[0]
             case "kill-leader":
                 self._new_leader()
+            case "backup-when":
+                self.backup_when = rest[0]
+            case "restore":
+                self._restore()
             case "minority":
                 self._apart = set(rest)
             case "csi":
@@ -619,6 +628,32 @@ class World:
         self._forget(self.leaderless_until)
         self.say("controller: the leader is dead")
 
+    def _restore(self) -> None:
+        """The cluster's store is as it was at the backup, and whoever reads it begins anew; what runs on nodes runs on.
+
+        A kubelet ends what its API server knows nothing of.
+        """
+        assert self._backup is not None, "nothing was backed up"
+        records, vms = self._backup
+        self.stored = dict(records)
+        self.seen.clear()
+        for name, then in vms.items():
+            now_, vm = self.vms[name], replace(then, qemu=self.vms[name].qemu)
+            vm.released_at = None if then.released_at is None else self.now
+            self.vms[name] = vm
+            for node in sorted(now_.qemu - {vm.launcher_on}):
+                self.after(ORPHAN_ENDS, lambda vm=vm, node=node: self._end_orphan(vm, node))  # type: ignore[misc]
+        for record in self.stored.values():
+            self._phase_since[record.name] = self.now
+        self._new_leader()
+
+    def _end_orphan(self, vm: Vm, node: str) -> None:
+        if node in vm.qemu and vm.launcher_on != node:
+            self.say(
+                f"world: the kubelet of {node} ends a guest of {vm.name} that the API server doesn't know"
+            )
+            vm.qemu.discard(node)
+
     def _forget(self, takeover: float) -> None:
         self._working.clear()
         if self.kennel is not None:
@@ -737,6 +772,10 @@ class World:
             self.say(f"{record.phase}: {record.sentence}")
         if record.phase in ENDED and self.kennel is not None:
             self.kennel.forget(record.boot.node)
+        if self.backup_when == record.phase and (before is None or before.phase != record.phase):
+            self.backup_when = None
+            self._backup = (dict(self.stored), {n: replace(vm) for n, vm in self.vms.items()})
+            self.say("world: the cluster's store is backed up")
         if before is None or before.phase != record.phase:
             self._phase_since[record.name] = self.now
             if self.election is not None and self.election.freeze_when == record.phase:

@@ -123,7 +123,9 @@ def _says_as_much(known: FencingProof, proof: FencingProof) -> bool:
         case StorageCut(), StorageCut():
             less = _names(proof.vms) <= _names(known.vms) and set(proof.volumes) <= set(known.volumes)
             return known.device == proof.device and less
-        case (PoweredOff(), PoweredOff()) | (SelfFenced(), SelfFenced()):
+        case PoweredOff(), PoweredOff():
+            return known.device == proof.device
+        case SelfFenced(), SelfFenced():
             return known.device == proof.device
         case _:
             return False
