@@ -75,6 +75,7 @@ def storage_fence(lab: Lab) -> Iterator[CsiAddons]:
             "storage": {
                 "csiDriver": "rbd.csi.ceph.com",
                 "storageClasses": [fenced.CLASS],
+                "staticStorageClasses": [fenced.CLASS],
                 "secretRef": {"name": "csi", "namespace": "kube-system"},
             },
         },

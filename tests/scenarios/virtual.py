@@ -17,6 +17,7 @@ from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence, SlotEvidence
 from ringfence.core.detection.verdict import judge, slot_due
 from ringfence.core.failover import commands, limits, machine
+from ringfence.core.failover.beyond import may_be_off_soon
 from ringfence.core.failover.cut import LiftCut
 from ringfence.core.failover.look import Confirmation, Look
 from ringfence.core.failover.node_lease import (
@@ -63,6 +64,8 @@ SLOW = 8.0
 """What a slow device needs for an order."""
 ATTACH_NEEDS = 0.7
 """Detaching a volume from a node that is out of service, or attaching it (KUBEVIRT §1)."""
+ORPHAN_ENDS = 10.0
+"""What a kubelet takes to end a guest whose pod its API server has forgotten."""
 FORCE_DETACH_AFTER = 360.0
 """What Kubernetes waits for an unmount by a kubelet that is no more, without the out-of-service taint."""
 
@@ -233,6 +236,9 @@ class World:
         self.confirmed: dict[str, tuple[Confirmation, float]] = {}
         self.leaderless_until = NEVER
         self.die_after: str | None = None
+        self.backup_when: str | None = None
+        """The cluster's store is backed up when an incident enters this phase."""
+        self._backup: tuple[dict[str, Record], dict[str, Vm]] | None = None
         self.forced: list[tuple[str, str]] = []
         self.seen: dict[str, float] = {}
         self._down_since: dict[str, float] = {}
@@ -242,6 +248,8 @@ class World:
         self._phase_since: dict[str, float] = {}
         self._powered_on: dict[str, float] = {}
         self._apart: set[str] = set()
+        self._cutting: set[str] = set()
+        """Nodes that their storage is about to shut out."""
         self._at_chassis: list[str] = []
         """Devices behind the chassis whose order it has not answered or carried out yet, whoever gave it."""
 
@@ -339,6 +347,10 @@ class World:
                 self.die_after = rest[0]
             case "kill-leader":
                 self._new_leader()
+            case "backup-when":
+                self.backup_when = rest[0]
+            case "restore":
+                self._restore()
             case "minority":
                 self._apart = set(rest)
             case "csi":
@@ -616,6 +628,32 @@ class World:
         self._forget(self.leaderless_until)
         self.say("controller: the leader is dead")
 
+    def _restore(self) -> None:
+        """The cluster's store is as it was at the backup, and whoever reads it begins anew; what runs on nodes runs on.
+
+        A kubelet ends what its API server knows nothing of.
+        """
+        assert self._backup is not None, "nothing was backed up"
+        records, vms = self._backup
+        self.stored = dict(records)
+        self.seen.clear()
+        for name, then in vms.items():
+            now_, vm = self.vms[name], replace(then, qemu=self.vms[name].qemu)
+            vm.released_at = None if then.released_at is None else self.now
+            self.vms[name] = vm
+            for node in sorted(now_.qemu - {vm.launcher_on}):
+                self.after(ORPHAN_ENDS, lambda vm=vm, node=node: self._end_orphan(vm, node))  # type: ignore[misc]
+        for record in self.stored.values():
+            self._phase_since[record.name] = self.now
+        self._new_leader()
+
+    def _end_orphan(self, vm: Vm, node: str) -> None:
+        if node in vm.qemu and vm.launcher_on != node:
+            self.say(
+                f"world: the kubelet of {node} ends a guest of {vm.name} that the API server doesn't know"
+            )
+            vm.qemu.discard(node)
+
     def _forget(self, takeover: float) -> None:
         self._working.clear()
         if self.kennel is not None:
@@ -734,6 +772,10 @@ class World:
             self.say(f"{record.phase}: {record.sentence}")
         if record.phase in ENDED and self.kennel is not None:
             self.kennel.forget(record.boot.node)
+        if self.backup_when == record.phase and (before is None or before.phase != record.phase):
+            self.backup_when = None
+            self._backup = (dict(self.stored), {n: replace(vm) for n, vm in self.vms.items()})
+            self.say("world: the cluster's store is backed up")
         if before is None or before.phase != record.phase:
             self._phase_since[record.name] = self.now
             if self.election is not None and self.election.freeze_when == record.phase:
@@ -778,7 +820,9 @@ class World:
             down_in_zone=down,
             in_flight_elsewhere=frozenset(r.boot.node for r in open_records if r.phase not in PROVED)
             - {boot.node},
-            fencing=frozenset(r.boot.node for r in open_records if r.phase is Phase.FENCING),
+            fencing=frozenset(
+                r.boot.node for r in open_records if r.phase is Phase.FENCING or may_be_off_soon(r, self.now)
+            ),
             proved=proved,
             leader_node=self.election.leader if self.election is not None else "-",
             power_devices=boot.node in self.bmcs and boot.node not in self._dogs,
@@ -976,11 +1020,15 @@ class World:
             case ReadPower(device="ceph"):
                 self._storage(node, 0.05, lambda: self._read_cut(node))
             case OrderOff(device="ceph" as device, attempt=attempt):
-                self._is_down(node, record)
+                self._cut_due(device, record)
                 self.say(f"order: {device} cut {node} off, attempt {attempt}")
-                self._storage(node, 0.5, lambda: self._shut(node, out=True))
+                if self.cutters[node].mode == "slow":
+                    self._storage(node, 0.1, lambda: self._begin_to_shut(node))
+                else:
+                    self._storage(node, 0.5, lambda: self._shut(node, out=True))
             case LiftCut(device=device):
-                if self.nodes[node].shut_out and ("ceph", node) not in self._working:
+                shut = self.nodes[node].shut_out or node in self._cutting
+                if shut and ("ceph", node) not in self._working:
                     self._may_be_lifted(node)
                     self.say(f"order: {device} let {node} in again")
                 self._storage(node, 0.5, lambda: self._shut(node, out=False))
@@ -1117,13 +1165,30 @@ class World:
 
         self.after(takes, end)
 
+    def _cut_due(self, device: str, record: Record) -> None:
+        """No cut that is on no record, nor one of a node that lives."""
+        if not any(
+            o.device == device and o.action is Action.OFF and self.now < o.effective_until
+            for o in self._on_record(record)
+        ):
+            raise Broken(f"{self.now:.2f}: {device} is ordered to cut, and that is on no record")
+        if device not in self.stored[record.name].cuts:
+            raise Broken(f"{self.now:.2f}: {device} is ordered to cut, and nobody would lift it again")
+        self._is_down(record.boot.node, record)
+
+    def _begin_to_shut(self, node: str) -> None:
+        """A storage that takes the fence and needs its time: its object stands there without a result until then."""
+        self._cutting.add(node)
+        self.after(SLOW, lambda: self._shut(node, out=True) if node in self._cutting else None)
+
     def _read_cut(self, node: str) -> None:
         state = PowerState.OFF if self.nodes[node].shut_out else PowerState.ON
-        if self.cutters[node].mode == "unfenced":
+        if self.cutters[node].mode == "unfenced" or node in self._cutting:
             state = PowerState.TRANSITION
         self.cutters[node].readings.append(Reading(state, self.now - 0.05, self.now))
 
     def _shut(self, node: str, *, out: bool) -> None:
+        self._cutting.discard(node)
         if not (out and self.cutters[node].mode == "ignore"):
             self.nodes[node].shut_out = out
             if self.cutters[node].mode == "unfenced":
@@ -1232,5 +1297,7 @@ class World:
                 raise Broken(f"{self.now:.2f}: {vm.name} runs on {', '.join(sorted(writers))} at once")
         incidents = {r.boot.node for r in self.stored.values() if r.phase not in ENDED}
         for name, node in self.nodes.items():
+            if (node.shut_out or name in self._cutting) and name not in incidents:
+                raise Broken(f"{self.now:.2f}: {name} is cut from its storage without an open incident")
             if node.out_of_service and not node.foreign_taint and name not in incidents:
                 raise Broken(f"{self.now:.2f}: {name} is out of service without an open incident")

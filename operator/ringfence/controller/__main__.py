@@ -23,7 +23,7 @@ from aiohttp import web
 from ringfence.api.v1alpha1.hacluster import GossipSpec
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller import bootstrap, handlers
-from ringfence.controller.devices import PROVE_EVERY, DeviceBook, OpenDevice
+from ringfence.controller.devices import DeviceBook, OpenDevice
 from ringfence.controller.drills import Drills
 from ringfence.controller.evidence import Witness
 from ringfence.controller.keys import KeyKeeper, holders
@@ -67,6 +67,8 @@ logger = logging.getLogger(__name__)
 
 SWEEP_EVERY = 60.0
 HOUSEKEEPING_EVERY = 1.0
+PROVE_LOOK = 1.0
+"""Seconds between two looks whether a device is due for its proof."""
 ROSTER_EVERY = 2.0
 KEYS_EVERY = 2.0
 OWN_KINDS: dict[str, Kind] = {
@@ -307,14 +309,9 @@ async def run(chosen: argparse.Namespace) -> None:
 
         async def prove() -> None:
             """Prove the devices before they are needed: at once when declared, then once a minute."""
-            last = float("-inf")
             while True:
-                now = clock.monotonic()
-                if now - last >= PROVE_EVERY or devices.unproved():
-                    if not devices.unproved():
-                        last = now
-                    await devices.prove(loop.busy_nodes())
-                await asyncio.sleep(2.0)
+                await devices.prove_due(loop.busy_nodes())
+                await asyncio.sleep(PROVE_LOOK)
 
         async def operator() -> None:
             await kopf.operator(
