@@ -70,6 +70,7 @@ _COUNTED = {
     "looks": "Looks opened: its observers asked what they find on each of a peer's networks.",
     "looks put off": "Looks not opened, because enough had been said of networks, or it was unwell.",
     "look votes": "Votes cast in looks.",
+    "votes kept back": "Votes `none` not passed on, because enough had been said in that second.",
     "surveys": "Surveys begun: looks whether most members are in reach.",
     "wide surveys": "Surveys that had to ask a sample of the whole roster.",
     "surveys put off": "Surveys ended without a result, because enough samples had been asked in that second.",
