@@ -190,19 +190,19 @@ def set_at(value: Any, *path: str | int, to: object) -> None:
 
 OWN_PODS, ALL_PODS = f"/api/v1/namespaces/{OWN}/pods", "/api/v1/pods"
 VM = ("spec", "template", "spec")
-TROUBLES: list[tuple[str, Callable[[FakeReader], None], Level, str, str]] = [
-    ("a kind is not served", lambda r: r.objects.pop("fencedevices") and None, Level.BROKEN, "kinds", "apply -f crds/"),
+TROUBLES: list[tuple[str, Callable[[FakeReader], object], Level, str, str]] = [
+    ("a kind is not served", lambda r: r.objects.pop("fencedevices"), Level.BROKEN, "kinds", "apply -f crds/"),
     ("nothing declared", lambda r: r.objects.update(haclusters=[]), Level.NOTE, "HACluster", "until you declare it"),
     ("disarmed", lambda r: set_at(r.objects["haclusters"], 0, "spec", "mode", to="Disarmed"), Level.WARNING, "HACluster",
      "mode is Disarmed"),
-    ("nobody leads", lambda r: r.leases.pop((OWN, "ringfence-controller")) and None, Level.BROKEN, "leader", "nobody leads"),
+    ("nobody leads", lambda r: r.leases.pop((OWN, "ringfence-controller")), Level.BROKEN, "leader", "nobody leads"),
     ("a leader that stopped", lambda r: set_at(r.leases, (OWN, "ringfence-controller"), "spec", "renewTime", to=BEGUN),  # type: ignore[arg-type]
      Level.BROKEN, "leader", "c1 has not renewed its Lease for 42 s"),
     ("no controller", lambda r: r.served.update({OWN_PODS: {"items": []}}), Level.BROKEN, "controllers", "none of 0 is ready"),
-    ("one controller", lambda r: part_of(r, OWN_PODS).pop() and None, Level.WARNING, "controllers", "only c1 is ready"),
+    ("one controller", lambda r: part_of(r, OWN_PODS).pop(), Level.WARNING, "controllers", "only c1 is ready"),
     ("controllers together", lambda r: set_at(part_of(r, OWN_PODS), 1, "spec", "nodeName", to="n1"), Level.WARNING,
      "controllers", "all 2 run on n1"),
-    ("an agent is missing", lambda r: r.objects["nodereports"].pop() and None, Level.BROKEN, "n3", "has never reported"),
+    ("an agent is missing", lambda r: r.objects["nodereports"].pop(), Level.BROKEN, "n3", "has never reported"),
     ("an agent of an earlier boot", lambda r: set_at(r.objects["nodereports"], 1, "status", "bootID", to="old"), Level.BROKEN,
      "n2", "not reported since its last boot"),
     ("two releases", lambda r: set_at(r.objects["nodereports"], 1, "status", "agentVersion", to="0.2.0"), Level.WARNING,
@@ -247,15 +247,15 @@ TROUBLES: list[tuple[str, Callable[[FakeReader], None], Level, str, str]] = [
      "observedKubeVirtVersion", to="v1.70.1"), Level.NOTE, "KubeVirt", "is tried with 1.7"),
     ("a KubeVirt that is not ready", lambda r: set_at(part_of(r, "/apis/kubevirt.io/v1/kubevirts"), 0, "status", "phase",
      to="Deploying"), Level.BROKEN, "KubeVirt", "is Deploying"),
-    ("a VM that a drain stops", lambda r: at(r.vms, ("shop", "db"), *VM).pop("evictionStrategy") and None,  # type: ignore[arg-type]
+    ("a VM that a drain stops", lambda r: at(r.vms, ("shop", "db"), *VM).pop("evictionStrategy"),  # type: ignore[arg-type]
      Level.NOTE, "VM shop/db", "the cluster's own, None"),
     ("virt-controllers together", lambda r: set_at(part_of(r, "/api/v1/namespaces/kubevirt/pods"), 3, "spec", "nodeName",
      to="n1"), Level.WARNING, "virt-controller", "runs on n1 only"),
     ("a class of the nodes' own", lambda r: set_at(part_of(r, "/apis/storage.k8s.io/v1/storageclasses"), 0, "provisioner",
      to="rancher.io/local-path"), Level.WARNING, "class fast", "protected VMs use it: shop/db-0"),
     ("no default class", lambda r: at(part_of(r, "/apis/storage.k8s.io/v1/storageclasses"), 0, "metadata").pop("annotations")
-     and None, Level.NOTE, "default class", "there is none"),
-    ("one attacher", lambda r: part_of(r, ALL_PODS).pop() and None, Level.WARNING, "storage/csi-controller",
+    , Level.NOTE, "default class", "there is none"),
+    ("one attacher", lambda r: part_of(r, ALL_PODS).pop(), Level.WARNING, "storage/csi-controller",
      "runs on n1 only"),
     ("a VM that tolerates all", lambda r: set_at(r.vms, ("shop", "db"), *VM, "tolerations", to=[{"operator": "Exists"}]),  # type: ignore[arg-type]
      Level.BROKEN, "VM shop/db", "tolerates node.kubernetes.io/out-of-service"),
@@ -270,7 +270,7 @@ TROUBLES: list[tuple[str, Callable[[FakeReader], None], Level, str, str]] = [
     ("spoil", "level", "about", "words"), [trouble[1:] for trouble in TROUBLES], ids=[t[0] for t in TROUBLES]
 )
 def test_one_thing_that_is_not_well(
-    run: Run, spoil: Callable[[FakeReader], None], level: Level, about: str, words: str
+    run: Run, spoil: Callable[[FakeReader], object], level: Level, about: str, words: str
 ) -> None:
     reader = well()
     spoil(reader)
@@ -317,7 +317,7 @@ def test_nothing_is_in_the_way_of_uninstalling_a_cluster_that_is_calm(run: Run) 
     assert {one["level"] for one in findings(run, well(), "--only", "uninstall")} == {"ok"}
 
 
-LEFT: list[tuple[str, Callable[[FakeReader], None], str]] = [
+LEFT: list[tuple[str, Callable[[FakeReader], object], str]] = [
     ("an open failover", lambda r: r.objects.update(failovers=[named("n2-x", spec={"node": "n2"}, status={"phase": "Fencing"})]),
      "is Fencing"),
     ("an armed watchdog", lambda r: set_at(r.objects["nodereports"], 1, "status", "watchdog", to={"armed": True}),
@@ -330,7 +330,7 @@ LEFT: list[tuple[str, Callable[[FakeReader], None], str]] = [
 
 @pytest.mark.parametrize(("leave", "words"), [one[1:] for one in LEFT], ids=[one[0] for one in LEFT])
 def test_what_would_stay_behind_says_no_to_uninstalling(
-    run: Run, leave: Callable[[FakeReader], None], words: str
+    run: Run, leave: Callable[[FakeReader], object], words: str
 ) -> None:
     reader = well()
     leave(reader)

@@ -83,7 +83,7 @@ def test_commands_in_the_pages_are_commands(where: str, line: str) -> None:
     words = shlex.split(line.partition("|")[0].partition(">")[0])[1:]
     at = typer.main.get_command(app)
     while isinstance(at, TyperGroup) and words and words[0] in at.commands:
-        at = at.commands[words.pop(0)]  # type: ignore[assignment]
+        at = at.commands[words.pop(0)]
     known = {option for parameter in at.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert not isinstance(at, TyperGroup) or not words, f"{where}: there is no {line}"
     assert {word for word in words if word.startswith("-")} <= known, f"{where}: {line}"

@@ -93,9 +93,7 @@ def _member(member: Document) -> Iterator[Finding]:
     if member.at("awareness", "isolated") is True:
         yield broken(name, "its agent holds itself for cut off")
     elif member.at("healthy") is False:
-        yield warning(
-            name, "its agent abstains: its node is starved, or its network lossy (members -o wide)"
-        )
+        yield warning(name, "its agent abstains: its node is starved, or its network lossy (members -o wide)")
 
 
 def _networks(look: Look) -> Iterator[Finding]:
@@ -111,7 +109,9 @@ def _networks(look: Look) -> Iterator[Finding]:
             if member.text("networks", network, "state") in {"silent", "dead", "no address"}
         ]
         if bad:
-            yield warning(member.text("name"), f"further networks of its zone that don't answer: {'; '.join(bad)}")
+            yield warning(
+                member.text("name"), f"further networks of its zone that don't answer: {'; '.join(bad)}"
+            )
 
 
 def _permissions(look: Look) -> Iterator[Finding]:
