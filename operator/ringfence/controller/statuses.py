@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
+from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
 from ringfence.api.v1alpha1.hazone import HAZone, ZoneFencing
@@ -83,7 +84,12 @@ class Statuses:
         )
 
     def measure(self) -> None:
-        """Show how old each device's last proof is: what this replica could not do after a takeover is worth an alert now."""
+        """Show the open failovers, and how old each device's last proof is: what this replica could not do after a takeover is
+        worth an alert now.
+        """
+        self._metrics.open_failovers(
+            Counter(f.status.phase for f in self._world.own.all(Failover).values() if f.status.phase)
+        )
         drilled = {
             (name, drill.node): parse(drill.passed_at)
             for (_, name), device in self._world.own.all(FenceDevice).items()
