@@ -18,8 +18,10 @@ from .cluster import NOW, FakeReader, incident
 from .conftest import Run
 
 PAGE = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text(encoding="utf-8")
-WRITES = {"fence confirm", "fence drill", "keys rotate", "support-bundle", "completion"}
+WRITES = {"fence confirm", "fence drill", "keys rotate", "support-bundle", "completion", "failover release"}
 """Commands that do something instead of showing it."""
+GROUPS = {"fence", "failover"}
+"""They do nothing without a command of theirs."""
 ALONE = {"version", "completion"}
 """Commands that ask no cluster."""
 
@@ -36,7 +38,7 @@ def commands(group: TyperGroup, before: str = "") -> Iterator[tuple[str, TyperCo
 def tree() -> dict[str, TyperCommand | TyperGroup]:
     root = typer.main.get_command(app)
     assert isinstance(root, TyperGroup)
-    return {name: command for name, command in commands(root) if name != "fence"}
+    return {name: command for name, command in commands(root) if name not in GROUPS}
 
 
 def options(command: TyperCommand | TyperGroup) -> set[str]:
