@@ -407,6 +407,9 @@ class World:
                 agent=node.agent,
                 most_answer=2 * reached > len(self.nodes),
                 api_answers=node.linked and node.api,
+                slot_written=node.storage
+                and node.word != node.identity.boot_id
+                and any(n.storage for n in self.nodes.values() if n is not node and self._up(n)),
             )
         )
         if dog.feeder.running != before and boot in (None, dog.boot):
@@ -1006,6 +1009,9 @@ class World:
                 self.kennel.call_roll(
                     record.boot, self.now, others - self._apart, self._life[node].packet, len(self.nodes)
                 )
+                readers = frozenset(name for name in others if self.nodes[name].storage)
+                if self.heartbeat and readers:
+                    self.kennel.read_slot(record.boot, self.now, self.nodes[node].slot_moved[1], readers)
             case commands.OrderOn():
                 if any(self.now < box.effective_until for box in self._boxes(node)):
                     raise Broken(f"{self.now:.2f}: {node} is powered on while an order off may take effect")

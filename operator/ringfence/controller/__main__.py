@@ -34,6 +34,7 @@ from ringfence.controller.members import members
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.questions import Questions
+from ringfence.controller.slot_looks import SlotLooks
 from ringfence.controller.slots import SlotStreams
 from ringfence.controller.statuses import Statuses
 from ringfence.controller.streams import Streams
@@ -176,7 +177,6 @@ async def run(chosen: argparse.Namespace) -> None:
 
         keeper.on_change = rekey
         questions = Questions(client, witness, clock, chosen.port, poke)
-        watchdogs = Watchdogs(cluster, clock, world, witness, client, chosen.port, poke)
         slot_streams = (
             SlotStreams(
                 slot_client,
@@ -192,6 +192,13 @@ async def run(chosen: argparse.Namespace) -> None:
             )
             if chosen.slots_port
             else None
+        )
+        slot_looks = (
+            SlotLooks(slot_client, clock, chosen.slots_port, slot_streams.listened) if slot_streams else None
+        )
+        watchdogs = Watchdogs(
+            *(cluster, clock, world, witness, client, chosen.port, poke),
+            slot_looks.look if slot_looks else None,
         )
         loop = Loop(
             cluster=cluster,

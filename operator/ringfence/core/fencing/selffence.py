@@ -6,7 +6,7 @@
   left then or later;
 - API: when the last *successful write* of the agent's own Lease was sent;
 - storage: when the last write of its slot began that has come back, on a volume that is shown to be shared
-  (:mod:`ringfence.core.fencing.companion`) and holds no word "you are fenced" to this boot. Only where it is configured.
+  (`ringfence.slots.companion`) and holds no word "you are fenced" to this boot. Only where it is configured.
 
 **The assumption** (:func:`assume`). The controller revokes the agent's Lease by compare-and-swap; from then on no
 write of the agent succeeds. It counts ``assume_after`` from the later of the revocation and the last sign of life, and when that

@@ -413,9 +413,7 @@ class Trial:
             )
             needed = words_needed(len(self.peers) + 1, settled=True)
             slot = SlotLook(self.t, self._seen[1], frozenset({"n3"})) if self.watched else self.look.slot
-            self.look = replace(
-                self.look, roll=Roll(self.t, frozenset(silent), heard, needed), slot=slot
-            )
+            self.look = replace(self.look, roll=Roll(self.t, frozenset(silent), heard, needed), slot=slot)
 
     def do(self, what: str, who: set[str]) -> None:
         match what:
@@ -457,8 +455,21 @@ class Trial:
 
 NAMES = ["n2", "n3", "n4", "n5", "n6"]
 WHAT = [
-    "hears", "hears", "hears", "deaf", "asked", "api", "stop agent", "go on agent", "new agent", "stop feeder",
-    "go on feeder", "new feeder", "restart peers", "peers down", "control",
+    "hears",
+    "hears",
+    "hears",
+    "deaf",
+    "asked",
+    "api",
+    "stop agent",
+    "go on agent",
+    "new agent",
+    "stop feeder",
+    "go on feeder",
+    "new feeder",
+    "restart peers",
+    "peers down",
+    "control",
 ]
 DISK = ["disk works", "disk hangs", "disk gone", "watched"]  # fmt: skip
 rates = st.floats(1 - timing.CLOCK_RATE_BOUND, 1 + timing.CLOCK_RATE_BOUND)
@@ -467,9 +478,7 @@ deeds = st.tuples(delays, st.sampled_from(WHAT), st.sets(st.sampled_from(NAMES))
 disk_deeds = st.tuples(delays, st.sampled_from([*WHAT, *DISK, *DISK]), st.sets(st.sampled_from(NAMES)))
 
 
-def trial(
-    count: int, rate: float = 1.0, dog_rate: float = 1.0, promise: Promise = PROMISE
-) -> Trial:
+def trial(count: int, rate: float = 1.0, dog_rate: float = 1.0, promise: Promise = PROMISE) -> Trial:
     names = NAMES[:count]
     made = Trial({name: Peer() for name in names}, rate, dog_rate)
     made.look = replace(made.look, promise=promise)
@@ -507,7 +516,9 @@ CONTROL = (3.0, "control", set[str]())
 @given(st.integers(1, 5), rates, rates, st.lists(disk_deeds, max_size=9))
 @example(2, 1.0, 1.0, [*CUT, CONTROL])
 @example(2, 1.0, 1.0, [*CUT, (0.0, "watched", set()), CONTROL])
-@example(2, 1.0, 1.0, [*CUT, CONTROL, (9.0, "watched", set()), (61.0, "disk gone", set()), (9.0, "watched", set())])
+@example(
+    2, 1.0, 1.0, [*CUT, CONTROL, (9.0, "watched", set()), (61.0, "disk gone", set()), (9.0, "watched", set())]
+)
 @example(2, 1.0, 1.0, [*CUT, (0.0, "disk hangs", set()), CONTROL, (9.0, "disk works", set())])
 def test_nothing_is_assumed_of_a_node_that_its_slot_may_feed(
     others: int, rate: float, dog_rate: float, script: list[tuple[float, str, set[str]]]
