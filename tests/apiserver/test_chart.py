@@ -12,6 +12,7 @@ from apiserver.chart import NAMESPACE, documents, render, rendered, the
 from apiserver.server import Json, Server
 from ringfence.agent.mailbox import FeederState, Mailbox
 from ringfence.core.fencing.selffence import Word
+from ringfence.host.storage_leg import held_at
 from ringfence.slots.leg import Leg
 from unit.test_metrics import documented
 
@@ -214,7 +215,7 @@ def test_heartbeat_agent_and_feeder_share_the_run_folder(heartbeat_first: bool, 
     mailbox = Mailbox(tmp_path, "boot-1")
 
     def beat() -> None:
-        Leg(tmp_path / leg.relative_to("/run/ringfence")).held(7.5)
+        Leg(tmp_path / leg.relative_to("/run/ringfence"), "boot-1").held(7.5)
 
     if heartbeat_first:
         beat()
@@ -223,7 +224,7 @@ def test_heartbeat_agent_and_feeder_share_the_run_folder(heartbeat_first: bool, 
     mailbox.put_promise(10.0, 60.0)
     beat()
     assert mailbox.word() == Word(1.0, 0.0)
-    assert (tmp_path / leg.relative_to("/run/ringfence")).read_text() == "7.500\n"
+    assert held_at(tmp_path / leg.relative_to("/run/ringfence"), "boot-1", 8.0) == 7.5
 
 
 def test_the_controller_listens_to_heartbeats_only_where_there_are_some() -> None:

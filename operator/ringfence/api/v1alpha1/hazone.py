@@ -107,6 +107,10 @@ class FencingLevel(Model):
     """FenceDevices by name. For a node only those count whose `spec.nodes` has it."""
 
 
+WatchdogLeg = Literal["Gossip", "Api", "Storage"]
+_LEGS: tuple[WatchdogLeg, ...] = ("Gossip", "Api")
+
+
 class ZoneWatchdog(Model):
     """The times of self-fencing by watchdog. Where it is on, a node that is totally isolated resets itself."""
 
@@ -137,12 +141,12 @@ class ZoneWatchdog(Model):
     ] = 60.0
     """Seconds after its last feeding at which the watchdog resets the node."""
     legs: Annotated[
-        list[Literal["Gossip", "Api", "Storage"]],
+        list[WatchdogLeg],
         Field(
             max_length=3,
             json_schema_extra={
                 **as_set(),
-                "default": ["Gossip", "Api"],
+                "default": [*_LEGS],
                 **rules(
                     Rule(
                         "'Gossip' in self",
@@ -151,7 +155,7 @@ class ZoneWatchdog(Model):
                 ),
             },
         ),
-    ] = Field(default_factory=lambda: ["Gossip", "Api"])
+    ] = Field(default_factory=lambda: [*_LEGS])
     """What may feed the zone's watchdogs, and is waited for before a node counts as reset: `Gossip` (answers from more than half
     of the roster), `Api` (writes of the agent's Lease), `Storage` (writes of the node's slot on `spec.storage.heartbeat`). A node
     that is fed by more than its zone names is never taken for reset."""
