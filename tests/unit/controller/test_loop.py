@@ -1,0 +1,517 @@
+"""The loop's wiring of the ladder: real caches, evidence, devices and executor around one store, in a time that the test moves.
+
+Votes are signed, Failovers go through the store with their versions, the storage's fence is the driver's own NetworkFence. Played by
+the test are the store itself, the agents' words, and the BMCs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from ringfence.api.v1alpha1.fencedevice import FenceDevice
+from ringfence.controller.chassis import chassis_of, sessions_at
+from ringfence.controller.devices import DeviceBook
+from ringfence.controller.evidence import Witness
+from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT
+from ringfence.controller.leadership import Leadership
+from ringfence.controller.loop import Loop
+from ringfence.controller.narrator import Narrator
+from ringfence.controller.node_leases import NodeLeases
+from ringfence.controller.targets import targets
+from ringfence.controller.watchdogs import Watchdogs
+from ringfence.controller.world import World
+from ringfence.core import timing
+from ringfence.core.gossip.corroboration import vote_payload
+from ringfence.core.gossip.members import Member, Roster
+from ringfence.core.gossip.report import AgentView, SubjectView
+from ringfence.core.model import PowerState, RingState, SignedVote, Vote
+from ringfence.fencing.network_fence import NETWORK_FENCE, NetworkFenceDevice
+from ringfence.kube.client import ApiServer
+from ringfence.kube.objects import NodeObject, PodObject, PvcObject, PvObject, VmiObject, VmObject
+from ringfence.metrics import ControllerMetrics
+from ringfence.net.crypto import SigningKey, verify
+from ringfence.net.stream import StreamClient
+from ringfence.ports import (
+    AlreadyExists,
+    Clock,
+    Cluster,
+    Conflict,
+    DeviceIdentity,
+    DeviceSpec,
+    Json,
+    Kind,
+    LeaseRecord,
+    NotFound,
+    ObjectRef,
+    OrderReceipt,
+    PowerDevice,
+    PowerReading,
+    Taint,
+)
+
+NODES = ("n1", "n2", "n3", "n4", "n5")
+KEYS = {name: SigningKey(bytes([number]) * 32) for number, name in enumerate(NODES, 1)}
+CHASSIS = "https://10.0.8.9"
+TICK = 0.1
+
+
+def uuid(node: str) -> str:
+    return f"00112233-4455-6677-8899-{int(node[1:]):012d}"
+
+
+class Hands:
+    """A clock that a test sets forward."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return 1_800_000_000.0 + self.now
+
+
+class Bmc:
+    """A BMC that takes orders, and obeys where it is told to."""
+
+    order_lasts = timing.ORDER_EFFECT
+
+    def __init__(self, site: Site, node: str) -> None:
+        self._site, self._node = site, node
+
+    async def open(self) -> None: ...
+
+    async def identity(self) -> DeviceIdentity:
+        return DeviceIdentity(uuid(self._node), "")
+
+    async def power(self) -> PowerReading:
+        state = PowerState.OFF if self._node in self._site.off else PowerState.ON
+        return PowerReading(state, self._site.clock.now)
+
+    async def order_off(self, *, deadline: float | None = None) -> OrderReceipt:
+        self._site.ordered(f"bmc-{self._node}", self._node, deadline)
+        now = self._site.clock.now
+        if self._node in self._site.obeys:
+            self._site.off.add(self._node)
+        return OrderReceipt("off", now, now, now + self.order_lasts)
+
+    async def order_on(self, *, deadline: float | None = None) -> OrderReceipt:
+        raise AssertionError(f"{self._node} is ordered on until {deadline}")
+
+    async def close(self) -> None: ...
+
+
+class Site:
+    """The store that all replicas share, five nodes, and what stands before them."""
+
+    def __init__(self, *devices: Json, fencing: Json) -> None:
+        self.clock = Hands()
+        self.objects: dict[tuple[str, str], Json] = {}
+        self.version = 0
+        self.pods: dict[str, Json] = {}
+        self.taints: dict[str, set[str]] = {name: set() for name in NODES}
+        self.lease: LeaseRecord | None = None
+        self.down: set[str] = set()
+        self.off: set[str] = set()
+        self.obeys: set[str] = set()
+        self.deeds: list[tuple[float, str]] = []
+        self.vms: dict[str, str] = {}
+        """VM: the node that it runs on."""
+        self.classes: dict[str, str] = {}
+        self.put("haclusters", "default", {"mode": "Active"})
+        self.put("hazones", "a", {"nodes": {"names": list(NODES)}, "fencing": fencing})
+        for device in devices:
+            self.put("fencedevices", device["name"], device["spec"])
+        members = (Member(n, f"uid-{n}", f"boot-{n}", ("10.0.0.1",), "", KEYS[n].public) for n in NODES)
+        self.roster = Roster(1, "test", b"salt", tuple(members))
+
+    def put(self, plural: str, name: str, spec: Json, namespace: str = "") -> None:
+        self.version += 1
+        meta = {"name": name, "uid": name, "generation": 1, "resourceVersion": str(self.version)}
+        self.objects[plural, name] = {"metadata": meta | {"namespace": namespace}, "spec": spec, "status": {}}
+
+    def runs(self, vm: str, node: str, storage_class: str = "rbd") -> None:
+        """A protected VM with one disk runs there."""
+        self.put("protectedvms", vm, {"vm": {"name": vm}}, "shop")
+        self.vms[vm], self.classes[vm] = node, storage_class
+        self.pods[f"launcher-{vm}"] = {
+            "metadata": {
+                "namespace": "shop",
+                "name": f"launcher-{vm}",
+                "uid": f"pod-{vm}",
+                "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": f"vmi-{vm}"},
+            },
+            "spec": {
+                "nodeName": node,
+                "volumes": [{"name": "disk", "persistentVolumeClaim": {"claimName": vm}}],
+            },
+        }
+
+    def did(self, deed: str) -> None:
+        self.deeds.append((round(self.clock.now, 1), deed))
+
+    def when(self, deed: str) -> float:
+        return next(at for at, what in self.deeds if what == deed)
+
+    def count(self, deed: str) -> int:
+        return sum(what == deed for _, what in self.deeds)
+
+    def failover(self, node: str = "n1") -> Json:
+        return next(
+            raw
+            for (plural, _), raw in self.objects.items()
+            if plural == "failovers" and raw["spec"]["node"] == node
+        )
+
+    def ordered(self, device: str, node: str, deadline: float | None) -> None:
+        """An order has come: it is on record, and may be sent."""
+        assert deadline is not None
+        assert deadline > self.clock.now
+        assert device in [order["device"] for order in self.failover(node)["status"]["orders"]]
+        self.did(f"{device} off")
+
+    # --- the cluster: what the controller asks of it -------------------------------------------------------------
+
+    async def get(self, kind: Kind, name: str, _namespace: str = "") -> Json:
+        try:
+            return self.objects[kind.plural, name]
+        except KeyError:
+            raise NotFound(name) from None
+
+    async def list(self, kind: Kind, _namespace: str = "", **_selectors: str) -> tuple[Json, ...]:
+        return tuple(raw for (plural, _), raw in self.objects.items() if plural == kind.plural)
+
+    async def create(self, kind: Kind, obj: Json, *, deadline: float | None = None, **_how: Any) -> Json:
+        assert deadline is not None
+        name = obj["metadata"]["name"]
+        if (kind.plural, name) in self.objects:
+            raise AlreadyExists(name)
+        self.version += 1
+        meta = obj["metadata"] | {"uid": f"uid-{name}", "generation": 1, "resourceVersion": str(self.version)}
+        status: Json = {}
+        if kind == NETWORK_FENCE:
+            self.ordered("ceph", obj["metadata"]["annotations"]["ringfence.io/node"], deadline)
+            status = {"result": "Succeeded", "message": "fencing operation successful"}
+        self.objects[kind.plural, name] = {**obj, "metadata": meta, "status": status}
+        return self.objects[kind.plural, name]
+
+    async def replace_status(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
+        assert deadline is not None
+        name = obj["metadata"]["name"]
+        known = self.objects[kind.plural, name]
+        if known["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
+            raise Conflict(f"{name} was written by somebody else")
+        self.version += 1
+        meta = known["metadata"] | {"resourceVersion": str(self.version)}
+        self.objects[kind.plural, name] = {**known, "metadata": meta, "status": obj["status"]}
+        return self.objects[kind.plural, name]
+
+    async def delete_pod(
+        self, _namespace: str, name: str, uid: str, grace: int | None, *, deadline: float | None = None
+    ) -> bool:
+        assert deadline is not None
+        proofs = [
+            p
+            for (plural, _), raw in self.objects.items()
+            if plural == "failovers"
+            for p in raw["status"]["proofs"]
+        ]
+        assert grace == 0
+        assert uid in [pod["uid"] for proof in proofs for pod in proof["pods"]], (
+            "no pod but under a stored proof"
+        )
+        self.did(f"delete {name}")
+        return self.pods.pop(name, None) is not None
+
+    async def add_taint(
+        self, node: str, _uid: str, taint: Taint, *, over: bool = True, deadline: float | None = None
+    ) -> bool:
+        assert deadline is not None
+        assert over == (taint.key == SUSPECT)
+        self.did(f"taint {node} {taint.key}")
+        self.taints[node].add(taint.key)
+        return True
+
+    async def record_event(self, regarding: ObjectRef, _type: str, _reason: str, message: str) -> None:
+        assert regarding.name
+        assert message
+
+    async def read_secret(self, _name: str) -> dict[str, bytes]:
+        return {"username": b"admin", "password": b"x"}
+
+    async def get_lease(self, _name: str, _namespace: str = "") -> LeaseRecord | None:
+        return self.lease
+
+    async def create_lease(self, lease: LeaseRecord, *, deadline: float | None = None) -> LeaseRecord:
+        return await self.replace_lease(lease, deadline=deadline)
+
+    async def replace_lease(self, lease: LeaseRecord, *, deadline: float | None = None) -> LeaseRecord:
+        assert deadline is None, "a Lease is written as soon as may be, or given up"
+        self.version += 1
+        self.lease = replace(lease, resource_version=str(self.version))
+        return self.lease
+
+
+class Replica:
+    """One controller: its caches, its evidence, its devices, its loop."""
+
+    def __init__(self, site: Site, name: str, node: str) -> None:
+        self.site = site
+        cluster, clock = cast("Cluster", site), site.clock
+        self.witness = Witness(verify)
+        self.world = World(
+            cast("ApiServer", None), clock, "ringfence-system", self.witness, lambda: 0.5, lambda: None
+        )
+        self.book = DeviceBook(cluster, clock, self.open, lambda: None, draw=lambda: 0.5)
+        self.leadership = Leadership(
+            cluster, clock, name, "ringfence-system", lambda _: None, lambda: True, lambda: False
+        )
+        self.leadership.ready()
+        self.draws = 0
+        self.loop = Loop(
+            cluster=cluster,
+            clock=clock,
+            world=self.world,
+            witness=self.witness,
+            devices=self.book,
+            watchdogs=Watchdogs(
+                cluster, clock, self.world, self.witness, cast("StreamClient", None), 7947, lambda: None
+            ),
+            node_leases=NodeLeases(cluster, clock, ""),
+            leadership=self.leadership,
+            narrator=Narrator(cluster),
+            identity=name,
+            own_node=node,
+            suffix=lambda: "abc",
+            draw=self.draw,
+            probe=lambda _: None,
+            ask=lambda _: None,
+            metrics=ControllerMetrics(),
+        )
+
+    def draw(self) -> float:
+        self.draws += 1
+        return 0.5
+
+    def open(self, spec: DeviceSpec, _secret: Mapping[str, bytes], clock: Clock) -> PowerDevice:
+        if spec.driver == "storage":
+            return NetworkFenceDevice(spec, cast("Cluster", self.site), clock)
+        return Bmc(self.site, spec.name.removeprefix("bmc-"))
+
+    async def turn(self) -> None:
+        """See what there is to see, keep or win the Lease, take a turn, and let everything end that it began."""
+        self._watch()
+        self._listen()
+        await self.leadership._turn(self.site.clock.now)
+        await self.loop.turn()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others)
+
+    def _watch(self) -> None:
+        site, world, now = self.site, self.world, self.site.clock.now
+        for plural in ("haclusters", "hazones", "fencedevices", "protectedvms", "failovers"):
+            world.own.sweep(plural, [raw for (kind, _), raw in site.objects.items() if kind == plural])
+        for name in NODES:
+            raw = {
+                "metadata": {"name": name, "uid": f"uid-{name}"},
+                "spec": {
+                    "taints": [
+                        {"key": key, "effect": "NoSchedule", "value": "ringfence"}
+                        for key in site.taints[name]
+                    ]
+                },
+                "status": {
+                    "nodeInfo": {"bootID": f"boot-{name}", "systemUUID": uuid(name)},
+                    "addresses": [{"type": "InternalIP", "address": f"10.0.0.{name[1:]}"}],
+                },
+            }
+            world.nodes.store["", name] = NodeObject.from_raw(raw)
+            self.witness.boot_seen(name, f"uid-{name}", f"boot-{name}")
+            self.witness.agent_seen(name)
+        for vm, node in site.vms.items():
+            meta = {"namespace": "shop", "name": vm, "uid": f"vm-{vm}"}
+            disk = {"name": "disk", "persistentVolumeClaim": {"claimName": vm}}
+            claim = {"volumeName": f"pv-{vm}", "storageClassName": site.classes[vm]}
+            world.vms.store["shop", vm] = VmObject.from_raw(
+                {"metadata": meta, "spec": {"runStrategy": "Always"}}
+            )
+            world.vmis.store["shop", vm] = VmiObject.from_raw(
+                {
+                    "metadata": meta | {"uid": f"vmi-{vm}"},
+                    "spec": {"volumes": [disk]},
+                    "status": {"phase": "Running", "nodeName": node},
+                }
+            )
+            world.pvcs.store["shop", vm] = PvcObject.from_raw({"metadata": meta, "spec": claim})
+            csi = {"driver": f"{site.classes[vm]}.csi.ceph.com"}
+            bound = {"csi": csi, "claimRef": {"namespace": "shop", "name": vm}}
+            world.pvs.store["", f"pv-{vm}"] = PvObject.from_raw(
+                {"metadata": {"name": f"pv-{vm}"}, "spec": bound}
+            )
+        world.pods.store.clear()
+        world.pods.store.update({("shop", name): PodObject.from_raw(raw) for name, raw in site.pods.items()})
+        for reflector in world.reflectors:
+            reflector.synced.set()
+            reflector.fresh_at = now
+        devices = world.own.all(FenceDevice).values()
+        uuids = {name: uuid(name) for name in NODES}
+        addresses = {name: [f"10.0.0.{name[1:]}"] for name in NODES}
+        self.book.declare(targets(devices, uuids, {}, addresses), chassis_of(devices), sessions_at(devices))
+
+    def _listen(self) -> None:
+        """Two agents tell what they see; who is down is accused by all that are left, each second anew."""
+        site, now = self.site, self.site.clock.now
+        self.witness.roster = site.roster
+        alive = frozenset(NODES) - site.down
+        round_id = f"round-{int(now):08d}".encode()
+        subjects = []
+        for name in sorted(site.down):
+            boot = site.roster.by_name[name].boot
+            votes = []
+            for voter in sorted(alive):
+                unsigned = SignedVote(voter, boot, Vote.NONE, 1, round_id, b"")
+                votes.append(replace(unsigned, signature=KEYS[voter].sign(vote_payload("test", unsigned))))
+            subjects.append(
+                SubjectView(boot, RingState.UNREACHABLE, 0.0, None, None, None, 0.1, tuple(votes))
+            )
+        for reporter in sorted(alive)[:2]:
+            boot = site.roster.by_name[reporter].boot
+            self.witness.view_seen(AgentView(boot, 1, True, alive, tuple(subjects)), now)
+
+
+def redfish(node: str, **spec: Any) -> Json:
+    block = {"address": CHASSIS, "secretRef": {"name": "bmc"}, "systemId": node}
+    return {"name": f"bmc-{node}", "spec": {"driver": "redfish", "nodes": [node], "redfish": block, **spec}}
+
+
+CEPH: Json = {
+    "name": "ceph",
+    "spec": {
+        "driver": "storage",
+        "nodes": list(NODES),
+        "storage": {
+            "csiDriver": "rbd.csi.ceph.com",
+            "storageClasses": ["rbd"],
+            "secretRef": {"name": "csi", "namespace": "rook"},
+        },
+    },
+}
+
+
+async def play(replica: Replica, seconds: float) -> None:
+    """So many seconds of one replica's life."""
+    end = replica.site.clock.now + seconds
+    while replica.site.clock.now < end:
+        await replica.turn()
+        replica.site.clock.now = round(replica.site.clock.now + TICK, 3)
+
+
+async def settled(site: Site) -> Replica:
+    """A leader that has watched for long enough to act."""
+    leader = Replica(site, "c-1", "n2")
+    await play(leader, timing.SETTLE + 1.0)
+    assert leader.leadership.leads
+    return leader
+
+
+async def test_a_storage_is_ordered_beside_a_slow_bmc_and_the_ladder_goes_on_for_what_it_does_not_free() -> (
+    None
+):
+    levels = [{"devices": ["bmc-n1"], "hedgeAfterSeconds": 3}, {"devices": ["ceph"]}]
+    site = Site(
+        redfish("n1"), CEPH, fencing={"levels": levels, "allowStorageFence": True, "powerOn": "Never"}
+    )
+    site.runs("db", "n1")
+    site.runs("web", "n1", storage_class="nfs")
+    leader = await settled(site)
+    site.down.add("n1")
+    cut_at = site.clock.now
+    await play(leader, 7.0)
+    assert site.when(f"taint n1 {SUSPECT}") == pytest.approx(cut_at, abs=0.3)
+    assert site.when("bmc-n1 off") - cut_at == pytest.approx(2.0, abs=0.3), "the hold"
+    assert site.when("ceph off") - site.when("bmc-n1 off") == pytest.approx(3.0, abs=0.4), "the hedge"
+    assert "delete launcher-db" in [deed for _, deed in site.deeds]
+    assert "launcher-web" in site.pods, "it writes to another storage"
+    assert OUT_OF_SERVICE not in site.taints["n1"]
+    status = site.failover()["status"]
+    assert [level["level"] for level in status["begunLevels"]] == [1, 2]
+    assert [proof["kind"] for proof in status["proofs"]] == ["StorageCut"]
+    assert status["storageCuts"] == ["ceph"]
+    site.obeys.add("n1")
+    await play(leader, 8.0)
+    assert site.count("bmc-n1 off") == 2
+    assert site.when(f"taint n1 {OUT_OF_SERVICE}") < site.when("delete launcher-web")
+    assert {proof["kind"] for proof in site.failover()["status"]["proofs"]} == {"StorageCut", "PoweredOff"}
+    assert site.count("ceph off") == site.count("delete launcher-db") == 1
+
+
+async def test_the_next_leader_goes_on_with_what_is_on_record() -> None:
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    site.runs("db", "n1")
+    first, second = await settled(site), Replica(site, "c-2", "n3")
+    await second.turn()
+    site.down.add("n1")
+    await play(first, 3.0)
+    assert site.count("bmc-n1 off") == 1
+    ordered_at = site.when("bmc-n1 off")
+    site.obeys.add("n1")
+    await play(second, timing.LEASE_DURATION + 2.0)
+    assert second.leadership.leads
+    assert site.count("bmc-n1 off") == 1, "the order of the leader before may take effect yet"
+    took_over = site.clock.now
+    await play(second, timing.ORDER_EFFECT + 1.0)
+    again = [at for at, deed in site.deeds if deed == "bmc-n1 off"][1]
+    assert again - ordered_at > timing.ORDER_EFFECT
+    assert again <= took_over + timing.ORDER_EFFECT
+    assert "launcher-db" not in site.pods
+    assert site.failover()["status"]["leader"] == "c-2"
+
+
+async def test_a_chassis_that_takes_one_order_gets_one_at_a_time() -> None:
+    levels = [{"devices": ["bmc-n1", "bmc-n4"]}]
+    site = Site(
+        redfish("n1", maxConcurrentOrders=1), redfish("n4"), fencing={"levels": levels, "powerOn": "Never"}
+    )
+    site.runs("db", "n1")
+    site.runs("web", "n4")
+    leader = await settled(site)
+    site.down |= {"n1", "n4"}
+    await play(leader, 6.0)
+    ordered = [deed for _, deed in site.deeds if deed.endswith(" off")]
+    assert len(ordered) == 1, "the first does nothing, and its order may take effect"
+    (waits,) = [n for n in ("n1", "n4") if f"bmc-{n} off" not in ordered]
+    (works,) = {"n1", "n4"} - {waits}
+    assert (
+        f"bmc-{waits} waits: 10.0.8.9 takes 1 at once, in work there: {works}"
+        in site.failover(waits)["status"]["sentence"]
+    )
+    site.obeys |= {"n1", "n4"}
+    site.off.add(works)
+    await play(leader, 4.0)
+    assert site.pods == {}
+    assert site.count(f"bmc-{waits} off") == 1
+
+
+async def test_the_zones_delay_is_drawn_once_an_incident() -> None:
+    fencing = {
+        "levels": [{"devices": ["bmc-n1"]}],
+        "delaySeconds": 2,
+        "delayRandomSeconds": 2,
+        "powerOn": "Never",
+    }
+    site = Site(redfish("n1"), fencing=fencing)
+    site.runs("db", "n1")
+    site.obeys.add("n1")
+    leader = await settled(site)
+    site.down.add("n1")
+    cut_at = site.clock.now
+    await play(leader, 7.0)
+    assert leader.draws == 1
+    assert site.when("bmc-n1 off") - cut_at == pytest.approx(2.0 + 2.0 + 0.5 * 2.0, abs=0.4)
+    assert site.pods == {}
