@@ -838,6 +838,16 @@ def test_another_pass_for_it_begins_after_the_longest_back_off() -> None:
     assert orders(after.record, ONE_LEFT) == [OrderOff("bmc", 1)]
 
 
+def test_after_the_last_level_it_is_read_on_now_and_then() -> None:
+    tries = tuple(Order("bmc", n, NOW - 60.0 + 10.0 * n, NOW - 50.0 + 10.0 * n) for n in (1, 2))
+    spent = replace(CUT_RECORD, orders=tries)
+    for age, read in ((2.0, False), (11.0, True)):
+        look = replace(ONE_LEFT, levels=((device("bmc", (ON, NOW - age)),), (CEPH_CUT,)))
+        assert (ReadPower("bmc") in step(spent, look).commands) is read
+    off = replace(ONE_LEFT, levels=((device("bmc", (OFF, NOW - 0.4)),), (CEPH_CUT,)))
+    assert ReadPower("bmc") in step(spent, off).commands, "the second reading makes the proof"
+
+
 def test_another_storage_frees_what_the_first_does_not_reach() -> None:
     both = frozenset({"vms/db", "vms/web"})
     nfs = replace(device("nfs", (OFF, NOW - 0.5), (OFF, NOW - 0.1)), cuts=both - {"vms/db"})
