@@ -16,7 +16,7 @@ reading on an open session. What comes before, the detection, is measured on the
 **hanging**: a ladder of two Redfish devices, the first of which gives no answer; ``proof_s`` from the end of the hold,
 without and with ``hedgeAfterSeconds`` (to reach: that, and what the second level takes alone).
 
-**proving**: the periodic proof of 100 devices at once, behind ten emulators whose CPU time (``emulators_cpu_s``) is told apart.
+**proving**: one round of the periodic proof over 100 devices, sixteen at a time, behind ten emulators whose CPU time (``emulators_cpu_s``) is told apart.
 
 **selffence**, **heartbeat**: see ``bench/fencing_node.py``.
 """

@@ -264,7 +264,7 @@ class Rack(Bmc):
 
 
 async def proving(runs: int, devices: int) -> list[Row]:
-    """The periodic proof of all devices at once: opened, compared, read, closed."""
+    """One round of the periodic proof over all devices: opened, compared, read, closed."""
     with ExitStack() as stack:
 
         def rack(first: int) -> Rack:
