@@ -62,15 +62,15 @@ def test_what_is_well_and_what_is_not(lab: Lab, tmp_path: Path) -> None:
     assert ended(lab, "test") == "Succeeded"
     assert ended(lab, "uninstall") == "Succeeded"
 
-    lab.bmc("n2").mode("refuse")
+    lab.apply(lab.fence_device("n2", secret="missing"))
     until(
-        "the doctor to name the BMC",
+        "the doctor to name the device",
         lambda: any(word.startswith("bmc-n2 for n2") for word in broken(lab)) or None,
         150,
         every=1.0,
     )
     assert ringfence(lab, "doctor").returncode == 7
-    lab.bmc("n2").mode("ok")
+    lab.apply(lab.fence_device("n2"))
 
     target = tmp_path / "bundle.tar.gz"
     assert ringfence(lab, "support-bundle", "--file", str(target)).returncode == 0
