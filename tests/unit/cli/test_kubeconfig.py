@@ -196,3 +196,18 @@ def test_new_keys_are_asked_for_by_one_merge_patch(server: Server, reader: Kubec
     reader.ask_for_keys(3, ("n2",))
     wish = {"spec": {"gossip": {"keyGeneration": 3, "rotateWithout": ["n2"]}}}
     assert server.asked == [("PATCH", f"{BASE}/haclusters/default", "application/merge-patch+json", wish)]
+
+
+def test_any_path_is_fetched_as_the_user_and_its_errors_are_ours(
+    server: Server, reader: KubeconfigReader
+) -> None:
+    path = "/apis/storage.k8s.io/v1/storageclasses"
+    server.answers[path] = (200, {"items": [{"metadata": {"name": "fast"}}]})
+    assert reader.fetch(path) == {"items": [{"metadata": {"name": "fast"}}]}
+    server.answers["/log"] = (200, "line")
+    assert reader.fetch_text("/log?tailLines=5") == '"line"'
+    for status, kind in ((403, Forbidden), (404, NotFound), (503, Unavailable), (422, Refused)):
+        server.answers["/x"] = (status, {"message": "no, because"})
+        with pytest.raises(kind, match="no, because"):
+            reader.fetch("/x")
+    assert {method for method, *_ in server.asked} == {"GET"}
