@@ -63,6 +63,13 @@ def test_a_second_cut_soon_after_the_first_is_not_talked_about_without_end() -> 
     assert 9 not in {one.number for one in play(random_script(117, 100)).broken}
 
 
+def test_who_is_cut_off_does_not_abstain_without_end() -> None:
+    """An agent on a small side knows that it may accuse nobody, and said so to all in every round of all whom it observes: 534
+    packets in a second.
+    """
+    assert 9 not in {one.number for one in play(random_script(402, 100)).broken}
+
+
 def test_who_wakes_does_not_answer_every_question_of_ten_seconds() -> None:
     """Half of 100 agents were paused for 10 s and woke at once: 50 KB in their first second.
 

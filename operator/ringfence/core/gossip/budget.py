@@ -1,8 +1,8 @@
 """How much an agent may say about the dead in a second: when half a hall falls silent, load stays bounded (GOSSIP §10.9).
 
 A leaky bucket over the packets of rounds. Who has spent his budget opens no round of his own until it has leaked, and
-repeats nothing; what he is asked he still answers, until he has spent three times as much: then he keeps even his ``none`` to
-himself. For ``alive`` he always has words left. So verdicts about very many take longer, by as much as they are more, and
+repeats nothing; what he is asked he still answers, until he has spent three times as much: then he keeps even his ``none`` and
+``abstain`` to himself. For ``alive`` he always has words left. So verdicts about very many take longer, by as much as they are more, and
 nobody is called anything that he isn't.
 """
 
@@ -13,7 +13,7 @@ RATE = 40.0
 BURST = 35.0
 """Packets that it holds: rounds about two members at once."""
 OVERSPENT = 100.0
-"""Packets in it at which no ``none`` is told any more: six rounds' whole say. A tenth of the nodes dying at once brings
+"""Packets in it at which no ``none`` or ``abstain`` is told any more: six rounds' whole say. A tenth of the nodes dying at once brings
 nobody there, a cut through the middle does."""
 
 

@@ -138,7 +138,7 @@ class Voting:
         about.cast = vote
         about.take(signed, now)
         self._journal.stats[f"vote {vote}"] += 1
-        if vote is Vote.NONE and self._sender.overspent(now):
+        if vote in {Vote.NONE, Vote.ABSTAIN} and self._sender.overspent(now):
             self._journal.stats["votes kept back"] += 1
             self._count(subject, about, now)
             return
