@@ -312,7 +312,12 @@ def test_a_watchdog_that_will_not_do_is_left_alone_and_told(
     node.agent()
     node.feeder(driver)
     node.wait_state(armed=False, why=why)
-    assert len(node.log("open")) == len(node.log("stop")), "what was opened was stopped again"
+    until(
+        "what was opened to be stopped again",
+        lambda: len(node.log("open")) == len(node.log("stop")),
+        10,
+        every=0.02,
+    )
 
 
 def test_a_watchdog_that_somebody_else_feeds(node: Node) -> None:
