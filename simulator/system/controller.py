@@ -1,0 +1,171 @@
+"""The controller: the real verdict table, limits, ladder and machine; its shell alone is replaced.
+
+The shell *stores first and acts after*, so it can be killed or frozen between the two. What a new leader does not know
+is forgotten here as ``controller/records.py`` forgets it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringfence.core import timing
+from ringfence.core.detection.evidence import NEVER
+from ringfence.core.failover import machine
+from ringfence.core.failover.phase import ENDED
+from ringfence.core.failover.record import Record
+from ringfence.core.fencing.orders import OrderOff
+from ringfence.core.model import Verdict
+from simulator.system import detector, looks
+from simulator.system.candidates import Candidates
+from simulator.system.executor import Executor
+from simulator.system.memory import Memory
+from simulator.system.plant import Plant
+
+STEPS_A_TURN = 8
+
+
+class Controller:
+    def __init__(self, plant: Plant, memory: Memory) -> None:
+        self._plant = plant
+        self._memory = memory
+        self._executor = Executor(plant, memory)
+        self._leaderless_until = NEVER
+        self.die_after: str | None = None
+        """The phase after whose storing the leader is killed."""
+
+    def turn(self) -> None:
+        """One tick: elect, where there is an election; judge, store, act."""
+        if self._memory.election is not None:
+            self._elect(self._memory.election)
+        elif self._plant.now >= self._leaderless_until:
+            self._act()
+
+    def _act(self) -> None:
+        plant, memory = self._plant, self._memory
+        verdicts = {n: looks.judgement_of(plant, n) for n in plant.nodes}
+        for name, judgement in verdicts.items():
+            if judgement.verdict is Verdict.DOWN:
+                memory.down_since.setdefault(name, plant.now)
+            else:
+                memory.down_since.pop(name, None)
+        open_ = {r.boot.node for r in memory.open}
+        for node in plant.nodes.values():
+            if node.word and node.name not in open_:
+                plant.time.say(f"word: to {node.name}: taken back")
+                node.word = ""
+        for name, judgement in verdicts.items():
+            if judgement.verdict is Verdict.DOWN and name not in open_ and looks.affected(plant, name):
+                self._open(name)
+        for name in [r.name for r in sorted(memory.open, key=machine.precedence)]:
+            if self._drive(name):
+                return  # the leader died after the store and before the act
+
+    def _open(self, name: str) -> None:
+        plant, memory = self._plant, self._memory
+        boot = plant.nodes[name].known
+        ring = detector.evidence(plant, plant.nodes[name]).ring
+        record = machine.open_failover(
+            f"{name}-{len(memory.stored) + 1}",
+            boot,
+            ring.doubted_at,
+            looks.look(plant, memory, boot, None),
+            ring.voters,
+        )
+        self._store(record, None)
+
+    def _drive(self, name: str) -> bool:
+        """Take steps while one leads to the next. True: there is no leader any more."""
+        plant, memory = self._plant, self._memory
+        for _ in range(STEPS_A_TURN):
+            before = memory.stored[name]
+            step = machine.step(before, looks.look(plant, memory, before.boot, before))
+            if step.record.power_on_tries > before.power_on_tries:
+                memory.powered_on[name] = plant.now
+            if step.record != before and self._store(step.record, before):
+                if memory.election is not None:
+                    memory.election.freeze(step.record, step.commands)
+                return True
+            for command in step.commands:
+                self._executor.run(step.record, command)
+            if step.record == before:
+                break
+        return False
+
+    def _store(self, record: Record, before: Record | None) -> bool:
+        """Write it. True: and that was the last that the leader did."""
+        plant, memory = self._plant, self._memory
+        memory.stored[record.name] = record
+        if record.proofs:
+            memory.seen.setdefault(record.name, plant.now)
+        if before is None or (before.phase, before.sentence) != (record.phase, record.sentence):
+            plant.time.say(f"{record.phase}: {record.sentence}")
+        if record.phase in ENDED and plant.kennel is not None:
+            plant.kennel.forget(record.boot.node)
+        if before is None or before.phase != record.phase:
+            memory.phase_since[record.name] = plant.now
+            if memory.election is not None and memory.election.freeze_when == record.phase:
+                return True
+            if self.die_after == record.phase:
+                self.die_after = None
+                self.new_leader()
+                return True
+        return False
+
+    # --- who leads --------------------------------------------------------------------------------------------------
+
+    def new_leader(self) -> None:
+        """The leader dies; the next one has only what is stored, and its own instants."""
+        self._leaderless_until = self._plant.now + timing.LEASE_DURATION
+        self._forget(self._leaderless_until)
+        self._plant.time.say("controller: the leader is dead")
+
+    def _forget(self, takeover: float) -> None:
+        plant, memory = self._plant, self._memory
+        plant.working.clear()
+        if plant.kennel is not None:
+            plant.kennel.new_leader()
+        for box in (*plant.bmcs.values(), *plant.pdus.values(), *plant.cutters.values()):
+            box.forgotten()
+        for name, record in memory.stored.items():
+            orders = tuple(
+                replace(o, sent_at=takeover, effective_until=takeover + timing.ORDER_EFFECT)
+                for o in record.orders
+            )
+            proofs = tuple(replace(p, seen_at=memory.seen.get(name, plant.now) - 1.0) for p in record.proofs)
+            begun = tuple(replace(b, at=takeover) for b in record.begun)
+            memory.stored[name] = replace(record, orders=orders, proofs=proofs, begun=begun)
+
+    def _elect(self, candidates: Candidates) -> None:
+        """The replicas keep or win the Lease; a new leader knows what is stored, and begins with an empty mind."""
+        plant = self._plant
+        up = {
+            n for n, node in plant.nodes.items() if node.powered and node.api and plant.now >= node.booted_at
+        }
+        accused = {n for n in up if looks.judgement_of(plant, n).verdict is Verdict.DOWN}
+        for line in candidates.turn(plant.now, up, accused):
+            plant.time.say(f"controller: {line}")
+        if candidates.leader != candidates.led:
+            candidates.led = candidates.leader
+            if candidates.leader:
+                self._forget(plant.now)
+        if candidates.leader:
+            self._act()
+
+    def thaw(self) -> None:
+        """A frozen leader goes on where it stood: with what it had decided, and the deadline that it had then."""
+        assert self._memory.election is not None
+        candidates, thawed = self._memory.election, self._memory.election.frozen
+        assert thawed is not None
+        say = self._plant.time.say
+        candidates.frozen = None
+        for command in thawed.commands:
+            if isinstance(command, OrderOff) and self._plant.now > thawed.deadline:
+                say(
+                    f"controller: {thawed.who} thaws: its order to {command.device} is too late, it is not sent"
+                )
+            elif isinstance(command, OrderOff):
+                self._executor.run(thawed.record, command)
+        if self._memory.stored[thawed.record.name] != thawed.record:
+            say(
+                f"controller: {thawed.who} thaws: its write is refused, another has written {thawed.record.name}"
+            )

@@ -1,0 +1,78 @@
+"""The ring's stand-in: when a node's signs of life are seen, and what the agents say of it, with the real ring's delays.
+
+What a node's agent reports of its guests is here too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringfence.core.detection.evidence import Evidence, Ready, RingEvidence
+from ringfence.core.model import RingState
+from simulator.system import slots
+from simulator.system.node import Node
+from simulator.system.plant import Plant
+
+VERDICT_AFTER = 0.7
+"""Seconds that the ring needs from a crash to its votes."""
+
+
+def live(plant: Plant, node: Node) -> None:
+    """The signs of life that the node gives in this tick."""
+    now, life = plant.now, plant.life[node.name]
+    up = plant.up(node)
+    if up and node.agent:
+        node.silent_since = None
+        life = replace(life, packet=now)
+    elif node.silent_since is None:
+        node.silent_since = now
+    dog = plant.dogs.get(node.name)
+    revoked = dog is not None and dog.revoked == node.identity
+    if up and node.agent and node.api and not revoked and plant.time.every(5):
+        life = replace(life, agent_lease=now)
+    if up and node.kubelet and node.api and plant.time.every(10):
+        life = replace(life, kubelet_lease=now)
+    if up and (node.agent or node.kubelet) and node.api:
+        node.known_boot = node.identity.boot_id
+    if node.kernel_answers and node.silent_since is not None:
+        life = replace(life, kernel=now)
+    plant.life[node.name] = life
+
+
+def report(plant: Plant, node: Node) -> None:
+    """The kubelet has ended what was deleted from under it; the agent reports its guests on change."""
+    for vm in plant.vms.values() if plant.storage_fence is not None else ():
+        if node.name in vm.qemu and vm.launcher_on != node.name and node.kubelet:
+            plant.time.say(f"world: the kubelet of {node.name} ends the old guest of {vm.name}")
+            vm.qemu.discard(node.name)
+    guests = frozenset(f"default_{vm.name}" for vm in plant.vms.values() if node.name in vm.qemu)
+    if guests != node.guests:
+        node.guests, node.guests_at = guests, plant.now
+
+
+def evidence(plant: Plant, node: Node) -> Evidence:
+    """All that the controller knows of the node now."""
+    ring = RingEvidence(state=RingState.ALIVE)
+    if node.silent_since is not None:
+        ring = _silent(plant, node, node.silent_since)
+    ready = Ready.TRUE if node.kubelet and node.api and plant.up(node) else Ready.UNKNOWN
+    return Evidence(
+        node.known, ring, plant.life[node.name], ready, has_agent=True, slot=slots.seen(plant, node)
+    )
+
+
+def _silent(plant: Plant, node: Node, since: float) -> RingEvidence:
+    silent = plant.now - since
+    if node.kernel_answers:
+        return RingEvidence(state=RingState.AGENT_DOWN if silent > VERDICT_AFTER else RingState.DOUBTED)
+    peers = [n.name for n in plant.nodes.values() if n is not node and plant.up(n) and n.agent]
+    if silent < VERDICT_AFTER or not peers:
+        return RingEvidence(state=RingState.DOUBTED, doubted_at=since + 0.2)
+    return RingEvidence(
+        state=RingState.UNREACHABLE,
+        sentence=f"{len(peers)} of {len(peers)} peers: {', '.join(peers)}",
+        voters=tuple(peers),
+        single=len(peers) == 1,
+        doubted_at=since + 0.2,
+        round_at=max(since + 0.4, plant.now - 1.0),
+    )

@@ -1,0 +1,56 @@
+"""KubeVirt's part, as measured (KUBEVIRT §1, §7): an instance that fails is made anew, elsewhere."""
+
+from __future__ import annotations
+
+from simulator.system.plant import Plant
+from simulator.system.vm import Vm
+
+NEEDS = 3.5
+"""Seconds from a launcher that is gone to the new instance Running."""
+
+
+def launcher_gone(plant: Plant, vm: Vm) -> None:
+    """The launcher's object is gone: the instance has failed, whatever its QEMU does."""
+    vm.pod, vm.launcher_on, vm.released_at, vm.phase = "", "", plant.now, "Failed"
+    vm.lock_refused_at, vm.deleting = None, False
+    vm.kept = vm.strategy in ("Once", "Manual")
+
+
+def instance_gone(plant: Plant, vm: Vm) -> None:
+    """An instance that was deleted: the strategies that only watch for failures don't start another."""
+    vm.qemu.discard(vm.node)
+    launcher_gone(plant, vm)
+    vm.gone, vm.kept = vm.strategy in ("RerunOnFailure", "Manual"), False
+
+
+def turn(plant: Plant, vm: Vm) -> None:
+    """One tick of the VM's controllers, scheduler and launcher."""
+    home = plant.nodes.get(vm.launcher_on)
+    killed = vm.phase == "Running" and not vm.qemu
+    if killed and home is not None and plant.up(home) and home.kubelet and home.api:
+        launcher_gone(plant, vm)  # the kubelet tells
+    if vm.released_at is None or plant.now - vm.released_at < 0.5:
+        return
+    if vm.phase == "Failed":
+        if vm.stopped or vm.gone or vm.kept:
+            return
+        ready = [n for n in plant.nodes.values() if plant.up(n) and not n.suspect and not n.out_of_service]
+        free = [n for n in ready if n.name != vm.node] or ready
+        if not free:
+            return
+        vm.vmi, vm.phase, vm.node = vm.vmi + 1, "Scheduled", free[0].name
+        vm.pod, vm.launcher_on = f"pod-{vm.name}-{vm.vmi}", vm.node
+        vm.lock_refused_at, vm.asked = None, False
+    elif (
+        vm.phase == "Scheduled"
+        and vm.lock_refused_at is None
+        and (vm.name not in plant.volumes or vm.node in plant.volumes[vm.name].attached)
+        and plant.now - vm.released_at >= NEEDS
+    ):
+        if plant.writers(vm):
+            vm.lock_refused_at = plant.now  # QEMU's image lock: refused, and nobody tries again
+        else:
+            vm.phase, vm.released_at = "Running", None
+            vm.qemu = vm.qemu | {vm.node}
+            plant.last_run[vm.name] = vm.node
+            plant.time.say(f"world: {vm.name} runs on {vm.node}")
