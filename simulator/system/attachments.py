@@ -18,7 +18,7 @@ def turn(plant: Plant, name: str, volume: Volume) -> None:
     for node in sorted(volume.attached - {wanted}):
         since = volume.unwanted_since.setdefault(node, plant.now)
         here = plant.nodes[node]
-        at_once = here.out_of_service or (plant.up(here) and here.kubelet)
+        at_once = here.out_of_service or (plant.takes_pods(here))
         if plant.csi_detaches and plant.now - since >= (ATTACH_NEEDS if at_once else FORCE_DETACH_AFTER):
             volume.attached.discard(node)
             del volume.unwanted_since[node]

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
-from ringfence.core.failover import machine
-from ringfence.core.failover.phase import ENDED
+from ringfence.core.failover import limits, machine
+from ringfence.core.failover.phase import ENDED, PROVED
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.orders import OrderOff
 from ringfence.core.model import Verdict
@@ -20,8 +20,15 @@ from simulator.system.candidates import Candidates
 from simulator.system.executor import Executor
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
+from simulator.system.watch import Watch
 
 STEPS_A_TURN = 8
+RESTARTS = 2.0
+"""Seconds until a process that was killed runs again."""
+
+
+class NotStored(Exception):
+    """The API server has refused the write: nothing of the step is done."""
 
 
 class Controller:
@@ -30,8 +37,13 @@ class Controller:
         self._memory = memory
         self._executor = Executor(plant, memory)
         self._leaderless_until = NEVER
+        self._watch: Watch | None = None
         self.die_after: str | None = None
         """The phase after whose storing the leader is killed."""
+
+    def watched_by(self, watch: Watch) -> None:
+        """Tell it of everything that is stored or done."""
+        self._watch = self._executor.watch = watch
 
     def turn(self) -> None:
         """One tick: elect, where there is an election; judge, store, act."""
@@ -49,23 +61,31 @@ class Controller:
             else:
                 memory.down_since.pop(name, None)
         open_ = {r.boot.node for r in memory.open}
+        if plant.spread and plant.time.every(1.0):
+            for node in plant.nodes.values():
+                if node.name not in open_:
+                    node.suspect = False  # the sweep of taints that belong to no incident
         for node in plant.nodes.values():
             if node.word and node.name not in open_:
                 plant.time.say(f"word: to {node.name}: taken back")
                 node.word = ""
-        for name, judgement in verdicts.items():
-            if judgement.verdict is Verdict.DOWN and name not in open_ and looks.affected(plant, name):
-                self._open(name)
-        for name in [r.name for r in sorted(memory.open, key=machine.precedence)]:
-            if self._drive(name):
-                return  # the leader died after the store and before the act
+        try:
+            for name, judgement in verdicts.items():
+                due = judgement.verdict is Verdict.DOWN and name not in open_
+                if due and looks.affected(memory.cache or plant, name):
+                    self._open(name)
+            for name in [r.name for r in sorted(memory.open, key=machine.precedence)]:
+                if self._drive(name):
+                    return  # the leader died after the store and before the act
+        except NotStored:
+            return  # the turn ends, as the loop's does
 
     def _open(self, name: str) -> None:
         plant, memory = self._plant, self._memory
         boot = plant.nodes[name].known
         ring = detector.evidence(plant, plant.nodes[name]).ring
         record = machine.open_failover(
-            f"{name}-{len(memory.stored) + 1}",
+            f"{name}-{memory.number()}",
             boot,
             ring.doubted_at,
             looks.look(plant, memory, boot, None),
@@ -82,7 +102,7 @@ class Controller:
             if step.record.power_on_tries > before.power_on_tries:
                 memory.powered_on[name] = plant.now
             if step.record != before and self._store(step.record, before):
-                if memory.election is not None:
+                if memory.election is not None and memory.election.leader:
                     memory.election.freeze(step.record, step.commands)
                 return True
             for command in step.commands:
@@ -94,7 +114,11 @@ class Controller:
     def _store(self, record: Record, before: Record | None) -> bool:
         """Write it. True: and that was the last that the leader did."""
         plant, memory = self._plant, self._memory
+        if memory.write_fails():
+            raise NotStored
         memory.stored[record.name] = record
+        if self._watch is not None:
+            self._watch.stored(before, record)
         if record.proofs:
             memory.seen.setdefault(record.name, plant.now)
         if before is None or (before.phase, before.sentence) != (record.phase, record.sentence):
@@ -107,7 +131,10 @@ class Controller:
                 return True
             if self.die_after == record.phase:
                 self.die_after = None
-                self.new_leader()
+                if memory.election is None:
+                    self.new_leader()
+                else:
+                    self.kill(memory.election.leader, RESTARTS)
                 return True
         return False
 
@@ -118,6 +145,12 @@ class Controller:
         self._leaderless_until = self._plant.now + timing.LEASE_DURATION
         self._forget(self._leaderless_until)
         self._plant.time.say("controller: the leader is dead")
+
+    def kill(self, replica: str, back_after: float) -> None:
+        """One replica's process dies, and is started again after so many seconds."""
+        assert self._memory.election is not None
+        self._plant.time.say(f"controller: {replica}'s process is dead")
+        self._memory.election.kill(replica, self._plant.now + back_after)
 
     def _forget(self, takeover: float) -> None:
         plant, memory = self._plant, self._memory
@@ -139,23 +172,39 @@ class Controller:
         """The replicas keep or win the Lease; a new leader knows what is stored, and begins with an empty mind."""
         plant = self._plant
         up = {
-            n for n, node in plant.nodes.items() if node.powered and node.api and plant.now >= node.booted_at
+            n
+            for n, node in plant.nodes.items()
+            if node.powered and node.api and not plant.api_out and plant.now >= node.booted_at
         }
         accused = {n for n in up if looks.judgement_of(plant, n).verdict is Verdict.DOWN}
-        for line in candidates.turn(plant.now, up, accused):
+        for line in candidates.turn(plant.now, up, accused, self._unable(up)):
             plant.time.say(f"controller: {line}")
         if candidates.leader != candidates.led:
             candidates.led = candidates.leader
             if candidates.leader:
                 self._forget(plant.now)
+        plant.viewer = candidates.leader if plant.spread else ""
         if candidates.leader:
             self._act()
+
+    def _unable(self, replicas: set[str]) -> frozenset[str]:
+        """The replicas that see no majority."""
+        plant = self._plant
+        if not plant.spread:
+            return frozenset()
+        proved = {r.boot.node for r in self._memory.open if r.phase in PROVED}
+        electorate = frozenset(plant.nodes) - proved
+        return frozenset(
+            n for n in replicas if not limits.sees_half(plant.heard_by(plant.nodes[n]), electorate)
+        )
 
     def thaw(self) -> None:
         """A frozen leader goes on where it stood: with what it had decided, and the deadline that it had then."""
         assert self._memory.election is not None
         candidates, thawed = self._memory.election, self._memory.election.frozen
-        assert thawed is not None
+        candidates.freeze_when = ""
+        if thawed is None:
+            return
         say = self._plant.time.say
         candidates.frozen = None
         for command in thawed.commands:
@@ -165,7 +214,7 @@ class Controller:
                 )
             elif isinstance(command, OrderOff):
                 self._executor.run(thawed.record, command)
-        if self._memory.stored[thawed.record.name] != thawed.record:
+        if self._memory.stored.get(thawed.record.name) != thawed.record:
             say(
                 f"controller: {thawed.who} thaws: its write is refused, another has written {thawed.record.name}"
             )

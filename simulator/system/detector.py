@@ -13,28 +13,26 @@ from simulator.system import slots
 from simulator.system.node import Node
 from simulator.system.plant import Plant
 
-VERDICT_AFTER = 0.7
-"""Seconds that the ring needs from a crash to its votes."""
-
 
 def live(plant: Plant, node: Node) -> None:
     """The signs of life that the node gives in this tick."""
     now, life = plant.now, plant.life[node.name]
     up = plant.up(node)
-    if up and node.agent:
+    if up and node.agent and plant.in_ring(node):
         node.silent_since = None
         life = replace(life, packet=now)
     elif node.silent_since is None:
         node.silent_since = now
     dog = plant.dogs.get(node.name)
     revoked = dog is not None and dog.revoked == node.identity
-    if up and node.agent and node.api and not revoked and plant.time.every(5):
+    api = up and node.api and not plant.api_out
+    if api and node.agent and not revoked and plant.time.every(5):
         life = replace(life, agent_lease=now)
-    if up and node.kubelet and node.api and plant.time.every(10):
+    if api and node.kubelet and plant.time.every(10):
         life = replace(life, kubelet_lease=now)
-    if up and (node.agent or node.kubelet) and node.api:
+    if api and (node.agent or node.kubelet):
         node.known_boot = node.identity.boot_id
-    if node.kernel_answers and node.silent_since is not None:
+    if plant.kernel_heard(node) and node.silent_since is not None:
         life = replace(life, kernel=now)
     plant.life[node.name] = life
 
@@ -52,10 +50,10 @@ def report(plant: Plant, node: Node) -> None:
 
 def evidence(plant: Plant, node: Node) -> Evidence:
     """All that the controller knows of the node now."""
-    ring = RingEvidence(state=RingState.ALIVE)
+    ring = RingEvidence(state=RingState.DOUBTED if node.doubted else RingState.ALIVE)
     if node.silent_since is not None:
         ring = _silent(plant, node, node.silent_since)
-    ready = Ready.TRUE if node.kubelet and node.api and plant.up(node) else Ready.UNKNOWN
+    ready = Ready.TRUE if plant.takes_pods(node) else Ready.UNKNOWN
     return Evidence(
         node.known, ring, plant.life[node.name], ready, has_agent=True, slot=slots.seen(plant, node)
     )
@@ -63,10 +61,12 @@ def evidence(plant: Plant, node: Node) -> Evidence:
 
 def _silent(plant: Plant, node: Node, since: float) -> RingEvidence:
     silent = plant.now - since
-    if node.kernel_answers:
-        return RingEvidence(state=RingState.AGENT_DOWN if silent > VERDICT_AFTER else RingState.DOUBTED)
-    peers = [n.name for n in plant.nodes.values() if n is not node and plant.up(n) and n.agent]
-    if silent < VERDICT_AFTER or not peers:
+    if plant.kernel_heard(node):
+        if node.left:
+            return RingEvidence(state=RingState.LEFT)
+        return RingEvidence(state=RingState.AGENT_DOWN if silent > plant.verdict_after else RingState.DOUBTED)
+    peers = [name for name in plant.nodes if name != node.name and name in plant.heard()]
+    if silent < plant.verdict_after or not peers:
         return RingEvidence(state=RingState.DOUBTED, doubted_at=since + 0.2)
     return RingEvidence(
         state=RingState.UNREACHABLE,

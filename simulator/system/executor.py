@@ -13,20 +13,33 @@ from simulator.system import attachments, kubevirt, power, rules
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
 from simulator.system.vm import Vm
+from simulator.system.watch import Watch
 
-WRITE_NEEDS = 0.03
-"""Seconds that a write to the API server takes."""
+
+def _to_api(command: commands.Command) -> bool:
+    """Whether it is one write to the API server and nothing else."""
+    return isinstance(
+        command,
+        commands.AddSuspectTaint
+        | commands.AddOutOfServiceTaint
+        | commands.RemoveTaints
+        | TakeNodeLease
+        | ReleaseNodeLease,
+    )
 
 
 class Executor:
     def __init__(self, plant: Plant, memory: Memory) -> None:
         self._plant = plant
         self._memory = memory
+        self.watch: Watch | None = None
 
     def run(self, record: Record, command: commands.Command) -> None:
         """Start one command; what comes of it is seen in a later look."""
         plant, memory, node = self._plant, self._memory, record.boot.node
         say, after = plant.time.say, plant.time.after
+        if _to_api(command) and memory.write_fails():
+            return
         match command:
             case ReadPower(device="ceph"):
                 power.use_storage(plant, node, 0.05, lambda: power.read_cut(plant, node))
@@ -45,6 +58,8 @@ class Executor:
                 rules.order_due(plant, memory, device, record)
                 plant.box(device).ordered = True
                 plant.box(device).orders += 1
+                if self.watch is not None:
+                    self.watch.ordered(record, command)
                 say(f"order: {device} off, attempt {attempt}")
                 self._takes_place(device, power.order_takes(plant, device))
                 power.use(plant, device, 0.1, lambda: power.off(plant, device, node))
@@ -74,12 +89,12 @@ class Executor:
             case ReleaseNodeLease():
                 memory.remediators.release(node)
             case commands.AddSuspectTaint():
-                after(WRITE_NEEDS, lambda: setattr(plant.nodes[node], "suspect", True))
+                after(plant.write_needs, lambda: setattr(plant.nodes[node], "suspect", True))
             case commands.AddOutOfServiceTaint(recover=recover):
                 rules.proved(plant, memory, recover.boot, "the out-of-service taint")
                 if plant.nodes[node].foreign_taint:
                     raise rules.Broken(f"{plant.now:.2f}: somebody else's taint of {node} is written over")
-                after(WRITE_NEEDS, lambda: setattr(plant.nodes[node], "out_of_service", True))
+                after(plant.write_needs, lambda: setattr(plant.nodes[node], "out_of_service", True))
             case commands.RemoveTaints(out_of_service=both):
                 self._untaint(record, both=both)
             case commands.RecoverPods(recover=recover, commands=asks):
@@ -110,16 +125,20 @@ class Executor:
 
     def _recover(self, boot: Boot, ask: RecoveryCommand) -> None:
         plant = self._plant
-        if ask in plant.working:
+        if ask in plant.working or self._memory.write_fails():
             return
         plant.working.add(ask)
+        if self.watch is not None:
+            self.watch.asked(boot, ask)
         if isinstance(ask, DeletePod) and ask.force:
             rules.proved(plant, self._memory, boot, f"the force-delete of {ask.ref.name}")
-        plant.time.after(WRITE_NEEDS, lambda: self._recovered(boot, ask))
+        plant.time.after(plant.write_needs, lambda: self._recovered(boot, ask))
 
     def _recovered(self, boot: Boot, ask: RecoveryCommand) -> None:
         plant = self._plant
         plant.working.discard(ask)
+        if plant.api_out:
+            return
         match ask:
             case DeletePod(ref=ref, force=force):
                 vm = next((v for v in plant.vms.values() if v.pod == ref.uid), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simulator.system.node import Node
 from simulator.system.plant import Plant
 from simulator.system.vm import Vm
 
@@ -25,20 +26,23 @@ def instance_gone(plant: Plant, vm: Vm) -> None:
 
 def turn(plant: Plant, vm: Vm) -> None:
     """One tick of the VM's controllers, scheduler and launcher."""
+    if plant.api_out:
+        return
     home = plant.nodes.get(vm.launcher_on)
     killed = vm.phase == "Running" and not vm.qemu
-    if killed and home is not None and plant.up(home) and home.kubelet and home.api:
+    if killed and home is not None and plant.takes_pods(home):
         launcher_gone(plant, vm)  # the kubelet tells
     if vm.released_at is None or plant.now - vm.released_at < 0.5:
         return
     if vm.phase == "Failed":
-        if vm.stopped or vm.gone or vm.kept:
+        if vm.stopped or vm.deleted or vm.gone or vm.kept:
             return
-        ready = [n for n in plant.nodes.values() if plant.up(n) and not n.suspect and not n.out_of_service]
+        ready = [n for n in plant.nodes.values() if _schedulable(plant, n)]
         free = [n for n in ready if n.name != vm.node] or ready
         if not free:
             return
-        vm.vmi, vm.phase, vm.node = vm.vmi + 1, "Scheduled", free[0].name
+        chosen = min(free, key=lambda n: _load(plant, n.name)) if plant.spread else free[0]
+        vm.vmi, vm.phase, vm.node = vm.vmi + 1, "Scheduled", chosen.name
         vm.pod, vm.launcher_on = f"pod-{vm.name}-{vm.vmi}", vm.node
         vm.lock_refused_at, vm.asked = None, False
     elif (
@@ -46,6 +50,7 @@ def turn(plant: Plant, vm: Vm) -> None:
         and vm.lock_refused_at is None
         and (vm.name not in plant.volumes or vm.node in plant.volumes[vm.name].attached)
         and plant.now - vm.released_at >= NEEDS
+        and plant.takes_pods(plant.nodes[vm.node])
     ):
         if plant.writers(vm):
             vm.lock_refused_at = plant.now  # QEMU's image lock: refused, and nobody tries again
@@ -54,3 +59,11 @@ def turn(plant: Plant, vm: Vm) -> None:
             vm.qemu = vm.qemu | {vm.node}
             plant.last_run[vm.name] = vm.node
             plant.time.say(f"world: {vm.name} runs on {vm.node}")
+
+
+def _schedulable(plant: Plant, node: Node) -> bool:
+    return plant.up(node) and not (node.suspect or node.out_of_service or node.cordoned)
+
+
+def _load(plant: Plant, node: str) -> int:
+    return sum(vm.launcher_on == node for vm in plant.vms.values())

@@ -38,7 +38,7 @@ def affected(plant: Plant, node: str) -> tuple[VmRecord, ...]:
     for vm in plant.vms.values():
         here = vm.node == node and vm.phase in ("Running", "Scheduled")
         stuck = vm.phase != "Running" and vm.node != node and plant.last_run[vm.name] == node
-        if not vm.stopped and (here or stuck):
+        if not vm.stopped and not vm.deleted and (here or stuck):
             found.append(VmRecord("default", vm.name, f"vm-{vm.name}", vm.uid if here else ""))
     return tuple(found)
 
@@ -48,8 +48,10 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
     node, now = plant.nodes[boot.node], plant.now
     evidence = detector.evidence(plant, node)
     judgement = judge(evidence, now)
-    due = affected(plant, boot.node)
-    situation = _situation(plant, memory, boot.node, len(due))
+    cache = memory.cache or plant
+    noted = cache.nodes[boot.node]
+    due = affected(cache, boot.node)
+    situation = situation_of(plant, memory, boot.node)
     life = plant.life[boot.node] if node.known == boot else Life()
     since = memory.down_since.get(boot.node)
     name = record.name if record else ""
@@ -57,7 +59,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
     phase_since = memory.phase_since.get(name, now)
     wait = timing.POWER_ON_SPACING if record and record.power_on_tries else 1.0
     passes = record.ladder_pass if record else 0
-    pods = _pods(plant, boot.node)
+    pods = _pods(cache, boot.node)
     vms = record.vms if record and record.vms else due
     reported = node.guests_at > memory.seen.get(name, now) and node.identity == boot
     return Look(
@@ -72,10 +74,10 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         life_at=now if boot == node.known and memory.leads(boot.node) else life.latest,
         life_sign=life.latest_sign(),
         node_exists=True,
-        current_boot_id=node.known.boot_id if now >= node.booted_at else boot.boot_id,
-        node_ready=plant.up(node) and node.kubelet,
-        suspect_taint=node.suspect,
-        out_of_service_taint=node.out_of_service,
+        current_boot_id=noted.known.boot_id if now >= noted.booted_at else boot.boot_id,
+        node_ready=cache.takes_pods(noted),
+        suspect_taint=noted.suspect,
+        out_of_service_taint=noted.out_of_service,
         levels=_levels(plant, memory, boot),
         slot_moved_at=life.slot,
         vm_volumes=tuple(
@@ -89,10 +91,10 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
             for v in vms
         ),
         guests=node.guests if reported else None,
-        proofs_required=1,
+        proofs_required=plant.proofs_required,
         pods=pods,
-        attachments=attachments.attached_to(plant, boot.node),
-        vms=tuple(_vm(plant, v) for v in vms),
+        attachments=attachments.attached_to(cache, boot.node),
+        vms=tuple(_vm(cache, v) for v in vms),
         affected=due,
         confirmation=confirm[0] if confirm else None,
         power_on=True,
@@ -103,33 +105,34 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         order_delay=plant.ladder.delay,
         told_fenced=node.word == boot.boot_id if plant.heartbeat else None,
         stop_guests=plant.stop_guests,
-        foreign_taint=node.foreign_taint,
+        foreign_taint=noted.foreign_taint,
         node_lease=memory.remediators.look(boot.node),
     )
 
 
-def _situation(plant: Plant, memory: Memory, node: str, protected: int) -> limits.Situation:
+def situation_of(plant: Plant, memory: Memory, node: str) -> limits.Situation:
+    """What limits look at."""
     records = memory.open
     proved = frozenset(r.boot.node for r in records if r.phase in PROVED)
     down = frozenset(memory.down_since) - proved | {r.boot.node for r in records}
     return limits.Situation(
         node=node,
         mode=memory.mode,
-        zone="a",
+        zone="a" if plant.zone else None,
         zone_trouble=None,
-        protected_vms=protected,
+        protected_vms=len(affected(memory.cache or plant, node)),
         alive=plant.heard() - memory.apart,
         electorate=frozenset(plant.nodes) - (proved - {node}),
-        zone_size=len(plant.nodes),
+        zone_size=len(plant.nodes) if plant.zone else 0,
         storm_fraction=STORM_FRACTION,
         storm_released=False,
-        down_in_zone=down,
+        down_in_zone=down if plant.zone else frozenset(),
         in_flight_elsewhere=frozenset(r.boot.node for r in records if r.phase not in PROVED) - {node},
         fencing=frozenset(r.boot.node for r in records if r.phase is Phase.FENCING),
         proved=proved,
         leader_node=memory.election.leader if memory.election is not None else "-",
         power_devices=node in plant.bmcs and node not in plant.dogs,
-        settled_for=1e9,
+        settled_for=memory.settled_for(plant.now),
         cache_age=0.0,
         writable=True,
         remediator=memory.remediators.look(node).foreign,
@@ -140,6 +143,8 @@ def _situation(plant: Plant, memory: Memory, node: str, protected: int) -> limit
 
 
 def _levels(plant: Plant, memory: Memory, boot: Boot) -> Rungs:
+    if not plant.zone:
+        return ()
     rungs: Rungs = ((_device(plant, memory, f"bmc-{boot.node}"),),) if boot.node in plant.bmcs else ()
     if boot.node in plant.pdus:
         rungs = (*rungs, (_device(plant, memory, f"pdu-{boot.node}"),))
@@ -209,9 +214,9 @@ def _vm(plant: Plant, record: VmRecord) -> VmLook:
         "default",
         vm.name,
         record.vm_uid,
-        exists=True,
+        exists=bool(vm.pod) or not vm.deleted,
         run_strategy=vm.strategy,
-        stopped_by_user=vm.stopped,
+        stopped_by_user=vm.stopped or vm.deleted,
         start_requested=vm.asked,
         vmi=None if vm.gone else VmiLook(vm.uid, vm.phase, vm.node, refused, vm.deleting),
     )

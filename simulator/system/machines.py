@@ -43,9 +43,8 @@ def watch_over(plant: Plant, node: Node) -> None:
     dog = plant.dogs.get(node.name)
     if dog is None:
         return
-    others = [n for n in plant.nodes.values() if n is not node and plant.up(n) and n.agent]
     running = node.powered and plant.now >= node.booted_at
-    reached = len(others) + 1 if node.linked else 1
+    reached = len(plant.heard_by(node))
     before, boot = dog.feeder.running, dog.boot
     what = dog.tick(
         Situation(
@@ -54,7 +53,7 @@ def watch_over(plant: Plant, node: Node) -> None:
             up=running,
             agent=node.agent,
             most_answer=2 * reached > len(plant.nodes),
-            api_answers=node.linked and node.api,
+            api_answers=node.linked and node.api and not plant.api_out,
         )
     )
     if dog.feeder.running != before and boot in (None, dog.boot):

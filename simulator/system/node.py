@@ -20,6 +20,13 @@ class Node:
     agent: bool = True
     kubelet: bool = True
     api: bool = True
+    peers: bool = True
+    """The ring's packets pass between it and the others."""
+    doubted: bool = False
+    """So much of them is lost that its peers doubt it, and never agree that it is gone."""
+    left: bool = False
+    """Its agent has taken its leave."""
+    cordoned: bool = False
     suspect: bool = False
     out_of_service: bool = False
     foreign_taint: bool = False

@@ -14,6 +14,8 @@ SLOW = 8.0
 HANGS = 5.0
 """What a device that doesn't answer is given."""
 TRIED_AGAIN = 2.0
+FLAPS = 3.0
+"""Seconds for which a flapping device is away, and there again."""
 
 
 def use(plant: Plant, device: str, takes: float, act: Callable[[], None]) -> None:
@@ -25,14 +27,21 @@ def use(plant: Plant, device: str, takes: float, act: Callable[[], None]) -> Non
 
     def end() -> None:
         plant.working.discard(device)
-        if box.mode in ("hang", "unauthorized"):
-            box.error = {"hang": "no answer within 5 s", "unauthorized": "wrong password"}[box.mode]
+        if (error := _error(plant, box.mode)) is not None:
+            box.error = error
             box.next_try_at = plant.now + TRIED_AGAIN
             return
         box.error = None
         act()
 
     plant.time.after(HANGS if box.mode == "hang" else takes, end)
+
+
+def _error(plant: Plant, mode: str) -> str | None:
+    """Why a use comes to nothing."""
+    if mode == "flap":
+        return "no connection" if int(plant.now / FLAPS) % 2 else None
+    return {"hang": "no answer within 5 s", "unauthorized": "wrong password"}.get(mode)
 
 
 def read(plant: Plant, device: str) -> None:
@@ -60,8 +69,10 @@ def off(plant: Plant, device: str, node: str) -> None:
 
     box = plant.box(device)
     match box.mode:
-        case "ok":
+        case "ok" | "flap":
             cut()
+        case "refuse":
+            box.error, box.next_try_at = "it refuses the order", plant.now + TRIED_AGAIN
         case "slow":
             plant.time.after(SLOW, cut)
         case "lie":

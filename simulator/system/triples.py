@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ringfence.core.failover import limits
-from ringfence.core.failover.phase import ENDED, Phase
+from ringfence.core.failover.phase import Phase
 from ringfence.core.model import Verdict
 
 NO_LIMIT = "-"
@@ -54,4 +54,3 @@ def all_possible() -> Iterator[Triple]:
 
 
 _NAMES = (NO_LIMIT, *(one.__name__ for one in limits.LIMITS))
-assert ENDED <= set(Phase)

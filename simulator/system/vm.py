@@ -11,6 +11,9 @@ class Vm:
     node: str
     strategy: str = "Always"
     stopped: bool = False
+    """Its user has stopped it."""
+    deleted: bool = False
+    """Its user has deleted it; the object stays for as long as its launcher does."""
     vmi: int = 1
     phase: str = "Running"
     pod: str = ""

@@ -35,7 +35,12 @@ class World:
         node_leases: bool = False,
         ladder: LadderSetup | None = None,
         controllers: list[str] | None = None,
+        strategies: dict[str, str] | None = None,
+        proofs: int = 1,
+        spread: bool = False,
+        verdict_after: float = 0.7,
     ) -> None:
+        """``spread``: the scheduler goes by load, and the controller hears the side of its own node only."""
         ladder = ladder or LadderSetup()
         self.time = Timeline()
         self.plant = Plant(
@@ -53,7 +58,12 @@ class World:
             stop_guests=(heartbeat or {}).get("stopGuests", False),
             last_run=dict(vms),
             life={n: Life() for n in nodes},
+            spread=spread,
+            verdict_after=verdict_after,
+            proofs_required=proofs,
         )
+        for name, strategy in (strategies or {}).items():
+            self.plant.vms[name].strategy = strategy
         self.memory = Memory(
             Mode(mode),
             Remediators(self.time, used=node_leases),
