@@ -15,6 +15,8 @@ FORCE_DETACH_AFTER = 360.0
 def turn(plant: Plant, name: str, volume: Volume) -> None:
     """One tick of the VM's volume."""
     wanted = plant.vms[name].launcher_on
+    if volume.attached == {wanted} and volume.wanted_since is None:
+        return
     for node in sorted(volume.attached - {wanted}):
         since = volume.unwanted_since.setdefault(node, plant.now)
         here = plant.nodes[node]

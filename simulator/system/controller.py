@@ -14,7 +14,6 @@ from ringfence.core.failover import limits, machine
 from ringfence.core.failover.phase import ENDED, PROVED
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.orders import OrderOff
-from ringfence.core.model import Verdict
 from simulator.system import detector, looks
 from simulator.system.candidates import Candidates
 from simulator.system.executor import Executor
@@ -54,9 +53,9 @@ class Controller:
 
     def _act(self) -> None:
         plant, memory = self._plant, self._memory
-        verdicts = {n: looks.judgement_of(plant, n) for n in plant.nodes}
-        for name, judgement in verdicts.items():
-            if judgement.verdict is Verdict.DOWN:
+        down = looks.down(plant)
+        for name in plant.nodes:
+            if name in down:
                 memory.down_since.setdefault(name, plant.now)
             else:
                 memory.down_since.pop(name, None)
@@ -70,9 +69,8 @@ class Controller:
                 plant.time.say(f"word: to {node.name}: taken back")
                 node.word = ""
         try:
-            for name, judgement in verdicts.items():
-                due = judgement.verdict is Verdict.DOWN and name not in open_
-                if due and looks.affected(memory.cache or plant, name):
+            for name in down:
+                if name not in open_ and looks.affected(memory.cache or plant, name):
                     self._open(name)
             for name in [r.name for r in sorted(memory.open, key=machine.precedence)]:
                 if self._drive(name):
@@ -176,7 +174,7 @@ class Controller:
             for n, node in plant.nodes.items()
             if node.powered and node.api and not plant.api_out and plant.now >= node.booted_at
         }
-        accused = {n for n in up if looks.judgement_of(plant, n).verdict is Verdict.DOWN}
+        accused = up.intersection(looks.down(plant))
         for line in candidates.turn(plant.now, up, accused, self._unable(up)):
             plant.time.say(f"controller: {line}")
         if candidates.leader != candidates.led:

@@ -13,28 +13,35 @@ from simulator.system import slots
 from simulator.system.node import Node
 from simulator.system.plant import Plant
 
+AGENT_RENEWS = 5
+KUBELET_RENEWS = 10
+
 
 def live(plant: Plant, node: Node) -> None:
     """The signs of life that the node gives in this tick."""
     now, life = plant.now, plant.life[node.name]
-    up = plant.up(node)
+    up, time = plant.up(node), plant.time
+    api = up and node.api and not plant.api_out
+    seen: dict[str, float] = {}
     if up and node.agent and plant.in_ring(node):
         node.silent_since = None
-        life = replace(life, packet=now)
+        seen["packet"] = now
     elif node.silent_since is None:
         node.silent_since = now
-    dog = plant.dogs.get(node.name)
-    revoked = dog is not None and dog.revoked == node.identity
-    api = up and node.api and not plant.api_out
-    if api and node.agent and not revoked and plant.time.every(5):
-        life = replace(life, agent_lease=now)
-    if api and node.kubelet and plant.time.every(10):
-        life = replace(life, kubelet_lease=now)
-    if api and (node.agent or node.kubelet):
+    if api and node.agent and time.every(AGENT_RENEWS):
+        dog = plant.dogs.get(node.name)
+        if dog is None or dog.revoked != node.identity:
+            seen["agent_lease"] = now
+    starts = plant.spread and node.renewed != node.boot
+    if api and node.kubelet and (starts or time.every(KUBELET_RENEWS)):
+        node.renewed = node.boot
+        seen["kubelet_lease"] = now
+    if api and (node.agent or node.kubelet) and not node.knows_boot:
         node.known_boot = node.identity.boot_id
-    if plant.kernel_heard(node) and node.silent_since is not None:
-        life = replace(life, kernel=now)
-    plant.life[node.name] = life
+    if node.silent_since is not None and plant.kernel_heard(node):
+        seen["kernel"] = now
+    if seen:
+        plant.life[node.name] = replace(life, **seen)
 
 
 def report(plant: Plant, node: Node) -> None:

@@ -58,12 +58,12 @@ class Invariants:
                 self._heard_since.setdefault(node.name, now)
             else:
                 self._heard_since.pop(node.name, None)
-        for vm in plant.vms.values():
-            if vm.phase == "Running":
-                self._pending_since.pop(vm.name, None)
-            else:
-                self._pending_since.setdefault(vm.name, now)
         if plant.time.every(1.0):
+            for vm in plant.vms.values():
+                if vm.phase == "Running":
+                    self._pending_since.pop(vm.name, None)
+                else:
+                    self._pending_since.setdefault(vm.name, now)
             for record in self.world.memory.open:
                 self._note_triple(record)
 

@@ -26,8 +26,8 @@ def instance_gone(plant: Plant, vm: Vm) -> None:
 
 def turn(plant: Plant, vm: Vm) -> None:
     """One tick of the VM's controllers, scheduler and launcher."""
-    if plant.api_out:
-        return
+    if plant.api_out or (vm.released_at is None and vm.qemu):
+        return  # it runs, or nothing of it changes
     home = plant.nodes.get(vm.launcher_on)
     killed = vm.phase == "Running" and not vm.qemu
     if killed and home is not None and plant.takes_pods(home):

@@ -18,7 +18,7 @@ from ringfence.core.failover.recovery import PodLook, PodRole, VmiLook, VmLook
 from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import DeviceLook, Rungs
-from ringfence.core.model import Boot
+from ringfence.core.model import Boot, Verdict
 from ringfence.ports import DeviceSpec
 from simulator.system import attachments, detector
 from simulator.system.memory import Memory
@@ -30,6 +30,15 @@ STORM_FRACTION = 0.4
 
 def judgement_of(plant: Plant, node: str) -> Judgement:
     return judge(detector.evidence(plant, plant.nodes[node]), plant.now)
+
+
+def down(plant: Plant) -> list[str]:
+    """The nodes that are found Down. Only a silent one can be."""
+    return [
+        name
+        for name, node in plant.nodes.items()
+        if node.silent_since is not None and judgement_of(plant, name).verdict is Verdict.DOWN
+    ]
 
 
 def affected(plant: Plant, node: str) -> tuple[VmRecord, ...]:

@@ -35,6 +35,8 @@ class Node:
     booted_at: float = NEVER
     known_boot: str = ""
     """The boot id that the API server has last been told."""
+    renewed: int = 1
+    """The boot whose kubelet has renewed the node's Lease."""
     storage: bool = True
     """Its path to the shared storage."""
     slot: tuple[str, int] = ("", 0)
@@ -58,6 +60,11 @@ class Node:
     @property
     def identity(self) -> Boot:
         return Boot(self.name, f"uid-{self.name}", f"boot-{self.boot}-{self.name}")
+
+    @property
+    def knows_boot(self) -> bool:
+        """Whether the API server has been told its present boot."""
+        return self.known_boot == f"boot-{self.boot}-{self.name}"
 
     @property
     def known(self) -> Boot:

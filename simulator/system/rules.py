@@ -75,9 +75,12 @@ def may_be_lifted(plant: Plant, node: str) -> None:
 
 
 def untaint_due(plant: Plant, record: Record, left: list[str]) -> None:
-    """The out-of-service taint stays while a later boot has volumes attached that nobody there wants."""
+    """The out-of-service taint stays while what is known as a later boot has volumes attached that nobody there wants.
+
+    Before that boot is known, a proof that turns out to be void takes its taint back at once: the node may live.
+    """
     node = record.boot.node
-    if left and plant.nodes[node].identity != record.boot:
+    if left and plant.nodes[node].known != record.boot:
         raise Broken(f"{plant.now:.2f}: the taints of {node} go while {', '.join(left)} is attached")
 
 
@@ -86,7 +89,10 @@ def every_tick(plant: Plant, memory: Memory) -> None:
     for vm in plant.vms.values():
         if len(vm.qemu) > 1 and len(writers := plant.writers(vm)) > 1:
             raise Broken(f"{plant.now:.2f}: {vm.name} runs on {', '.join(sorted(writers))} at once")
-    incidents = {r.boot.node for r in memory.stored.values() if r.phase not in ENDED}
     for name, node in plant.nodes.items():
-        if node.out_of_service and not node.foreign_taint and name not in incidents:
+        if (
+            node.out_of_service
+            and not node.foreign_taint
+            and name not in {r.boot.node for r in memory.stored.values() if r.phase not in ENDED}
+        ):
             raise Broken(f"{plant.now:.2f}: {name} is out of service without an open incident")

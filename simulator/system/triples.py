@@ -38,8 +38,6 @@ def impossible(triple: Triple) -> str | None:
     verdict, limit, phase = triple
     if limit not in _NAMES:
         return f"there is no limit {limit}"
-    if phase is Phase.CLOSED and verdict is Verdict.DOWN:
-        return "an incident is closed when its node is back, and what is back is not Down"
     if phase is Phase.WITHDRAWN and verdict is Verdict.DOWN:
         return "only a node that is not Down is let go"
     return _VERDICTS.get(verdict) or _LIMITS.get(limit)

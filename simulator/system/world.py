@@ -13,7 +13,7 @@ from simulator.system.memory import Memory
 from simulator.system.node import Node
 from simulator.system.plant import Plant
 from simulator.system.remediators import Remediators
-from simulator.system.timeline import Timeline
+from simulator.system.timeline import TICK, Timeline
 from simulator.system.vm import Vm, Volume
 from simulator.system.watchdogs import Kennel
 
@@ -42,7 +42,7 @@ class World:
     ) -> None:
         """``spread``: the scheduler goes by load, and the controller hears the side of its own node only."""
         ladder = ladder or LadderSetup()
-        self.time = Timeline()
+        self.time = Timeline(2 * TICK if spread else TICK)
         self.plant = Plant(
             self.time,
             {n: Node(n) for n in nodes},
