@@ -6,8 +6,8 @@ is forgotten here as ``controller/records.py`` forgets it.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from ringfence.api.v1alpha1.failover import Failover
+from ringfence.controller import records
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
 from ringfence.core.failover import limits, machine
@@ -24,6 +24,20 @@ from simulator.system.watch import Watch
 STEPS_A_TURN = 8
 RESTARTS = 2.0
 """Seconds until a process that was killed runs again."""
+
+
+def taken_over(record: Record, takeover: float, proofs_seen: float) -> Record:
+    """What the next leader makes of it: written as a Failover and read again, by the product's own code."""
+    failover = Failover.model_validate(
+        {
+            "metadata": {"name": record.name},
+            "spec": records.spec_of(record),
+            "status": records.status_of(record, [], 0.0),
+        }
+    )
+    read = records.record_of(failover, takeover, proofs_seen, takeover)
+    assert read is not None, "a record that was stored has a phase"
+    return read
 
 
 class NotStored(Exception):
@@ -158,13 +172,7 @@ class Controller:
         for box in (*plant.bmcs.values(), *plant.pdus.values(), *plant.cutters.values()):
             box.forgotten()
         for name, record in memory.stored.items():
-            orders = tuple(
-                replace(o, sent_at=takeover, effective_until=takeover + timing.ORDER_EFFECT)
-                for o in record.orders
-            )
-            proofs = tuple(replace(p, seen_at=memory.seen.get(name, plant.now) - 1.0) for p in record.proofs)
-            begun = tuple(replace(b, at=takeover) for b in record.begun)
-            memory.stored[name] = replace(record, orders=orders, proofs=proofs, begun=begun)
+            memory.stored[name] = taken_over(record, takeover, memory.seen.get(name, plant.now))
 
     def _elect(self, candidates: Candidates) -> None:
         """The replicas keep or win the Lease; a new leader knows what is stored, and begins with an empty mind."""

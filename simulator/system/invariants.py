@@ -245,7 +245,9 @@ class Invariants:
         home = self.world.plant.nodes.get(vm.node)
         if vm.strategy in ("Manual", "Once") or (vm.strategy == "RerunOnFailure" and vm.gone):
             fenced = any(
-                vm.name in {v.name for v in r.vms} for r in self.world.memory.stored.values() if r.proofs
+                r.boot.node == vm.node and vm.name in {v.name for v in r.vms}
+                for r in self.world.memory.stored.values()
+                if r.proofs
             )
             if not fenced:
                 return None  # nobody but its user starts it again after an end that we have no part in
