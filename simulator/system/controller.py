@@ -188,6 +188,8 @@ class Controller:
         if candidates.leader != candidates.led:
             candidates.led = candidates.leader
             if candidates.leader:
+                if self._memory.settled_for(plant.now) < timing.SETTLE:
+                    self._memory.down_since.clear()  # no standby that has judged all the while: a new process
                 self._forget(plant.now)
         plant.viewer = candidates.leader if plant.spread else ""
         if candidates.leader:

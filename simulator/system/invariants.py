@@ -26,6 +26,8 @@ from simulator.system.world import World
 HEALTHY_FOR = 2.5
 """Seconds for which a node must have been heard before shooting it is a crime: votes need a moment to be outdated."""
 STORES_AN_INCIDENT = 400
+STORES_A_SECOND = 5
+"""Of one record, in a phase that it stays in."""
 STARTS_WITHIN = 20.0
 """Seconds that KubeVirt may take for a VM that nothing holds up."""
 
@@ -41,6 +43,7 @@ class Invariants:
     recovered: set[str] = field(default_factory=set)
     _heard_since: dict[str, float] = field(default_factory=dict)
     _sent: set[tuple[str, int, str, int]] = field(default_factory=set)
+    _written: dict[str, list[float]] = field(default_factory=dict)
     _stores: Counter[str] = field(default_factory=Counter)
     _fencing_since: dict[str, Mode] = field(default_factory=dict)
     _forced: Counter[str] = field(default_factory=Counter)
@@ -78,9 +81,7 @@ class Invariants:
     # --- at a deed ----------------------------------------------------------------------------------------------
 
     def stored(self, before: Record | None, record: Record) -> None:
-        self._stores[record.name] += 1
-        if self._stores[record.name] > STORES_AN_INCIDENT:
-            raise self._broken(10, f"{record.name} was written {STORES_AN_INCIDENT} times")
+        self._counted(before, record)
         self._note_triple(record)
         if record.phase is Phase.HELD:
             self.held.add(record.name)
@@ -98,6 +99,18 @@ class Invariants:
         for vm in record.vms:
             if vm.state is VmState.RUNNING and known.get(vm.name) is not VmState.RUNNING:
                 self._runs(vm.name, record.boot.node)
+
+    def _counted(self, before: Record | None, record: Record) -> None:
+        """A record is written when something has happened, not for as long as something lasts."""
+        self._stores[record.name] += 1
+        if self._stores[record.name] > STORES_AN_INCIDENT:
+            raise self._broken(10, f"{record.name} was written {STORES_AN_INCIDENT} times")
+        if before is None or before.phase is not record.phase or record.phase is Phase.RECOVERING:
+            return
+        lately = [at for at in self._written.get(record.name, ()) if self.world.now - at < 1.0]
+        self._written[record.name] = [*lately, self.world.now]
+        if len(lately) >= STORES_A_SECOND:
+            raise self._broken(10, f"{record.name} is written on every tick: {record.sentence}")
 
     def _may_begin(self, before: Record | None, record: Record) -> None:
         mode = self.world.memory.mode
@@ -242,12 +255,14 @@ class Invariants:
             return None
         if any(vm.name in {v.name for v in r.vms} and r.phase not in ENDED for r in self.world.memory.open):
             return None  # an incident takes care of it; whether that has stalled is asked above
+        if vm.lock_refused_at is not None:
+            return None  # its old guest lives or lived on; virt-handler tries again after 300 s at the latest
         home = self.world.plant.nodes.get(vm.node)
         if vm.strategy in ("Manual", "Once") or (vm.strategy == "RerunOnFailure" and vm.gone):
             fenced = any(
-                r.boot.node == vm.node and vm.name in {v.name for v in r.vms}
+                r.boot.node == vm.node and v.name == vm.name and v.released_wall is not None
                 for r in self.world.memory.stored.values()
-                if r.proofs
+                for v in r.vms
             )
             if not fenced:
                 return None  # nobody but its user starts it again after an end that we have no part in

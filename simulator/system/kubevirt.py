@@ -8,6 +8,8 @@ from simulator.system.vm import Vm
 
 NEEDS = 3.5
 """Seconds from a launcher that is gone to the new instance Running."""
+ORPHANS_LIVE = 10.0
+"""Seconds for which an old guest lives on beside a kubelet that could know better (9 to 60 measured)."""
 
 
 def launcher_gone(plant: Plant, vm: Vm) -> None:
@@ -22,6 +24,18 @@ def instance_gone(plant: Plant, vm: Vm) -> None:
     vm.qemu.discard(vm.node)
     launcher_gone(plant, vm)
     vm.gone, vm.kept = vm.strategy in ("RerunOnFailure", "Manual"), False
+
+
+def end_orphans(plant: Plant) -> None:
+    """A kubelet that reaches the API server ends what was deleted from under it, not at once (KUBEVIRT §7)."""
+    for vm in plant.vms.values():
+        for name in vm.qemu - {vm.launcher_on}:
+            if not plant.takes_pods(plant.nodes[name]):
+                vm.orphaned_at.pop(name, None)
+            elif plant.now - vm.orphaned_at.setdefault(name, plant.now) >= ORPHANS_LIVE:
+                vm.qemu.discard(name)
+                del vm.orphaned_at[name]
+                plant.time.say(f"world: the kubelet of {name} ends the old guest of {vm.name}")
 
 
 def turn(plant: Plant, vm: Vm) -> None:

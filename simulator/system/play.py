@@ -42,7 +42,7 @@ def build(schedule: Schedule) -> World:
     nodes = list(NODES)
     ladder, kennel, bmcs = LadderSetup(), None, dict.fromkeys(NODES, "ok")
     none: dict[str, str | None] = dict.fromkeys(NODES)
-    heartbeat = None
+    heartbeat, behind = None, None
     match cluster.ladder:
         case "pdu" | "two-proofs":
             ladder = LadderSetup(dict.fromkeys(NODES, "ok"))
@@ -52,6 +52,8 @@ def build(schedule: Schedule) -> World:
             ladder = LadderSetup(dict.fromkeys(NODES, "ok"), most_at_once=1)
         case "slot":
             heartbeat = {"stopGuests": schedule.seed % 2 == 0}
+        case "storage":
+            behind = list(cluster.vms)
         case "watchdog":
             isolation, timeout, assume = cluster.isolation
             kennel = Kennel(isolation, timeout, assume, {n: Dog(isolation, timeout) for n in NODES})
@@ -63,6 +65,7 @@ def build(schedule: Schedule) -> World:
         cluster.volumes,
         kennel,
         heartbeat=heartbeat,
+        storage_fence=behind,
         node_leases=cluster.ladder == "leases",
         ladder=ladder,
         controllers=list(CONTROLLERS),

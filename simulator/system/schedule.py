@@ -24,7 +24,8 @@ VMS = 30
 MEND = 60.0
 END = 120.0
 LADDERS = (
-    "bmc", "bmc", "bmc", "pdu", "pdu", "slot", "slot", "watchdog", "watchdog", "two-proofs", "chassis", "leases", "hedge",
+    "bmc", "bmc", "bmc", "pdu", "pdu", "slot", "slot", "watchdog", "watchdog", "storage", "storage", "two-proofs", "chassis",
+    "leases", "hedge",
 )  # fmt: skip
 _STRATEGIES = ("Always",) * 6 + ("RerunOnFailure", "RerunOnFailure", "Manual", "Once")
 _VOLUMES = ("", "", "", "rwx", "rwo")

@@ -29,6 +29,8 @@ class Vm:
     """A start is requested."""
     gone: bool = False
     """There is no instance, and KubeVirt makes none before it is asked to (RerunOnFailure, Manual)."""
+    orphaned_at: dict[str, float] = field(default_factory=dict)
+    """Since when the kubelet of a node could know that its QEMU's launcher is no more."""
     qemu: set[str] = field(default_factory=set)
     """Nodes on which a QEMU of this VM runs."""
 

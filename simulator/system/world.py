@@ -97,6 +97,8 @@ class World:
             machines.watch_over(plant, node)
         for name, volume in plant.volumes.items():
             attachments.turn(plant, name, volume)
+        if plant.spread and self.time.every(1.0):
+            kubevirt.end_orphans(plant)
         for vm in plant.vms.values():
             kubevirt.turn(plant, vm)
         self.controller.turn()
