@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.controller import records
+from ringfence.controller.strays import STRAY_FOR
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
 from ringfence.core.failover import limits, machine
@@ -74,10 +75,8 @@ class Controller:
             else:
                 memory.down_since.pop(name, None)
         open_ = {r.boot.node for r in memory.open}
-        if plant.spread and plant.time.every(1.0):
-            for node in plant.nodes.values():
-                if node.name not in open_:
-                    node.suspect = False  # the sweep of taints that belong to no incident
+        if plant.time.every(1.0):
+            self._sweep(open_)
         for node in plant.nodes.values():
             if node.word and node.name not in open_:
                 plant.time.say(f"word: to {node.name}: taken back")
@@ -91,6 +90,19 @@ class Controller:
                     return  # the leader died after the store and before the act
         except NotStored:
             return  # the turn ends, as the loop's does
+
+    def _sweep(self, busy: set[str]) -> None:
+        """As ``controller/strays.py``."""
+        now, since = self._plant.now, self._memory.stray_since
+        for name, node in (self._memory.cache or self._plant).nodes.items():
+            stray = node.out_of_service and not node.foreign_taint and name not in busy
+            if not stray:
+                since.pop(name, None)
+            elif now - since.setdefault(name, now) >= STRAY_FOR:
+                self._plant.time.say(f"sweep: {name} is out of service for no incident, it is no more")
+                self._plant.nodes[name].out_of_service = False
+            if name not in busy:
+                self._plant.nodes[name].suspect = False
 
     def _open(self, name: str) -> None:
         plant, memory = self._plant, self._memory
@@ -188,6 +200,7 @@ class Controller:
         if candidates.leader != candidates.led:
             candidates.led = candidates.leader
             if candidates.leader:
+                self._memory.stray_since.clear()
                 if self._memory.settled_for(plant.now) < timing.SETTLE:
                     self._memory.down_since.clear()  # no standby that has judged all the while: a new process
                 self._forget(plant.now)

@@ -28,6 +28,10 @@ class Memory:
     seen: dict[str, float] = field(default_factory=dict)
     """When a Failover's first proof was seen."""
     down_since: dict[str, float] = field(default_factory=dict)
+    stray_since: dict[str, float] = field(default_factory=dict)
+    """Since when a node has been seen to be out of service without an incident."""
+    out_since: dict[str, float] = field(default_factory=dict)
+    """The same, as it is in truth; for the invariants."""
     phase_since: dict[str, float] = field(default_factory=dict)
     powered_on: dict[str, float] = field(default_factory=dict)
     cache: Plant | None = None
@@ -39,6 +43,11 @@ class Memory:
     """The nodes whose agents this side doesn't hear."""
     forced: list[tuple[str, str]] = field(default_factory=list)
     """Pods that were force-deleted, and the node they were on."""
+
+    @property
+    def blind(self) -> bool:
+        """The leader's caches are old, or what it writes is refused."""
+        return self.cache is not None or self.refusing > 0
 
     def number(self) -> int:
         """Of the next Failover."""

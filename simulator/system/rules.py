@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ringfence.core import timing
-from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.orders import Action
 from ringfence.core.fencing.proof import StorageCut
@@ -11,6 +10,9 @@ from ringfence.core.model import Boot, Verdict
 from simulator.system import looks
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
+
+SWEPT_WITHIN = 15.0
+"""Seconds in which a taint that belongs to no incident is gone: what is swept, and a change of leader."""
 
 
 class Broken(AssertionError):
@@ -90,9 +92,9 @@ def every_tick(plant: Plant, memory: Memory) -> None:
         if len(vm.qemu) > 1 and len(writers := plant.writers(vm)) > 1:
             raise Broken(f"{plant.now:.2f}: {vm.name} runs on {', '.join(sorted(writers))} at once")
     for name, node in plant.nodes.items():
-        if (
-            node.out_of_service
-            and not node.foreign_taint
-            and name not in {r.boot.node for r in memory.stored.values() if r.phase not in ENDED}
-        ):
+        swept = not memory.blind and (memory.election is None or memory.election.leader != "")
+        ours = node.out_of_service and not node.foreign_taint
+        if not ours or not swept or name in {r.boot.node for r in memory.open}:
+            memory.out_since.pop(name, None)
+        elif plant.now - memory.out_since.setdefault(name, plant.now) > SWEPT_WITHIN:
             raise Broken(f"{plant.now:.2f}: {name} is out of service without an open incident")
