@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from simulator.system import triples
+from simulator.system.ledger import Entry, Ledger
 from simulator.system.play import Outcome, play, play_seed, shorten
 from simulator.system.schedule import draw, read
 
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     many.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="schedules that are played at once"
     )
+    many.add_argument(
+        "--ledger", type=Path, help="where outcomes are kept; seeds that are in it aren't played again"
+    )
     many.add_argument("--coverage", action="store_true", help="which possible triples were not seen")
     replay = commands.add_parser("replay", help="one schedule again, with everything that happens")
     replay.add_argument("schedule", help="a file, - for standard input, or a seed")
@@ -38,37 +42,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "replay":
         return _replay(options.schedule)
     seeds = range(options.first, options.first + options.seeds)
-    return _many(seeds, options.jobs, coverage=options.coverage)
+    return _many(seeds, options.jobs, Ledger(options.ledger), coverage=options.coverage)
 
 
-def _many(seeds: Sequence[int], jobs: int, *, coverage: bool) -> int:
-    began, done, failed, held, recovered, incidents = time.monotonic(), 0, 0, 0, 0, 0
-    seen: set[triples.Triple] = set()
+def _many(seeds: Sequence[int], jobs: int, ledger: Ledger, *, coverage: bool) -> int:
+    began = time.monotonic()
     told: set[str] = set()
-    for outcome in _outcomes(seeds, jobs):
-        done += 1
-        held, recovered, incidents = (
-            held + outcome.held,
-            recovered + outcome.recovered,
-            incidents + outcome.incidents,
-        )
-        seen |= outcome.triples
+    left = [seed for seed in seeds if seed not in ledger.entries]
+    for done, outcome in enumerate(_outcomes(left, jobs), 1):
+        ledger.enter(Entry.of(outcome))
         if outcome.broken:
-            failed += 1
             print(f"seed {outcome.schedule.seed}: {outcome.broken}", flush=True)
             if outcome.number not in told:
                 told.add(outcome.number)
                 short = shorten(outcome)
                 print(f"  the shortest: {short.broken}\n{_indented(str(short.schedule))}", flush=True)
         if done % _HUNDRED == 0:
-            print(f"seeds {seeds[0]}..{seeds[done - 1]}: {failed} failed", flush=True)
+            print(f"{done} of {len(left)} played", flush=True)
+    entries = [ledger.entries[seed] for seed in seeds]
     possible = set(triples.all_possible())
+    seen = {triple for entry in entries for triple in entry.triples}
     if coverage:
         for triple in sorted(possible - seen):
             print("not seen:", ", ".join(triple))
+    incidents, failed = sum(e.incidents for e in entries), sum(bool(e.broken) for e in entries)
+    held, recovered = sum(e.held for e in entries), sum(e.recovered for e in entries)
     print(f"coverage: {len(seen & possible)} of {len(possible)} possible triples, {incidents} incidents")
     print(
-        f"sim: schedules={done} violations={failed} refused={held} recovered={recovered} seconds={time.monotonic() - began:.0f}"
+        f"sim: schedules={len(entries)} violations={failed} refused={held} recovered={recovered}"
+        f" seconds={time.monotonic() - began:.0f}"
     )
     return 1 if failed else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from ringfence.core.model import Mode, Verdict
 from simulator.system import rules, triples
 from simulator.system.controller import taken_over
 from simulator.system.invariants import STORES_A_SECOND, Invariants
+from simulator.system.ledger import Entry, Ledger
 from simulator.system.play import Outcome, build, play, shorten
 from simulator.system.rules import Broken
 from simulator.system.schedule import Act, Schedule, ScheduleError, draw, read
@@ -98,6 +100,18 @@ def test_a_record_is_the_same_for_the_next_leader(world: World) -> None:
     )
     read_again = taken_over(record, 10.0, 8.0)
     assert read_again == replace(record, proofs=(replace(off(record), seen_at=7.0),))
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "sim.jsonl"
+    seen = frozenset({(Verdict.DOWN, triples.NO_LIMIT, Phase.FENCING)})
+    entries = [Entry(7, "", 2, 1, 1, seen), Entry(8, "9: lost", 1, 0, 0, frozenset())]
+    ledger = Ledger(path)
+    for entry in entries:
+        ledger.enter(entry)
+    with path.open("a") as file:
+        file.write('{"seed":9,"bro')
+    assert list(Ledger(path).entries.values()) == entries
 
 
 # --- each invariant can fail --------------------------------------------------------------------------------------
