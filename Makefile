@@ -25,15 +25,15 @@ demo: $(VENV) ## the main job: a node is cut off, its VM ticks on elsewhere (roo
 	@$(RUN)/python -m lab demo
 
 .PHONY: test
-test: lint prepare ## lint, types and tests, the lab included: under an hour (root; the first time builds)
+test: lint docs prepare ## lint, types, docs and tests, the lab included: under an hour (root; the first time builds)
 	@$(RUN)/pytest tests -m "not more" --durations=40
 
 .PHONY: test-all
-test-all: lint prepare ## the same and the further cases of the lab's stories: another half hour (root)
+test-all: lint docs prepare ## the same and the further cases of the lab's stories: another half hour (root)
 	@$(RUN)/pytest tests --durations=40
 
 .PHONY: check
-check: lint ## lint, types, import contracts, unit and scenario tests; no lab, no root, a few minutes
+check: lint docs ## lint, types, import contracts, docs, unit and scenario tests; no lab, no root, a few minutes
 	@$(RUN)/pytest $(PURE) -m "not lab and not apiserver and not fences and not long"
 
 .PHONY: lint
@@ -47,6 +47,16 @@ lint: $(VENV)
 fmt: $(VENV) ## mend what ruff can mend
 	@$(RUN)/ruff check --fix
 	@$(RUN)/ruff format
+
+.PHONY: docs
+docs: $(VENV) ## build the documentation as a site into site/; a broken link is an error
+	@env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv-docs UV_PYTHON_DOWNLOADS=never .venv/bin/uv sync --quiet --frozen --only-group docs
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+
+.PHONY: published
+published: $(VENV) ## write anew what is made from code: Grafana's board, the API reference (unit tests fail when they differ)
+	@$(RUN)/python -m publish.board > charts/ringfence/files/board.json
+	@$(RUN)/python -m publish.api_reference > docs/api-reference.md
 
 .PHONY: crds
 crds: $(VENV) ## write crds/ anew from operator/ringfence/api (a unit test fails when they differ)
@@ -120,7 +130,7 @@ sim: $(VENV) ## the whole system in virtual time: SEEDS=300 random fault schedul
 
 .PHONY: clean
 clean: ## remove .venv and what tools leave behind; the lab's cache stays
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-docs site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # Debian splits venv off its Python: as root it is installed here, so that a fresh machine needs no other step.
 $(VENV): uv.lock pyproject.toml

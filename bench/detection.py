@@ -72,13 +72,13 @@ class Notes(Witness):
         super().__init__(verify)
         self.lines: list[Line] = []
 
-    def view_seen(self, view: AgentView, now: float) -> bool:
+    def view_seen(self, view: AgentView, now: float, late: float = 0.0) -> bool:
         said = {one.subject.node: one.state.value for one in view.subjects if one.state in _TOLD}
         if said:
             self.lines.append(
                 {"at": now, "node": "controller", "what": "reads", "peer": view.reporter.node, "states": said}
             )
-        return super().view_seen(view, now)
+        return super().view_seen(view, now, late)
 
 
 async def crash(net: Net, ring: Ring, victim: Node) -> Crash:

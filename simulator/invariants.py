@@ -20,7 +20,7 @@ from ringfence.core.gossip.networks import Look, tally_networks
 from ringfence.core.gossip.rings import Rings, is_small
 from ringfence.core.gossip.rounds import Round
 from ringfence.core.gossip.subject import Subject
-from ringfence.core.gossip.survey import SAMPLE
+from ringfence.core.gossip.survey import FRESH, SAMPLE
 from ringfence.core.model import MANAGEMENT, Boot, NetworkState, RingState, Vote
 from simulator.links import LOSSY
 from simulator.node import Node
@@ -30,6 +30,8 @@ LATEST_VOTE = 0.15
 """An exchange so late before the verdict need not have reached its counters: copies leave until 100 ms after."""
 KNOWN_CLEAN, KNOWN_LOSSY = 2.0, 4.0
 """Crash to verdict, seconds: on clean paths, and with up to a fifth of all packets lost."""
+STEADY = 10.0
+"""So many seconds after a trouble of its own an agent's time-outs, which follow the round trips, are short again."""
 ALIVE_AGAIN = 2.7
 """A boot is alive for all who observe it within two periods and the time-outs of one probe."""
 WITHDRAWN = 1.5
@@ -237,11 +239,15 @@ class Watch:
     def _check_side(self, node: Node, subject: Subject, began: float) -> None:
         """Invariant 2, second half: nobody accuses from a side that is less than half of the roster.
 
-        Larger rosters go by a sample, which can't tell 47 % from 53; there the controller counts heads (its muster).
+        The side is what it was when the voters looked around: who has fallen silent since was one of it. Larger rosters go by a sample, which can't tell 47 % from 53; there the controller counts heads (its muster).
         """
         world = self._world
         seen = sum(
-            other is node or (other.listens and not world.links.cut_since(node.index, other.index, began))
+            other is node
+            or (
+                (other.listens or other.silent_since > began - FRESH)
+                and not world.links.cut_since(node.index, other.index, began - FRESH)
+            )
             for other in world.nodes
         )
         exact = len(world.nodes) <= SAMPLE
@@ -252,12 +258,16 @@ class Watch:
             )
 
     def _check_reachable(self, node: Node, accused: Node, boot: Boot, count: Tally, began: float) -> None:
-        """Invariants 1 and 5: none of the observers, connected with those who voted, could have reached it."""
+        """Invariants 1 and 5: none of the observers, connected with those who voted, could have reached it.
+
+        A boot that is over nobody reaches, though its node has another one.
+        """
+        if boot != _boot(accused, accused.boot):
+            return
         world = self._world
         links = world.links
         before = began - 0.3
         alive = accused.kernel and not accused.suspended and accused.resumed_at <= before
-        same = boot == _boot(accused, accused.boot)
         judges = {node.index, *(world.by_name[name].index for name in count.voters)}
         clean: list[str] = []
         lossy: list[str] = []
@@ -272,7 +282,7 @@ class Watch:
             ]
             if all(past.clean for past in others):
                 exchanged = self._heard.get((observer.index, accused.index), -math.inf)
-                exchange = same and began <= exchanged <= world.now - LATEST_VOTE
+                exchange = began <= exchanged <= world.now - LATEST_VOTE
                 if exchange or (alive and any(path.clean for path in paths)):
                     clean.append(observer.name)
             if alive and any(path.serves for path in paths) and all(past.serves for past in others):
@@ -338,7 +348,9 @@ class Watch:
             for place, one in enumerate(good)
             for other in good[:place]
         ]
-        clean = all(past.clean for past in pasts)
+        clean = all(past.clean for past in pasts) and all(
+            one.calm_since <= crashed_at - STEADY for one in good
+        )
         lossy = all(past.serves for past in pasts)
         if not (clean if bound == KNOWN_CLEAN else lossy):
             return

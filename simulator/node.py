@@ -50,6 +50,7 @@ class Node:
         "resumed_at",
         "sent",
         "sent_bytes",
+        "silent_since",
         "suspended",
         "swim",
         "troubles",
@@ -110,6 +111,8 @@ class Node:
         """World time of the next happening that wakes the process for a timer."""
         self.late_until = -math.inf
         """Until when (world time) its own timers have told it to accuse nobody."""
+        self.silent_since = 0.0
+        """World time since when its agent reads nothing, where it doesn't now."""
         self.troubles = 0
         """How many faults are at it."""
         self.calm_since = 0.0

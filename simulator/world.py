@@ -190,12 +190,17 @@ class World:
     def stop_agent(self, node: Node) -> None:
         """The process is gone; the kernel goes on answering."""
         self._note(node, "agent ends")
+        self._falls_silent(node)
         node.swim = None
         node.frozen = False
         node.process += 1
         node.backlog.clear()
         node.kernel_answers.clear()
         node.wake_at = math.inf
+
+    def _falls_silent(self, node: Node) -> None:
+        if node.listens:
+            node.silent_since = self.now
 
     def leave(self, node: Node) -> None:
         """Its agent is told to end and takes its leave."""
@@ -240,6 +245,7 @@ class World:
         """The process is stopped: it reads nothing, its timers don't fire, its socket goes on filling."""
         if node.swim is not None:
             self._note(node, "agent stands still")
+            self._falls_silent(node)
             node.frozen = True
 
     def thaw(self, node: Node) -> None:
@@ -255,6 +261,7 @@ class World:
         if not node.kernel or node.suspended:
             return
         self._note(node, "host suspended")
+        self._falls_silent(node)
         node.suspended = node.frozen = True
         node.set_rate(0.0, self.now)
 

@@ -21,6 +21,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ringfence.core.failover.phase import ENDED, Phase
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # when a counter began: a second series for each, read by nobody
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -68,6 +70,7 @@ _COUNTED = {
     "looks": "Looks opened: its observers asked what they find on each of a peer's networks.",
     "looks put off": "Looks not opened, because enough had been said of networks, or it was unwell.",
     "look votes": "Votes cast in looks.",
+    "votes kept back": "Votes `none` not passed on, because enough had been said in that second.",
     "surveys": "Surveys begun: looks whether most members are in reach.",
     "wide surveys": "Surveys that had to ask a sample of the whole roster.",
     "surveys put off": "Surveys ended without a result, because enough samples had been asked in that second.",
@@ -220,6 +223,12 @@ class ControllerMetrics:
         self._failovers = Counter(
             "ringfence_failovers", "Failovers that entered this phase.", ["phase"], registry=registry
         )
+        # From nought on: of a series that begins at 1, nobody sees that it has grown.
+        for phase in Phase:
+            self._failovers.labels(phase)
+        self._open = Gauge(
+            "ringfence_open_failovers", "Failovers that are in this phase now.", ["phase"], registry=registry
+        )
         self._durations = Histogram(
             "ringfence_failover_step_seconds",
             "Seconds from the first doubt to this step.",
@@ -303,6 +312,12 @@ class ControllerMetrics:
     def phase(self, phase: str) -> None:
         """A failover has entered a phase."""
         self._failovers.labels(phase).inc()
+
+    def open_failovers(self, counts: Mapping[str, int]) -> None:
+        """How many failovers are in each phase now; those that have ended are not told of."""
+        for phase in Phase:
+            if phase not in ENDED:
+                self._open.labels(phase).set(counts.get(phase, 0))
 
     def step(self, step: str, seconds: float) -> None:
         """A step of a failover was reached, so long after the first doubt."""

@@ -6,6 +6,8 @@ is forgotten here as ``controller/records.py`` forgets it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.controller import records
 from ringfence.controller.strays import STRAY_FOR
@@ -15,11 +17,12 @@ from ringfence.core.failover import limits, machine
 from ringfence.core.failover.phase import ENDED, PROVED
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.orders import OrderOff
-from simulator.system import detector, looks
+from simulator.system import detector, kubevirt, looks
 from simulator.system.candidates import Candidates
 from simulator.system.executor import Executor
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
+from simulator.system.vm import Vm
 from simulator.system.watch import Watch
 
 STEPS_A_TURN = 8
@@ -52,6 +55,9 @@ class Controller:
         self._executor = Executor(plant, memory)
         self._leaderless_until = NEVER
         self._watch: Watch | None = None
+        self.backup_when: str | None = None
+        """The cluster's store is backed up when an incident enters this phase."""
+        self._backup: tuple[dict[str, Record], dict[str, Vm]] | None = None
         self.die_after: str | None = None
         """The phase after whose storing the leader is killed."""
 
@@ -149,6 +155,10 @@ class Controller:
             plant.time.say(f"{record.phase}: {record.sentence}")
         if record.phase in ENDED and plant.kennel is not None:
             plant.kennel.forget(record.boot.node)
+        if self.backup_when == record.phase and (before is None or before.phase != record.phase):
+            self.backup_when = None
+            self._backup = dict(memory.stored), {n: replace(vm) for n, vm in plant.vms.items()}
+            plant.time.say("world: the cluster's store is backed up")
         if before is None or before.phase != record.phase:
             memory.phase_since[record.name] = plant.now
             if memory.election is not None and memory.election.freeze_when == record.phase:
@@ -169,6 +179,26 @@ class Controller:
         self._leaderless_until = self._plant.now + timing.LEASE_DURATION
         self._forget(self._leaderless_until)
         self._plant.time.say("controller: the leader is dead")
+
+    def restore(self) -> None:
+        """The cluster's store is as it was at the backup, and whoever reads it begins anew; what runs on nodes runs on.
+
+        A kubelet ends what its API server knows nothing of.
+        """
+        assert self._backup is not None, "nothing was backed up"
+        plant, memory = self._plant, self._memory
+        records_then, vms = self._backup
+        memory.stored = dict(records_then)
+        memory.seen.clear()
+        for name, then in vms.items():
+            was, vm = plant.vms[name], replace(then, qemu=plant.vms[name].qemu)
+            vm.released_at = None if then.released_at is None else plant.now
+            plant.vms[name] = vm
+            for node in sorted(was.qemu - {vm.launcher_on}):
+                kubevirt.end_orphan_later(plant, vm, node)
+        for record in memory.stored.values():
+            memory.phase_since[record.name] = plant.now
+        self.new_leader()
 
     def kill(self, replica: str, back_after: float) -> None:
         """One replica's process dies, and is started again after so many seconds."""

@@ -44,11 +44,15 @@ class Executor:
             case ReadPower(device="ceph"):
                 power.use_storage(plant, node, 0.05, lambda: power.read_cut(plant, node))
             case OrderOff(device="ceph" as device, attempt=attempt):
-                rules.is_down(plant, node, record)
+                rules.cut_due(plant, memory, device, record)
                 say(f"order: {device} cut {node} off, attempt {attempt}")
-                power.use_storage(plant, node, 0.5, lambda: power.shut(plant, node, out=True))
+                if plant.cutters[node].mode == "slow":
+                    power.use_storage(plant, node, 0.1, lambda: power.begin_to_shut(plant, node))
+                else:
+                    power.use_storage(plant, node, 0.5, lambda: power.shut(plant, node, out=True))
             case LiftCut(device=device):
-                if plant.nodes[node].shut_out and ("ceph", node) not in plant.working:
+                shut = plant.nodes[node].shut_out or node in plant.cutting
+                if shut and ("ceph", node) not in plant.working:
                     rules.may_be_lifted(plant, node)
                     say(f"order: {device} let {node} in again")
                 power.use_storage(plant, node, 0.5, lambda: power.shut(plant, node, out=False))
@@ -70,10 +74,14 @@ class Executor:
             case LookOnceMore():
                 assert plant.kennel is not None
                 say(f"look: whether anybody hears {node}")
-                silent = plant.heard() - {node} - memory.apart
+                others = plant.heard() - {node}
+                silent = others - memory.apart
                 plant.kennel.call_roll(
                     record.boot, plant.now, silent, plant.life[node].packet, len(plant.nodes)
                 )
+                readers = frozenset(name for name in others if plant.nodes[name].storage)
+                if plant.heartbeat and readers:
+                    plant.kennel.read_slot(record.boot, plant.now, plant.nodes[node].slot_moved[1], readers)
             case commands.OrderOn(device=device):
                 rules.power_on_due(plant, memory, device, record)
                 say(f"order: {device} on")

@@ -205,6 +205,10 @@ class Faults:
                 self._controller.die_after = rest[0]
             case "kill-leader":
                 self._controller.new_leader()
+            case "backup-when":
+                self._controller.backup_when = rest[0]
+            case "restore":
+                self._controller.restore()
             case "minority":
                 self._memory.apart = set(rest)
             case _:

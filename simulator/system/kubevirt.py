@@ -38,6 +38,19 @@ def end_orphans(plant: Plant) -> None:
                 plant.time.say(f"world: the kubelet of {name} ends the old guest of {vm.name}")
 
 
+def end_orphan_later(plant: Plant, vm: Vm, node: str) -> None:
+    """The kubelet ends a guest whose pod its API server has forgotten."""
+
+    def end() -> None:
+        if node in vm.qemu and vm.launcher_on != node:
+            plant.time.say(
+                f"world: the kubelet of {node} ends a guest of {vm.name} that the API server doesn't know"
+            )
+            vm.qemu.discard(node)
+
+    plant.time.after(ORPHANS_LIVE, end)
+
+
 def turn(plant: Plant, vm: Vm) -> None:
     """One tick of the VM's controllers, scheduler and launcher."""
     if plant.api_out or (vm.released_at is None and vm.qemu):

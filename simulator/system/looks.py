@@ -11,6 +11,7 @@ from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, Life
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits
+from ringfence.core.failover.beyond import may_be_off_soon
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import PROVED, Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord
@@ -137,7 +138,9 @@ def situation_of(plant: Plant, memory: Memory, node: str) -> limits.Situation:
         storm_released=False,
         down_in_zone=down if plant.zone else frozenset(),
         in_flight_elsewhere=frozenset(r.boot.node for r in records if r.phase not in PROVED) - {node},
-        fencing=frozenset(r.boot.node for r in records if r.phase is Phase.FENCING),
+        fencing=frozenset(
+            r.boot.node for r in records if r.phase is Phase.FENCING or may_be_off_soon(r, plant.now)
+        ),
         proved=proved,
         leader_node=memory.election.leader if memory.election is not None else "-",
         power_devices=node in plant.bmcs and node not in plant.dogs,

@@ -54,6 +54,9 @@ def watch_over(plant: Plant, node: Node) -> None:
             agent=node.agent,
             most_answer=2 * reached > len(plant.nodes),
             api_answers=node.linked and node.api and not plant.api_out,
+            slot_written=node.storage
+            and node.word != node.identity.boot_id
+            and any(n.storage for n in plant.nodes.values() if n is not node and plant.up(n)),
         )
     )
     if dog.feeder.running != before and boot in (None, dog.boot):

@@ -28,6 +28,8 @@ class Plant:
     kennel: Kennel | None
     heartbeat: bool
     stop_guests: bool
+    cutting: set[str] = field(default_factory=set)
+    """Nodes that their storage is about to shut out."""
     csi_detaches: bool = True
     spread: bool = False
     """The scheduler looks at how many VMs a node has."""

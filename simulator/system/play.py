@@ -12,7 +12,7 @@ from simulator.system.invariants import Invariants
 from simulator.system.rules import Broken
 from simulator.system.schedule import CONTROLLERS, NODES, Act, Schedule, draw
 from simulator.system.triples import Triple
-from simulator.system.watchdogs import Dog, Kennel
+from simulator.system.watchdogs import kennel
 from simulator.system.world import World
 
 
@@ -40,7 +40,7 @@ def build(schedule: Schedule) -> World:
     """The cluster of the schedule, before anything has gone wrong."""
     cluster = schedule.cluster
     nodes = list(NODES)
-    ladder, kennel, bmcs = LadderSetup(), None, dict.fromkeys(NODES, "ok")
+    ladder, dogs, bmcs = LadderSetup(), None, dict.fromkeys(NODES, "ok")
     none: dict[str, str | None] = dict.fromkeys(NODES)
     heartbeat, behind = None, None
     match cluster.ladder:
@@ -55,15 +55,15 @@ def build(schedule: Schedule) -> World:
         case "storage":
             behind = list(cluster.vms)
         case "watchdog":
-            isolation, timeout, assume = cluster.isolation
-            kennel = Kennel(isolation, timeout, assume, {n: Dog(isolation, timeout) for n in NODES})
+            names = ("isolationSeconds", "timeoutSeconds", "assumeSeconds")
+            dogs = kennel({"nodes": nodes, **dict(zip(names, cluster.isolation, strict=True))})
     world = World(
         nodes,
         cluster.vms,
         none if cluster.ladder == "watchdog" else {**bmcs},
         "Active",
         cluster.volumes,
-        kennel,
+        dogs,
         heartbeat=heartbeat,
         storage_fence=behind,
         node_leases=cluster.ladder == "leases",

@@ -111,12 +111,19 @@ def use_storage(plant: Plant, node: str, takes: float, act: Callable[[], None]) 
 
 def read_cut(plant: Plant, node: str) -> None:
     state = PowerState.OFF if plant.nodes[node].shut_out else PowerState.ON
-    if plant.cutters[node].mode == "unfenced":
+    if plant.cutters[node].mode == "unfenced" or node in plant.cutting:
         state = PowerState.TRANSITION
     plant.cutters[node].readings.append(Reading(state, plant.now - 0.05, plant.now))
 
 
+def begin_to_shut(plant: Plant, node: str) -> None:
+    """A storage that takes the fence and needs its time: its object stands there without a result until then."""
+    plant.cutting.add(node)
+    plant.time.after(SLOW, lambda: shut(plant, node, out=True) if node in plant.cutting else None)
+
+
 def shut(plant: Plant, node: str, *, out: bool) -> None:
+    plant.cutting.discard(node)
     if not (out and plant.cutters[node].mode == "ignore"):
         plant.nodes[node].shut_out = out
         if plant.cutters[node].mode == "unfenced":

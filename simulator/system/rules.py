@@ -49,6 +49,18 @@ def order_due(plant: Plant, memory: Memory, device: str, record: Record) -> None
         raise Broken(f"{plant.now:.2f}: {device} is ordered, and would cut {box.another}")
 
 
+def cut_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:
+    """No cut that is on no record, nor one of a node that lives."""
+    stored = memory.stored[record.name]
+    if not any(
+        o.device == device and o.action is Action.OFF and plant.now < o.effective_until for o in stored.orders
+    ):
+        raise Broken(f"{plant.now:.2f}: {device} is ordered to cut, and that is on no record")
+    if device not in stored.cuts:
+        raise Broken(f"{plant.now:.2f}: {device} is ordered to cut, and nobody would lift it again")
+    is_down(plant, record.boot.node, record)
+
+
 def power_on_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:
     """No order on that is on no record, or while an order off may take effect."""
     if any(plant.now < box.effective_until for box in plant.boxes(record.boot.node)):
@@ -92,6 +104,8 @@ def every_tick(plant: Plant, memory: Memory) -> None:
         if len(vm.qemu) > 1 and len(writers := plant.writers(vm)) > 1:
             raise Broken(f"{plant.now:.2f}: {vm.name} runs on {', '.join(sorted(writers))} at once")
     for name, node in plant.nodes.items():
+        if (node.shut_out or name in plant.cutting) and name not in {r.boot.node for r in memory.open}:
+            raise Broken(f"{plant.now:.2f}: {name} is cut from its storage without an open incident")
         swept = not memory.blind and (memory.election is None or memory.election.leader != "")
         ours = node.out_of_service and not node.foreign_taint
         if not ours or not swept or name in {r.boot.node for r in memory.open}:

@@ -10,6 +10,7 @@ from ringfence.core.fencing.selffence import (
     Leg,
     Promise,
     Roll,
+    SlotLook,
     WatchdogLook,
     Word,
     trouble_with,
@@ -35,6 +36,8 @@ class Situation:
     most_answer: bool
     """More than half of the roster answer it."""
     api_answers: bool
+    slot_written: bool = False
+    """Its slot is written on a volume where others' slots move, and no word says that this boot is fenced."""
 
 
 @dataclass
@@ -47,6 +50,8 @@ class Dog:
     teeth: bool = True
     feeding: bool = True
     """The feeder's process runs, and isn't stopped."""
+    by_slot: bool = False
+    """Its slot is a leg."""
     boot: Boot | None = None
     """The boot whose state the rest is."""
     held: dict[Leg, float] = field(default_factory=dict)
@@ -107,6 +112,8 @@ class Dog:
         if s.api_answers and self.revoked != s.boot and s.now - self.renewed_at >= RENEWS_EVERY:
             self.renewed_at = s.now
             self.held[Leg.API] = s.now * self.rate
+        if s.slot_written and self.by_slot:
+            self.held[Leg.STORAGE] = s.now * self.rate
         if s.api_answers:
             self.reported = (s.boot, self.feeder.running and not self.disarming)
         acknowledged = s.api_answers or not self.disarming
@@ -136,13 +143,15 @@ class Kennel:
     timeout: float
     assume_after: float
     dogs: dict[str, Dog]
+    legs: frozenset[str]
     revoked_at: dict[str, float] = field(default_factory=dict)
     rolls: dict[str, Roll] = field(default_factory=dict)
+    slots: dict[str, SlotLook] = field(default_factory=dict)
 
     def look(self, boot: Boot) -> WatchdogLook:
-        promise = Promise(self.isolation, self.timeout, frozenset({Leg.GOSSIP, Leg.API}))
+        promise = Promise(self.isolation, self.timeout, self.legs)
         armed = self.dogs[boot.node].reported == (boot, True)
-        trouble = trouble_with(promise, self.isolation, self.timeout, self.assume_after)
+        trouble = trouble_with(promise, self.isolation, self.timeout, self.assume_after, self.legs)
         return WatchdogLook(
             "watchdogs",
             unusable=trouble if armed else f"{boot.node}'s watchdog is not armed",
@@ -150,6 +159,7 @@ class Kennel:
             assume_after=self.assume_after,
             revoked_at=self.revoked_at.get(boot.node),
             roll=self.rolls.get(boot.node),
+            slot=self.slots.get(boot.node),
         )
 
     def revoke(self, boot: Boot, now: float) -> None:
@@ -161,13 +171,16 @@ class Kennel:
     ) -> None:
         self.rolls[boot.node] = Roll(now, silent, heard_at, words_needed(members, settled=True))
 
+    def read_slot(self, boot: Boot, now: float, moved_at: float, observers: frozenset[str]) -> None:
+        self.slots[boot.node] = SlotLook(now, moved_at, observers)
+
     def forget(self, node: str) -> None:
-        self.revoked_at.pop(node, None)
-        self.rolls.pop(node, None)
+        for known in (self.revoked_at, self.rolls, self.slots):
+            known.pop(node, None)
 
     def new_leader(self) -> None:
-        self.revoked_at.clear()
-        self.rolls.clear()
+        for known in (self.revoked_at, self.rolls, self.slots):
+            known.clear()
 
 
 def kennel(given: dict[str, object]) -> Kennel:
@@ -183,5 +196,8 @@ def kennel(given: dict[str, object]) -> Kennel:
             ("rate", 1),
         )
     )
-    dog = Dog(isolation, timeout, rate)
-    return Kennel(isolation, timeout, assume, {name: replace(dog, held={}) for name in nodes})
+    legs = given.get("legs", [Leg.GOSSIP.value, Leg.API.value])
+    assert isinstance(legs, list)
+    dog = Dog(isolation, timeout, rate, by_slot=Leg.STORAGE in legs)
+    dogs = {name: replace(dog, held={}) for name in nodes}
+    return Kennel(isolation, timeout, assume, dogs, frozenset(legs))

@@ -13,27 +13,38 @@ from lab.helm import helm
 
 CHART = Path(__file__).parents[2] / "charts" / "ringfence"
 NAMESPACE = "ringfence-system"
+OPERATOR = tuple(
+    f"--api-versions=monitoring.coreos.com/v1/{kind}" for kind in ("PodMonitor", "PrometheusRule")
+)
+"""Words of `helm template` for a cluster that has the Prometheus operator."""
 
 
-def render(*settings: str) -> subprocess.CompletedProcess[str]:
-    """Run `helm template` with each of ``settings`` as its ``--set`` (or ``--set-json``, where it holds JSON)."""
+def render(
+    *settings: str, more: tuple[str, ...] = ("--no-hooks",), version: str = "4.3.1"
+) -> subprocess.CompletedProcess[str]:
+    """Run `helm template` with each of ``settings`` as its ``--set`` (or ``--set-json``, where it holds JSON).
+
+    ``more`` are further words of the command; without them hooks are left out, as they are no part of what is installed.
+    """
     words = [
         word
         for each in settings
         for word in ("--set-json" if "=[" in each or "={" in each else "--set", each)
     ]
-    command = [str(helm()), "template", "ringfence", str(CHART), "--namespace", NAMESPACE, *words]
+    named = ["template", "ringfence", str(CHART), "--namespace", NAMESPACE]
+    command = [str(helm(version)), *named, *more, *words]
     return subprocess.run(command, text=True, capture_output=True, check=False, timeout=60)
 
 
-def rendered(*settings: str) -> str:
-    done = render(*settings)
+def rendered(*settings: str, more: tuple[str, ...] = ("--no-hooks",), version: str = "4.3.1") -> str:
+    done = render(*settings, more=more, version=version)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def documents(*settings: str) -> list[Json]:
-    return [document for document in yaml.safe_load_all(rendered(*settings)) if document]
+def documents(*settings: str, more: tuple[str, ...] = ("--no-hooks",), version: str = "4.3.1") -> list[Json]:
+    text = rendered(*settings, more=more, version=version)
+    return [document for document in yaml.safe_load_all(text) if document]
 
 
 def the(kind: str, *settings: str) -> Json:

@@ -27,6 +27,11 @@ def zone(nodes: Json | None = None, **fencing: Any) -> Json:
     return _object("HAZone", {"nodes": {"names": ["n1"]} if nodes is None else nodes, "fencing": fencing})
 
 
+def fed_by_slot(**heartbeat: Any) -> Json:
+    spec = zone(watchdog={"assumeSeconds": 90, "legs": ["Gossip", "Api", "Storage"]})["spec"]
+    return _object("HAZone", spec | {"storage": {"heartbeat": {"volume": "hearts"} | heartbeat}})
+
+
 def networks(*given: Json) -> Json:
     return _object("HAZone", {"nodes": {"names": ["n1"]}, "networks": list(given)})
 
@@ -173,6 +178,22 @@ REFUSED: dict[str, tuple[Json, str]] = {
     "watchdog of 0 s": (
         zone(watchdog={"timeoutSeconds": 0, "assumeSeconds": 90}),
         "timeoutSeconds must be from 5 to 600",
+    ),
+    "watchdogs that the ring does not feed": (
+        zone(watchdog={"assumeSeconds": 90, "legs": ["Api"]}),
+        "legs must name Gossip: without it an outage of the API server would reset every node",
+    ),
+    "watchdogs fed by nobody knows what": (
+        zone(watchdog={"assumeSeconds": 90, "legs": ["Gossip", "Pigeon"]}),
+        'spec.fencing.watchdog.legs[1]: Unsupported value: "Pigeon": supported values',
+    ),
+    "watchdogs fed by slots that are nowhere": (
+        zone(watchdog={"assumeSeconds": 90, "legs": ["Gossip", "Storage"]}),
+        "fencing.watchdog.legs names Storage, so spec.storage.heartbeat must be given",
+    ),
+    "watchdogs fed by slots too seldom": (
+        fed_by_slot(intervalSeconds=4),
+        "fencing.watchdog.isolationSeconds must be three times spec.storage.heartbeat.intervalSeconds at least",
     ),
     "heartbeat without a volume": (
         _object("HAZone", {"nodes": {"names": ["n1"]}, "storage": {"heartbeat": {}}}),
@@ -386,6 +407,8 @@ def test_is_refused_with_the_mend(server: Server, case: str) -> None:
         zone({"selector": {"matchLabels": {"rack": "a"}}}),
         zone({"selector": {"matchExpressions": [{"key": "rack", "operator": "Exists"}]}}),
         zone(watchdog={"assumeSeconds": 75.08}),
+        fed_by_slot(),
+        fed_by_slot(intervalSeconds=3),
         zone(levels=[{"devices": ["a"], "hedgeAfterSeconds": 0}, {"devices": ["b"]}]),
         zone(delaySeconds=5, delayRandomSeconds=2.5),
         device(maxConcurrentOrders=2),

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from apiserver.chart import NAMESPACE, documents, render, rendered, the
+from apiserver.chart import CHART, NAMESPACE, OPERATOR, documents, render, rendered, the
 from apiserver.server import Json, Server
+from lab.helm import helm
 from ringfence.agent.mailbox import FeederState, Mailbox
-from ringfence.core.fencing.selffence import Word
+from ringfence.core.fencing.selffence import Promise, Word
+from ringfence.host.storage_leg import held_at
 from ringfence.slots.leg import Leg
-from unit.test_metrics import documented
 
 pytestmark = pytest.mark.apiserver
 
@@ -38,13 +42,25 @@ VALUES: dict[str, list[str]] = {
         "agent.maxUnavailable=10%",
     ],
     "with watchdogs": ["agent.watchdog.enabled=true", "agent.watchdog.device=/dev/watchdog0"],
-    "without policies": ["admissionPolicies.create=false"],
+    "without policies": ["admissionPolicies.create=false", "networkPolicy.create=false"],
+    "on nodes of their own, watched": [
+        "controller.replicas=3",
+        "controller.antiAffinity=required",
+        'networkPolicy.from=[{"namespaceSelector":{"matchLabels":{"name":"monitoring"}}}]',
+        "monitoring.board=true",
+    ],
     "heartbeat in a shared folder": ["slots.enabled=true", "slots.volume.hostPath=/srv/shared"],
     "heartbeat on a claim, guests stopped": [
         "slots.enabled=true",
         "slots.volume.persistentVolumeClaim=heartbeat",
         "slots.stopGuests=true",
         "slots.intervalSeconds=2",
+    ],
+    "with watchdogs that slots feed": [
+        "agent.watchdog.enabled=true",
+        'agent.watchdog.legs=["Gossip","Api","Storage"]',
+        "slots.enabled=true",
+        "slots.volume.hostPath=/srv/shared",
     ],
     "heartbeat on a block claim": [
         "slots.enabled=true",
@@ -74,9 +90,20 @@ def test_server_accepts_what_helm_renders(governed: Server, values: str) -> None
         ('agent.capabilities=["SYS_ADMIN"]', "at '/agent/capabilities/0'"),
         ("agent.watchdog.device=watchdog", "at '/agent/watchdog/device'"),
         ("agent.watchdog.timeoutSeconds=1.5", "at '/agent/watchdog/timeoutSeconds'"),
+        ('agent.watchdog.legs=["Api"]', "at '/agent/watchdog/legs'"),
+        ('agent.watchdog.legs=["Gossip","Pigeon"]', "at '/agent/watchdog/legs/1'"),
         ("agent.prot=7947", "additional properties 'prot' not allowed"),
         ("image.pullPolicy=Sometimes", "at '/image/pullPolicy'"),
         ("nodeLeases.rights=never", "at '/nodeLeases/rights'"),
+        ("alerts.create=sometimes", "at '/alerts/create'"),
+        ("controller.antiAffinity=none", "at '/controller/antiAffinity'"),
+        ("agent.resources.limts.cpu=1", "at '/agent/resources': additional properties 'limts' not allowed"),
+        (
+            'controller.tolerations=[{"kye":"x"}]',
+            "at '/controller/tolerations/0': additional properties 'kye'",
+        ),
+        ("agent=null", "at '': missing property 'agent'"),
+        ("agent.watchdog.device=null", "at '/agent/watchdog': missing property 'device'"),
         ("alerts.proofMaxAgeSeconds=60", "at '/alerts/proofMaxAgeSeconds'"),
         ("slots.enabled=true", "slots.volume must name exactly one of persistentVolumeClaim, hostPath"),
         ("slots.intervalSeconds=0.1", "at '/slots/intervalSeconds'"),
@@ -87,6 +114,36 @@ def test_wrong_values_are_refused(setting: str, sentence: str) -> None:
     done = render(setting)
     assert done.returncode != 0
     assert sentence in done.stderr
+
+
+def parts(schema: Json, path: str = "") -> dict[str, Json]:
+    """Every object of the schema, by its path."""
+    found = {path: schema}
+    for name, part in schema.get("properties", {}).items():
+        if part.get("type") == "object" or "properties" in part:
+            found |= parts(part, f"{path}.{name}".strip("."))
+    return found
+
+
+def test_no_object_takes_a_key_that_nobody_knows() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    free = {"global", "cluster.spec"}
+    for path, part in parts(schema).items():
+        assert path in free or "additionalProperties" in part, path
+        if part.get("additionalProperties") is False:
+            done = render(f"{path}.strange=1".strip("."))
+            where = "/" + path.replace(".", "/") if path else ""
+            assert f"at '{where}': additional properties 'strange' not allowed" in done.stderr
+
+
+def test_values_and_their_schema_know_the_same_names() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    for path, part in parts(json.loads((CHART / "values.schema.json").read_text())).items():
+        here: Any = values
+        for name in filter(None, path.split(".")):
+            here = here.get(name, {})
+        if "properties" in part and path != "global":
+            assert here.keys() == part["properties"].keys() - {"global"}, path
 
 
 def test_rights_to_the_remediators_leases_come_where_they_are_asked_for() -> None:
@@ -103,20 +160,121 @@ def test_rights_to_the_remediators_leases_come_where_they_are_asked_for() -> Non
     assert "--node-leases=" in the("Deployment", *off)["spec"]["template"]["spec"]["containers"][0]["args"]
 
 
-def test_alerts_are_about_metrics_that_there_are() -> None:
-    assert all(each["kind"] != "PrometheusRule" for each in documents())
-    rule = the("PrometheusRule", "alerts.create=true", "alerts.labels.release=prometheus")
-    assert rule["metadata"]["labels"]["release"] == "prometheus"
-    (group,) = rule["spec"]["groups"]
-    exposed = documented("Of a controller")
-    for each in group["rules"]:
-        names = set(re.findall(r"ringfence_\w+", each["expr"]))
-        assert names, each["alert"]
-        assert names <= exposed.keys(), each["alert"]
-        assert each["annotations"].keys() == {"summary", "description"}
-    (unproved,) = (each for each in group["rules"] if each["alert"] == "RingfenceFenceDeviceUnproved")
-    assert unproved["expr"].endswith("> 900")
-    assert unproved["annotations"]["summary"] == "{{ $labels.device }} could not fence {{ $labels.node }}"
+def kinds(*settings: str, more: tuple[str, ...] = ("--no-hooks",)) -> set[str]:
+    return {each["kind"] for each in documents(*settings, more=more)}
+
+
+def test_what_only_the_prometheus_operator_knows_comes_where_it_is_or_is_asked_for() -> None:
+    watched = {"PodMonitor", "PrometheusRule", "ConfigMap"}
+    assert not kinds() & watched
+    assert kinds(more=OPERATOR) >= watched
+    off = ("alerts.create=false", "monitoring.podMonitors=false", "monitoring.board=false")
+    assert not kinds(*off, more=OPERATOR) & watched
+    on = ("alerts.create=true", "monitoring.podMonitors=true", "monitoring.board=true")
+    assert kinds(*on) >= watched
+
+
+def test_podmonitors_find_the_pods_that_there_are() -> None:
+    monitors = [
+        each
+        for each in documents("monitoring.labels.release=prometheus", more=OPERATOR)
+        if each["kind"] == "PodMonitor"
+    ]
+    assert len(monitors) == 2
+    pods = [each["spec"]["template"] for each in (the("Deployment"), the("DaemonSet"))]
+    for monitor, pod in zip(monitors, pods, strict=True):
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        assert endpoint["port"] in {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+
+
+def test_the_board_reaches_grafana_as_it_stands() -> None:
+    (board,) = (
+        each
+        for each in documents(more=OPERATOR)
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "ringfence-board"
+    )
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(board["data"]["ringfence.json"]) == json.loads(
+        (CHART / "files" / "board.json").read_text()
+    )
+
+
+def test_a_drain_takes_one_controller_at_a_time() -> None:
+    budget = the("PodDisruptionBudget")["spec"]
+    assert budget["maxUnavailable"] == 1
+    labels = the("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+    assert "PodDisruptionBudget" not in kinds("controller.replicas=1"), (
+        "it would keep the node from being drained"
+    )
+
+
+def test_controllers_keep_apart() -> None:
+    def apart(*settings: str) -> Json:
+        found: Json = the("Deployment", *settings)["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"]
+        return found
+
+    preferred = apart()["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert [each["podAffinityTerm"]["topologyKey"] for each in preferred] == [
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    ]
+    assert "requiredDuringSchedulingIgnoredDuringExecution" not in apart()
+    (required,) = apart("controller.antiAffinity=required")["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert required["topologyKey"] == "kubernetes.io/hostname"
+
+
+def test_the_way_in_is_shut_and_no_way_out() -> None:
+    policy = the("NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    (rule,) = policy["ingress"]
+    (port,) = the("Deployment")["spec"]["template"]["spec"]["containers"][0]["ports"]
+    assert rule == {"ports": [{"port": port["containerPort"], "protocol": "TCP"}]}
+    peers = 'networkPolicy.from=[{"namespaceSelector":{"matchLabels":{"name":"monitoring"}}}]'
+    assert len(the("NetworkPolicy", peers)["spec"]["ingress"][0]["from"]) == 1
+    assert "NetworkPolicy" not in kinds("controller.hostNetwork=true"), "it would say what it can't do"
+
+
+def test_notes_give_the_next_three_commands() -> None:
+    said = subprocess.run(
+        [str(helm()), "install", "ringfence", str(CHART), "--namespace", "ha", "--dry-run=client"],
+        text=True, capture_output=True, check=True, timeout=60,
+    ).stdout.partition("NOTES:")[2]  # fmt: skip
+    commands = re.findall(r"^  (\S.*?)(?:  .*)?$", said, re.MULTILINE)
+    assert commands == [
+        "helm test ringfence -n ha",
+        "ringfence doctor --release-namespace ha",
+        "kubectl apply -f docs/examples/",
+    ]
+
+
+@pytest.mark.parametrize(("hook", "parts"), [("test", "installation kubevirt"), ("pre-delete", "uninstall")])
+def test_hooks_ask_the_doctor_as_the_controller_and_as_an_ordinary_pod(hook: str, parts: str) -> None:
+    (found,) = (
+        each
+        for each in documents(more=())
+        if each["metadata"].get("annotations", {}).get("helm.sh/hook") == hook
+    )
+    spec = found["spec"] if hook == "test" else found["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["command"] == ["ringfence", "doctor"]
+    assert container["args"] == [
+        "--release-namespace=$(POD_NAMESPACE)", *(f"--only={part}" for part in parts.split())
+    ]  # fmt: skip
+    assert spec["serviceAccountName"] == "ringfence-controller"
+    assert spec["restartPolicy"] == "Never"
+
+
+def test_uninstalling_asks_first_unless_told_not_to() -> None:
+    assert "Job" in kinds(more=())
+    assert "Job" not in kinds("uninstall.check=false", more=())
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_both_helms_render_the_same(values: str) -> None:
+    assert documents(*VALUES[values], version="3.17.3") == documents(*VALUES[values])
 
 
 def test_api_server_address_reaches_both() -> None:
@@ -214,16 +372,32 @@ def test_heartbeat_agent_and_feeder_share_the_run_folder(heartbeat_first: bool, 
     mailbox = Mailbox(tmp_path, "boot-1")
 
     def beat() -> None:
-        Leg(tmp_path / leg.relative_to("/run/ringfence")).held(7.5)
+        Leg(tmp_path / leg.relative_to("/run/ringfence"), "boot-1").held(7.5)
 
     if heartbeat_first:
         beat()
     mailbox.put_word(Word(1.0, 0.0))
     mailbox.put_state(FeederState(armed=False, why="not open yet"))
-    mailbox.put_promise(10.0, 60.0)
+    mailbox.put_promise(Promise(10.0, 60.0, frozenset({"Gossip"})))
     beat()
     assert mailbox.word() == Word(1.0, 0.0)
-    assert (tmp_path / leg.relative_to("/run/ringfence")).read_text() == "7.500\n"
+    assert (
+        held_at(tmp_path / leg.relative_to("/run/ringfence"), "boot-1", 8.0)
+        == mailbox.storage_held_at(8.0)
+        == 7.5
+    )
+
+
+def test_the_slot_feeds_the_watchdog_only_where_both_are_there_and_it_is_said() -> None:
+    shared, dog = "slots.volume.hostPath=/srv/shared", "agent.watchdog.enabled=true"
+    by_slot = 'agent.watchdog.legs=["Gossip","Api","Storage"]'
+    assert "--feeds-watchdog" not in heartbeat(shared, dog)["containers"][0]["args"]
+    assert "--feeds-watchdog" not in heartbeat(shared, by_slot)["containers"][0]["args"]
+    assert "--feeds-watchdog" in heartbeat(shared, dog, by_slot)["containers"][0]["args"]
+    agent = the("DaemonSet", dog)["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--legs=Gossip,Api" in agent
+    done = render(dog, by_slot)
+    assert "switch the storage heartbeat on (slots.enabled), or remove Storage" in done.stderr
 
 
 def test_the_controller_listens_to_heartbeats_only_where_there_are_some() -> None:

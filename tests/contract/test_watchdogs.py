@@ -21,7 +21,7 @@ from ringfence.api.v1alpha1.hazone import ZoneWatchdog
 from ringfence.controller.evidence import Witness
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
-from ringfence.core.fencing.selffence import WatchdogLook
+from ringfence.core.fencing.selffence import SlotLook, WatchdogLook
 from ringfence.core.model import Boot
 from ringfence.kube import kinds
 from ringfence.kube.client import ApiServer
@@ -221,6 +221,34 @@ async def test_the_agents_say_when_they_last_heard_the_node(bench: Bench) -> Non
     assert new is not None
     assert new.silent == {"n1"}
     assert new.heard_at >= again, "an agent that has just started can't tell of the time before"
+
+
+async def test_where_the_slot_feeds_too_the_last_look_is_at_it_as_well(bench: Bench) -> None:
+    looked: list[Boot] = []
+    found = SlotLook(2.0, 1.0, frozenset({"n2"}))
+
+    async def look_at_slot(boot: Boot) -> SlotLook:
+        looked.append(boot)
+        return found
+
+    port = bench.agents.agents[1].port
+    dogs = Watchdogs(
+        *(bench.cluster, CLOCK, bench.world, bench.world._witness, StreamClient(GROUP), port, lambda: None),
+        look_at_slot,
+    )
+    by_slot = TIMES.model_copy(update={"legs": ["Gossip", "Api", "Storage"]})
+    assert dogs.look("dogs", INCIDENT, by_slot).unusable is None, "a leg less than the zone counts"
+    await dogs.revoke(INCIDENT, CLOCK.monotonic() + 5.0)
+    await dogs.look_once_more(INCIDENT)
+    assert looked == [], "it feeds nothing there"
+
+    await bench.report(legs=["Api", "Gossip", "Storage"])
+    await dogs.look_once_more(INCIDENT)
+    look = dogs.look("dogs", INCIDENT, by_slot)
+    assert looked == [INCIDENT]
+    assert look.roll is not None
+    assert look.slot == found
+    assert "name it in the zone's spec.fencing.watchdog.legs" in (bench.look().unusable or "")
 
 
 async def test_an_undone_revocation_starts_anew(bench: Bench) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from e2e.storage import fenced_vm, storage_fence
+from e2e.stories import verdict
 from lab.cluster import Lab
 from lab.csiaddons import PLURAL
 from lab.wait import until
 
 pytestmark = pytest.mark.lab
+QEMU = "qemu-system-x86_64"
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
@@ -31,14 +36,23 @@ def test_the_storage_shuts_the_node_out(lab: Lab) -> None:
         (fence,) = lab.get(PLURAL)
         assert (fence["spec"]["fenceState"], fence["status"]["result"]) == ("Fenced", "Succeeded")
 
-        lab.node(victim).heal()
-        until(
-            "the old guest to be gone", lambda: not lab.node(victim).processes_of("qemu-system-x86_64"), 120
-        )
+        # B8: it comes back with nobody on it who would end the old guest.
+        node = lab.node(victim)
+        node.kill_kubelet()
+        for pid in node.processes_of("virt-handler"):
+            os.kill(pid, signal.SIGKILL)
+        node.heal()
+        heard = {"Healthy", "ControlPathLost"}
+        until("it to be heard again", lambda: verdict(lab, victim) in heard, 60, every=0.3)
+        assert node.processes_of(QEMU)
+        (fence,) = lab.get(PLURAL)
+        assert fence["spec"]["fenceState"] == "Fenced"
+        node.start_kubelet()
+        until("the old guest to be gone", lambda: not node.processes_of(QEMU), 120)
         # The agent has no hostPID here, so only a later boot says that the old guest is gone.
         assert lab.get(PLURAL), "lifted on nobody's word"
-        lab.node(victim).power_off()
-        lab.node(victim).power_on()
+        node.power_off()
+        node.power_on()
         lab.wait_phase(victim, "Closed", seconds=180)
         assert lab.get(PLURAL) == []
 

@@ -374,6 +374,7 @@ class Lab:
             str(PROJECT / "charts/ringfence"),
             "--namespace",
             NAMESPACE,
+            "--no-hooks",
             *sets,
         )
         if chosen.get("agent.watchdog.enabled") == "true":

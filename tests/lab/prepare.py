@@ -15,6 +15,7 @@ from lab.build import binaries, cache_root, programs
 from lab.console import say
 from lab.helm import helm
 from lab.template import template
+from lab.watchdog import softdog
 
 PROJECT = Path(__file__).resolve().parents[2]
 _once = threading.Lock()
@@ -47,6 +48,7 @@ def prepare() -> Prepared:
             ours = beside.submit(image.build, cache, PROJECT, agents=True)
             built = programs(cache)
             debian.result()
+            softdog.prepare()
             archives = roots.images(cache, built)
             store = template(cache, archives, ours.result())
             return Prepared(binaries(), store, guests.result(), ours.result(), tool.result())

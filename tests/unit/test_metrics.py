@@ -53,11 +53,23 @@ def test_the_agents_table_is_what_an_agent_shows() -> None:
 def test_the_controllers_table_is_what_a_controller_shows() -> None:
     metrics = ControllerMetrics()
     metrics.verdict("n1", None, Verdict.HEALTHY)
-    metrics.phase(Phase.HELD)
+    metrics.open_failovers({Phase.HELD: 1})
     metrics.step("proof", 3.0)
     metrics.slots({"moving": 3})
     metrics.devices({("bmc-n1", "n1"): 1000.0}, {("pdu", "n1"): 1000.0})
     assert exposed(metrics.render()) == documented("Of a controller")
+
+
+def test_phases_are_counted_from_nought_and_shown_while_they_last() -> None:
+    """A series that begins at 1 has not grown for Prometheus: the first incident would go unseen."""
+    metrics = ControllerMetrics()
+    assert 'ringfence_failovers_total{phase="AwaitingConfirmation"} 0.0' in metrics.render().decode()
+    metrics.open_failovers({Phase.HELD: 2, Phase.CLOSED: 7})
+    metrics.open_failovers({Phase.FENCING: 1})
+    text = metrics.render().decode()
+    assert 'ringfence_open_failovers{phase="Fencing"} 1.0' in text
+    assert 'ringfence_open_failovers{phase="Held"} 0.0' in text
+    assert 'ringfence_open_failovers{phase="Closed"}' not in text
 
 
 def test_a_device_that_is_gone_takes_its_series_with_it() -> None:

@@ -29,3 +29,57 @@ system:serviceaccount:{{ .Release.Namespace }}:ringfence-controller
 {{- define "ringfence.agentUser" -}}
 system:serviceaccount:{{ .Release.Namespace }}:ringfence-agent
 {{- end }}
+
+{{- /* "yes" if an object of the Prometheus operator is wanted: always, never, or auto, where its kind is served. */ -}}
+{{- define "ringfence.wanted" -}}
+{{- $top := index . 0 }}{{ $wish := index . 1 | toString }}{{ $kind := index . 2 }}
+{{- if eq $wish "true" }}yes{{ else if eq $wish "auto" }}
+{{- if $top.Capabilities.APIVersions.Has (printf "monitoring.coreos.com/v1/%s" $kind) }}yes{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* The spec of a pod that asks `ringfence doctor` about the named parts, as the controller, and ends. */ -}}
+{{- define "ringfence.doctorPod" -}}
+{{- $top := index . 0 }}
+restartPolicy: Never
+serviceAccountName: ringfence-controller
+enableServiceLinks: false
+{{- with $top.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $top.Values.controller.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $top.Values.controller.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ $top.Values.controller.runAsUser }}
+  runAsGroup: {{ $top.Values.controller.runAsUser }}
+  seccompProfile: {type: RuntimeDefault}
+containers:
+  - name: doctor
+    image: {{ include "ringfence.image" $top }}
+    imagePullPolicy: {{ $top.Values.image.pullPolicy }}
+    command: [ringfence, doctor]
+    args:
+      - --release-namespace=$(POD_NAMESPACE)
+      {{- range rest . }}
+      - --only={{ . }}
+      {{- end }}
+    env:
+      - name: POD_NAMESPACE
+        valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+      {{- include "ringfence.apiServer" $top | nindent 6 }}
+    resources:
+      requests: {cpu: 50m, memory: 128Mi}
+      limits: {memory: 256Mi}
+    securityContext:
+      allowPrivilegeEscalation: false
+      readOnlyRootFilesystem: true
+      capabilities: {drop: [ALL]}
+{{- end }}

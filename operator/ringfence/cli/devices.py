@@ -43,10 +43,10 @@ class DeviceRow:
 def device_rows(reader: Reader) -> list[DeviceRow]:
     """Every device and node, by name. Raises NotInstalledError, ClusterError."""
     devices = sorted(objects(reader, "fencedevices"), key=lambda device: device.name)
-    return [row for device in devices for row in _rows(device)]
+    return [row for device in devices for row in rows_of(device)]
 
 
-def _rows(device: Document) -> Iterator[DeviceRow]:
+def rows_of(device: Document) -> Iterator[DeviceRow]:
     ready = device.condition("Ready")
     powers = {power.text("node"): power for power in device.parts("status", "powerState")}
     drills = {drill.text("node"): drill for drill in device.parts("status", "drills")}

@@ -10,6 +10,7 @@ Exit codes, also in docs/command-line.md:
 4     not there: the node, the failover, or ringfence's kinds in this cluster
 5     forbidden: this user's rights don't reach
 6     asked for and under way, but you stopped waiting before it was done
+7     looked at, and something would stand in the way of a failover (`doctor`)
 ====  =====================================================================================
 
 rich, the Kubernetes client and YAML are imported by the command that needs them, so ``--help`` and completion answer
@@ -24,12 +25,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Never
 
 import typer
 
 from ringfence import __version__
-from ringfence.cli import confirmation, incident
+from ringfence.cli import bundle, confirmation, doctor, incident, leave
 from ringfence.cli import devices as fence_devices
 from ringfence.cli import keys as group_keys
 from ringfence.cli.chronicle import EventRow, event_rows
@@ -40,9 +42,11 @@ from ringfence.ports import ClusterError, Forbidden, NotFound, Unavailable
 if TYPE_CHECKING:
     from ringfence.cli.show import Format
 
+KUBECONFIG, CONTEXT = "ringfence.kubeconfig", "ringfence.context"
+"""Where options that stand before the command are kept."""
 WATCH_EVERY = 2.0
 """Seconds between two looks of a watch."""
-REFUSED, UNREACHABLE, NOT_THERE, FORBIDDEN, NOT_DONE = 1, 3, 4, 5, 6
+REFUSED, UNREACHABLE, NOT_THERE, FORBIDDEN, NOT_DONE, NOT_WELL = 1, 3, 4, 5, 6, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,10 @@ class World:
     """Waits until a watch should look again; False ends it."""
 
 
+SHELLS = ("bash", "zsh", "fish")
+
 app = typer.Typer(
     name="ringfence",
-    help="High availability for KubeVirt VMs: what ringfence sees, does and refuses.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -67,6 +72,8 @@ fence_app = typer.Typer(
     help="Fence devices, and a person's part in fencing.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(fence_app, name="fence")
+failover_app = typer.Typer(help="One failover.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(failover_app, name="failover")
 keys_app = typer.Typer(help="The ring's group keys, and their change.", rich_markup_mode=None)
 app.add_typer(keys_app, name="keys")
 
@@ -79,6 +86,13 @@ Output = Annotated[
     str, typer.Option("--output", "-o", metavar="table|wide|json|yaml", help="Form of the output.")
 ]
 Release = Annotated[str, typer.Option("--release-namespace", help="Where ringfence is installed.")]
+
+
+@app.callback()
+def everywhere(world: typer.Context, kubeconfig: Kubeconfig = None, context: Context = None) -> None:
+    """High availability for KubeVirt VMs: what ringfence sees, does and refuses."""
+    # As with kubectl, these two may stand before the command as well.
+    world.meta[KUBECONFIG], world.meta[CONTEXT] = kubeconfig, context
 
 
 @app.command()
@@ -212,10 +226,87 @@ def _follow(context: typer.Context, reader: Reader, rows: list[EventRow]) -> Non
         rows = event_rows(reader.list_events())
 
 
+@app.command("doctor")
+def examine(
+    world: typer.Context,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="PART", help=f"One of {', '.join(doctor.PARTS)}; may be repeated."),
+    ] = None,
+    release: Release = "ringfence-system",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: Output = "table",
+) -> None:
+    """What would stand in the way of a failover: the installation, nodes, fences, KubeVirt, storage, tolerations.
+
+    Changes nothing. Ends with 7 if anything is broken. `--only uninstall` says what would stay behind.
+    """
+    form = _format(output)
+    if unknown := [part for part in only or () if part not in doctor.PARTS]:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(doctor.PARTS)}", param_hint="--only")
+    with _sentences():
+        look = doctor.Look(_reader(world, kubeconfig, context), release, _world(world).now())
+        findings = doctor.examine(look, only or ())
+    from ringfence.cli import show  # noqa: PLC0415
+
+    if form in {show.Format.JSON, show.Format.YAML}:
+        typer.echo(show.as_text(findings, form))
+    else:
+        show.findings(show.console(sys.stdout), findings, wide=form is show.Format.WIDE)
+    if any(finding.level is doctor.Level.BROKEN for finding in findings):
+        raise typer.Exit(NOT_WELL)
+
+
+@app.command("support-bundle")
+def support_bundle(
+    world: typer.Context,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Where to write it; default: a name with the time.")
+    ] = None,
+    release: Release = "ringfence-system",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """What somebody needs who shall help you: objects, Events, logs and the doctor's findings, in one archive.
+
+    Secrets are never read. What looks like one elsewhere is blacked out; look through it before you give it away.
+    """
+    now = _world(world).now()
+    target = file or Path(f"ringfence-support-{now:%Y%m%d-%H%M%S}.tar.gz")
+    with _sentences():
+        packed = bundle.collect(_reader(world, kubeconfig, context), release, now)
+    try:
+        bundle.write(packed, target)
+    except OSError as error:
+        _end(f"{target} can't be written: {error.strerror or error}", REFUSED)
+    typer.echo(f"{target}: {len(packed.files)} files")
+    for line in packed.missing:
+        typer.echo(f"not in it: {line}")
+
+
 @app.command()
-def version() -> None:
+def version(output: Output = "table") -> None:
     """The version of this command."""
-    typer.echo(f"ringfence {__version__}")
+    form = _format(output)
+    from ringfence.cli import show  # noqa: PLC0415
+
+    if form in {show.Format.JSON, show.Format.YAML}:
+        typer.echo(show.as_text({"version": __version__}, form))
+    else:
+        typer.echo(f"ringfence {__version__}")
+
+
+@app.command()
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="Your shell.")],
+) -> None:
+    """The script that lets your shell complete ringfence's commands: source <(ringfence completion bash)."""
+    if shell not in SHELLS:
+        raise typer.BadParameter(f"{shell!r} is none of {', '.join(SHELLS)}", param_hint="SHELL")
+    from typer._completion_shared import get_completion_script  # noqa: PLC0415
+
+    typer.echo(get_completion_script(prog_name="ringfence", complete_var="_RINGFENCE_COMPLETE", shell=shell))
 
 
 @fence_app.command()
@@ -257,6 +348,32 @@ def confirm(
         said = statement or f"I have checked that {node} is off ({confirmation.FLAG})"
         confirmation.give(reader, asked, said.strip())
     typer.echo(f"{asked.failover}: confirmed as {asked.user}")
+
+
+@failover_app.command("release")
+def failover_release(
+    world: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the Failover, or of its node.")],
+    *,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why the limit need not hold now; kept on record.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Let a node be fenced though too many of its zone are down at once. No other limit can be overruled."""
+    if not reason.strip():
+        raise typer.BadParameter("say why the limit need not hold now", param_hint="--reason")
+    with _sentences():
+        reader = _reader(world, kubeconfig, context)
+        asked = leave.prepare(reader, name)
+        for line in asked.lines():
+            typer.echo(line)
+        if not yes and not typer.confirm("Release it?"):
+            _end("nothing was released", REFUSED)
+        leave.give(reader, asked, reason.strip())
+    typer.echo(f"{asked.failover}: released as {asked.user}")
 
 
 @fence_app.command("status")
@@ -422,7 +539,8 @@ def _world(context: typer.Context) -> World:
 
 
 def _reader(context: typer.Context, kubeconfig: str | None, name: str | None) -> Reader:
-    return _world(context).connect(kubeconfig, name)
+    before = context.meta
+    return _world(context).connect(kubeconfig or before.get(KUBECONFIG), name or before.get(CONTEXT))
 
 
 def _format(text: str) -> Format:
@@ -441,6 +559,7 @@ def _sentences() -> Iterator[None]:
         yield
     except (
         confirmation.NotAskedError,
+        leave.NoLeaveError,
         fence_devices.NoDrillError,
         group_keys.NothingToldError,
     ) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import TextIO
@@ -19,6 +19,7 @@ import rich.text
 
 from ringfence.cli.chronicle import EventRow
 from ringfence.cli.devices import DeviceRow
+from ringfence.cli.doctor.finding import Finding, Level
 from ringfence.cli.document import instant
 from ringfence.cli.incident import Incident, Present
 from ringfence.cli.keys import KeysRow
@@ -40,6 +41,10 @@ _COLOURS = {
     "Disarmed": "bold yellow",
     "Paused": "bold yellow",
     "DryRun": "bold yellow",
+    "ok": "green",
+    "warning": "yellow",
+    "broken": "bold red",
+    "unknown": "yellow",
 }
 
 
@@ -117,6 +122,19 @@ def devices(rows: Sequence[DeviceRow], now: datetime, *, wide: bool) -> rich.tab
             "; ".join(filter(None, (row.message, f"drill {row.drill}" if row.drill else ""))),
         )
     return table
+
+
+def findings(out: rich.console.Console, rows: Sequence[Finding], *, wide: bool) -> None:
+    """What is not in order; with ``wide`` also what is. And a line that counts."""
+    shown = [row for row in rows if wide or row.level is not Level.OK]
+    table = _table("PART", "LEVEL", "ABOUT", "SENTENCE")
+    for row in shown:
+        _row(table, row.part, row.level.value, row.about, row.sentence)
+    if shown:
+        out.print(table)
+    counts = [(level, sum(row.level is level for row in rows)) for level in Level]
+    told = ", ".join(f"{count} {level}" for level, count in counts if count)
+    out.print(_words(f"{len(rows)} findings: {told or 'nothing was looked at'}"))
 
 
 def events(rows: Sequence[EventRow]) -> rich.table.Table:
@@ -317,6 +335,10 @@ def _words(text: str, style: str = "") -> rich.text.Text:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, StrEnum):
+        return value.value
     if dataclasses.is_dataclass(value):
         return {_camel(f.name): _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Iterable) and not isinstance(value, str):

@@ -23,7 +23,7 @@ from aiohttp import web
 from ringfence.api.v1alpha1.hacluster import GossipSpec
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller import bootstrap, handlers
-from ringfence.controller.devices import PROVE_EVERY, DeviceBook, OpenDevice
+from ringfence.controller.devices import DeviceBook, OpenDevice
 from ringfence.controller.drills import Drills
 from ringfence.controller.evidence import Witness
 from ringfence.controller.keys import KeyKeeper, holders
@@ -34,6 +34,7 @@ from ringfence.controller.members import members
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.questions import Questions
+from ringfence.controller.slot_looks import SlotLooks
 from ringfence.controller.slots import SlotStreams
 from ringfence.controller.statuses import Statuses
 from ringfence.controller.streams import Streams
@@ -67,6 +68,8 @@ logger = logging.getLogger(__name__)
 
 SWEEP_EVERY = 60.0
 HOUSEKEEPING_EVERY = 1.0
+PROVE_LOOK = 1.0
+"""Seconds between two looks whether a device is due for its proof."""
 ROSTER_EVERY = 2.0
 KEYS_EVERY = 2.0
 OWN_KINDS: dict[str, Kind] = {
@@ -176,7 +179,6 @@ async def run(chosen: argparse.Namespace) -> None:
 
         keeper.on_change = rekey
         questions = Questions(client, witness, clock, chosen.port, poke)
-        watchdogs = Watchdogs(cluster, clock, world, witness, client, chosen.port, poke)
         slot_streams = (
             SlotStreams(
                 slot_client,
@@ -192,6 +194,13 @@ async def run(chosen: argparse.Namespace) -> None:
             )
             if chosen.slots_port
             else None
+        )
+        slot_looks = (
+            SlotLooks(slot_client, clock, chosen.slots_port, slot_streams.listened) if slot_streams else None
+        )
+        watchdogs = Watchdogs(
+            *(cluster, clock, world, witness, client, chosen.port, poke),
+            slot_looks.look if slot_looks else None,
         )
         loop = Loop(
             cluster=cluster,
@@ -307,14 +316,9 @@ async def run(chosen: argparse.Namespace) -> None:
 
         async def prove() -> None:
             """Prove the devices before they are needed: at once when declared, then once a minute."""
-            last = float("-inf")
             while True:
-                now = clock.monotonic()
-                if now - last >= PROVE_EVERY or devices.unproved():
-                    if not devices.unproved():
-                        last = now
-                    await devices.prove(loop.busy_nodes())
-                await asyncio.sleep(2.0)
+                await devices.prove_due(loop.busy_nodes())
+                await asyncio.sleep(PROVE_LOOK)
 
         async def operator() -> None:
             await kopf.operator(

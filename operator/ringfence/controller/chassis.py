@@ -49,26 +49,44 @@ def _hosts(device: FenceDevice) -> dict[str, str]:
     return dict.fromkeys(spec.nodes, host)
 
 
+def sessions_at(devices: Iterable[FenceDevice]) -> dict[tuple[str, str], str]:
+    """Where each device takes its sessions, by (device, node): the address as it is written, with its port.
+
+    What has no address of its own (an agent's serial line, a storage) is left out.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for device in devices:
+        spec, name = device.spec, device.metadata.name
+        for node in spec.nodes:
+            if spec.redfish is not None:
+                found[name, node] = urlsplit(spec.redfish.address).netloc.lower()
+            elif spec.ipmi is not None:
+                found[name, node] = ":".join(host_and_port(spec.ipmi.address)).lower()
+            elif spec.agent is not None and "ip" in (given := spec.agent.for_node(node)):
+                found[name, node] = f"{given['ip']}:{given.get('ipport', '')}".lower()
+    return found
+
+
 def orders_at(
     address: str,
     own: Boot,
     incidents: Iterable[tuple[Boot, tuple[Order, ...]]],
     look: Callable[[str, str], DeviceLook],
     now: float,
+    drills: Iterable[tuple[str, Order]] = (),
 ) -> tuple[str, ...]:
     """The nodes of other incidents than ``own``'s that have an order in work behind this address, one for each order.
 
-    ``incidents`` are the open ones with their orders on record, ``look`` gives a device's look by device and node.
+    ``incidents`` are the open ones with their orders on record, ``look`` gives a device's look by device and node;
+    ``drills`` are the orders off of drills by node, until they are read to have taken effect.
     """
-    return tuple(
-        sorted(
-            boot.node
-            for boot, orders in incidents
-            if boot != own
-            for order in orders
-            if _in_work(order, look(order.device, boot.node), address, now)
-        )
-    )
+    ordered = [(boot.node, order) for boot, orders in incidents if boot != own for order in orders]
+    working = [n for n, order in ordered if _in_work(order, look(order.device, n), address, now)]
+    for node, order in drills:
+        chassis = look(order.device, node).chassis
+        if chassis is not None and chassis.address == address and now < order.effective_until:
+            working.append(node)
+    return tuple(sorted(working))
 
 
 def _in_work(order: Order, look: DeviceLook, address: str, now: float) -> bool:

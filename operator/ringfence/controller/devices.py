@@ -1,23 +1,28 @@
 """Fence devices at work: who they are, what they last read, one session at a time to each.
 
-Between incidents every device is proved once a minute: opened, its identity compared with the node's, its power read,
-closed again. In an incident the session is kept open, so that an order costs no login. What a device *answers* is
-kept apart from what it *reads*; only readings leave this module as evidence.
+Between incidents every device is proved once a minute (:mod:`ringfence.controller.proving`): opened, its identity compared
+with the node's, its power read, closed again. In an incident the session is kept open, so that an order costs no login; a
+proof that is under way there, or at the same address, is broken off. What a device *answers* is kept apart from what it
+*reads*; only readings leave this module as evidence.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from ringfence.controller.drilled import DrilledDevice
+from ringfence.controller.proving import AT_ONCE, QUIET, Key, Rota
 from ringfence.controller.targets import DeviceTarget
 from ringfence.core import timing
 from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.exercise import Exercise
 from ringfence.core.fencing.identity import same_machine
+from ringfence.core.fencing.orders import Order
 from ringfence.core.fencing.outlets import Objection
 from ringfence.core.fencing.proof import Reading
 from ringfence.core.fencing.rungs import DeviceLook
@@ -38,7 +43,6 @@ from ringfence.ports import (
 
 logger = logging.getLogger(__name__)
 
-PROVE_EVERY = 60.0
 OpenDevice = Callable[[DeviceSpec, Mapping[str, bytes], Clock], PowerDevice]
 
 
@@ -85,26 +89,46 @@ class _Line:
 class DeviceBook:
     """Every device that FenceDevices declare, by (device name, node name)."""
 
-    def __init__(self, cluster: Cluster, clock: Clock, opener: OpenDevice, poke: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        opener: OpenDevice,
+        poke: Callable[[], None],
+        *,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
         self._cluster = cluster
         self._clock = clock
         self._open = opener
         self._poke = poke
-        self._lines: dict[tuple[str, str], _Line] = {}
-        self._chassis: Mapping[tuple[str, str], Chassis] = {}
+        self._lines: dict[Key, _Line] = {}
+        self._chassis: Mapping[Key, Chassis] = {}
+        self._addresses: dict[Key, str] = {}
+        self._rota = Rota(draw)
+        self._proving: dict[Key, asyncio.Task[None]] = {}
+        """The proofs under way: whatever comes breaks them off."""
+        self._at_work: dict[Key, float] = {}
+        """When an incident last asked or ordered here, where that is not long ago."""
+        self._drilled: dict[Key, DrilledDevice] = {}
 
     def declare(
         self,
-        targets: dict[tuple[str, str], DeviceTarget],
-        chassis: Mapping[tuple[str, str], Chassis] | None = None,
+        targets: dict[Key, DeviceTarget],
+        chassis: Mapping[Key, Chassis] | None = None,
+        addresses: Mapping[Key, str] | None = None,
     ) -> None:
         """Take over what the FenceDevices say now; a changed declaration starts anew, unproved.
 
-        ``chassis`` is no part of that: another limit takes nothing from what is known of a device.
+        ``chassis`` is no part of that: another limit takes nothing from what is known of a device. ``addresses`` are those
+        that take their sessions; a device that has none there is alone at its own.
         """
         self._chassis = chassis or {}
+        self._addresses = {key: (addresses or {}).get(key) or " ".join(key) for key in targets}
         for key in [k for k, line in self._lines.items() if targets.get(k) != line.target]:
             del self._lines[key]
+            self._rota.forget(key)
+        self._rota.declare(self._addresses)
         for key, target in targets.items():
             if key not in self._lines:
                 self._lines[key] = _Line(target, unusable=target.objection)
@@ -147,7 +171,7 @@ class DeviceBook:
             unusable=line.unusable.sentence if line.unusable else None,
             readings=tuple(line.readings),
             error=line.error,
-            busy=line.lock.locked(),
+            busy=line.lock.locked() and (device, node) not in self._proving,
             next_try_at=line.next_try_at,
             called_off_at=line.called_off_at,
             order_lasts=line.order_lasts,
@@ -194,8 +218,10 @@ class DeviceBook:
         self, device: str, node: str, act: Callable[[PowerDevice, _Line], Awaitable[None]]
     ) -> None:
         line = self._lines.get((device, node))
-        if line is None or line.lock.locked():
+        if line is None or (line.lock.locked() and (device, node) not in self._proving):
             return
+        self._at_work[device, node] = self._clock.monotonic()
+        self._break_off(self._addresses.get((device, node)))
         try:
             async with line.lock:
                 session = await self._session(line)
@@ -204,7 +230,13 @@ class DeviceBook:
         except (DeviceError, ClusterError) as error:
             await self._failed(line, str(error))
         finally:
+            self._at_work[device, node] = self._clock.monotonic()
             self._poke()
+
+    def _break_off(self, address: str | None) -> None:
+        """End the proof under way at this address: its sessions are few, and what comes now must not wait."""
+        for key in [key for key in self._proving if self._addresses.get(key) == address]:
+            self._proving.pop(key).cancel()
 
     async def _failed(self, line: _Line, sentence: str) -> None:
         line.error = sentence
@@ -267,15 +299,50 @@ class DeviceBook:
                 await self._hang_up(line)
 
     async def prove(self, busy_nodes: frozenset[str]) -> None:
-        """One round: open each device that no incident uses, compare, read, close."""
-        await asyncio.gather(
-            *(self._prove(line) for line in list(self._lines.values()) if line.target.node not in busy_nodes)
-        )
-        self._poke()
+        """One round over all: open each device that no incident uses, compare, read, close."""
+        self._rota.all_due()
+        await self.prove_due(busy_nodes)
+
+    async def prove_due(self, busy_nodes: frozenset[str]) -> None:
+        """The same of those whose turn it is."""
+        if any(await asyncio.gather(*(self._prove_in_turn(busy_nodes) for _ in range(AT_ONCE)))):
+            self._poke()
+
+    async def _prove_in_turn(self, busy_nodes: frozenset[str]) -> bool:
+        """One after the other as long as somebody's turn it is. Whether there was one."""
+        any_looked = False
+        while (key := self._rota.take(self._clock.monotonic(), busy_nodes, self._engaged())) is not None:
+            looked = False
+            try:
+                looked = await self._prove_unless_broken_off(key)
+            finally:
+                self._rota.give_back(key, self._clock.monotonic(), looked=looked)
+            any_looked |= looked
+        return any_looked
+
+    def _engaged(self) -> frozenset[str]:
+        """The addresses where an incident is at work or has just been, or a drill is."""
+        quiet_since = self._clock.monotonic() - QUIET
+        for key, at in list(self._at_work.items()):
+            line = self._lines.get(key)
+            if line is None or (at <= quiet_since and not line.lock.locked()):
+                del self._at_work[key]
+        keys = (*self._at_work, *self._drilled)
+        return frozenset(self._addresses[key] for key in keys if key in self._addresses)
+
+    async def _prove_unless_broken_off(self, key: Key) -> bool:
+        task = self._proving[key] = asyncio.create_task(self._prove(self._lines[key]))
+        try:
+            await asyncio.wait((task,))
+        finally:
+            task.cancel()  # where it is this round that ends
+            if self._proving.get(key) is task:
+                del self._proving[key]
+        if not task.cancelled():
+            task.result()  # a plain bug ends the process
+        return not task.cancelled()
 
     async def _prove(self, line: _Line) -> None:
-        if line.lock.locked():
-            return
         name = line.target.spec.name
         try:
             async with line.lock:
@@ -298,23 +365,34 @@ class DeviceBook:
         line.proof = replace(proof, checked_wall=self._clock.wall())
 
     async def open_for_drill(self, device: str, node: str) -> tuple[PowerDevice, DeviceTarget]:
-        """A session of its own to a device whose identity is not proved yet. Raises DeviceError, ClusterError."""
+        """A session of its own to a device whose identity is not proved yet. Raises DeviceError, ClusterError.
+
+        As long as it is open no proof begins at its address.
+        """
         target = self.target(device, node)
         if target is None:
             raise DeviceMisconfigured(f"{device} is not declared for {node} any more")
         if target.objection is not None:
             raise DeviceMisconfigured(target.objection.sentence, reason=target.objection.reason)
+        key = (device, node)
         session = self._open(target.spec, await self._secret(target), self._clock)
-        await session.open()
-        return session, target
+        drilled = DrilledDevice(device, session, self._clock, lambda: self._drilled.pop(key, None))
+        self._drilled[key] = drilled
+        self._break_off(self._addresses.get(key))
+        try:
+            await drilled.open()
+        except BaseException:
+            await drilled.close()
+            raise
+        return drilled, target
+
+    def drill_orders(self) -> tuple[tuple[str, Order], ...]:
+        """The orders off that drills have in work, by node: they take their places at a chassis like an incident's."""
+        return tuple((node, d.order) for (_, node), d in self._drilled.items() if d.order is not None)
 
     def target(self, device: str, node: str) -> DeviceTarget | None:
         line = self._lines.get((device, node))
         return line.target if line else None
-
-    def unproved(self) -> bool:
-        """Whether a declared device has never been looked at."""
-        return any(line.proof is None for line in self._lines.values())
 
     async def close(self) -> None:
         for line in self._lines.values():

@@ -40,6 +40,8 @@ class _Seen:
     reporter: str
     view: SubjectView
     received_at: float
+    late: float = 0.0
+    """So long it waited on its way. Accusations are older by that; of signs of life nobody wants to know it."""
 
     @property
     def two_way_at(self) -> float:
@@ -52,11 +54,11 @@ class _Seen:
     @property
     def round_at(self) -> float:
         """By the reporter's word alone."""
-        return NEVER if self.view.round_age is None else self.received_at - self.view.round_age
+        return NEVER if self.view.round_age is None else self.received_at - self.late - self.view.round_age
 
     @property
     def look_at(self) -> float:
-        return NEVER if self.view.look_age is None else self.received_at - self.view.look_age
+        return NEVER if self.view.look_age is None else self.received_at - self.late - self.view.look_age
 
     def answered_at(self, network: str) -> float:
         """When the subject last answered the reporter on this network."""
@@ -68,7 +70,7 @@ class _Seen:
 
     @property
     def state_at(self) -> float:
-        return self.received_at - self.view.state_age
+        return self.received_at - self.late - self.view.state_age
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ class Witness:
     def __init__(self, verify: Verify) -> None:
         self._verify = verify
         self._nodes: dict[str, _Node] = {}
-        self._views: dict[str, tuple[AgentView, float]] = {}
+        self._views: dict[str, tuple[AgentView, float, float]] = {}
         self._tallies: dict[tuple[str, str], tuple[tuple[SignedVote, ...], Tally]] = {}
         """The last count of each reporter's votes about each node."""
         self._rounds: dict[bytes, float] = {}
@@ -164,12 +166,14 @@ class Witness:
         if before is not None and before != version:
             known.life = replace(known.life, **{source: now})
 
-    def view_seen(self, view: AgentView, now: float) -> bool:
-        """An agent's view arrived. True if it says something else than the one before; ages grow by themselves."""
+    def view_seen(self, view: AgentView, now: float, late: float = 0.0) -> bool:
+        """An agent's view arrived, so many seconds later than it might have. True if it says something else than the one before;
+        ages grow by themselves.
+        """
         before = self._views.get(view.reporter.node)
         if not self.fresh_views(now):
             self._hearing_since = now
-        self._views[view.reporter.node] = (view, now)
+        self._views[view.reporter.node] = (view, now, late)
         for subject in view.subjects:
             known = self._nodes.get(subject.subject.node)
             if known is None or known.boot.node_uid != subject.subject.node_uid:
@@ -177,7 +181,7 @@ class Witness:
             if subject.state not in _NO_ILL:
                 known.ill_at = now
             for round_id in {vote.round_id for vote in (*subject.votes, *subject.look_votes)}:
-                self._rounds.setdefault(round_id, now)
+                self._rounds.setdefault(round_id, now - late)
             seen = _Seen(view.reporter.node, subject, now)
             packet = NEVER if subject.heard_age is None else now - subject.heard_age
             packet = max(packet, seen.two_way_at)
@@ -241,11 +245,13 @@ class Witness:
         return tuple(self._nodes)
 
     def fresh_views(self, now: float) -> tuple[AgentView, ...]:
-        return tuple(view for view, at in self._views.values() if now - at <= timing.VIEW_FRESH)
+        return tuple(view for view, at, _ in self._views.values() if now - at <= timing.VIEW_FRESH)
 
     def views(self, now: float) -> tuple[tuple[AgentView, float], ...]:
         """The fresh views, and how long ago each came (seconds): its ages are older by so much."""
-        return tuple((view, now - at) for view, at in self._views.values() if now - at <= timing.VIEW_FRESH)
+        return tuple(
+            (view, now - at) for view, at, _ in self._views.values() if now - at <= timing.VIEW_FRESH
+        )
 
     def alive(self, now: float) -> frozenset[str]:
         """Own side: what the fresh streams of agents report alive."""
@@ -350,7 +356,7 @@ class Witness:
         node = known.boot.node
         reporters = [
             (view, at)
-            for view, at in self._views.values()
+            for view, at, _ in self._views.values()
             if now - at <= timing.VIEW_FRESH and view.reporter.node != node and view.healthy
         ]
         if not reporters:
@@ -417,8 +423,8 @@ class Witness:
         """What healthy agents have said of it of late."""
         node = known.boot.node
         return [
-            _Seen(view.reporter.node, subject, at)
-            for view, at in self._views.values()
+            _Seen(view.reporter.node, subject, at, late)
+            for view, at, late in self._views.values()
             if now - at <= timing.VIEW_FRESH and view.reporter.node != node and view.healthy
             for subject in view.subjects
             if subject.subject.node == node and subject.subject.node_uid == known.boot.node_uid

@@ -38,6 +38,7 @@ from ringfence.core.detection.evidence import NEVER, NetworkRole, SlotEvidence
 from ringfence.core.detection.heartbeats import Heartbeats
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits, machine
+from ringfence.core.failover.beyond import may_be_off_soon
 from ringfence.core.failover.look import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord
@@ -502,7 +503,8 @@ class Loop:
     def _orders_at(self, address: str, boot: Boot) -> tuple[str, ...]:
         open_ = [a.record for a in self._adopted.values() if a.record and a.record.phase not in ENDED]
         incidents = [(record.boot, record.orders) for record in open_]
-        return orders_at(address, boot, incidents, self._devices.look, self._clock.monotonic())
+        now, drills = self._clock.monotonic(), self._devices.drill_orders()
+        return orders_at(address, boot, incidents, self._devices.look, now, drills)
 
     def _order_delay(self, zone: HAZone | None, adopted: Adopted | None) -> float:
         """The zone's delay before the first order; the random part is drawn once an incident."""
@@ -582,7 +584,9 @@ class Loop:
             storm_released=released,
             down_in_zone=frozenset(down & members),
             in_flight_elsewhere=in_flight,
-            fencing=frozenset(r.boot.node for r in open_records if r.phase is Phase.FENCING),
+            fencing=frozenset(
+                r.boot.node for r in open_records if r.phase is Phase.FENCING or may_be_off_soon(r, now)
+            ),
             proved=proved,
             leader_node=self._own_node,
             power_devices=zone is not None and self._only_power(zone, node),

@@ -6,23 +6,26 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
+from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
 from ringfence.api.v1alpha1.hazone import HAZone, ZoneFencing
+from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
-from ringfence.controller.chassis import chassis_of
+from ringfence.controller.chassis import chassis_of, sessions_at
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import parse, stamp
-from ringfence.controller.storages import NOT_ALLOWED, behind, written_by
+from ringfence.controller.storages import NOT_ALLOWED, not_behind, only_a_reboot_lifts, written_by
 from ringfence.controller.targets import targets
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core.detection.evidence import SlotEvidence
 from ringfence.core.failover.record import VmRecord
 from ringfence.core.fencing.exercise import DAY, unproved
+from ringfence.core.fencing.slottrouble import HeartbeatWanted, heartbeat_trouble
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.gossip.keys import Step
 from ringfence.core.protection import Protection, VmFacts, VolumeLook, assess
@@ -76,10 +79,17 @@ class Statuses:
         uuids = {name: node.system_uuid for name, node in nodes.items()}
         zones = {name: self._world.zones_of(nodes[name]) for name in cut}
         addresses = {name: node.internal_ips for name, node in nodes.items()}
-        self._devices.declare(targets(devices, uuids, zones, addresses), chassis_of(devices))
+        self._devices.declare(
+            targets(devices, uuids, zones, addresses), chassis_of(devices), sessions_at(devices)
+        )
 
     def measure(self) -> None:
-        """Show how old each device's last proof is: what this replica could not do after a takeover is worth an alert now."""
+        """Show the open failovers, and how old each device's last proof is: what this replica could not do after a takeover is
+        worth an alert now.
+        """
+        self._metrics.open_failovers(
+            Counter(f.status.phase for f in self._world.own.all(Failover).values() if f.status.phase)
+        )
         drilled = {
             (name, drill.node): parse(drill.passed_at)
             for (_, name), device in self._world.own.all(FenceDevice).items()
@@ -157,8 +167,10 @@ class Statuses:
                 ok, reason, message = False, "NoFenceDevice", f"no fence device reaches {', '.join(bare)}"
             slots = self._slots(zone, nodes)
             states.update(slot.state for slot in slots.values())
-            if ok and (trouble := self._heartbeat_trouble(zone, slots)) is not None:
+            if ok and (trouble := self._heartbeat_trouble(zone, nodes, slots)) is not None:
                 ok, (reason, message) = False, trouble
+            if ok and zone.spec.fencing.allow_storage_fence:
+                message += only_a_reboot_lifts(nodes, self._world.own.all(NodeReport))
             verdicts = [
                 {"name": n, "verdict": j.verdict.value, "sentence": j.sentence[:1024]}
                 | ({"slot": slots[n].state.value} if n in slots else {})
@@ -174,25 +186,16 @@ class Statuses:
             return {}
         return {n: slot for n in nodes if (slot := self._loop.slot(n)) is not None}
 
-    def _heartbeat_trouble(self, zone: HAZone, slots: dict[str, SlotEvidence]) -> tuple[str, str] | None:
+    def _heartbeat_trouble(
+        self, zone: HAZone, nodes: list[str], slots: dict[str, SlotEvidence]
+    ) -> tuple[str, str] | None:
         """Why the zone's storage heartbeat doesn't do what the zone says: (reason, message)."""
         declared = zone.spec.storage.heartbeat if zone.spec.storage else None
         if declared is None:
             return None
-        volumes = {report.volume for report in self._loop.heartbeats.reports(self._clock.monotonic())}
-        if declared.volume not in volumes:
-            found = f", they report {', '.join(sorted(volumes))}" if volumes else ", none answers"
-            return "HeartbeatNotSeen", (
-                f"no heartbeat process reports the volume {declared.volume}{found}: set slots.enabled and slots.volume in the"
-                " chart, or correct spec.storage.heartbeat.volume"
-            )
-        slow = sorted(n for n, s in slots.items() if s.interval > declared.interval_seconds)
-        if slow:
-            return "HeartbeatTooSlow", (
-                f"{', '.join(slow)} write more rarely than every {declared.interval_seconds:g} s: lower the chart's"
-                " slots.intervalSeconds, or raise spec.storage.heartbeat.intervalSeconds"
-            )
-        return None
+        wanted = HeartbeatWanted(declared.volume, declared.interval_seconds, declared.stop_guests)
+        reports = self._loop.heartbeats.reports(self._clock.monotonic())
+        return heartbeat_trouble(wanted, nodes, reports, slots)
 
     async def _fence_devices(self) -> None:
         for (_, name), device in self._world.own.all(FenceDevice).items():
@@ -349,10 +352,12 @@ class Statuses:
         record = VmRecord(namespace, vm.name, vm.uid, vmi.uid if vmi else "")
         pods = self._world.pods_on(vmi.node, frozenset({vmi.uid})) if vmi else ()
         (written,) = written_by(self._world, (record,), pods)
-        reach: set[str] = set()
-        for storage in storages.values():
-            reach |= behind(storage, written.volumes, self._world.pvcs.store, self._world.pvs.store)
-        return tuple(v for v in written.volumes if v not in reach) or (
+        claims, pvs = self._world.pvcs.store, self._world.pvs.store
+        whys = {v: [not_behind(s, v, claims, pvs) for s in storages.values()] for v in written.volumes}
+        left = {
+            v: [why for why in found if why is not None] for v, found in whys.items() if None not in found
+        }
+        return tuple(f"{v} ({'; '.join(dict.fromkeys(why))})" for v, why in left.items()) or (
             () if written.volumes else ("any volume",)
         )
 

@@ -23,27 +23,38 @@ Volumes = Mapping[Key, PvObject]
 
 
 def behind(device: FenceDevice, volumes: Iterable[str], claims: Claims, pvs: Volumes) -> frozenset[str]:
-    """Which of these volumes (``namespace/claim``) the storage shuts the node out of.
+    """Which of these volumes (``namespace/claim``) the storage shuts the node out of."""
+    return frozenset(volume for volume in volumes if not_behind(device, volume, claims, pvs) is None)
 
-    Their class has to be named, and where they are a CSI driver's it has to be this one. What isn't found is not behind it.
+
+def not_behind(device: FenceDevice, volume: str, claims: Claims, pvs: Volumes) -> str | None:
+    """Why nothing shows that this volume (``namespace/claim``) is behind the fence, with the mend; None: it is.
+
+    A volume of the CSI driver has to be of a class that is named. One without a driver is another matter: its class is
+    a mere word, by which a claim and a volume on whatever storage find each other, so somebody has to state what it is.
     """
     storage = device.spec.storage
     assert storage is not None
-    found = set()
-    for volume in volumes:
-        namespace, _, name = volume.partition("/")
-        claim = claims.get((namespace, name))
-        pv = pvs.get(("", claim.volume_name)) if claim is not None and claim.volume_name else None
-        if (
-            claim is not None
-            and pv is not None
-            and (pv.claim_namespace, pv.claim_name) == (namespace, name)
-            and claim.storage_class in storage.storage_classes
-            and pv.csi_driver in ("", storage.csi_driver)
-            and not pv.host_path
-        ):
-            found.add(volume)
-    return frozenset(found)
+    namespace, _, name = volume.partition("/")
+    claim = claims.get((namespace, name))
+    pv = pvs.get(("", claim.volume_name)) if claim is not None and claim.volume_name else None
+    if claim is None or pv is None or (pv.claim_namespace, pv.claim_name) != (namespace, name):
+        return "it is no claim that is bound to a volume"
+    if pv.host_path:
+        return "it is a path of its host"
+    class_ = claim.storage_class
+    if not pv.csi_driver:
+        if class_ and class_ in storage.static_storage_classes:
+            return None
+        return (
+            f"no CSI driver made it, so nothing shows on which storage it is: if it is on this one, name its class {class_!r} in"
+            " spec.storage.staticStorageClasses"
+        )
+    if pv.csi_driver != storage.csi_driver:
+        return f"it is {pv.csi_driver}'s, not {storage.csi_driver}'s"
+    if class_ not in storage.storage_classes:
+        return f"name its class {class_!r} in spec.storage.storageClasses"
+    return None
 
 
 def written_by(world: World, vms: Iterable[VmRecord], pods: Iterable[PodLook]) -> tuple[CutVm, ...]:
@@ -93,6 +104,22 @@ def guests_since(report: NodeReport | None, boot: Boot, proved_at: int) -> froze
     if (status.node_uid, status.boot_id) != (boot.node_uid, boot.boot_id) or status.guests is None:
         return None
     return frozenset(status.guests)
+
+
+def only_a_reboot_lifts(nodes: Iterable[str], reports: Mapping[Key, NodeReport]) -> str:
+    """Of which nodes nobody can say that the old guests are gone, as the end of a sentence; empty: of none.
+
+    Their agents see no guests (:attr:`NodeReport.status.guests`), so a cut from the storage stands until they have rebooted.
+    """
+    blind = sorted(
+        n for n in nodes if (report := reports.get(("", n))) is None or report.status.guests is None
+    )
+    if not blind:
+        return ""
+    return (
+        f"; after a storage's fence only a reboot lets {', '.join(blind)} at the storage again, since the agent there sees no guests:"
+        " agent.watchdog.enabled in the chart gives it hostPID"
+    )
 
 
 def as_storage(

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from ringfence.controller.evidence import Witness
+from ringfence.core.detection.lateness import Lateness
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.metrics import ControllerMetrics
 from ringfence.net.stream import StreamClient, StreamError
@@ -73,10 +74,12 @@ class Streams:
         return chosen(self._witness.roster, self._identity, self._own_node, self._failed_at, now)
 
     async def _follow(self, member: Member) -> None:
+        lateness = Lateness()
         try:
             async for view in self._client.views(member.addresses[0], self._port):
                 self._failed_at.pop(member.name, None)
-                if self._witness.view_seen(view, self._clock.monotonic()):
+                now = self._clock.monotonic()
+                if self._witness.view_seen(view, now, lateness.of(view.sent_at, now)):
                     self._poke()
         except (StreamError, OSError, TimeoutError) as error:
             if member.name not in self._failed_at:

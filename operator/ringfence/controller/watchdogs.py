@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from ringfence.api.v1alpha1.hazone import ZoneWatchdog
@@ -20,8 +20,10 @@ from ringfence.core import timing
 from ringfence.core.fencing.selffence import (
     NEVER,
     REVOKED,
+    Leg,
     Promise,
     Roll,
+    SlotLook,
     WatchdogLook,
     lease_holder,
     revocation,
@@ -51,6 +53,7 @@ class _Boot:
     """Version of the Lease that was read without the marker: a cache may still show an older one with it."""
     times: ZoneWatchdog | None = None
     roll: Roll | None = None
+    slot: SlotLook | None = None
     error: str | None = None
     failures: int = 0
     next_try_at: float = NEVER
@@ -69,7 +72,10 @@ class Watchdogs:
         client: StreamClient,
         port: int,
         poke: Callable[[], None],
+        look_at_slot: Callable[[Boot], Awaitable[SlotLook | None]] | None = None,
     ) -> None:
+        """``look_at_slot``: the last look at a node's slot, where there is a heartbeat volume."""
+        self._look_at_slot = look_at_slot
         self._cluster = cluster
         self._clock = clock
         self._world = world
@@ -103,6 +109,7 @@ class Watchdogs:
             assume_after=times.assume_seconds if times is not None else 0.0,
             revoked_at=known.revoked_at,
             roll=known.roll,
+            slot=known.slot,
             error=known.error,
             busy=known.lock.locked(),
             next_try_at=known.next_try_at,
@@ -143,7 +150,7 @@ class Watchdogs:
 
     @staticmethod
     def _undone(known: _Boot, version: int) -> None:
-        known.revoked_at = known.roll = None
+        known.revoked_at = known.roll = known.slot = None
         known.undone = version
 
     # --- commands ---------------------------------------------------------------------------------------------------
@@ -207,8 +214,10 @@ class Watchdogs:
                     self._undone(known, _number(lease.resource_version) if lease is not None else 0)
                 elif known.version != lease.resource_version:
                     known.revoked_at, known.version = self._clock.monotonic(), lease.resource_version
-                elif judge_report(self._report(boot.node), boot, known.times)[1] is None:
-                    known.roll = await self._call_roll(boot, asked_at)
+                else:
+                    promise, trouble = judge_report(self._report(boot.node), boot, known.times)
+                    if promise is not None and trouble is None:
+                        await self._ask_all(known, promise, asked_at)
         self._poke()
 
     def _failed(self, known: _Boot, sentence: str) -> None:
@@ -216,6 +225,14 @@ class Watchdogs:
         known.failures += 1
         known.error, known.next_try_at = sentence, self._clock.monotonic() + backoff
         logger.warning("%s: %s", known.boot, sentence)
+
+    async def _ask_all(self, known: _Boot, promise: Promise, asked_at: float) -> None:
+        if Leg.STORAGE not in promise.legs or self._look_at_slot is None:
+            known.roll = await self._call_roll(known.boot, asked_at)
+            return
+        known.roll, known.slot = await asyncio.gather(
+            self._call_roll(known.boot, asked_at), self._look_at_slot(known.boot)
+        )
 
     async def _call_roll(self, boot: Boot, asked_at: float) -> Roll:
         """Ask every other member when it last heard the node. Who can't be reached has said nothing."""
@@ -267,5 +284,7 @@ def judge_report(
     if not dog.armed or dog.timeout_seconds is None or dog.isolation_seconds is None:
         return None, f"{node}'s watchdog is not armed: {dog.reason or 'its agent says no more'}"
     promise = Promise(dog.isolation_seconds, dog.timeout_seconds, frozenset(dog.legs))
-    trouble = trouble_with(promise, times.isolation_seconds, times.timeout_seconds, times.assume_seconds)
+    trouble = trouble_with(
+        promise, times.isolation_seconds, times.timeout_seconds, times.assume_seconds, frozenset(times.legs)
+    )
     return promise, None if trouble is None else f"{node}'s watchdog: {trouble}"

@@ -41,7 +41,7 @@ class VmFacts:
     storage_fences: tuple[str, ...] = ()
     """Those of the devices that only cut the node from its storage."""
     not_cut: tuple[str, ...] = ()
-    """What the VM writes to that none of them cuts."""
+    """What the VM writes to that none of them cuts, each with why, and what mends it."""
     self_fencing: bool = False
     """One of them is the node's own watchdog: total isolation then stops its guests."""
     healthy_others: int = 0
@@ -101,7 +101,7 @@ def assess(facts: VmFacts) -> Protection:
             False,
             "VolumeNotFenced",
             f"only a storage fence ({', '.join(facts.storage_fences)}) reaches node {facts.node}, and it does not cut"
-            f" {', '.join(facts.not_cut)}: name the volume's class in its spec.storage.storageClasses, or add a power device",
+            f" {', '.join(facts.not_cut)}; or add a power device",
         )
     if facts.healthy_others == 0:
         return Protection(False, "NoCapacity", f"no other node is ready to take the VM if {facts.node} dies")

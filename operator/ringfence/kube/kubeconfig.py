@@ -58,7 +58,7 @@ class KubeconfigReader:
                 config.load_kube_config(kubeconfig, context, configuration)  # type: ignore[no-untyped-call]
         except (config.ConfigException, OSError) as error:
             raise KubeconfigError(f"kubeconfig: {error}") from error
-        api = client.ApiClient(configuration)
+        api = self._api = client.ApiClient(configuration)
         self._objects = client.CustomObjectsApi(api)
         self._core = client.CoreV1Api(api)
         self._coordination = client.CoordinationV1Api(api)
@@ -102,6 +102,26 @@ class KubeconfigReader:
         )
         return answer if isinstance(answer, dict) else {}
 
+    def fetch(self, path: str) -> Mapping[str, object]:
+        """What the API server answers to a GET of this path of its own, such as ``/api/v1/nodes``. Raises ClusterError."""
+        answer = _asked(self._get, path)
+        return answer if isinstance(answer, dict) else {}
+
+    def fetch_text(self, path: str) -> str:
+        """The same for what is no JSON: a pod's log. Raises ClusterError."""
+        return _answered(self._get, path).decode("utf-8", errors="replace")
+
+    def _get(
+        self, path: str, *, _preload_content: bool, _request_timeout: tuple[float, float]
+    ) -> urllib3.BaseHTTPResponse:
+        """Any path, as the client's generated calls do it: authentication included, errors as its exceptions."""
+        asked = self._api.param_serialize("GET", path, auth_settings=["BearerToken"])
+        answer = self._api.call_api(*asked, _request_timeout=_request_timeout)
+        if not 200 <= answer.status <= 299:
+            raise ApiException(http_resp=answer, body=answer.response.data)
+        raw: urllib3.BaseHTTPResponse = answer.response
+        return raw
+
     def get_lease(self, namespace: str, name: str) -> Mapping[str, object] | None:
         """A Lease, None if there is none of that name. Raises ClusterError."""
         try:
@@ -132,10 +152,14 @@ class KubeconfigReader:
 
         Raises ClusterError.
         """
-        patch = {
-            "metadata": {"uid": uid},
-            "spec": {"confirm": {"statement": statement, "confirmedBy": confirmed_by}},
-        }
+        self._add(name, uid, {"confirm": {"statement": statement, "confirmedBy": confirmed_by}})
+
+    def release_failover(self, name: str, uid: str, reason: str, by: str) -> None:
+        """Write ``spec.release`` likewise. Raises ClusterError."""
+        self._add(name, uid, {"release": {"reason": reason, "by": by}})
+
+    def _add(self, name: str, uid: str, word: Mapping[str, object]) -> None:
+        patch = {"metadata": {"uid": uid}, "spec": word}
         _asked(
             self._objects.patch_cluster_custom_object,
             *(GROUP, VERSION, "failovers", name, patch),
@@ -163,6 +187,10 @@ class KubeconfigReader:
 
 def _asked(call: Callable[..., Any], *arguments: object, **options: object) -> Any:
     """Make one request and return its JSON, with the client's errors in our words."""
+    return json.loads(_answered(call, *arguments, **options))
+
+
+def _answered(call: Callable[..., Any], *arguments: object, **options: object) -> bytes:
     try:
         response = call(
             *arguments,
@@ -170,12 +198,13 @@ def _asked(call: Callable[..., Any], *arguments: object, **options: object) -> A
             _preload_content=False,
             _request_timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
         )
-        return json.loads(response.data)
+        body: bytes = response.data
     except ApiException as error:
         raise _refusal(error) from error
     except urllib3.exceptions.HTTPError as error:
         reason = getattr(error, "reason", None) or error
         raise Unavailable(f"the API server does not answer: {reason}") from error
+    return body
 
 
 def _refusal(error: ApiException) -> ClusterError:

@@ -40,6 +40,7 @@ from ringfence.kube.node_api import Access
 from ringfence.net.crypto import ROSTER_PUBLIC_FILE, check
 from ringfence.net.key_folder import LOOK_EVERY, KeyFolder
 from ringfence.net.slot_stream import MAX_TTL, SLOTS_PORT, SlotServer, WordWish
+from ringfence.slots.companion import Companion
 from ringfence.slots.heartbeat import Heartbeat, prepare
 from ringfence.slots.leg import LastWord, Leg
 from ringfence.slots.lookout import Lookout, WordOrder
@@ -81,6 +82,9 @@ def options(
     parser.add_argument("--boot-id-path", type=Path, default=Path("/proc/sys/kernel/random/boot_id"))
     parser.add_argument(
         "--leg", type=Path, default=None, help="file that tells the self-fence of the last good write"
+    )
+    parser.add_argument(
+        "--feeds-watchdog", action="store_true", help="write that file; costs one more read an interval"
     )
     parser.add_argument(
         "--stop-guests", action="store_true", help="a fenced node's guests are killed from here"
@@ -133,7 +137,8 @@ class Process:
             )
         self.boot = Boot(chosen.node_name, uid, read_boot_id(chosen.boot_id_path))
         self._guests = HostGuests(chosen.stop_guests)
-        self._leg = Leg(chosen.leg)
+        self._leg = Leg(chosen.leg if chosen.feeds_watchdog else None, self.boot.boot_id)
+        self._companion: Companion | None = None
         self._writing: Volume | None = None
         self._looking: Volume | None = None
         self.heartbeat: Heartbeat | None = None
@@ -208,12 +213,20 @@ class Process:
         if self.heartbeat is None:
             header = prepare(self._writing, self._cluster, self._chosen.slots)
             self.heartbeat = Heartbeat(
-                *(self.boot, header, self._chosen.interval, self._check, self._guests, self._leg.held),
+                *(self.boot, header, self._chosen.interval, self._check, self._guests, self._held),
                 LastWord(self._chosen.leg, self.boot.boot_id),
             )
+            if self._chosen.feeds_watchdog:
+                self._companion = Companion(header, self._check, self.boot.node_uid)
             self.lookout = Lookout(header, self._check, now)
             self.lookout.readers = self._readers
         self.heartbeat.turn(self._writing, at)
+
+    def _held(self, began_at: float) -> None:
+        """A write of the slot that began then is on the storage, and nothing says that this boot is fenced."""
+        if self._companion is not None and self._writing is not None:
+            # Through the same open file: only so does it tell of the volume that was written to.
+            self._leg.held(min(began_at, self._companion.turn(self._writing, now())))
 
     def _look(self, at: float) -> None:
         if self.lookout is None:

@@ -1,9 +1,8 @@
 """What outlives this process in /run: the storage leg of the self-fence, and the number of the last word to this boot.
 
-The leg is one file that says when the slot was last written.
-
-Whoever feeds the watchdog reads it: CLOCK_BOOTTIME seconds as text, replaced whole. The instant is when that write *began*,
-so that nothing counts on from later than the storage could have known.
+The leg is one file that says when the slot was last written, and by whom nobody else needs to be asked: see
+`ringfence.host.storage_leg`. The instant is when that write *began*, so that nothing counts on from later than the storage could
+have known, or when another node is known to have written, if that was before: see `ringfence.slots.companion`.
 """
 
 from __future__ import annotations
@@ -11,22 +10,25 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from ringfence.host import storage_leg
+
 logger = logging.getLogger(__name__)
 
 
 class Leg:
     """The file given by ``--leg``; on a tmpfs, so that writing it can't hang."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, boot_id: str) -> None:
         self._path = path
+        self._boot_id = boot_id
         self._failed = False
 
-    def held(self, began_at: float) -> None:
-        """A write of the slot that began at this instant is on the storage."""
-        if self._path is None:
+    def held(self, at: float) -> None:
+        """The leg held at this instant; never, where nothing is known yet."""
+        if self._path is None or at == storage_leg.NEVER:
             return
         try:
-            _replace(self._path, f"{began_at:.3f}\n")
+            storage_leg.put(self._path, self._boot_id, at)
         except OSError as error:
             if not self._failed:
                 logger.warning("the storage leg can't be handed on: %s", error)
@@ -58,13 +60,6 @@ class LastWord:
         if self._path is None:
             return
         try:
-            _replace(self._path, f"{self._boot_id} {number}\n")
+            storage_leg.replace(self._path, f"{self._boot_id} {number}\n")
         except OSError as error:
             logger.warning("the last word's number can't be kept: %s", error)
-
-
-def _replace(path: Path, text: str) -> None:
-    new = path.with_name(path.name + ".new")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    new.write_text(text, encoding="ascii")
-    new.replace(path)

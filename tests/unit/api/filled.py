@@ -16,6 +16,7 @@ _BY_NAME: dict[str, Any] = {
     "levels": [{"devices": ["item"], "hedgeAfterSeconds": 5.5}, {"devices": ["last"]}],
     "cidrs": ["10.20.0.0/16", "fd00:20::/64"],
     "assumeSeconds": 9000.5,
+    "legs": ["Gossip", "Storage"],
     "insecureSkipVerify": False,
     "signature": "c2lnbmF0dXJl",
 }

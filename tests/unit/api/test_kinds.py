@@ -59,6 +59,28 @@ def test_self_fence_must_end_before_it_is_assumed() -> None:
     HAZone.model_validate(_zone(assumeSeconds=least + 0.01))
 
 
+def _fed_by_slot(legs: list[str], isolation: float = 10.0, **storage: Any) -> dict[str, Any]:
+    watchdog = {"assumeSeconds": 80, "isolationSeconds": isolation, "legs": legs}
+    return {"spec": {"nodes": {"names": ["n1"]}, "fencing": {"watchdog": watchdog}, "storage": storage}}
+
+
+def test_a_slot_that_feeds_needs_a_volume_and_time() -> None:
+    legs = ["Gossip", "Api", "Storage"]
+    heartbeat = {"volume": "hearts", "intervalSeconds": 2}
+    watchdog = HAZone.model_validate(_fed_by_slot(legs, heartbeat=heartbeat)).spec.fencing.watchdog
+    assert watchdog is not None
+    assert watchdog.legs == legs
+    default = HAZone.model_validate(_zone(assumeSeconds=80)).spec.fencing.watchdog
+    assert default is not None
+    assert default.legs == ["Gossip", "Api"]
+    with pytest.raises(ValidationError, match=r"no spec\.storage\.heartbeat: name the volume there"):
+        HAZone.model_validate(_fed_by_slot(legs))
+    with pytest.raises(ValidationError, match=r"less than three times .*intervalSeconds \(2\): raise it"):
+        HAZone.model_validate(_fed_by_slot(legs, 5.9, heartbeat=heartbeat))
+    with pytest.raises(ValidationError, match="doesn't name Gossip: add it"):
+        HAZone.model_validate(_fed_by_slot(["Api"]))
+
+
 def test_a_networks_range_is_checked_here_too() -> None:
     def zone(*cidrs: str) -> dict[str, Any]:
         return {"spec": {"nodes": {"names": ["n1"]}, "networks": [{"name": "storage", "cidrs": list(cidrs)}]}}

@@ -72,9 +72,16 @@ class FakeReader:
     """By namespace and name."""
     vms: dict[tuple[str, str], Object] = field(default_factory=dict)
     """Of KubeVirt's, by namespace and name."""
+    served: dict[str, Object] = field(default_factory=dict)
+    """What a GET of these paths answers, beside what the fields above say; a list is its items."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """The same for what is no JSON, by path without its query."""
+    fetched: list[str] = field(default_factory=list)
+    """Paths that were asked for."""
     user: str = "alice"
     forbidden: frozenset[str] = frozenset()
     confirmed: list[tuple[str, str, str, str]] = field(default_factory=list)
+    released: list[tuple[str, str, str, str]] = field(default_factory=list)
     asked: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
     """Generations of group keys that were asked for, and the nodes that are not waited for."""
     drills: list[tuple[str, str, str]] = field(default_factory=list)
@@ -98,6 +105,32 @@ class FakeReader:
             if isinstance(metadata, dict) and metadata.get("namespace") == namespace:
                 wanted.append(item)
         return wanted
+
+    def fetch(self, path: str) -> Mapping[str, object]:
+        self.fetched.append(path)
+        bare = path.partition("?")[0]
+        plural = bare.rsplit("/", 1)[-1]
+        if plural in self.forbidden:
+            raise Forbidden(f"{plural} is forbidden", status=403)
+        if bare in self.served:
+            return self.served[bare]
+        if bare == "/api/v1/nodes":
+            return {"items": self.nodes}
+        if bare.startswith("/apis/ringfence.io/v1alpha1/"):
+            return {"items": self.list_objects(plural)}
+        if bare.startswith("/apis/coordination.k8s.io/v1/namespaces/"):
+            within = bare.split("/")[5]
+            return {"items": [lease for (space, _), lease in self.leases.items() if space == within]}
+        if bare == "/apis/kubevirt.io/v1/virtualmachines" and self.vms:
+            return {"items": list(self.vms.values())}
+        raise NotFound("the server could not find the requested resource", status=404)
+
+    def fetch_text(self, path: str) -> str:
+        self.fetched.append(path)
+        bare = path.partition("?")[0]
+        if bare not in self.texts or "previous=true" in path:
+            raise NotFound(f"no {bare}", status=404)
+        return self.texts[bare]
 
     def members(self, namespace: str) -> Mapping[str, object]:
         if namespace not in self.rings:
@@ -150,6 +183,9 @@ class FakeReader:
 
     def confirm_failover(self, name: str, uid: str, statement: str, confirmed_by: str) -> None:
         self.confirmed.append((name, uid, statement, confirmed_by))
+
+    def release_failover(self, name: str, uid: str, reason: str, by: str) -> None:
+        self.released.append((name, uid, reason, by))
 
 
 MEMBER: Object = {

@@ -131,6 +131,16 @@ def test_a_confirmation_is_one_merge_patch_bound_to_the_uid(server: Server, read
     ]
 
 
+def test_a_leave_is_one_too(server: Server, reader: KubeconfigReader) -> None:
+    server.answers[f"{BASE}/failovers/f"] = (200, {})
+    reader.release_failover("f", "u-1", "the switch is back", "alice")
+    (asked,) = server.asked
+    assert asked[3] == {
+        "metadata": {"uid": "u-1"},
+        "spec": {"release": {"reason": "the switch is back", "by": "alice"}},
+    }
+
+
 def test_a_drill_is_asked_for_by_an_annotation(server: Server, reader: KubeconfigReader) -> None:
     server.answers[f"{BASE}/fencedevices/pdu"] = (200, {})
     reader.ask_for_drill("pdu", "u-1", "n1 now")

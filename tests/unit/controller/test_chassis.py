@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
-from ringfence.controller.chassis import ANSWERED, chassis_of, orders_at
+from ringfence.controller.chassis import ANSWERED, chassis_of, orders_at, sessions_at
 from ringfence.core import timing
 from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.orders import Action, Order
@@ -104,3 +104,34 @@ def test_an_order_is_done_when_the_device_reads_off_and_an_order_on_when_it_was_
     on = replace(SENT, action=Action.ON)
     assert orders_at("10.0.8.9", N1, [(N2, (on,))], busy, NOW) == ("n2",)
     assert orders_at("10.0.8.9", N1, [(N2, (replace(on, sent_at=NOW - 0.5),))], look, NOW) == ("n2",)
+
+
+def test_a_drills_order_takes_its_place_until_it_is_over() -> None:
+    chassis = Chassis("10.0.8.9", 1)
+
+    def look(name: str, _node: str) -> DeviceLook:
+        return DeviceLook(
+            name, chassis=chassis if name == "blades" else replace(chassis, address="10.0.8.10")
+        )
+
+    drills = (("n7", Order("blades", 1, NOW - 1.0, NOW + 9.0)), ("n9", Order("others", 1, NOW, NOW + 10.0)))
+    own = Boot("n8", "uid-8", "boot-8")
+    assert orders_at("10.0.8.9", own, (), look, NOW, drills) == ("n7",)
+    assert orders_at("10.0.8.9", own, (), look, NOW + 9.0, drills) == ()
+
+
+def test_where_sessions_go_is_told_with_the_port() -> None:
+    devices = [
+        redfish("a", "n1", "https://10.0.8.9:8443/redfish"),
+        redfish("b", "n2", "https://10.0.8.9"),
+        device("c", "ipmi", ["n3"], address="BMC-3", secretRef={"name": "s"}),
+        pdu("d", ["n4", "n5"], ip="10.0.8.9"),
+        pdu("serial", ["n6"]),
+    ]
+    assert sessions_at(devices) == {
+        ("a", "n1"): "10.0.8.9:8443",
+        ("b", "n2"): "10.0.8.9",
+        ("c", "n3"): "bmc-3:623",
+        ("d", "n4"): "10.0.8.9:",
+        ("d", "n5"): "10.0.8.9:",
+    }

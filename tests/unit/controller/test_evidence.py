@@ -45,9 +45,11 @@ class Told:
     def votes(self, about: str, round_id: bytes = b"round--1") -> tuple[SignedVote, ...]:
         return tuple(self.vote(name, about, round_id) for name in ("n1", "n2", "n3", "n4"))
 
-    def says(self, reporter: str, about: SubjectView, at: float = NOW, *, healthy: bool = True) -> None:
+    def says(
+        self, reporter: str, about: SubjectView, at: float = NOW, *, healthy: bool = True, late: float = 0.0
+    ) -> None:
         boot = self.roster.by_name[reporter].boot
-        self.witness.view_seen(AgentView(boot, 1, healthy, frozenset({reporter}), (about,)), at)
+        self.witness.view_seen(AgentView(boot, 1, healthy, frozenset({reporter}), (about,)), at, late)
 
     def verdict(self, node: str = "n5", at: float = NOW) -> Verdict:
         evidence = self.witness.evidence(node, at, device_proved=True)
@@ -92,6 +94,21 @@ def test_one_agent_is_enough_when_the_others_have_fallen_silent(told: Told) -> N
     told.says("n3", alive(N5), NOW - timing.VIEW_SPEAKS - 0.1)
     told.says("n4", gone(N5, told.votes("n5")))
     assert told.verdict() is Verdict.DOWN
+
+
+def test_a_verdict_that_waited_on_its_way_is_old(told: Told) -> None:
+    """Two streams held back what they said of n5 before it was back; a third one tells that it has answered since."""
+    told.says("n3", alive(N5, 0.6))
+    for name in ("n1", "n2"):
+        told.says(name, gone(N5, told.votes("n5")), late=2.0)
+    assert told.verdict() is Verdict.SUSPECT
+
+
+def test_a_sign_of_life_that_waited_on_its_way_is_one_all_the_same(told: Told) -> None:
+    told.says("n3", alive(N5, 0.05), late=2.0)
+    for name in ("n1", "n2"):
+        told.says(name, gone(N5, told.votes("n5")))
+    assert told.verdict() is Verdict.SUSPECT
 
 
 def test_who_says_that_it_is_unwell_does_not_count(told: Told) -> None:

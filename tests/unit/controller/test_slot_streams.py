@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from ringfence.controller.evidence import Witness
+from ringfence.controller.slot_looks import SlotLooks
 from ringfence.controller.slots import SlotStreams
 from ringfence.controller.streams import chosen as chosen_by
+from ringfence.core.fencing.selffence import SlotLook
 from ringfence.core.fencing.slots import cluster_id
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.gossip.keys import KeySet
@@ -36,6 +38,7 @@ class Eye:
     """One controller's streams."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self.witness = Witness(lambda *_: True)
         members = []
         for number in (1, 2):
@@ -55,6 +58,10 @@ class Eye:
             cluster=cluster_id(KEYS[ROSTER_PUBLIC_FILE]),
             sign=ROSTER.sign,
         )
+
+    async def look(self, number: int) -> SlotLook | None:
+        client = SlotClient(KeySet.first(KEYS[GROUP_KEY_FILE]))
+        return await SlotLooks(client, CLOCK, self.port, self.streams.listened).look(boot(number))
 
     def state(self, number: int) -> SlotState:
         return self.witness.heartbeats.of(boot(number), (), CLOCK.monotonic()).state
@@ -86,6 +93,36 @@ async def test_slots_become_evidence(tmp_path: Path) -> None:
     async with watching(tmp_path, 1, 2) as eye:
         await until(lambda: eye.state(1) is eye.state(2) is SlotState.MOVING)
         assert eye.witness.life("n2").slot > float("-inf")
+
+
+async def test_the_last_look_is_from_after_the_question_and_tells_of_the_last_write(tmp_path: Path) -> None:
+    async with watching(tmp_path, 1) as eye:
+        async with running(tmp_path, 2):
+            await until(lambda: eye.state(2) is SlotState.MOVING)
+            asked_at = CLOCK.monotonic()
+            living = await eye.look(2)
+            assert living is not None
+            assert living.observers == {"n1"}
+            assert living.looked_at >= asked_at
+            assert living.moved_at > asked_at - BOUND
+        ended_at = CLOCK.monotonic()
+        await until(lambda: CLOCK.monotonic() > ended_at + 2.0)
+        asked_at = CLOCK.monotonic()
+        dead = await eye.look(2)
+        assert dead is not None
+        assert dead.looked_at >= asked_at
+        assert dead.moved_at < asked_at - 1.0
+
+
+async def test_nobody_can_tell_of_a_slot_that_was_never_seen_to_move(tmp_path: Path) -> None:
+    async with running(tmp_path, 1, 2):
+        volume = tmp_path / "heart"
+        await until(lambda: volume.exists() and b"uid-2" in volume.read_bytes())
+    async with watching(tmp_path, 1) as eye:
+        await until(lambda: eye.state(1) is SlotState.MOVING)
+        assert eye.told(2) is False, "it stands there"
+        assert await eye.look(2) is None
+        assert await eye.look(1) is None, "the node itself is not asked"
 
 
 async def test_a_node_without_a_heartbeat_process_has_no_slot(tmp_path: Path) -> None:

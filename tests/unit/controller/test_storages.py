@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,7 +12,7 @@ import pytest
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller.devices import mismatch
-from ringfence.controller.storages import behind, guests_since, written_by
+from ringfence.controller.storages import behind, guests_since, not_behind, only_a_reboot_lifts, written_by
 from ringfence.controller.targets import DeviceTarget, targets
 from ringfence.controller.world import World
 from ringfence.core.failover.record import PodRef, VmRecord
@@ -70,8 +71,56 @@ def test_a_volume_of_the_class_and_the_driver_is_cut() -> None:
     assert found() == {"shop/db"}
 
 
-def test_a_static_volume_of_the_class_is_cut() -> None:
-    assert found(volume=replace(VOLUME, csi_driver="", local_path="/dev/san/db")) == {"shop/db"}
+STATIC = replace(VOLUME, csi_driver="", local_path="/dev/san/db")
+
+
+def test_a_volume_without_a_driver_is_cut_only_where_somebody_states_that_its_class_is_there() -> None:
+    assert found(volume=STATIC) == frozenset(), "its class is a mere word"
+    storage = DEVICE.spec.storage
+    assert storage is not None
+    stated = DEVICE.model_copy(
+        update={
+            "spec": DEVICE.spec.model_copy(
+                update={"storage": storage.model_copy(update={"static_storage_classes": ["rbd"]})}
+            )
+        }
+    )
+    claims, pvs = {("shop", "db"): CLAIM}, {("", "pv-db"): STATIC}
+    assert behind(stated, ("shop/db",), claims, pvs) == {"shop/db"}
+    assert (
+        behind(stated, ("shop/db",), {("shop", "db"): replace(CLAIM, storage_class="nfs")}, pvs)
+        == frozenset()
+    )
+
+
+@pytest.mark.parametrize(
+    ("claim", "volume", "words"),
+    [
+        (
+            CLAIM,
+            STATIC,
+            "no CSI driver made it, .* name its class 'rbd' in spec.storage.staticStorageClasses",
+        ),
+        (
+            replace(CLAIM, storage_class="fast"),
+            VOLUME,
+            "name its class 'fast' in spec.storage.storageClasses",
+        ),
+        (
+            CLAIM,
+            replace(VOLUME, csi_driver="nfs.csi.k8s.io"),
+            "it is nfs.csi.k8s.io's, not rbd.csi.ceph.com's",
+        ),
+        (CLAIM, replace(STATIC, host_path="/srv/db"), "it is a path of its host"),
+        (replace(CLAIM, volume_name=""), VOLUME, "no claim that is bound"),
+    ],
+)
+def test_why_a_volume_does_not_count_is_said_with_the_mend(
+    claim: PvcObject, volume: PvObject, words: str
+) -> None:
+    why = not_behind(DEVICE, "shop/db", {("shop", "db"): claim}, {("", "pv-db"): volume})
+    assert why is not None
+    assert re.search(words, why)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +142,17 @@ def test_a_static_volume_of_the_class_is_cut() -> None:
 )
 def test_everything_else_is_not(case: dict[str, Any]) -> None:
     assert found(**case) == frozenset()
+
+
+def test_whose_agent_sees_no_guests_is_told_before_a_cut() -> None:
+    def report(*guests: str) -> NodeReport:
+        return NodeReport.model_validate({"metadata": {"name": "n"}, "status": {"guests": list(guests)}})
+
+    blind = NodeReport.model_validate({"metadata": {"name": "n"}, "status": {}})
+    assert only_a_reboot_lifts(["n1", "n2"], {("", "n1"): report(), ("", "n2"): report("shop_db")}) == ""
+    told = only_a_reboot_lifts(["n1", "n2", "n3"], {("", "n1"): report(), ("", "n2"): blind})
+    assert "only a reboot lets n2, n3 at the storage again" in told
+    assert "agent.watchdog.enabled" in told
 
 
 def declared(

@@ -35,9 +35,9 @@ OBSTACLES: list[tuple[dict[str, Any], str, str]] = [
     ({"devices": ()}, "NoFenceDevice", "no FenceDevice of zone a reaches node n1"),
     ({"devices": (("bmc", "wrong password"), ("pdu", None))}, "FenceDeviceUnproved", "bmc: wrong password"),
     (
-        {"devices": (("ceph", None),), "storage_fences": ("ceph",), "not_cut": ("vms/scratch",)},
+        {"devices": (("ceph", None),), "storage_fences": ("ceph",), "not_cut": ("vms/scratch (why)",)},
         "VolumeNotFenced",
-        "it does not cut vms/scratch: name the volume's class in its spec.storage.storageClasses",
+        "it does not cut vms/scratch (why); or add a power device",
     ),
     ({"healthy_others": 0}, "NoCapacity", "no other node"),
 ]

@@ -82,3 +82,43 @@ def test_a_verdict_of_the_second_set_is_taken_back_by_those_who_did_not_believe_
     They had never called it unreachable, so none of them took it back when it answered: a window showed it for 3 s.
     """
     assert 7 not in {one.number for one in play(random_script(134, 100)).broken}
+
+
+def test_those_who_take_a_verdict_back_are_such_as_believed_it() -> None:
+    """Half of a verdict's judges are of the second set, who hold nobody for dead: where the three that were to tell a window
+    of the ``alive`` were such, nobody told it.
+    """
+    assert 7 not in {one.number for one in play(random_script(176, 100)).broken}
+
+
+def test_who_has_looked_often_of_late_looks_again() -> None:
+    """A network that three splits cut in turn: its observers had looked four times within five seconds, had no room for a fifth
+    look, and the one that reached the node there was not heard: the network was called dead.
+    """
+    assert 14 not in {one.number for one in play(random_script(239, 100)).broken}
+
+
+def test_a_late_roster_makes_no_agent_refuse_the_boot_that_runs() -> None:
+    """A node reboots twice while an agent is cut off from the API. It met the third boot itself; then came a roster that named the
+    second. It went back to that, held the third for over, refused all that it sent and called a healthy node agent-down for good.
+    """
+    assert not {one.number for one in play(random_script(455, 100)).broken}
+
+
+def test_what_waits_for_a_survey_is_not_forgotten_when_it_is_put_off() -> None:
+    """A third of 100 nodes fell silent at once; an agent asks two samples of the roster a second, and forgot whom it had wanted to
+    accuse when a third survey would have needed one.
+    """
+    assert not {one.number for one in play(random_script(453, 100)).broken}
+
+
+def test_two_cuts_in_a_row_leave_no_minority_that_takes_itself_for_the_larger_side() -> None:
+    """60 of 100 nodes were on one side, rightly accused the others, and then lost a third of theirs: the nearest had answered in
+    the last sample and three quarters of them still did, so nobody asked a new one. Three quarters of 60 are no majority.
+    """
+    assert not {one.number for one in play(random_script(580, 100)).broken}
+
+
+def test_those_who_never_believed_a_verdict_are_not_waited_for_to_take_it_back() -> None:
+    """Three of eight observers reached the member all the time; they were the three that were to tell one window of the ``alive``."""
+    assert not {one.number for one in play(random_script(212, 100)).broken}

@@ -18,6 +18,7 @@ import pytest
 from ringfence.core.fencing.slotreport import SlotReport, SlotRow
 from ringfence.core.fencing.slots import Flag, Word, cluster_id, encode_word
 from ringfence.core.gossip.keys import GroupKey, KeySet
+from ringfence.host.storage_leg import held_at
 from ringfence.net.crypto import (
     GROUP_KEY_FILE,
     GROUP_KEYS_FILE,
@@ -63,6 +64,7 @@ def arguments(
         f"--keys-dir={folder}",
         f"--boot-id-path={folder / f'boot-{number}'}",
         f"--leg={folder / f'leg-{number}'}",
+        "--feeds-watchdog",
     ]
 
 
@@ -130,8 +132,28 @@ async def test_each_sees_the_other_move(tmp_path: Path) -> None:
         assert report.reporter.boot_id == boot_id(1)
         assert report.own.written_age is not None
         assert report.own.trouble == ""
-        leg = float((tmp_path / "leg-2").read_text())
-        assert 0 <= time.clock_gettime(time.CLOCK_BOOTTIME) - leg < BOUND
+        await until_leg(tmp_path, 2)
+
+
+async def until_leg(folder: Path, number: int) -> None:
+    """The node's leg holds: it writes, and sees another write."""
+
+    def lost() -> bool:
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return held_at(folder / f"leg-{number}", boot_id(number), now) <= now - BOUND
+
+    async with asyncio.timeout(BOUND):
+        while lost():  # noqa: ASYNC110 - the process' own thread writes it
+            await asyncio.sleep(0.05)
+
+
+async def test_a_node_that_is_alone_on_its_volume_holds_no_leg(tmp_path: Path) -> None:
+    """Its own writes succeed, but they may go to its own disk."""
+    async with running(tmp_path, 1) as port, session(port, 1) as opened:
+        await seen(opened, moving(1))
+        sequence = (row(await opened.report(), 1) or pytest.fail("no slot")).sequence
+        await seen(opened, lambda r: (found := row(r, 1)) is not None and found.sequence > sequence + 3000)
+        assert not (tmp_path / "leg-1").exists()
 
 
 async def test_who_ends_signs_off(tmp_path: Path) -> None:
@@ -146,6 +168,7 @@ async def test_a_word_goes_to_the_volume_and_its_node_obeys(tmp_path: Path) -> N
     async with running(tmp_path, 1, 2) as port, session(port, 1) as mine, session(port, 2) as theirs:
         target = row(await seen(mine, moving(2)), 2)
         assert target is not None
+        await until_leg(tmp_path, 2)
         cluster = cluster_id(KEYS[ROSTER_PUBLIC_FILE])
         word = Word("uid-2", boot_id(2), "f-1", stop_guests=False, issued=1)
         mine.tell(WordWish(target.index, encode_word(word, cluster, ROSTER.sign), soon()))
@@ -258,7 +281,7 @@ def test_the_process_starts_writes_and_ends(tmp_path: Path) -> None:
         command, env={**os.environ, "PYTHONPATH": "operator"}, stderr=subprocess.PIPE
     ) as child:
         end = time.monotonic() + BOUND
-        while not (tmp_path / "leg-1").exists():
+        while not (tmp_path / "heart").exists() or b"uid-1" not in (tmp_path / "heart").read_bytes():
             assert time.monotonic() < end
             assert child.poll() is None, child.stderr.read().decode() if child.stderr else ""
             time.sleep(0.05)  # between two looks of a bounded wait

@@ -287,7 +287,12 @@ class StorageFence(Model):
         list[ObjectName],
         Field(min_length=1, max_length=64, json_schema_extra={**as_set(), **required_by_rule()}),
     ]
-    """The StorageClasses whose volumes are behind this fence."""
+    """The StorageClasses whose volumes are behind this fence, as far as the CSI driver has made them."""
+    static_storage_classes: Annotated[list[ObjectName], Field(max_length=64, json_schema_extra=as_set())] = (
+        Field(default_factory=list)
+    )
+    """StorageClasses whose volumes *without* a CSI driver (NFS, iSCSI, local paths made by hand) are behind this fence too. Nothing
+    can show that: you state that each of them lies on this storage, and is reached by the nodes' addresses that are shut out."""
     network_fence_class_name: ObjectName | None = None
     """The NetworkFenceClass to use."""
     secret_ref: SecretOfStorage | None = None

@@ -107,6 +107,10 @@ class FencingLevel(Model):
     """FenceDevices by name. For a node only those count whose `spec.nodes` has it."""
 
 
+WatchdogLeg = Literal["Gossip", "Api", "Storage"]
+_LEGS: tuple[WatchdogLeg, ...] = ("Gossip", "Api")
+
+
 class ZoneWatchdog(Model):
     """The times of self-fencing by watchdog. Where it is on, a node that is totally isolated resets itself."""
 
@@ -136,6 +140,25 @@ class ZoneWatchdog(Model):
         float, within(5, 600, "timeoutSeconds must be from 5 to 600: remove it for 60 s")
     ] = 60.0
     """Seconds after its last feeding at which the watchdog resets the node."""
+    legs: Annotated[
+        list[WatchdogLeg],
+        Field(
+            max_length=3,
+            json_schema_extra={
+                **as_set(),
+                "default": [*_LEGS],
+                **rules(
+                    Rule(
+                        "'Gossip' in self",
+                        "legs must name Gossip: without it an outage of the API server would reset every node",
+                    )
+                ),
+            },
+        ),
+    ] = Field(default_factory=lambda: [*_LEGS])
+    """What may feed the zone's watchdogs, and is waited for before a node counts as reset: `Gossip` (answers from more than half
+    of the roster), `Api` (writes of the agent's Lease), `Storage` (writes of the node's slot on `spec.storage.heartbeat`). A node
+    that is fed by more than its zone names is never taken for reset."""
     assume_seconds: Annotated[float, Field(json_schema_extra=required_by_rule())]
     """Seconds after which others may assume that the node has reset itself."""
 
@@ -146,6 +169,8 @@ class ZoneWatchdog(Model):
             raise ValueError(
                 f"assumeSeconds is {self.assume_seconds:g}, but a node may live for {least:g} s: raise it above that"
             )
+        if "Gossip" not in self.legs:
+            raise ValueError("spec.fencing.watchdog.legs doesn't name Gossip: add it")
         return self
 
 
@@ -321,6 +346,13 @@ class ZoneStorage(Model):
     """A storage heartbeat: a node that writes is alive, however silent its networks are."""
 
 
+_BY_SLOT = (
+    "(has(self.fencing) && has(self.fencing.watchdog) && has(self.fencing.watchdog.legs)"
+    " && 'Storage' in self.fencing.watchdog.legs)"
+)
+"""CEL: the zone counts on watchdogs that slots may feed."""
+
+
 class HAZoneSpec(Model):
     """What the administrator declares."""
 
@@ -338,6 +370,19 @@ class HAZoneSpec(Model):
                 "spec.nodes must name or select the zone's nodes: fill spec.nodes.names or spec.nodes.selector",
                 ".nodes",
             ),
+            Rule(
+                f"!{_BY_SLOT} || has(self.storage) && has(self.storage.heartbeat)",
+                "fencing.watchdog.legs names Storage, so spec.storage.heartbeat must be given: name the heartbeat volume there,"
+                " or remove Storage",
+                ".fencing.watchdog.legs",
+            ),
+            Rule(
+                f"!{_BY_SLOT} || !has(self.storage) || !has(self.storage.heartbeat)"
+                " || 3.0 * self.storage.heartbeat.intervalSeconds <= self.fencing.watchdog.isolationSeconds",
+                "fencing.watchdog.isolationSeconds must be three times spec.storage.heartbeat.intervalSeconds at least, for Storage"
+                " in legs: raise it, or let slots be written more often",
+                ".fencing.watchdog.isolationSeconds",
+            ),
         )
     )
 
@@ -354,6 +399,23 @@ class HAZoneSpec(Model):
     """
     storage: ZoneStorage | None = None
     """What the zone's nodes share."""
+
+    @model_validator(mode="after")
+    def _slots_that_feed(self) -> HAZoneSpec:
+        dog = self.fencing.watchdog
+        if dog is None or "Storage" not in dog.legs:
+            return self
+        heartbeat = self.storage.heartbeat if self.storage is not None else None
+        if heartbeat is None:
+            raise ValueError(
+                "spec.fencing.watchdog.legs names Storage, but there is no spec.storage.heartbeat: name the volume there"
+            )
+        if 3 * heartbeat.interval_seconds > dog.isolation_seconds:
+            raise ValueError(
+                f"spec.fencing.watchdog.isolationSeconds is {dog.isolation_seconds:g}, less than three times"
+                f" spec.storage.heartbeat.intervalSeconds ({heartbeat.interval_seconds:g}): raise it"
+            )
+        return self
 
 
 class NodeVerdict(Model):

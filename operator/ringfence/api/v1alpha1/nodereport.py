@@ -28,7 +28,8 @@ class NodeWatchdog(Model):
     legs: Annotated[
         list[Annotated[str, Field(max_length=32)]], Field(max_length=8, json_schema_extra=as_set())
     ] = Field(default_factory=list)
-    """What it is fed by: `Gossip` (answers from more than half of the roster), `Api` (writes of the agent's Lease)."""
+    """What it is fed by: `Gossip` (answers from more than half of the roster), `Api` (writes of the agent's Lease),
+    `Storage` (writes of the node's slot)."""
 
 
 class NodeKeys(Model):

@@ -11,7 +11,7 @@ from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.proof_in_hand import proof_in_hand
 from ringfence.core.failover.record import Record
 from ringfence.core.failover.step import Step, enter, timed
-from ringfence.core.fencing.ladder import Ladder
+from ringfence.core.fencing.ladder import Ladder, Rung
 from ringfence.core.fencing.orders import Action, Order, OrderOff, RevokeAgentLease
 from ringfence.core.fencing.rungs import DeviceLook
 
@@ -67,6 +67,15 @@ def climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
             enter(record, Phase.AWAITING_CONFIRMATION, sentence, look),
             (*extra, *precautions.tell(record, look)),
         )
+    record = on_record(record, look, ladder, rung)
+    tell = (
+        precautions.tell(record, look) if record.orders else ()
+    )  # reads only: the node may be off already, or be called alive yet
+    return Step(enter(record, Phase.FENCING, rung.sentence, look), (*extra, *rung.commands, *tell))
+
+
+def on_record(record: Record, look: Look, ladder: Ladder, rung: Rung) -> Record:
+    """The record with what this step of the ladder begins and orders: it is stored before any of that is done."""
     orders = record.orders
     record = replace(record, begun=rung.begun)
     for command in rung.commands:
@@ -85,7 +94,4 @@ def climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
             orders = (*orders, Order(command.device, 1, look.now, look.now, Action.REVOKE))
     if orders != record.orders:
         record = timed(replace(record, orders=orders), "order", look.wall)
-    tell = (
-        precautions.tell(record, look) if orders else ()
-    )  # reads only: the node may be off already, or be called alive yet
-    return Step(enter(record, Phase.FENCING, rung.sentence, look), (*extra, *rung.commands, *tell))
+    return record

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ringfence.core import timing
 from ringfence.core.failover.record import Record, VmRecord, VmState
-from ringfence.core.fencing.orders import ReadPower
+from ringfence.core.fencing.orders import Action, Order, ReadPower
 from ringfence.core.fencing.proof import CutVm, FencingProof, StorageCut
 from ringfence.core.fencing.rungs import DeviceLook, Rungs
 from ringfence.core.model import PowerState
@@ -111,18 +111,20 @@ def left_standing(cuts: Iterable[str], levels: Rungs) -> str:
     return f"; it may still be cut from its storage by {', '.join(left)}, which is no device of it any more: see its NetworkFence"
 
 
-def lift(cuts: Iterable[str], levels: Rungs, now: float) -> tuple[ReadPower | LiftCut, ...] | None:
-    """What is due so that none of these cuts stands any more; None: none stands."""
+def lift(record: Record, levels: Rungs, now: float) -> tuple[ReadPower | LiftCut, ...] | None:
+    """What is due so that none of the record's cuts stands any more; None: none stands, and none can come late."""
     known = storages(levels)
     commands: list[ReadPower | LiftCut] = []
     standing = False
-    for name in cuts:
+    for name in record.cuts:
         device = known.get(name)
         if device is None:
             continue  # its FenceDevice was deleted: whoever did that has to lift it
         last = device.readings[-1] if device.readings else None
         age = float("inf") if last is None else now - last.asked_at
-        if last is not None and last.state is PowerState.ON and age <= timing.READ_FRESH:
+        late = _may_come_until(record.orders, device)
+        let_in = last is not None and last.state is PowerState.ON
+        if last is not None and let_in and age <= timing.READ_FRESH and last.asked_at >= late:
             continue
         standing = True
         if device.busy or now < device.next_try_at:
@@ -130,5 +132,22 @@ def lift(cuts: Iterable[str], levels: Rungs, now: float) -> tuple[ReadPower | Li
         # One after the other: a fresh reading, then a step of lifting, then a reading again. One that can't be read, since the
         # node has other addresses by now, is lifted all the same.
         read = age >= READ_SPACING and device.error is None
-        commands.append(ReadPower(name) if read else LiftCut(name))
+        if read:
+            commands.append(ReadPower(name))
+        elif not let_in or now >= late:
+            commands.append(LiftCut(name))
     return tuple(commands) if standing else None
+
+
+def _may_come_until(orders: Iterable[Order], device: DeviceLook) -> float:
+    """Until when an order to cut that has not been seen to do anything may do so: before, `on` doesn't say that it won't."""
+    return max(
+        (
+            order.effective_until
+            for order in orders
+            if order.device == device.name
+            and order.action is Action.OFF
+            and not any(r.asked_at >= order.sent_at and r.state is not PowerState.ON for r in device.readings)
+        ),
+        default=float("-inf"),
+    )

@@ -132,6 +132,10 @@ def half(s: Situation) -> str | None:
     return None if first == s.node else f"{seen}: one at a time, after {first}"
 
 
+STORM_WORDS = "too many nodes of zone"
+"""How the one limit begins that a person may overrule (`ringfence failover release`)."""
+
+
 def storm(s: Situation) -> str | None:
     """At most max(1, 40 %) of a zone's nodes may be down, in flight or not yet back within the window."""
     most = max(1, math.floor(s.storm_fraction * s.zone_size))
@@ -139,7 +143,7 @@ def storm(s: Situation) -> str | None:
         return None
     if s.is_half(s.whole) and len(s.whole) <= K:
         return None  # `half` lets them go one at a time; in larger clusters that many are a storm
-    return f"too many nodes of zone {s.zone} are down at once: {', '.join(sorted(s.down_in_zone))} (at most {most} of {s.zone_size})"
+    return f"{STORM_WORDS} {s.zone} are down at once: {', '.join(sorted(s.down_in_zone))} (at most {most} of {s.zone_size})"
 
 
 def own_node(s: Situation) -> str | None:

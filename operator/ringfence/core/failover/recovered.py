@@ -35,7 +35,7 @@ def recovered(record: Record, look: Look) -> Step:
         record = replace(record, new_boot_id=look.current_boot_id)
         if not look.node_ready or left:
             return Step(record)
-        if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
+        if (lifting := cut.lift(record, look.levels, look.now)) is not None:
             return Step(record, lifting)
         sentence = (
             f"{sentences.outcome(record)}; {record.boot.node} is back with boot {look.current_boot_id[:8]}"
@@ -65,7 +65,10 @@ def _power_on(record: Record, look: Look) -> Step:
     cut_by = {p.device for p in record.proofs if isinstance(p, PoweredOff)}
     if not cut_by or order_working(record, look):
         return Step(record, precautions.tell(record, look))
-    cut_by |= {o.device for o in record.orders if o.action is Action.OFF} - cut.storages(look.levels).keys()
+    cut_by |= {o.device for o in record.orders if o.action is Action.OFF} - {
+        *cut.storages(look.levels),
+        *record.cuts,  # one that has left the ladder meanwhile is a storage all the same
+    }
     tried = Counter(o.device for o in record.orders if o.action is Action.ON)
     devices = {d.name: d for level in look.levels for d in level if isinstance(d, DeviceLook)}
     places = Places(record.boot.node)
@@ -102,7 +105,7 @@ def _recovered_some(record: Record, look: Look) -> Step:
             record, (*precautions.tell(record, look), *cut.watch(record.proofs, look.levels, look.now))
         )
     record = replace(record, lifting=True)
-    if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
+    if (lifting := cut.lift(record, look.levels, look.now)) is not None:
         sentence = f"{sentences.outcome(record)}; no old guest is left on {record.boot.node}, it is let at its storage again"
         return Step(enter(record, Phase.RECOVERED, sentence, look), lifting)
     if look.suspect_taint:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ringfence.core.failover import cut, precautions, recovery, sentences
-from ringfence.core.failover.climb import ladder_of, new_pass
+from ringfence.core.failover import beyond, cut, precautions, recovery, sentences
+from ringfence.core.failover.climb import new_pass
 from ringfence.core.failover.commands import AddOutOfServiceTaint, Command, RecoverPods
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
-from ringfence.core.failover.proof_in_hand import proof_in_hand
 from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.failover.recovery import RecoveryCommand
 from ringfence.core.failover.step import Step, enter, timed
@@ -97,10 +96,6 @@ def _progress(record: Record, look: Look, due: int) -> str:
 
 def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
     """Recover the VMs that are cut from their storage. The node keeps its other pods, and gets no out-of-service taint."""
-    off = tuple(p for p in ladder_of(record, look).look(look.now).proofs if not isinstance(p, StorageCut))
-    found = proof_in_hand(record, look, (*record.proofs, *off))
-    if found is not None and permit(record.boot, found.record.proofs, look.proofs_required) is not None:
-        return found
     if (why := cut.void_because(record.proofs, look.levels, look.slot_moved_at)) is not None:
         void = replace(new_pass(record, look), proofs=())
         return Step(enter(void, Phase.FENCING, f"the cut is void: {why}; reading again", look))
@@ -114,9 +109,14 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
     if (why := cut.outgrown(there, record.proofs, look.vm_volumes)) is not None:
         void = replace(new_pass(record, look), proofs=())
         return Step(enter(void, Phase.FENCING, f"the cut is void: {why}; reading again", look))
-    watch: tuple[Command, ...] = (
-        *precautions.tell(record, look),
-        *cut.watch(record.proofs, look.levels, look.now),
+    onward = beyond.climb_on(record, look, recover)
+    if isinstance(onward, Step):
+        return onward
+    record, further = onward
+    watch = tuple(
+        dict.fromkeys(
+            (*precautions.tell(record, look), *cut.watch(record.proofs, look.levels, look.now), *further)
+        )
     )
     if not cut.stands(record.proofs, look.levels, look.now):
         sentence = f"{record.boot.node} was cut from its storage; reading whether it still is"
@@ -136,7 +136,8 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
         key = (vm.namespace, vm.name)
         if key not in named:
             open_ = ", ".join(v for v in volumes.get(key, ()) if v not in reach) or "no volume of it"
-            vms.append(replace(vm, message=f"waits for a proof about {record.boot.node}: {open_} is not cut"))
+            waits = f"waits for a proof about {record.boot.node}: {open_} is not cut"
+            vms.append(replace(vm, message=f"{waits}{beyond.ordered_for_them(record)}"))
             continue
         gone = vm.pod_uid not in present if vm.pod_uid else not has_launcher(vm, look.pods)
         vm_next, wishes = recovery.follow(vm, looks.get(key), record.boot.node, gone, look.wall)
@@ -152,6 +153,8 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
     if all(v.state.settled for v in vms):
         record = timed(record, "running", look.wall)
         return Step(enter(record, Phase.RECOVERED, sentences.outcome(record), look), tuple(commands))
+    if (done := beyond.left_to_a_living_node(record, look, recover)) is not None:
+        return done
     waiting = "; ".join(f"{v.name} {v.state.lower()} ({v.message})" for v in vms if not v.state.settled)
     sentence = f"pods of {_names(recover)} are deleted; {waiting}{sentences.slow_detach(record, look)}"
     return Step(enter(record, Phase.RECOVERING, sentence, look), tuple(commands))

@@ -9,7 +9,7 @@ from ringfence.core.failover.climb import order_working
 from ringfence.core.failover.commands import RemoveTaints
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
-from ringfence.core.failover.record import Record
+from ringfence.core.failover.record import Record, VmState
 from ringfence.core.failover.step import Step, enter
 from ringfence.core.model import Verdict
 
@@ -23,7 +23,7 @@ def withdraw(record: Record, look: Look) -> Step | None:
     """
     if look.judgement.verdict is Verdict.DOWN or order_working(record, look):
         return None
-    if cut.lift(record.cuts, look.levels, look.now) is not None:
+    if cut.lift(record, look.levels, look.now) is not None:
         if not _may_lift(record, look):
             waits = (
                 "; it stays cut from its storage until it has rebooted, or its agent reports that no"
@@ -40,7 +40,8 @@ def withdraw(record: Record, look: Look) -> Step | None:
     if look.suspect_taint or (ours and look.own_taint):
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours),))
     left = cut.left_standing(record.cuts, look.levels)
-    return Step(enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}{left}", look))
+    moved = "".join(f"; {v.name} {v.message}" for v in record.vms if v.state is VmState.RUNNING)
+    return Step(enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}{moved}{left}", look))
 
 
 def _may_lift(record: Record, look: Look) -> bool:
@@ -53,7 +54,7 @@ def go_on_lifting(step_: Step, look: Look) -> Step:
     record = step_.record
     if not record.lifting or record.phase not in _BEFORE_PROOF:
         return step_
-    if (lifting := cut.lift(record.cuts, look.levels, look.now)) is not None:
+    if (lifting := cut.lift(record, look.levels, look.now)) is not None:
         new = tuple(c for c in lifting if c not in step_.commands)
         return Step(record, (*step_.commands, *new))
     orders = tuple(o for o in record.orders if o.device not in record.cuts)

@@ -5,16 +5,19 @@
 - gossip: the latest instant such that more than half of the whole roster, the node included, have answered a ping that
   left then or later;
 - API: when the last *successful write* of the agent's own Lease was sent;
-- storage: prepared here as a name only. A controller that can't read a node's slot takes it for written.
+- storage: when the last write of its slot began that has come back, on a volume that is shown to be shared
+  (`ringfence.slots.companion`) and holds no word "you are fenced" to this boot. Only where it is configured.
 
 **The assumption** (:func:`assume`). The controller revokes the agent's Lease by compare-and-swap; from then on no
 write of the agent succeeds. It counts ``assume_after`` from the later of the revocation and the last sign of life, and when that
-is over it looks once more: the Lease and the node's report by consistent reads, and the word of so many agents that they
-meet every majority that the node could have reached. Only what was *asked* after the time was over counts.
+is over it looks once more: the Lease and the node's report by consistent reads, the word of so many agents that they
+meet every majority that the node could have reached, and, where the slot feeds it too, a read of that slot by another node that
+has seen it move. Only what was *asked* after the time was over counts. A slot that nobody can read counts as written.
 
 **Why they meet.** Let the last look begin at r. Any leg that the node held at or before r is no later than the base that
 was counted from: an API write was sent before the revocation; a gossip leg needs a majority, one of whom has been asked
-and told when it last heard the node. So the node's last feeding was before base + isolation on its own clock, and
+and told when it last heard the node; a write of the slot that had come back by r is seen by a read that begins at r or later, and
+then the slot has moved, at the soonest when that write began. So the node's last feeding was before base + isolation on its own clock, and
 its watchdog has bitten by base + isolation + timeout (+ drift + margin) < base + assume_after <= r. At r it was dead.
 """
 
@@ -39,7 +42,7 @@ class Leg(StrEnum):
     STORAGE = "Storage"
 
 
-PROVABLE = frozenset({Leg.GOSSIP, Leg.API})
+PROVABLE = frozenset(Leg)
 """Legs of which a controller can know that they are lost."""
 REVOKED = "revoked/"
 
@@ -189,6 +192,17 @@ class Roll:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotLook:
+    """One last look at the node's slot, by other nodes' heartbeat processes that have seen that very boot's slot move."""
+
+    looked_at: float
+    """Their latest read of it began at this instant or later."""
+    moved_at: float
+    """No write that any of them has seen was finished later."""
+    observers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class WatchdogLook:
     """What the controller knows of one node's watchdog."""
 
@@ -203,6 +217,8 @@ class WatchdogLook:
     """When this controller knew that the agent Lease of this boot is revoked."""
     roll: Roll | None = None
     """The last look that could be made."""
+    slot: SlotLook | None = None
+    """The same at its slot; None where nobody could."""
     error: str | None = None
     busy: bool = False
     next_try_at: float = NEVER
@@ -221,10 +237,17 @@ class Wait:
     """The last look is due."""
 
 
-def trouble_with(promise: Promise, isolation: float, timeout: float, assume_after: float) -> str | None:
-    """Why the zone's times don't fit what the node's watchdog was armed with; None if they do."""
+def trouble_with(
+    promise: Promise, isolation: float, timeout: float, assume_after: float, legs: frozenset[str]
+) -> str | None:
+    """Why the zone's times or ``legs`` don't fit what the node's watchdog was armed with; None if they do."""
     if unknown := sorted(promise.legs - PROVABLE):
         return f"it is also fed by what no controller can read ({', '.join(unknown)})"
+    if uncounted := sorted(promise.legs - legs):
+        return (
+            f"it is also fed by {' and '.join(uncounted)}, which its zone doesn't count: name it in the zone's"
+            " spec.fencing.watchdog.legs, or take it from the chart's agent.watchdog.legs"
+        )
     if Leg.GOSSIP not in promise.legs:
         return "it is not fed by the ring: an outage of the API server would reset it"
     if promise.isolation > isolation or promise.timeout > timeout:
@@ -264,7 +287,9 @@ def assume(boot: Boot, look: WatchdogLook, life_at: float, now: float) -> SelfFe
         reason = look.error or "its agent's Lease is being revoked"
         return Wait(reason, look.assume_after, revoke=ready)
     roll = look.roll
-    base = max(look.revoked_at, life_at, roll.heard_at if roll else NEVER)
+    by_slot = Leg.STORAGE in look.promise.legs
+    written_at = look.slot.moved_at if by_slot and look.slot else NEVER
+    base = max(look.revoked_at, life_at, roll.heard_at if roll else NEVER, written_at)
     due = base + look.assume_after
     if now < due:
         return Wait(
@@ -275,15 +300,28 @@ def assume(boot: Boot, look: WatchdogLook, life_at: float, now: float) -> SelfFe
     can_look = not look.busy and now >= look.next_try_at
     if roll is None or roll.asked_at < due:
         return Wait(look.error or "its time is over, looking once more", 0.0, look=can_look)
+    again = can_look and now >= roll.asked_at + timing.ROLL_AGAIN
     if len(roll.silent) < roll.needed:
-        again = can_look and now >= roll.asked_at + timing.ROLL_AGAIN
         return Wait(
             f"its time is over, but only {len(roll.silent)} of the {roll.needed} agents needed have said that they don't hear it",
             0.0,
             look=again,
         )
+    if by_slot and (look.slot is None or look.slot.looked_at < due):
+        return Wait(
+            "its time is over, but its storage slot feeds it too, and no node that has seen it move has read it since: a slot"
+            " that nobody can read counts as written",
+            0.0,
+            look=again,
+        )
+    slot = (
+        f"; its storage slot not written since, as {', '.join(sorted(look.slot.observers))}"
+        f" read{'s' if len(look.slot.observers) == 1 else ''} it"
+        if by_slot and look.slot
+        else ""
+    )
     detail = (
         f"armed with {look.promise.isolation:g} s + {look.promise.timeout:g} s, {now - base:.1f} s without a sign of life;"
-        f" its agent's Lease revoked {now - look.revoked_at:.1f} s ago; not heard by {', '.join(sorted(roll.silent))}"
+        f" its agent's Lease revoked {now - look.revoked_at:.1f} s ago; not heard by {', '.join(sorted(roll.silent))}{slot}"
     )
     return SelfFenced(boot, look.name, base, detail)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.probe import period
+from ringfence.core.gossip.report import ALIVE_WITHIN
 from ringfence.core.gossip.rings import Rings, rings_of
 from ringfence.core.gossip.subject import Subject, raw_boot
 from ringfence.core.gossip.wire import tag_of
@@ -82,6 +83,12 @@ class Directory:
                 self.subjects[uid] = known
         return known
 
+    @staticmethod
+    def runs_another(known: Subject) -> bool:
+        """Whether the roster has another boot of it that isn't over as far as we know."""
+        told = known.member.boot_id
+        return bool(told) and told != known.boot.boot_id and raw_boot(told) not in known.past
+
     def by_tag(self, tag: bytes) -> Member | None:
         """Who of the others goes by this tag."""
         member = self.roster.by_tag.get(tag) if self.roster is not None else None
@@ -94,10 +101,15 @@ class Directory:
 
 
 def _follow_roster(known: Subject, member: Member, before: Roster | None, now: float) -> None:
-    """Take over the roster's boot of a known member, unless we have met a later one ourselves."""
+    """Take over the roster's boot of a known member, unless we have met a later one ourselves.
+
+    A roster that comes late may name one between the last that we knew and the one that answers us now. Where it is
+    that which is over, it is taken over as soon as it is silent (`Directory.runs_another`).
+    """
     told = before.by_uid.get(member.uid) if before else None
     raw = raw_boot(member.boot_id)
     if told is not None and told.boot_id == member.boot_id:
         return  # the roster has not moved; a boot that we have heard ourselves stands
-    if member.boot_id != known.boot.boot_id and raw not in known.past:
-        known.reset(member.boot, now)
+    answers = known.two_way_at is not None and now - known.two_way_at <= ALIVE_WITHIN
+    if member.boot_id != known.boot.boot_id and raw not in known.past and not answers:
+        known.reset(member.boot, now, met=False)

@@ -46,9 +46,10 @@ class Judgement:
             pass  # who reaches less than half of the roster accepts no verdict; the next round tells him when he is back
         elif Vote.ALIVE in votes:
             # Even one that the tally refuses (a peer whose new key the roster has not yet) is reason to wait.
+            verdict = subject.shown
             self._show(subject, about)
             if subject.state in NO_ANSWER:
-                self._notices.withdraw(subject, about, now)
+                self._notices.withdraw(subject, verdict, about, now)
             if subject.state is not RingState.ALIVE:
                 subject.back_off = min(max(2 * subject.back_off, rounds.PARTIAL_FIRST), rounds.PARTIAL_LAST)
                 why = count.sentence if count.alive else "a peer reached it"

@@ -330,7 +330,7 @@ class Looks:
 
     def _join(self, subject: Subject, round_id: bytes, now: float) -> Look | None:
         reach = subject.reach
-        for old in [one for one in reach.looks.values() if now - one.started > rounds.KEEP]:
+        for old in rounds.spent(reach.looks.values(), MAX_LOOKS, now):
             del reach.looks[old.round_id]
         if len(reach.looks) >= MAX_LOOKS or not reach.legs:
             self._journal.drop("too many looks", subject.member.name)

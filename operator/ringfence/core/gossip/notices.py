@@ -14,8 +14,11 @@ from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
 from ringfence.core.gossip.rings import is_small
 from ringfence.core.gossip.rounds import Round
 from ringfence.core.gossip.sender import Sender
+from ringfence.core.gossip.states import ABSENT
 from ringfence.core.gossip.subject import Subject
 from ringfence.core.model import Vote
+
+_SILENT = frozenset({Vote.NONE, Vote.AGENT_DOWN})
 
 
 class Notices:
@@ -48,14 +51,24 @@ class Notices:
         if about.reported:
             return
         about.reported = True
-        voters = [name for name, vote in about.votes.items() if vote.vote in {Vote.NONE, Vote.AGENT_DOWN}]
+        voters = [name for name, vote in about.votes.items() if vote.vote in _SILENT]
         self._tell(subject, about, self._ours(about, voters, 1 if renewed else TELLERS, now), now)
 
-    def withdraw(self, subject: Subject, about: Round, now: float) -> None:
-        """Somebody has said ``alive`` in a renewal: some of those who held it for dead tell the windows."""
-        judges = self._directory.present_rings.judges(subject.member.uid, second=about.second)
-        observers = [member.name for member in judges]
-        self._tell(subject, about, self._ours(about, observers, TELLERS + 1, now), now)
+    def withdraw(self, subject: Subject, verdict: Round | None, about: Round, now: float) -> None:
+        """Somebody has said ``alive`` in a renewal: some of those who held it for dead, by that verdict, tell the windows.
+
+        Those are observers that are there themselves; of the second set nobody holds anybody for dead, and the others among
+        the observers, who have reached it all the time, don't know that there was a verdict.
+        """
+        known, uid = self._directory.subjects, subject.member.uid
+        observers = {
+            member.name
+            for member in self._directory.present_rings.observers(uid)
+            if member.uid not in known or known[member.uid].state not in ABSENT
+        }
+        said = {name for name, vote in verdict.votes.items() if vote.vote in _SILENT} if verdict else set()
+        holders = sorted(observers & said or observers)
+        self._tell(subject, about, self._ours(about, holders, TELLERS + 1, now), now)
 
     def tell_all(self, subject: Subject, about: Round, now: float) -> None:
         """Tell all windows of a round's votes."""

@@ -107,6 +107,8 @@ class AgentView:
     subjects: tuple[SubjectView, ...]
     """Members that are not among them are `RingState.UNKNOWN` to the reporter, and it has not heard them of late."""
     itself: SelfView | None = None
+    sent_at: float | None = None
+    """The reporter's monotonic clock when it said so: only good for telling whether it waited on its way."""
 
     @property
     def content(self) -> tuple[object, ...]:

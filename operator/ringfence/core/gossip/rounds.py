@@ -9,7 +9,9 @@ like no vote, while of the others five are enough); the round closes when all th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from ringfence.core.gossip.wire import ROUND_BYTES
 from ringfence.core.model import Boot, SignedVote, Vote
@@ -37,6 +39,7 @@ PARTIAL_FIRST, PARTIAL_LAST = 1.0, 8.0
 OPEN_LAST = 2.0
 """Longest pause between rounds about a doubted subject that too few observers are left to judge."""
 KEEP = 5.0
+"""Seconds for which a round is remembered, if there is room: an `alive` that comes late still takes its verdict back."""
 MAX_ROUNDS = 8
 
 
@@ -57,6 +60,30 @@ def new_id(bits: int, *, second: bool) -> bytes:
 def of_second(round_id: bytes) -> bool:
     """Whether the second set is asked too in this round."""
     return bool(round_id[-1] & 1)
+
+
+class Begun(Protocol):
+    """A round or a look."""
+
+    @property
+    def started(self) -> float:
+        """When, by our clock."""
+
+
+_B = TypeVar("_B", bound=Begun)
+
+
+def spent(kept: Iterable[_B], room: int, now: float) -> list[_B]:
+    """Those that need not be remembered any longer: the old ones, and as many that are over as another one needs room for.
+
+    Who refused another one for those that are over would be missed in it, and his `alive` with him.
+    """
+    by_age = sorted(kept, key=lambda one: one.started)
+    return [
+        one
+        for place, one in enumerate(by_age)
+        if now - one.started > (CLOSE if len(by_age) - place >= room else KEEP)
+    ]
 
 
 @dataclass(slots=True)

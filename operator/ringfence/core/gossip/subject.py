@@ -44,6 +44,9 @@ class Subject:
     phase: float = 0.0
     past: set[bytes] = field(default_factory=set)
     """Boots that are over: what they still seem to send is a replay."""
+    displaced: set[bytes] = field(default_factory=set)
+    """Boots whose place a roster has given to another one. A roster may come late, so one that answers a fresh nonce is met
+    again."""
     window: ReplayWindow = field(default_factory=ReplayWindow)
     path: RoundTrip = field(default_factory=RoundTrip)
     listens_since: float = field(init=False)
@@ -93,11 +96,16 @@ class Subject:
         """Where it is reached: its node's InternalIP."""
         return self.member.addresses[0] if self.member.addresses else None
 
-    def reset(self, boot: Boot, now: float) -> None:
-        """Begin anew with another boot: nothing that was known of the old one holds."""
+    def reset(self, boot: Boot, now: float, *, met: bool) -> None:
+        """Begin anew with another boot: nothing that was known of the old one holds.
+
+        ``met``: it has answered our nonce, so the one before is over, unless that was only in a late roster.
+        """
+        raw = raw_boot(boot.boot_id)
         if self.boot_raw:
-            self.past.add(self.boot_raw)
-        self.boot, self.boot_raw = boot, raw_boot(boot.boot_id)
+            (self.past if met and raw not in self.displaced else self.displaced).add(self.boot_raw)
+        self.displaced.discard(raw)
+        self.boot, self.boot_raw = boot, raw
         self.window = ReplayWindow()
         self.state, self.since, self.listens_since = RingState.UNKNOWN, now, now
         self.heard_at = self.two_way_at = self.answered_at = self.kernel_at = self.relayed_at = (

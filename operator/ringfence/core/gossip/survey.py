@@ -27,8 +27,11 @@ FEW = 24
 PAUSE = 1.0
 """Seconds at least until one that was silent and answers makes an agent that is cut off look again; and for so long
 half of a base is enough, that loss doesn't make every survey ask a sample."""
+BASE_SHARE = 0.75
+"""So much of a base must still answer; more where it is of a sample of which half was hardly there."""
 MOST_SAMPLES = 2
-"""Samples that an agent asks in that time. A further survey that would need one ends without a result: no accusation."""
+"""Samples that an agent asks in that time. A further survey that would need one is put off, and what waits for it: nobody is
+accused before."""
 REPEAT = 4.0
 """Seconds after which an agent that found itself cut off looks again, if no answer makes it look earlier; and for so
 long a sample's result stands as a base."""
@@ -50,7 +53,7 @@ class Survey:
     base: frozenset[str] = frozenset()
     """The near ones that answered in the last survey that reached a majority of a sample: while ``base_share`` of them
     still answer we have been cut off from nobody since, and the sample is spared."""
-    base_share: float = 0.75
+    base_share: float = BASE_SHARE
     majority: bool | None = None
     """The result; None while it is open."""
     settled: bool = False
@@ -64,9 +67,15 @@ class Survey:
 
     def answered(self, uid: str) -> None:
         """This member has answered a ping of this survey."""
-        if self.majority is None and uid in self.asked:
+        if uid in self.asked:
             self.heard.add(uid)
-            self._judge()
+            if self.majority is None:
+                self._judge()
+
+    @property
+    def share(self) -> float:
+        """The share of those asked who have answered, ourselves included; answers go on coming after the result."""
+        return (len(self.heard) + 1) / (len(self.asked) + 1)
 
     def widen(self, sample: Sequence[str]) -> list[str]:
         """Take this sample, drawn at random; returns who of its first part is to be asked."""

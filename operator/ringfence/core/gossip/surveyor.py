@@ -30,9 +30,8 @@ class Surveyor:
         self._survey: Survey | None = None
         self._samples: deque[float] = deque()
         """When we have asked samples within the last second."""
-        self._sampled_at = float("-inf")
-        self._sample_heard: frozenset[str] = frozenset()
-        """When a survey last found a majority of a sample in reach, and who of those near us had answered then."""
+        self._sampled: Survey | None = None
+        """The last one that found a majority of a sample in reach."""
         self._looked_at = float("-inf")
         """When we last looked again because one answered that had been silent."""
 
@@ -41,9 +40,8 @@ class Surveyor:
         survey = self._survey
         if survey is None or (survey.majority is not None and now - survey.started > surveys.FRESH):
             near = [subject for subject in self._directory.watched if subject.member.votes]
-            base = self._sample_heard if now - self._sampled_at <= surveys.REPEAT else frozenset()
             uids = frozenset(one.member.uid for one in near)
-            share = 0.5 if now - self._sampled_at <= surveys.PAUSE else 0.75
+            base, share = self._base(now)
             voters = len(self._directory.present_roster.voters)
             survey = Survey(now, uids, voters, base=base & uids, base_share=share)
             self._survey = survey
@@ -58,8 +56,20 @@ class Surveyor:
             survey.then.append(then)
         self._settle(survey, now)
 
+    def _base(self, now: float) -> tuple[frozenset[str], float]:
+        """Who near us answered in the last sample, and how many of them must still for that to hold."""
+        sampled = self._sampled
+        if sampled is None or now - sampled.started > surveys.REPEAT:
+            return frozenset(), surveys.BASE_SHARE
+        least = 0.5 if now - sampled.started <= surveys.PAUSE else surveys.BASE_SHARE
+        # Of a sample of which 60 % answered, a quarter less would be a minority.
+        return frozenset(sampled.heard & sampled.near), max(least, 0.5 / sampled.share)
+
     def answered(self, subject: Subject, asked_at: float, now: float) -> None:
         """It has answered: that may end a survey, and one that was silent in the last may end our isolation."""
+        sampled = self._sampled
+        if sampled is not None and sampled.started <= asked_at <= sampled.started + surveys.CLOSE:
+            sampled.answered(subject.member.uid)
         survey = self._survey
         if survey is None:
             return
@@ -88,9 +98,13 @@ class Surveyor:
             self._samples.popleft()
         if len(self._samples) >= surveys.MOST_SAMPLES:
             self._journal.stats["surveys put off"] += 1
-            self._survey = None  # whoever waited for it asks again
+            self._survey, waiting = None, survey.then
             if self._awareness.isolated:
                 self._timers.at(now + surveys.PAUSE, lambda now, _late: self.look_around(now))
+            elif waiting:
+                self._timers.at(
+                    self._samples[0] + surveys.PAUSE, lambda now, _late: self._ask_anew(waiting, now)
+                )
             return
         self._samples.append(now)
         voters = self._directory.present_roster.voters
@@ -99,6 +113,10 @@ class Surveyor:
         sample = [member.uid for member in drawn if member.name != self._directory.node]
         self._ask_all(survey.widen(sample), now)
         self._settle(survey, now)
+
+    def _ask_anew(self, waiting: Iterable[Callable[[float], None]], now: float) -> None:
+        for action in waiting:
+            self.look_around(now, action)
 
     def _ask_again(self, survey: Survey, now: float) -> None:
         silent = sorted(survey.silent)
@@ -130,7 +148,7 @@ class Surveyor:
             for action in waiting:
                 action(now)
             if survey.wide and not survey.settled:
-                self._sampled_at, self._sample_heard = survey.started, frozenset(survey.heard & survey.near)
+                self._sampled = survey
         elif not survey.settled:
             self._timers.at(
                 now + surveys.REPEAT,

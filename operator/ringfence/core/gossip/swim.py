@@ -318,6 +318,7 @@ class Swim:
                 if member.name != self.node
             ),
             itself=self.awareness.view(),
+            sent_at=now,
         )
 
     def hearing(self, uid: str, now: float) -> Hearing | None:
@@ -414,7 +415,7 @@ class Swim:
 
     def _meet_boot(self, subject: Subject, boot_id: str, now: float) -> None:
         old = subject.state
-        subject.reset(Boot(subject.member.name, subject.member.uid, boot_id), now)
+        subject.reset(Boot(subject.member.name, subject.member.uid, boot_id), now, met=True)
         self._states.note(subject, old, f"it runs another boot now ({boot_id[:8]})")
 
     def _heard(self, subject: Subject, now: float) -> None:
@@ -447,6 +448,11 @@ class Swim:
 
     def _silent(self, subject: Subject, now: float) -> None:
         """A member that we observe has answered neither us nor the relays."""
+        if self._directory.runs_another(subject):
+            old = subject.state
+            subject.reset(subject.member.boot, now, met=False)
+            self._states.note(subject, old, "it is silent, and the roster knows another boot of it")
+            return
         if subject.state is RingState.LEFT:
             self._leaves.still_left(subject, now)
         elif subject.state in {RingState.ALIVE, RingState.UNKNOWN, RingState.PARTIAL}:

@@ -53,7 +53,7 @@ class Voting:
 
     def join(self, subject: Subject, round_id: bytes, now: float) -> Round | None:
         """Take part in a round about the subject's present boot."""
-        for old in [r for r in subject.rounds.values() if now - r.started > rounds.KEEP]:
+        for old in rounds.spent(subject.rounds.values(), rounds.MAX_ROUNDS, now):
             del subject.rounds[old.round_id]
         joined = Round(round_id, subject.boot, now)
         called = subject.observed or (joined.second and self._in_second(subject))

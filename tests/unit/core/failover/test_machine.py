@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ringfence.core import timing
 from ringfence.core.detection.verdict import Judgement
+from ringfence.core.failover.beyond import may_be_off_soon
 from ringfence.core.failover.commands import (
     AddOutOfServiceTaint,
     OrderOn,
@@ -268,10 +269,12 @@ def test_whose_slot_moves_is_left_alone_whatever_its_device_says(
                     ),
                     st.just("n1"),
                 ).map(list),
-                st.tuples(st.just("storage-fence"), st.just("n1"), st.sampled_from(["ok", "ignore"])).map(
-                    list
-                ),
-                st.tuples(st.just("bmc"), st.just("n1"), st.sampled_from(["ok", "ignore", "hang"])).map(list),
+                st.tuples(
+                    st.just("storage-fence"), st.just("n1"), st.sampled_from(["ok", "ignore", "slow"])
+                ).map(list),
+                st.tuples(
+                    st.just("bmc"), st.just("n1"), st.sampled_from(["ok", "ignore", "hang", "slow"])
+                ).map(list),
                 st.tuples(
                     st.just("kill-leader-when"), st.sampled_from(["Fencing", "Recovering", "Recovered"])
                 ).map(list),
@@ -283,13 +286,15 @@ def test_whose_slot_moves_is_left_alone_whatever_its_device_says(
     ),
     st.sampled_from([["db"], ["db", "web"], []]),
     st.booleans(),
+    st.sampled_from([(), (0.0, None), (2.0, None)]),
 )
 def test_under_a_cut_from_the_storage_no_disk_has_two_writers(
-    script: list[tuple[float, list[str]]], behind: list[str], with_bmc: bool
+    script: list[tuple[float, list[str]]], behind: list[str], with_bmc: bool, hedges: tuple[float | None, ...]
 ) -> None:
     """A lifted fence is as good as none: what the machine lifts itself is checked where it gives the order."""
     bmcs: dict[str, str | None] = {"n1": "ignore" if with_bmc else None}
-    world = World(NODES, {"db": "n1", "web": "n1"}, bmcs, "Active", storage_fence=behind)
+    ladder = LadderSetup(hedges=hedges)
+    world = World(NODES, {"db": "n1", "web": "n1"}, bmcs, "Active", storage_fence=behind, ladder=ladder)
     run_for(world, 1.0)
     for delay, words in script:
         run_for(world, delay)
@@ -774,6 +779,114 @@ def test_a_vm_that_is_not_cut_waits_and_says_for_what() -> None:
     assert "web pending (waits for a proof about n1: vms/web is not cut)" in after.record.sentence
     done = step(replace(CUT_RECORD, vms=(DB,)), replace(moved, affected=(DB,), vms=(DB_RUNS,)))
     assert done.record.phase is Phase.RECOVERED
+
+
+BMC_ON = device("bmc", (ON, NOW - 0.1))
+ONE_LEFT = replace(
+    AFTER,
+    levels=((BMC_ON,), (CEPH_CUT,)),
+    pods=(WEB_LAUNCHER, VIRT_API),
+    vms=(DB_RUNS, WEB_VM),
+    vm_volumes=(replace(CUT_DB, pods=()), CUT_WEB),
+)
+
+
+def test_the_ladder_goes_on_for_a_vm_that_is_not_cut() -> None:
+    after = step(CUT_RECORD, ONE_LEFT)
+    assert after.record.phase is Phase.RECOVERING
+    assert [(o.device, o.attempt) for o in after.record.orders] == [("ceph", 1), ("bmc", 1)]
+    assert orders(CUT_RECORD, ONE_LEFT) == [OrderOff("bmc", 1)]
+    assert "vms/web is not cut; bmc is ordered off (order 1)" in after.record.sentence
+    assert may_be_off_soon(after.record, NOW)
+    assert not may_be_off_soon(CUT_RECORD, NOW), "an order to cut is none to the node"
+    again = step(after.record, ONE_LEFT)
+    assert again.record == after.record, "on record before it is given, and given once"
+
+
+def test_nothing_is_ordered_for_it_once_every_vm_is_cut() -> None:
+    all_cut = replace(CUT, volumes=("vms/db", "vms/web"))
+    assert orders(replace(CUT_RECORD, proofs=(all_cut,)), ONE_LEFT) == []
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        replace(ONE_LEFT, judgement=ALIVE),
+        replace(ONE_LEFT, limit="HACluster mode is Paused: nothing is fenced"),
+        replace(ONE_LEFT, node_lease=NodeLeaseLook(used=True, settled=False)),
+    ],
+    ids=["alive", "limit", "lease"],
+)
+def test_what_forbids_an_order_forbids_it_beside_a_recovery_too(look: Look) -> None:
+    working = replace(CUT_RECORD, orders=(replace(ORDER, device="ceph"),))
+    after = step(working, look)
+    assert orders(working, look) == []
+    assert after.record.phase is Phase.RECOVERING
+    stale = replace(look, levels=((device("bmc", (ON, NOW - 9.0)),), (CEPH_CUT,)))
+    assert ReadPower("bmc") in step(working, stale).commands, "it is read all the same"
+
+
+def test_another_pass_for_it_begins_after_the_longest_back_off() -> None:
+    end = NOW - timing.LADDER_BACKOFF[-1]
+    tries = tuple(Order("bmc", n, end - 30.0 + 10.0 * n, end - 20.0 + 10.0 * n) for n in (1, 2))
+    spent = replace(CUT_RECORD, orders=tries)
+    early = replace(spent, orders=(tries[0], replace(tries[1], effective_until=end + 1.0)))
+    assert step(early, ONE_LEFT).record.ladder_pass == 0
+    assert orders(early, ONE_LEFT) == []
+    after = step(spent, ONE_LEFT)
+    assert after.record.ladder_pass == 1
+    assert after.record.proofs == (CUT,), "what is proved stands"
+    assert orders(after.record, ONE_LEFT) == [OrderOff("bmc", 1)]
+
+
+def test_another_storage_frees_what_the_first_does_not_reach() -> None:
+    both = frozenset({"vms/db", "vms/web"})
+    nfs = replace(device("nfs", (OFF, NOW - 0.5), (OFF, NOW - 0.1)), cuts=both - {"vms/db"})
+    after = step(CUT_RECORD, replace(ONE_LEFT, levels=((CEPH_CUT,), (nfs,))))
+    assert {p.device for p in after.record.proofs if isinstance(p, StorageCut)} == {"ceph", "nfs"}
+    assert after.record.pods == (WEB_LAUNCHER.ref,)
+    assert after.commands == (), "first on record, then done"
+
+
+def test_a_node_that_lives_keeps_what_was_not_moved_and_gets_its_storage_back() -> None:
+    alive = replace(ONE_LEFT, judgement=ALIVE, guests=frozenset({"vms_web"}))
+    over = replace(CUT_RECORD, orders=())
+    after = step(over, alive)
+    assert after.record.phase is Phase.FENCING
+    assert after.record.proofs == ()
+    lifted = step(after.record, alive)
+    assert LiftCut("ceph") in lifted.commands
+    assert not any(isinstance(c, OrderOff | RecoverPods) for c in lifted.commands)
+    stays = step(after.record, replace(alive, guests=None))
+    assert "it stays cut from its storage until it has rebooted" in stays.record.sentence
+
+
+def test_a_reading_from_before_an_order_does_not_end_an_incident() -> None:
+    """The storage lets the node in, but it was asked before it was ordered to cut: that may take effect yet."""
+    back = replace(
+        BEFORE,
+        pods=(),
+        current_boot_id="boot-2",
+        node_ready=True,
+        suspect_taint=False,
+        levels=((replace(device("ceph", (ON, NOW - 1.0)), cuts=frozenset({"vms/db"})),),),
+    )
+    sent = replace(ORDER, device="ceph", sent_at=NOW - 0.5, effective_until=NOW + 9.5)
+    moved = replace(CUT_RECORD, phase=Phase.RECOVERED, vms=(MOVED,), orders=(sent,))
+    assert step(moved, back).record.phase is Phase.RECOVERED
+    assert step(moved, back).commands == (ReadPower("ceph"),)
+    assert step(replace(moved, orders=()), back).record.phase is Phase.CLOSED
+
+
+def test_a_storage_that_left_the_ladder_is_not_powered_on() -> None:
+    record = replace(
+        RECOVERING,
+        phase=Phase.RECOVERED,
+        cuts=("ceph",),
+        orders=(replace(ORDER, device="ceph", effective_until=NOW - 1.0),),
+    )
+    after = step(record, replace(LOOK, out_of_service_taint=True))
+    assert [c.device for c in after.commands if isinstance(c, OrderOn)] == ["bmc"]
 
 
 @pytest.mark.parametrize(

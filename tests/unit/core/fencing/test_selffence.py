@@ -16,6 +16,7 @@ from ringfence.core.fencing.selffence import (
     Leg,
     Promise,
     Roll,
+    SlotLook,
     Turn,
     Wait,
     WatchdogLook,
@@ -32,6 +33,8 @@ BOOT = Boot("n1", "uid-1", "boot-1")
 ISOLATION, TIMEOUT = 10.0, 60.0
 ASSUME = timing.self_fence_seconds(ISOLATION, TIMEOUT) + 0.01
 PROMISE = Promise(ISOLATION, TIMEOUT, frozenset({Leg.GOSSIP, Leg.API}))
+WITH_SLOT = replace(PROMISE, legs=PROMISE.legs | {Leg.STORAGE})
+LEGS = frozenset({Leg.GOSSIP, Leg.API})
 
 
 def word(looked_at: float, held: float | None, *, since: float = 0.0, disarm: bool = False) -> Word:
@@ -203,6 +206,40 @@ def test_what_is_unusable_is_never_assumed() -> None:
     assert waits == Wait("it is not armed", ASSUME)
 
 
+FED_BY_SLOT = replace(
+    OVER, promise=WITH_SLOT, slot=SlotLook(NOW - 0.5, NOW - ASSUME - 2.0, frozenset({"n3"}))
+)
+
+
+def test_a_slot_that_nobody_can_read_counts_as_written() -> None:
+    """The storage hangs for whoever could look: the node may write all the while, and be fed by it."""
+    for unread in (None, SlotLook(NOW - 5.0, NOW - ASSUME - 2.0, frozenset({"n3"}))):
+        waits = assume(BOOT, replace(FED_BY_SLOT, slot=unread), NEVER, NOW)
+        assert isinstance(waits, Wait)
+        assert "counts as written" in waits.reason
+        assert not waits.look, "not before the pause is over"
+        assert assume(BOOT, replace(FED_BY_SLOT, slot=unread), NEVER, NOW + timing.ROLL_AGAIN) == replace(
+            waits, look=True
+        )
+
+
+def test_a_slot_that_was_written_begins_the_count_anew() -> None:
+    written = replace(FED_BY_SLOT, slot=SlotLook(NOW - 0.5, NOW - 30.0, frozenset({"n3"})))
+    waits = assume(BOOT, written, NEVER, NOW)
+    assert isinstance(waits, Wait)
+    assert waits.remaining == pytest.approx(ASSUME - 30.0)
+
+
+def test_a_slot_that_stood_still_for_the_whole_time_lets_it_be_assumed() -> None:
+    proof = assume(BOOT, FED_BY_SLOT, NEVER, NOW)
+    assert isinstance(proof, SelfFenced)
+    assert "its storage slot not written since, as n3 reads it" in proof.detail
+
+
+def test_a_slot_that_feeds_nothing_need_not_be_read() -> None:
+    assert isinstance(assume(BOOT, replace(OVER, slot=None), NEVER, NOW), SelfFenced)
+
+
 @pytest.mark.parametrize("members", range(2, 40))
 def test_the_words_meet_every_majority_of_the_node(members: int) -> None:
     others = members - 1
@@ -213,13 +250,22 @@ def test_the_words_meet_every_majority_of_the_node(members: int) -> None:
 
 
 def test_times_that_do_not_fit_are_told() -> None:
-    assert trouble_with(PROMISE, 10.0, 60.0, 80.0) is None
-    assert "raise the zone's times" in (trouble_with(replace(PROMISE, timeout=64.0), 10.0, 60.0, 80.0) or "")
-    assert "too short" in (trouble_with(PROMISE, 10.0, 60.0, 75.0) or "")
-    assert "Storage" in (
-        trouble_with(replace(PROMISE, legs=PROMISE.legs | {Leg.STORAGE}), 10.0, 60.0, 80.0) or ""
-    )
-    assert "ring" in (trouble_with(replace(PROMISE, legs=frozenset({Leg.API})), 10.0, 60.0, 80.0) or "")
+    assert trouble_with(PROMISE, 10.0, 60.0, 80.0, LEGS) is None
+    longer = replace(PROMISE, timeout=64.0)
+    assert "raise the zone's times" in (trouble_with(longer, 10.0, 60.0, 80.0, LEGS) or "")
+    assert "too short" in (trouble_with(PROMISE, 10.0, 60.0, 75.0, LEGS) or "")
+    lonely = replace(PROMISE, legs=frozenset({Leg.API}))
+    assert "ring" in (trouble_with(lonely, 10.0, 60.0, 80.0, LEGS) or "")
+
+
+def test_a_leg_that_the_zone_does_not_count_is_told() -> None:
+    told = trouble_with(WITH_SLOT, 10.0, 60.0, 80.0, LEGS) or ""
+    assert "fed by Storage" in told
+    assert "spec.fencing.watchdog.legs" in told
+    assert trouble_with(WITH_SLOT, 10.0, 60.0, 80.0, LEGS | {Leg.STORAGE}) is None
+    assert trouble_with(PROMISE, 10.0, 60.0, 80.0, LEGS | {Leg.STORAGE}) is None, "a leg less is more said"
+    unknown = replace(PROMISE, legs=PROMISE.legs | {"Telepathy"})
+    assert "Telepathy" in (trouble_with(unknown, 10.0, 60.0, 80.0, LEGS | {Leg.STORAGE, "Telepathy"}) or "")
 
 
 def test_the_marker_names_the_boot() -> None:
@@ -262,6 +308,16 @@ class Trial:
     guest: bool = True
     revoked: bool = False
     proof_at: float | None = None
+    disk: str = "works"
+    """The node's way to the heartbeat volume: works, hangs, or is gone."""
+    watched: bool = True
+    """Whether anybody can read the volume for the controller."""
+    _writing: float | None = None
+    """When the write began that hangs, by the node's clock."""
+    _slot_held: float | None = None
+    _sequence: int = 0
+    _seen: tuple[int, float] = (0, NEVER)
+    """The sequence that was last read, and when it was another than before."""
     _acked: dict[str, float] = field(default_factory=dict)
     _api_held: float | None = None
     _attentive: float = 0.0
@@ -283,10 +339,26 @@ class Trial:
         if self._fed is not None and (self.t - self._fed) * self.dog_rate >= TIMEOUT:
             self.alive = self.guest = False
         if self.alive:
+            self._heartbeat()
             self._agent()
             self._feed()
+        self._watch()
         if self.controls:
             self._control()
+
+    def _heartbeat(self) -> None:
+        """A process of its own: it writes while the agent stands still."""
+        if self._writing is None:
+            self._writing = self.x()
+        if self.disk == "works":
+            self._sequence += 1
+            self._slot_held, self._writing = self._writing, None
+        elif self.disk == "gone":
+            self._writing = None
+
+    def _watch(self) -> None:
+        if self.watched and self._sequence != self._seen[0]:
+            self._seen = (self._sequence, self.t)
 
     def _agent(self) -> None:
         if self.agent != "runs":
@@ -307,6 +379,9 @@ class Trial:
         held = {Leg.GOSSIP: answers[need - 1]} if len(answers) >= need else {}
         if self._api_held is not None:
             held[Leg.API] = self._api_held
+        assert self.look.promise is not None
+        if self._slot_held is not None and Leg.STORAGE in self.look.promise.legs:
+            held[Leg.STORAGE] = self._slot_held
         self._word = Word(now, self._attentive, held, leave=True)
 
     def _feed(self) -> None:
@@ -337,7 +412,8 @@ class Trial:
                 default=NEVER,
             )
             needed = words_needed(len(self.peers) + 1, settled=True)
-            self.look = replace(self.look, roll=Roll(self.t, frozenset(silent), heard, needed))
+            slot = SlotLook(self.t, self._seen[1], frozenset({"n3"})) if self.watched else self.look.slot
+            self.look = replace(self.look, roll=Roll(self.t, frozenset(silent), heard, needed), slot=slot)
 
     def do(self, what: str, who: set[str]) -> None:
         match what:
@@ -371,24 +447,41 @@ class Trial:
                     peer.up = name not in who
             case "control":
                 self.controls = True
+            case "disk works" | "disk hangs" | "disk gone":
+                self.disk = what.split()[1]
+            case "watched":
+                self.watched = not self.watched
 
 
 NAMES = ["n2", "n3", "n4", "n5", "n6"]
 WHAT = [
-    "hears", "hears", "hears", "deaf", "asked", "api", "stop agent", "go on agent", "new agent", "stop feeder",
-    "go on feeder", "new feeder", "restart peers", "peers down", "control",
-]  # fmt: skip
+    "hears",
+    "hears",
+    "hears",
+    "deaf",
+    "asked",
+    "api",
+    "stop agent",
+    "go on agent",
+    "new agent",
+    "stop feeder",
+    "go on feeder",
+    "new feeder",
+    "restart peers",
+    "peers down",
+    "control",
+]
+DISK = ["disk works", "disk hangs", "disk gone", "watched"]  # fmt: skip
 rates = st.floats(1 - timing.CLOCK_RATE_BOUND, 1 + timing.CLOCK_RATE_BOUND)
-deeds = st.tuples(
-    st.sampled_from([0.0, 0.5, 3.0, 9.0, 11.0, 35.0, 61.0, 70.0, 80.0]),
-    st.sampled_from(WHAT),
-    st.sets(st.sampled_from(NAMES)),
-)
+delays = st.sampled_from([0.0, 0.5, 3.0, 9.0, 11.0, 35.0, 61.0, 70.0, 80.0])
+deeds = st.tuples(delays, st.sampled_from(WHAT), st.sets(st.sampled_from(NAMES)))
+disk_deeds = st.tuples(delays, st.sampled_from([*WHAT, *DISK, *DISK]), st.sets(st.sampled_from(NAMES)))
 
 
-def trial(count: int, rate: float = 1.0, dog_rate: float = 1.0) -> Trial:
+def trial(count: int, rate: float = 1.0, dog_rate: float = 1.0, promise: Promise = PROMISE) -> Trial:
     names = NAMES[:count]
     made = Trial({name: Peer() for name in names}, rate, dog_rate)
+    made.look = replace(made.look, promise=promise)
     made.hears = made.asked = set(names)
     return made
 
@@ -413,6 +506,51 @@ def test_nothing_is_assumed_of_a_guest_that_still_writes(
 ) -> None:
     """Under any interleaving of cuts, agents and feeders that stop, go on or start anew, and clocks within the bound."""
     play(trial(others, rate, dog_rate), [(3.0, "hears", set(NAMES)), *script], ASSUME + 20.0)
+
+
+CUT = [(20.0, "hears", set[str]()), (0.0, "api", set[str]())]
+CONTROL = (3.0, "control", set[str]())
+
+
+@settings(max_examples=150, deadline=None, print_blob=True)
+@given(st.integers(1, 5), rates, rates, st.lists(disk_deeds, max_size=9))
+@example(2, 1.0, 1.0, [*CUT, CONTROL])
+@example(2, 1.0, 1.0, [*CUT, (0.0, "watched", set()), CONTROL])
+@example(
+    2, 1.0, 1.0, [*CUT, CONTROL, (9.0, "watched", set()), (61.0, "disk gone", set()), (9.0, "watched", set())]
+)
+@example(2, 1.0, 1.0, [*CUT, (0.0, "disk hangs", set()), CONTROL, (9.0, "disk works", set())])
+def test_nothing_is_assumed_of_a_node_that_its_slot_may_feed(
+    others: int, rate: float, dog_rate: float, script: list[tuple[float, str, set[str]]]
+) -> None:
+    """The same with the slot as a third leg, whose storage works, hangs or is gone, for the node or for who looks."""
+    run = trial(others, rate, dog_rate, WITH_SLOT)
+    play(run, [(3.0, "hears", set(NAMES)), *script], ASSUME + 20.0)
+
+
+def test_a_node_that_has_nothing_but_its_slot_lives_and_nothing_is_assumed() -> None:
+    run = trial(4, promise=WITH_SLOT)
+    play(run, [*CUT, CONTROL], 3 * ASSUME)
+    assert run.alive
+    assert run.guest
+    assert run.proof_at is None
+
+
+def test_a_node_that_loses_its_slot_too_is_proved_in_time() -> None:
+    run = trial(4, promise=WITH_SLOT)
+    play(run, [*CUT, CONTROL, (9.0, "disk gone", set())], ASSUME + 5.0)
+    assert not run.alive
+    assert run.proof_at is not None
+    assert run.proof_at - 32.0 < ASSUME + 3 * STEP
+
+
+def test_a_node_whose_slot_nobody_reads_is_never_assumed_of() -> None:
+    run = trial(4, promise=WITH_SLOT)
+    play(run, [*CUT, CONTROL, (0.0, "watched", set()), (0.0, "disk gone", set())], 3 * ASSUME)
+    assert not run.alive
+    assert run.proof_at is None
+    play(run, [(0.0, "watched", set())], ASSUME + 5.0)
+    assert run.proof_at is not None
 
 
 @settings(max_examples=50, deadline=None)

@@ -155,8 +155,8 @@ class World:
             self._settle(node)
         node.agent = False
 
-    def reboot(self, name: str) -> None:
-        self._place(self.roster.by_name[name], 1)
+    def reboot(self, name: str, boot: int = 1) -> None:
+        self._place(self.roster.by_name[name], boot)
 
     def pause(self, name: str) -> None:
         self.nodes[name].paused = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringfence.core.gossip.budget import BURST, OVERSPENT, RATE, Budget
-from ringfence.core.gossip.rounds import ASKED_ANEW
+from ringfence.core.gossip.rounds import ASKED_ANEW, CLOSE, KEEP, Round, spent
 from ringfence.core.gossip.wire import Message
 from unit.core.gossip.test_refused import ASK, NOW, THIEF, datagram, machine, small, vote
 
@@ -35,3 +35,14 @@ def test_a_budget_is_exhausted_before_it_is_overspent_and_recovers_as_it_leaks()
     until_leaked = (BURST + 0.5) / RATE
     assert (budget.exhausted(T0 + until_leaked), budget.overspent(T0 + until_leaked)) == (True, False)
     assert not budget.exhausted(T0 + until_leaked + (OVERSPENT - BURST) / RATE)
+
+
+def test_rounds_that_are_over_give_room_and_those_that_are_open_stay() -> None:
+    boot = small().members[0].boot
+    old, over, latest, open_yet = (
+        Round(bytes(8), boot, T0 - age) for age in (KEEP + 1, 2 * CLOSE, 1.5 * CLOSE, CLOSE / 2)
+    )
+    assert spent([open_yet, latest, over, old], 8, T0) == [old]
+    assert spent([open_yet, latest, over], 3, T0) == [over]
+    assert spent([open_yet, latest, over], 2, T0) == [over, latest]
+    assert spent([open_yet], 1, T0) == []

@@ -132,7 +132,9 @@ ROWS = {
     "meant for another": Row("bad seal", (datagram(Ping(7), receiver="n3"),), by=THIEF),
     "replayed": Row("replayed", (PING, PING), by=THIEF),
     "too old for the window": Row("replayed", (PING, datagram(Ping(7), counter=900)), by=THIEF),
-    "of a boot that is over": Row("old boot", (datagram(Ping(7), sender="n5"),), by=THIEF),
+    "of a boot that the roster has replaced": Row(
+        "unproved boot", (datagram(Ping(7), sender="n5"),), by=THIEF
+    ),
     "of a boot that nobody knows": Row("unproved boot", (datagram(Ping(7), boot=3),), by=THIEF),
     "no body": Row("cut short", (datagram(b""),), by=THIEF),
     "cut short": Row("cut short", (datagram(encode(ASK, 2)[:-1]),), by=THIEF),

@@ -9,7 +9,7 @@ import pytest
 from ringfence.core.gossip.members import Standing
 from ringfence.core.gossip.rings import rings_of
 from ringfence.core.model import RingState, Vote
-from unit.core.gossip.ring_world import World
+from unit.core.gossip.ring_world import World, boot_id, member
 
 
 def settled(count: int, **options: float) -> World:
@@ -140,6 +140,59 @@ def test_a_reboot_is_another_subject() -> None:
     new = world.view("n1", "n2")
     assert new.subject.boot_id != old.boot_id
     assert new.votes == ()
+
+
+def names_boot(world: World, boot: int) -> None:
+    """A newer roster, which names this boot of n2."""
+    roster = world.roster
+    others = [one for one in roster.members if one.name != "n2"]
+    two = member(2, zone=roster.by_name["n2"].zone, boot=boot)
+    members = tuple(sorted([*others, two], key=lambda one: one.name))
+    world.publish(replace(roster, epoch=roster.epoch + 1, members=members))
+
+
+def rebooted_twice() -> World:
+    """All have met n2's boot 2, and have heard of boot 0 before."""
+    world = settled(3)
+    world.crash("n2")
+    world.run(3)
+    world.reboot("n2", boot=2)
+    assert world.run(3, until=world.everybody_alive)
+    assert world.view("n1", "n2").subject.boot_id == boot_id("n2", 2)
+    return world
+
+
+def test_a_late_roster_takes_nobody_back_to_the_boot_between() -> None:
+    world = rebooted_twice()
+    world.run(3)
+    for boot in (1, 2):
+        names_boot(world, boot)
+        world.run(3)
+        assert world.everybody_alive()
+        assert world.view("n1", "n2").subject.boot_id == boot_id("n2", 2)
+    world.crash("n2")
+    assert world.run(1.3, until=lambda: world.all_see("n2", RingState.UNREACHABLE))
+
+
+def test_a_boot_whose_place_a_late_roster_took_is_met_again() -> None:
+    world = rebooted_twice()
+    world.isolate("n2")
+    world.run(5)
+    names_boot(world, 1)
+    assert world.view("n1", "n2").subject.boot_id == boot_id("n2", 1)
+    world.heal()
+    assert world.run(4, until=world.everybody_alive)
+    assert world.view("n1", "n2").subject.boot_id == boot_id("n2", 2)
+    world.crash("n2")
+    assert world.run(3, until=lambda: world.all_see("n2", RingState.UNREACHABLE))
+
+
+def test_a_boot_that_registered_and_died_before_anybody_met_it_is_found_dead() -> None:
+    world = settled(3)
+    world.crash("n2")
+    names_boot(world, 1)  # at once: what is known of boot 0 still looks alive
+    assert world.run(3, until=lambda: world.all_see("n2", RingState.UNREACHABLE))
+    assert world.view("n1", "n2").subject.boot_id == boot_id("n2", 1)
 
 
 def test_two_nodes_left_give_a_single_vote_and_no_verdict() -> None:

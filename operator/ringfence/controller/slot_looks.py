@@ -1,0 +1,63 @@
+"""Ask the heartbeat processes afresh whether a node has written its slot: the last look before its watchdog counts as out.
+
+Those that this replica listens to anyway are asked, since only who is listened to reads the volume. Each is asked over a
+connection of its own, and read until it has begun a look after the question, or for `WITHIN` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+
+from ringfence.core.fencing.selffence import SlotLook
+from ringfence.core.fencing.slotlook import look_of, together
+from ringfence.core.gossip.members import Member
+from ringfence.core.model import Boot
+from ringfence.core.timing import SLOT_LOOK
+from ringfence.net.slot_stream import SlotClient
+from ringfence.net.stream import StreamError
+from ringfence.ports import Clock
+
+logger = logging.getLogger(__name__)
+
+WITHIN = 4 * SLOT_LOOK
+"""Seconds: several of a process' looks."""
+
+
+class SlotLooks:
+    """See the module."""
+
+    def __init__(
+        self, client: SlotClient, clock: Clock, port: int, listened: Callable[[], Collection[Member]]
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._port = port
+        self._listened = listened
+
+    async def look(self, boot: Boot) -> SlotLook | None:
+        """What they say together; None where none of them can say anything. Never raises."""
+        others = [member for member in self._listened() if member.uid != boot.node_uid]
+        looks = await asyncio.gather(*(self._ask(member, boot) for member in others))
+        return together(look for look in looks if look is not None)
+
+    async def _ask(self, member: Member, boot: Boot) -> SlotLook | None:
+        found: SlotLook | None = None
+        asked_at = self._clock.monotonic()
+        try:
+            async with (
+                asyncio.timeout(WITHIN),
+                self._client.session(member.addresses[0], self._port) as session,
+            ):
+                first_said: float | None = None
+                while found is None or found.looked_at < asked_at:
+                    report = await session.report()
+                    if report.reporter.node_uid != member.uid:
+                        return None
+                    first_said = report.at if first_said is None else first_said
+                    heard_at = self._clock.monotonic()
+                    found = look_of(report, boot, asked_at=asked_at, first_said=first_said, heard_at=heard_at)
+        except (StreamError, OSError, TimeoutError) as error:
+            logger.debug("the heartbeat of %s did not tell of %s: %r", member.name, boot, error)
+        return found

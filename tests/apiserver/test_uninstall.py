@@ -1,0 +1,96 @@
+"""What is left when it is taken away, as far as an API server without nodes can show it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apiserver.chart import CHART, NAMESPACE
+from apiserver.programs import binaries
+from apiserver.server import Server, running_server, wait_for
+from lab.helm import helm
+
+pytestmark = pytest.mark.apiserver
+
+ROOT = CHART.parents[1]
+OWN = "/apis/ringfence.io/v1alpha1"
+NOT_OURS = frozenset({"events", "leases", "apiservices", "componentstatuses", "endpointslices", "bindings"})
+"""What an API server writes for itself while we look."""
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_server(binaries(), tmp_path_factory.mktemp("uninstall")) as server:
+        wait_for(
+            "the namespace of the nodes' Leases",
+            lambda: server.call("GET", "/api/v1/namespaces/kube-node-lease").ok,
+        )
+        server.must("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        yield server
+
+
+def inventory(server: Server) -> set[str]:
+    """The path of every object that the API server has."""
+    groups = ["/api/v1"] + [
+        f"/apis/{group['preferredVersion']['groupVersion']}"
+        for group in server.must("GET", "/apis")["groups"]
+    ]
+    found = set()
+    for base in groups:
+        for kind in server.must("GET", base)["resources"]:
+            if "list" in kind["verbs"] and kind["name"] not in NOT_OURS:
+                listed = server.call("GET", f"{base}/{kind['name']}").body.get("items", [])
+                names: list[Any] = [each["metadata"] for each in listed]
+                found |= {
+                    f"{base}/{kind['name']}/{name.get('namespace', '')}/{name['name']}" for name in names
+                }
+    return found
+
+
+def run_helm(server: Server, *words: str) -> str:
+    done = subprocess.run(
+        [str(helm()), *words, "--namespace", NAMESPACE, "--kubeconfig", str(server.kubeconfig)],
+        text=True, capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def apply_kinds(server: Server) -> None:
+    server.kubectl("apply", "-f", str(ROOT / "crds"))
+    server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(ROOT / "crds"))
+
+
+def test_installed_and_uninstalled_leaves_the_kinds_and_nothing_else(fresh: Server) -> None:
+    before = inventory(fresh)
+    run_helm(fresh, "install", "ringfence", str(CHART))
+    installed = inventory(fresh)
+    assert len(installed - before) > 30
+    # The Job that asks first needs a node to run on: it has its own tests (doctor).
+    run_helm(fresh, "uninstall", "ringfence", "--no-hooks", "--wait")
+    left = inventory(fresh) - before
+    assert {path.split("/")[4] for path in left} == {"customresourcedefinitions"}
+    assert all(path.endswith(".ringfence.io") for path in left)
+    fresh.kubectl("delete", "-f", str(ROOT / "crds"), "--timeout=60s")
+    assert inventory(fresh) == before
+
+
+def test_kinds_go_with_an_open_failover_and_nothing_hangs(fresh: Server) -> None:
+    apply_kinds(fresh)
+    spec = {"node": "n1", "nodeUID": "u1", "bootID": "b1"}
+    failover = {"apiVersion": "ringfence.io/v1alpha1", "kind": "Failover", "metadata": {"name": "n1-b1"}}
+    fresh.must("POST", f"{OWN}/failovers", failover | {"spec": spec})
+    fresh.must("PATCH", f"{OWN}/failovers/n1-b1/status", {"status": {"phase": "Fencing"}})
+    fresh.kubectl("delete", "-f", str(ROOT / "crds"), "--timeout=60s")
+    assert not fresh.call("GET", f"{OWN}/failovers").ok
+
+
+def test_nothing_of_ours_has_a_finalizer() -> None:
+    """So a CRD, a namespace or a node can always go, whoever is gone before."""
+    sources: list[Path] = [*(ROOT / "operator").rglob("*.py"), *(ROOT / "charts").rglob("*.yaml")]
+    written = [path.name for path in sources if "finalizers" in path.read_text(encoding="utf-8")]
+    assert written == ["meta.py"], "the field is read there, and written nowhere"

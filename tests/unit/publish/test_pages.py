@@ -1,0 +1,108 @@
+"""What the pages say of the code is so: the reference, the reasons, the phases, the commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from typer.core import TyperGroup
+
+from publish.api_reference import page
+from ringfence.api.v1alpha1 import KINDS
+from ringfence.cli.main import app
+from ringfence.core import protection
+from ringfence.core.failover.phase import Phase
+from ringfence.core.model import Mode
+
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
+
+
+def read(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def test_api_reference_is_what_the_models_say() -> None:
+    """Else: ``python -m publish.api_reference > docs/api-reference.md``."""
+    assert read("api-reference.md") == page()
+
+
+def test_api_reference_has_every_field_of_every_kind() -> None:
+    text = read("api-reference.md")
+    for kind in KINDS:
+        part = text.partition(f"\n## {kind.names.kind}\n")[2].partition("\n## ")[0]
+        for name in ("spec", "status"):
+            if (field := kind.model_fields.get(name)) is not None and field.annotation is not None:
+                for one in field.annotation.model_fields.values():
+                    assert f"`{one.serialization_alias or one.alias}`" in part, (kind.names.kind, one.alias)
+
+
+def test_every_reason_of_an_unprotected_vm_is_explained() -> None:
+    source = Path(protection.__file__ or "").read_text(encoding="utf-8")
+    reasons = set(re.findall(r'Protection\(\s*False,\s*"(\w+)",', source))
+    reasons |= {f"Cluster{mode}" for mode in Mode if mode is not Mode.ACTIVE}
+    part = (
+        read("why-was-my-vm-not-restarted.md")
+        .partition("## The VM was not protected")[2]
+        .partition("\n## ")[0]
+    )
+    told = {
+        word
+        for row in re.findall(r"^\| (`.*?) \|", part, re.MULTILINE)
+        for word in re.findall(r"`(\w+)`", row)
+    }
+    assert len(reasons) > 10
+    assert told == reasons
+
+
+def test_every_phase_in_which_a_failover_can_stand_is_explained() -> None:
+    part = (
+        read("why-was-my-vm-not-restarted.md")
+        .partition("## There is one, and it waits")[2]
+        .partition("\n## ")[0]
+    )
+    told = set(re.findall(r"^\| `(\w+)`", part, re.MULTILINE))
+    assert told == set(Phase) - {Phase.RECOVERED, Phase.CLOSED}
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Lines of the pages' code blocks that call ringfence."""
+    for path in sorted([*DOCS.glob("*.md"), ROOT / "README.md"]):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if found := re.match(r"^(?: {4}|\$ )\s*(?:\$ )?(ringfence [a-z].*)$", line):
+                yield path.name, found[1].partition("  #")[0].strip()
+
+
+@pytest.mark.parametrize(("where", "line"), sorted(set(commands())))
+def test_commands_in_the_pages_are_commands(where: str, line: str) -> None:
+    words = shlex.split(line.partition("|")[0].partition(">")[0])[1:]
+    at = typer.main.get_command(app)
+    while isinstance(at, TyperGroup) and words and words[0] in at.commands:
+        at = at.commands[words.pop(0)]
+    known = {option for parameter in at.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert not isinstance(at, TyperGroup) or not words, f"{where}: there is no {line}"
+    assert {word for word in words if word.startswith("-")} <= known, f"{where}: {line}"
+
+
+def test_every_page_has_its_place_in_the_site() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    nav = re.findall(r"([\w-]+\.md)", yaml.safe_dump(yaml.safe_load(text)["nav"]))
+    assert sorted(nav) == sorted(path.name for path in DOCS.glob("*.md"))
+
+
+def test_the_site_begins_with_what_can_go_wrong() -> None:
+    before, table = read("index.md").split("\n|", 1)
+    assert before.count("\n## ") == 1
+    assert table.startswith(" what happens |")
+
+
+def test_every_source_of_the_comparison_is_used_and_given() -> None:
+    body, sources = read("comparison.md").split("## Sources")
+    given = {int(number) for number in re.findall(r"^(\d+)\. ", sources, re.MULTILINE)}
+    used = {int(number) for number in re.findall(r"\[(\d+)\]", body)}
+    assert used == given
