@@ -10,7 +10,8 @@ UV := uv==0.13.9
 VENV := .venv/.made
 RUN := PYTHONPATH=operator:tests:. .venv/bin
 FUZZ ?= 60
-SEEDS ?= 1000
+SEEDS ?= $(if $(filter sim,$(MAKECMDGOALS)),300,1000)
+FROM ?= 1
 CYCLES ?= 10
 SEED ?= 1
 PURE := $(wildcard tests/unit tests/scenarios tests/contract tests/fuzz)
@@ -122,6 +123,10 @@ bench-slots: $(VENV) ## what the storage heartbeat costs at 50 nodes, into bench
 .PHONY: sim-ring
 sim-ring: $(VENV) ## the ring in virtual time: SEEDS=1000 random fault scripts on 100 nodes each, against the invariants
 	@$(RUN)/python -m simulator fuzz --seeds $(SEEDS)
+
+.PHONY: sim
+sim: $(VENV) ## the whole system in virtual time: SEEDS=300 random fault schedules FROM=1, against the invariants; LEDGER=FILE to go on later
+	@$(RUN)/python -m simulator.system play --from $(FROM) --seeds $(SEEDS) $(if $(LEDGER),--ledger $(LEDGER))
 
 .PHONY: clean
 clean: ## remove .venv and what tools leave behind; the lab's cache stays

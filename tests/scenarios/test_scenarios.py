@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from scenarios import ring_story
-from scenarios.virtual import LadderSetup, World
-from scenarios.watchdogs import kennel
+from simulator.system.device import LadderSetup
+from simulator.system.watchdogs import kennel
+from simulator.system.world import World
 
 HERE = Path(__file__).parent
 STORIES = sorted(p.parent for p in HERE.glob("*/script.txt"))

@@ -29,6 +29,7 @@ from ringfence.controller.narrator import Narrator
 from ringfence.controller.networks import roles
 from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.storages import as_storage, guests_since, written_by
+from ringfence.controller.strays import Strays
 from ringfence.controller.verdicts import ToldVerdicts
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
@@ -130,6 +131,7 @@ class Loop:
         self._executor: Executor | None = None
         self._saw_majority = False
         self._told = ToldVerdicts()
+        self._strays = Strays()
         self.judgements: dict[str, Judgement] = {}
 
     def sees_majority(self) -> bool:
@@ -675,17 +677,18 @@ class Loop:
         return None if said is None else Confirmation(said.statement, said.confirmed_by, seen_at)
 
     async def sweep_taints(self) -> None:
-        """Take our suspect taint off nodes that no open failover is about.
-
-        A taint may land after its failover was withdrawn (the command was on its way) or deleted; the failover is always
-        stored before its taint, so a taint without one is a stray.
-        """
-        for (_, name), node in list(self._world.nodes.store.items()):
-            if name not in self.busy_nodes() and any(t.key == SUSPECT for t in node.taints):
-                logger.info("node %s: its suspect taint belongs to no open failover, it goes", name)
-                await self._cluster.remove_taint(
-                    name, node.uid, SUSPECT, "NoSchedule", deadline=self._leadership.deadline
-                )
+        """Take our taints off nodes that no open failover is about (:mod:`~ringfence.controller.strays`)."""
+        nodes = list(self._world.nodes.store.values())
+        for node, taint in self._strays.due(nodes, self.busy_nodes(), self._clock.monotonic()):
+            logger.info("node %s: its taint %s belongs to no open failover, it goes", node.name, taint.key)
+            await self._cluster.remove_taint(
+                node.name,
+                node.uid,
+                taint.key,
+                taint.effect,
+                value=taint.value,
+                deadline=self._leadership.deadline,
+            )
 
     async def sweep_words(self) -> None:
         """Take "you are fenced" back from boots that no open failover is about; a failover is stored before its word."""

@@ -1,7 +1,8 @@
 """Limits: why not to act now. Each is a function of the situation that returns its reason, or ``None``.
 
 A held failover goes on by itself when the reason ends. Every reason is a sentence, since a refusal needs its
-explanation as much as an act (DESIGN §1.4).
+explanation as much as an act (DESIGN §1.4). It stays the same for as long as it holds: each change of it is stored,
+logged and told as an Event, so it names what is waited for, never how long that has lasted.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from ringfence.core import timing
 from ringfence.core.gossip.rings import K
 from ringfence.core.model import Mode
+
+CACHE_TOO_OLD = 90.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +84,13 @@ def not_writable(s: Situation) -> str | None:
 def not_settled(s: Situation) -> str | None:
     if s.settled_for >= timing.SETTLE:
         return None
-    return f"this controller has been watching for {max(0.0, s.settled_for):.1f} s only"
+    return f"this controller has been watching for less than {timing.SETTLE:.0f} s"
 
 
 def cache_too_old(s: Situation) -> str | None:
-    if s.cache_age <= 90.0:
+    if s.cache_age <= CACHE_TOO_OLD:
         return None
-    return f"the view of the cluster is {s.cache_age:.0f} s old"
+    return f"the view of the cluster is more than {CACHE_TOO_OLD:.0f} s old"
 
 
 def no_zone(s: Situation) -> str | None:

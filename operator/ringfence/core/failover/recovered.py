@@ -95,7 +95,10 @@ def _recovered_some(record: Record, look: Look) -> Step:
     may_lift = record.lifting or cut.guests_gone(record, look.guests)
     if (why := cut.void_because(record.proofs, look.levels, look.slot_moved_at)) is not None and not may_lift:
         # Told, not acted upon: the VMs run elsewhere, and nothing that we could do would end an old guest.
-        sentence = f"{sentences.outcome(record)}; but {why}: make sure that no old guest of theirs runs on {record.boot.node}"
+        ask = f": make sure that no old guest of theirs runs on {record.boot.node}"
+        if record.sentence.endswith(ask):  # said once: a slot that moves moves again within a second
+            return Step(record, precautions.tell(record, look))
+        sentence = f"{sentences.outcome(record)}; but {why}{ask}"
         return Step(enter(record, Phase.RECOVERED, sentence, look), precautions.tell(record, look))
     if not may_lift:
         return Step(

@@ -25,11 +25,14 @@ def withdraw(record: Record, look: Look) -> Step | None:
         return None
     if cut.lift(record, look.levels, look.now) is not None:
         if not _may_lift(record, look):
-            sentence = (
-                f"{look.judgement.sentence}; it stays cut from its storage until it has rebooted, or its agent reports that no"
+            waits = (
+                "; it stays cut from its storage until it has rebooted, or its agent reports that no"
                 f" guest of {', '.join(v.name for v in cut.moved(record))} is left there"
             )
-            return Step(enter(record, record.phase, sentence, look))
+            # Said once: the age of the sign of life before it is another on each turn.
+            if record.sentence.endswith(waits):
+                return Step(record)
+            return Step(enter(record, record.phase, f"{look.judgement.sentence}{waits}", look))
         sentence = f"{look.judgement.sentence}; it is let at its storage again first"
         return Step(enter(replace(record, lifting=True), record.phase, sentence, look))
     # Out-of-service is ours only if a proof has ever stood, and was void later.

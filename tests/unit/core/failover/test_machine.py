@@ -33,8 +33,9 @@ from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading
 from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.fencing.selffence import Leg, Promise, WatchdogLook
 from ringfence.core.model import Boot, PowerState, Verdict
-from scenarios.virtual import LadderSetup, World
-from scenarios.watchdogs import kennel
+from simulator.system.device import LadderSetup
+from simulator.system.watchdogs import kennel
+from simulator.system.world import World
 
 NODES = ["n1", "n2", "n3", "n4", "n5"]
 VMS = {"db": "n1", "web": "n2"}
@@ -67,9 +68,9 @@ def run_for(world: World, seconds: float) -> None:
     """Let time pass; on every tick the invariants hold, and phases follow each other as the table says."""
     end = world.now + seconds
     while world.now < end:
-        before = {name: record.phase for name, record in world.stored.items()}
+        before = {name: record.phase for name, record in world.memory.stored.items()}
         world.tick()
-        for name, record in world.stored.items():
+        for name, record in world.memory.stored.items():
             was = before.get(name, Phase.HOLDING)
             assert was not in ENDED or record.phase is was
             assert record.phase not in PROVED or record.proofs
@@ -198,11 +199,11 @@ def test_a_dead_nodes_vm_runs_elsewhere_whenever_the_leader_dies(
         run_for(world, dies_at)
         world.do(["kill-leader"])
     run_for(world, 32.0)
-    assert world.last_run["db"] not in ("", "n1")
-    assert world.vms["db"].phase == "Running"
-    assert world.vms["web"].qemu == {"n2"}, "a bystander was touched"
-    assert world.bmcs["n1"].orders <= 2
-    assert len(world.stored) == 1
+    assert world.plant.last_run["db"] not in ("", "n1")
+    assert world.plant.vms["db"].phase == "Running"
+    assert world.plant.vms["web"].qemu == {"n2"}, "a bystander was touched"
+    assert world.plant.bmcs["n1"].orders <= 2
+    assert len(world.memory.stored) == 1
 
 
 @SETTLED
@@ -215,8 +216,8 @@ def test_what_leaves_the_kernel_alive_is_nobodys_death(script: list[tuple[float,
         run_for(world, delay)
         world.do([what, where])
     run_for(world, 10.0)
-    assert world.stored == {}
-    assert all(bmc.orders == 0 for bmc in world.bmcs.values())
+    assert world.memory.stored == {}
+    assert all(bmc.orders == 0 for bmc in world.plant.bmcs.values())
 
 
 @SETTLED
@@ -250,10 +251,10 @@ def test_whose_slot_moves_is_left_alone_whatever_its_device_says(
         run_for(world, delay)
         world.do(words)
     run_for(world, 16.0)
-    assert world.forced == []
-    assert world.bmcs["n1"].orders == 0
-    assert not world.nodes["n1"].out_of_service
-    assert world.vms["db"].qemu == {"n1"}
+    assert world.memory.forced == []
+    assert world.plant.bmcs["n1"].orders == 0
+    assert not world.plant.nodes["n1"].out_of_service
+    assert world.plant.vms["db"].qemu == {"n1"}
 
 
 @SETTLED
@@ -300,7 +301,7 @@ def test_under_a_cut_from_the_storage_no_disk_has_two_writers(
         if words[0] == "bmc" and not with_bmc:
             continue
         if words[0] in ("lift", "unfence") and any(
-            "n1" in vm.qemu and vm.node != "n1" for vm in world.vms.values()
+            "n1" in vm.qemu and vm.node != "n1" for vm in world.plant.vms.values()
         ):
             continue  # a person who lifts it while an old guest lives breaks it: nothing here could prevent that
         world.do(words)

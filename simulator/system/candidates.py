@@ -31,6 +31,8 @@ class Candidates:
         self.frozen: Frozen | None = None
         self.freeze_when = ""
         """The phase after whose storing the leader is stopped."""
+        self.back_at: dict[str, float] = {}
+        """When a replica that was killed runs again."""
 
     def freeze(self, record: Record, commands: tuple[Command, ...]) -> None:
         """Stop the leader here."""
@@ -39,13 +41,30 @@ class Candidates:
         self.frozen = Frozen(self.leader, record, commands, deadline)
         self.leader = ""
 
-    def turn(self, now: float, up: set[str], accused: set[str]) -> list[str]:
-        """Let each replica that runs and reaches the API server look at the Lease. Returns what is to be told."""
+    def kill(self, name: str, until: float) -> None:
+        """The replica's process ends; the next one of the same pod begins at that instant, and knows nothing."""
+        self._elections[name] = Election(name)
+        self.back_at[name] = until
+        if self._stopped(name):
+            self.frozen = None
+        if self.leader == name:
+            self.leader = self.led = ""
+
+    def turn(
+        self, now: float, up: set[str], accused: set[str], unable: frozenset[str] = frozenset()
+    ) -> list[str]:
+        """Let each replica that runs and reaches the API server look at the Lease. Returns what is to be told.
+
+        ``unable``: those that see no majority.
+        """
+        up = {name for name in up if now >= self.back_at.get(name, now)}
         told = []
         for name, election in self._elections.items():
             if name not in up or (self.frozen is not None and self.frozen.who == name):
                 continue
-            looking = election.observe(self._lease, now).able(True, now, accused=name in accused)
+            looking = election.observe(self._lease, now).able(
+                name not in unable, now, accused=name in accused
+            )
             action = looking.action(now)
             if action is not LeaseAction.NOTHING:
                 looking = looking.tried(now)
@@ -53,7 +72,8 @@ class Candidates:
                 assert self._lease is not None
                 if action is LeaseAction.GIVE_WAY:
                     looking = looking.gives_way()
-                    told.append(f"{name} hands over: its own node is found Down")
+                    why = "its own node is found Down" if name in accused else "it sees no majority"
+                    told.append(f"{name} hands over: {why}")
                 else:
                     looking = looking.succeeded(self._lease, now, now)
             self._elections[name] = looking

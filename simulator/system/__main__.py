@@ -1,0 +1,103 @@
+"""Play random fault schedules against the whole system in virtual time; or one again.
+
+``python -m simulator.system play --from 1 --seeds 300`` ends with code 1 where an invariant broke.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from simulator.system import triples
+from simulator.system.ledger import Entry, Ledger
+from simulator.system.play import Outcome, play, play_seed, shorten
+from simulator.system.schedule import draw, read
+
+_HUNDRED = 100
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m simulator.system", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    many = commands.add_parser("play", help="random schedules, one a seed")
+    many.add_argument("--from", type=int, default=1, dest="first", help="the first seed")
+    many.add_argument("--seeds", type=int, default=300)
+    many.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="schedules that are played at once"
+    )
+    many.add_argument(
+        "--ledger", type=Path, help="where outcomes are kept; seeds that are in it aren't played again"
+    )
+    many.add_argument("--coverage", action="store_true", help="which possible triples were not seen")
+    replay = commands.add_parser("replay", help="one schedule again, with everything that happens")
+    replay.add_argument("schedule", help="a file, - for standard input, or a seed")
+    options = parser.parse_args(arguments)
+    if options.command == "replay":
+        return _replay(options.schedule)
+    seeds = range(options.first, options.first + options.seeds)
+    return _many(seeds, options.jobs, Ledger(options.ledger), coverage=options.coverage)
+
+
+def _many(seeds: Sequence[int], jobs: int, ledger: Ledger, *, coverage: bool) -> int:
+    began = time.monotonic()
+    told: set[str] = set()
+    left = [seed for seed in seeds if seed not in ledger.entries]
+    for done, outcome in enumerate(_outcomes(left, jobs), 1):
+        ledger.enter(Entry.of(outcome))
+        if outcome.broken:
+            print(f"seed {outcome.schedule.seed}: {outcome.broken}", flush=True)
+            if outcome.number not in told:
+                told.add(outcome.number)
+                short = shorten(outcome)
+                print(f"  the shortest: {short.broken}\n{_indented(str(short.schedule))}", flush=True)
+        if done % _HUNDRED == 0:
+            print(f"{done} of {len(left)} played", flush=True)
+    entries = [ledger.entries[seed] for seed in seeds]
+    possible = set(triples.all_possible())
+    seen = {triple for entry in entries for triple in entry.triples}
+    if coverage:
+        for triple in sorted(possible - seen):
+            print("not seen:", ", ".join(triple))
+    incidents, failed = sum(e.incidents for e in entries), sum(bool(e.broken) for e in entries)
+    held, recovered = sum(e.held for e in entries), sum(e.recovered for e in entries)
+    print(f"coverage: {len(seen & possible)} of {len(possible)} possible triples, {incidents} incidents")
+    print(
+        f"sim: schedules={len(entries)} violations={failed} refused={held} recovered={recovered}"
+        f" seconds={time.monotonic() - began:.0f}"
+    )
+    return 1 if failed else 0
+
+
+def _outcomes(seeds: Iterable[int], jobs: int) -> Iterator[Outcome]:
+    """In the seeds' order, whichever ends first."""
+    if jobs == 1:
+        yield from map(play_seed, seeds)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(play_seed, seeds)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def _replay(what: str) -> int:
+    if what.isdigit():
+        schedule = draw(int(what))
+    else:
+        schedule = read(sys.stdin.read() if what == "-" else Path(what).read_text(encoding="utf-8"))
+    outcome = play(schedule)
+    print(schedule, schedule.cluster, *outcome.log, sep="\n")
+    print(outcome.broken or "no invariant broke")
+    return 1 if outcome.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,271 @@
+"""The controller: the real verdict table, limits, ladder and machine; its shell alone is replaced.
+
+The shell *stores first and acts after*, so it can be killed or frozen between the two. What a new leader does not know
+is forgotten here as ``controller/records.py`` forgets it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringfence.api.v1alpha1.failover import Failover
+from ringfence.controller import records
+from ringfence.controller.strays import STRAY_FOR
+from ringfence.core import timing
+from ringfence.core.detection.evidence import NEVER
+from ringfence.core.failover import limits, machine
+from ringfence.core.failover.phase import ENDED, PROVED
+from ringfence.core.failover.record import Record
+from ringfence.core.fencing.orders import OrderOff
+from simulator.system import detector, kubevirt, looks
+from simulator.system.candidates import Candidates
+from simulator.system.executor import Executor
+from simulator.system.memory import Memory
+from simulator.system.plant import Plant
+from simulator.system.vm import Vm
+from simulator.system.watch import Watch
+
+STEPS_A_TURN = 8
+RESTARTS = 2.0
+"""Seconds until a process that was killed runs again."""
+
+
+def taken_over(record: Record, takeover: float, proofs_seen: float) -> Record:
+    """What the next leader makes of it: written as a Failover and read again, by the product's own code."""
+    failover = Failover.model_validate(
+        {
+            "metadata": {"name": record.name},
+            "spec": records.spec_of(record),
+            "status": records.status_of(record, [], 0.0),
+        }
+    )
+    read = records.record_of(failover, takeover, proofs_seen, takeover)
+    assert read is not None, "a record that was stored has a phase"
+    return read
+
+
+class NotStored(Exception):
+    """The API server has refused the write: nothing of the step is done."""
+
+
+class Controller:
+    def __init__(self, plant: Plant, memory: Memory) -> None:
+        self._plant = plant
+        self._memory = memory
+        self._executor = Executor(plant, memory)
+        self._leaderless_until = NEVER
+        self._watch: Watch | None = None
+        self.backup_when: str | None = None
+        """The cluster's store is backed up when an incident enters this phase."""
+        self._backup: tuple[dict[str, Record], dict[str, Vm]] | None = None
+        self.die_after: str | None = None
+        """The phase after whose storing the leader is killed."""
+
+    def watched_by(self, watch: Watch) -> None:
+        """Tell it of everything that is stored or done."""
+        self._watch = self._executor.watch = watch
+
+    def turn(self) -> None:
+        """One tick: elect, where there is an election; judge, store, act."""
+        if self._memory.election is not None:
+            self._elect(self._memory.election)
+        elif self._plant.now >= self._leaderless_until:
+            self._act()
+
+    def _act(self) -> None:
+        plant, memory = self._plant, self._memory
+        down = looks.down(plant)
+        for name in plant.nodes:
+            if name in down:
+                memory.down_since.setdefault(name, plant.now)
+            else:
+                memory.down_since.pop(name, None)
+        open_ = {r.boot.node for r in memory.open}
+        if plant.time.every(1.0):
+            self._sweep(open_)
+        for node in plant.nodes.values():
+            if node.word and node.name not in open_:
+                plant.time.say(f"word: to {node.name}: taken back")
+                node.word = ""
+        try:
+            for name in down:
+                if name not in open_ and looks.affected(memory.cache or plant, name):
+                    self._open(name)
+            for name in [r.name for r in sorted(memory.open, key=machine.precedence)]:
+                if self._drive(name):
+                    return  # the leader died after the store and before the act
+        except NotStored:
+            return  # the turn ends, as the loop's does
+
+    def _sweep(self, busy: set[str]) -> None:
+        """As ``controller/strays.py``."""
+        now, since = self._plant.now, self._memory.stray_since
+        for name, node in (self._memory.cache or self._plant).nodes.items():
+            stray = node.out_of_service and not node.foreign_taint and name not in busy
+            if not stray:
+                since.pop(name, None)
+            elif now - since.setdefault(name, now) >= STRAY_FOR:
+                self._plant.time.say(f"sweep: {name} is out of service for no incident, it is no more")
+                self._plant.nodes[name].out_of_service = False
+            if name not in busy:
+                self._plant.nodes[name].suspect = False
+
+    def _open(self, name: str) -> None:
+        plant, memory = self._plant, self._memory
+        boot = plant.nodes[name].known
+        ring = detector.evidence(plant, plant.nodes[name]).ring
+        record = machine.open_failover(
+            f"{name}-{memory.number()}",
+            boot,
+            ring.doubted_at,
+            looks.look(plant, memory, boot, None),
+            ring.voters,
+        )
+        self._store(record, None)
+
+    def _drive(self, name: str) -> bool:
+        """Take steps while one leads to the next. True: there is no leader any more."""
+        plant, memory = self._plant, self._memory
+        for _ in range(STEPS_A_TURN):
+            before = memory.stored[name]
+            step = machine.step(before, looks.look(plant, memory, before.boot, before))
+            if step.record.power_on_tries > before.power_on_tries:
+                memory.powered_on[name] = plant.now
+            if step.record != before and self._store(step.record, before):
+                if memory.election is not None and memory.election.leader:
+                    memory.election.freeze(step.record, step.commands)
+                return True
+            for command in step.commands:
+                self._executor.run(step.record, command)
+            if step.record == before:
+                break
+        return False
+
+    def _store(self, record: Record, before: Record | None) -> bool:
+        """Write it. True: and that was the last that the leader did."""
+        plant, memory = self._plant, self._memory
+        if memory.write_fails():
+            raise NotStored
+        memory.stored[record.name] = record
+        if self._watch is not None:
+            self._watch.stored(before, record)
+        if record.proofs:
+            memory.seen.setdefault(record.name, plant.now)
+        if before is None or (before.phase, before.sentence) != (record.phase, record.sentence):
+            plant.time.say(f"{record.phase}: {record.sentence}")
+        if record.phase in ENDED and plant.kennel is not None:
+            plant.kennel.forget(record.boot.node)
+        if self.backup_when == record.phase and (before is None or before.phase != record.phase):
+            self.backup_when = None
+            self._backup = dict(memory.stored), {n: replace(vm) for n, vm in plant.vms.items()}
+            plant.time.say("world: the cluster's store is backed up")
+        if before is None or before.phase != record.phase:
+            memory.phase_since[record.name] = plant.now
+            if memory.election is not None and memory.election.freeze_when == record.phase:
+                return True
+            if self.die_after == record.phase:
+                self.die_after = None
+                if memory.election is None:
+                    self.new_leader()
+                else:
+                    self.kill(memory.election.leader, RESTARTS)
+                return True
+        return False
+
+    # --- who leads --------------------------------------------------------------------------------------------------
+
+    def new_leader(self) -> None:
+        """The leader dies; the next one has only what is stored, and its own instants."""
+        self._leaderless_until = self._plant.now + timing.LEASE_DURATION
+        self._forget(self._leaderless_until)
+        self._plant.time.say("controller: the leader is dead")
+
+    def restore(self) -> None:
+        """The cluster's store is as it was at the backup, and whoever reads it begins anew; what runs on nodes runs on.
+
+        A kubelet ends what its API server knows nothing of.
+        """
+        assert self._backup is not None, "nothing was backed up"
+        plant, memory = self._plant, self._memory
+        records_then, vms = self._backup
+        memory.stored = dict(records_then)
+        memory.seen.clear()
+        for name, then in vms.items():
+            was, vm = plant.vms[name], replace(then, qemu=plant.vms[name].qemu)
+            vm.released_at = None if then.released_at is None else plant.now
+            plant.vms[name] = vm
+            for node in sorted(was.qemu - {vm.launcher_on}):
+                kubevirt.end_orphan_later(plant, vm, node)
+        for record in memory.stored.values():
+            memory.phase_since[record.name] = plant.now
+        self.new_leader()
+
+    def kill(self, replica: str, back_after: float) -> None:
+        """One replica's process dies, and is started again after so many seconds."""
+        assert self._memory.election is not None
+        self._plant.time.say(f"controller: {replica}'s process is dead")
+        self._memory.election.kill(replica, self._plant.now + back_after)
+
+    def _forget(self, takeover: float) -> None:
+        plant, memory = self._plant, self._memory
+        plant.working.clear()
+        if plant.kennel is not None:
+            plant.kennel.new_leader()
+        for box in (*plant.bmcs.values(), *plant.pdus.values(), *plant.cutters.values()):
+            box.forgotten()
+        for name, record in memory.stored.items():
+            memory.stored[name] = taken_over(record, takeover, memory.seen.get(name, plant.now))
+
+    def _elect(self, candidates: Candidates) -> None:
+        """The replicas keep or win the Lease; a new leader knows what is stored, and begins with an empty mind."""
+        plant = self._plant
+        up = {
+            n
+            for n, node in plant.nodes.items()
+            if node.powered and node.api and not plant.api_out and plant.now >= node.booted_at
+        }
+        accused = up.intersection(looks.down(plant))
+        for line in candidates.turn(plant.now, up, accused, self._unable(up)):
+            plant.time.say(f"controller: {line}")
+        if candidates.leader != candidates.led:
+            candidates.led = candidates.leader
+            if candidates.leader:
+                self._memory.stray_since.clear()
+                if self._memory.settled_for(plant.now) < timing.SETTLE:
+                    self._memory.down_since.clear()  # no standby that has judged all the while: a new process
+                self._forget(plant.now)
+        plant.viewer = candidates.leader if plant.spread else ""
+        if candidates.leader:
+            self._act()
+
+    def _unable(self, replicas: set[str]) -> frozenset[str]:
+        """The replicas that see no majority."""
+        plant = self._plant
+        if not plant.spread:
+            return frozenset()
+        proved = {r.boot.node for r in self._memory.open if r.phase in PROVED}
+        electorate = frozenset(plant.nodes) - proved
+        return frozenset(
+            n for n in replicas if not limits.sees_half(plant.heard_by(plant.nodes[n]), electorate)
+        )
+
+    def thaw(self) -> None:
+        """A frozen leader goes on where it stood: with what it had decided, and the deadline that it had then."""
+        assert self._memory.election is not None
+        candidates, thawed = self._memory.election, self._memory.election.frozen
+        candidates.freeze_when = ""
+        if thawed is None:
+            return
+        say = self._plant.time.say
+        candidates.frozen = None
+        for command in thawed.commands:
+            if isinstance(command, OrderOff) and self._plant.now > thawed.deadline:
+                say(
+                    f"controller: {thawed.who} thaws: its order to {command.device} is too late, it is not sent"
+                )
+            elif isinstance(command, OrderOff):
+                self._executor.run(thawed.record, command)
+        if self._memory.stored.get(thawed.record.name) != thawed.record:
+            say(
+                f"controller: {thawed.who} thaws: its write is refused, another has written {thawed.record.name}"
+            )

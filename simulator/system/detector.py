@@ -1,0 +1,85 @@
+"""The ring's stand-in: when a node's signs of life are seen, and what the agents say of it, with the real ring's delays.
+
+What a node's agent reports of its guests is here too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringfence.core.detection.evidence import Evidence, Ready, RingEvidence
+from ringfence.core.model import RingState
+from simulator.system import slots
+from simulator.system.node import Node
+from simulator.system.plant import Plant
+
+AGENT_RENEWS = 5
+KUBELET_RENEWS = 10
+
+
+def live(plant: Plant, node: Node) -> None:
+    """The signs of life that the node gives in this tick."""
+    now, life = plant.now, plant.life[node.name]
+    up, time = plant.up(node), plant.time
+    api = up and node.api and not plant.api_out
+    seen: dict[str, float] = {}
+    if up and node.agent and plant.in_ring(node):
+        node.silent_since = None
+        seen["packet"] = now
+    elif node.silent_since is None:
+        node.silent_since = now
+    if api and node.agent and time.every(AGENT_RENEWS):
+        dog = plant.dogs.get(node.name)
+        if dog is None or dog.revoked != node.identity:
+            seen["agent_lease"] = now
+    starts = plant.spread and node.renewed != node.boot
+    if api and node.kubelet and (starts or time.every(KUBELET_RENEWS)):
+        node.renewed = node.boot
+        seen["kubelet_lease"] = now
+    if api and (node.agent or node.kubelet) and not node.knows_boot:
+        node.known_boot = node.identity.boot_id
+    if node.silent_since is not None and plant.kernel_heard(node):
+        seen["kernel"] = now
+    if seen:
+        plant.life[node.name] = replace(life, **seen)
+
+
+def report(plant: Plant, node: Node) -> None:
+    """The kubelet has ended what was deleted from under it; the agent reports its guests on change."""
+    for vm in plant.vms.values() if plant.storage_fence is not None else ():
+        if node.name in vm.qemu and vm.launcher_on != node.name and node.kubelet:
+            plant.time.say(f"world: the kubelet of {node.name} ends the old guest of {vm.name}")
+            vm.qemu.discard(node.name)
+    guests = frozenset(f"default_{vm.name}" for vm in plant.vms.values() if node.name in vm.qemu)
+    if guests != node.guests:
+        node.guests, node.guests_at = guests, plant.now
+
+
+def evidence(plant: Plant, node: Node) -> Evidence:
+    """All that the controller knows of the node now."""
+    ring = RingEvidence(state=RingState.DOUBTED if node.doubted else RingState.ALIVE)
+    if node.silent_since is not None:
+        ring = _silent(plant, node, node.silent_since)
+    ready = Ready.TRUE if plant.takes_pods(node) else Ready.UNKNOWN
+    return Evidence(
+        node.known, ring, plant.life[node.name], ready, has_agent=True, slot=slots.seen(plant, node)
+    )
+
+
+def _silent(plant: Plant, node: Node, since: float) -> RingEvidence:
+    silent = plant.now - since
+    if plant.kernel_heard(node):
+        if node.left:
+            return RingEvidence(state=RingState.LEFT)
+        return RingEvidence(state=RingState.AGENT_DOWN if silent > plant.verdict_after else RingState.DOUBTED)
+    peers = [name for name in plant.nodes if name != node.name and name in plant.heard()]
+    if silent < plant.verdict_after or not peers:
+        return RingEvidence(state=RingState.DOUBTED, doubted_at=since + 0.2)
+    return RingEvidence(
+        state=RingState.UNREACHABLE,
+        sentence=f"{len(peers)} of {len(peers)} peers: {', '.join(peers)}",
+        voters=tuple(peers),
+        single=len(peers) == 1,
+        doubted_at=since + 0.2,
+        round_at=max(since + 0.4, plant.now - 1.0),
+    )

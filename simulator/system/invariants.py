@@ -1,0 +1,271 @@
+"""The invariants of DESIGN §6, checked against what is *true* in the plant, whatever the controller believes.
+
+Where one can be seen only at a deed (an order, a deletion, a stored proof) it is checked there; the others on every
+tick; whether all has come right again, at the end. ``rules.py`` has those that hold in the stories too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ringfence.core import timing
+from ringfence.core.detection.evidence import NEVER
+from ringfence.core.failover.phase import ENDED, Phase
+from ringfence.core.failover.record import Record, VmState
+from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RecoveryCommand, RequestStart
+from ringfence.core.fencing.orders import OrderOff
+from ringfence.core.fencing.proof import AdminConfirmed, StorageCut
+from ringfence.core.model import Boot, Mode
+from simulator.system import looks, triples
+from simulator.system.node import Node
+from simulator.system.rules import Broken
+from simulator.system.vm import Vm
+from simulator.system.world import World
+
+HEALTHY_FOR = 2.5
+"""Seconds for which a node must have been heard before shooting it is a crime: votes need a moment to be outdated."""
+STORES_AN_INCIDENT = 400
+STORES_A_SECOND = 5
+"""Of one record, in a phase that it stays in."""
+STARTS_WITHIN = 20.0
+"""Seconds that KubeVirt may take for a VM that nothing holds up."""
+
+
+@dataclass
+class Invariants:
+    """Watches one world. A broken invariant raises :class:`Broken`, whose text begins with its number."""
+
+    world: World
+    triples: set[triples.Triple] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
+    """Incidents that were held back at least once."""
+    recovered: set[str] = field(default_factory=set)
+    _heard_since: dict[str, float] = field(default_factory=dict)
+    _sent: set[tuple[str, int, str, int]] = field(default_factory=set)
+    _written: dict[str, list[float]] = field(default_factory=dict)
+    _stores: Counter[str] = field(default_factory=Counter)
+    _fencing_since: dict[str, Mode] = field(default_factory=dict)
+    _forced: Counter[str] = field(default_factory=Counter)
+    _pending_since: dict[str, float] = field(default_factory=dict)
+
+    def _broken(self, number: int, sentence: str) -> Broken:
+        return Broken(f"{number}: {self.world.now:.2f}: {sentence}")
+
+    # --- on every tick ------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        plant, now = self.world.plant, self.world.now
+        for node in plant.nodes.values():
+            if plant.kernel_heard(node) and now >= node.booted_at:
+                self._heard_since.setdefault(node.name, now)
+            else:
+                self._heard_since.pop(node.name, None)
+        if plant.time.every(1.0):
+            for vm in plant.vms.values():
+                if vm.phase == "Running":
+                    self._pending_since.pop(vm.name, None)
+                else:
+                    self._pending_since.setdefault(vm.name, now)
+            for record in self.world.memory.open:
+                self._note_triple(record)
+
+    def _note_triple(self, record: Record) -> None:
+        plant, memory, node = self.world.plant, self.world.memory, record.boot.node
+        verdict = looks.judgement_of(plant, node).verdict
+        triple = verdict, triples.name_of(looks.situation_of(plant, memory, node)), record.phase
+        if (why := triples.impossible(triple)) is not None:
+            raise self._broken(0, f"{node}: ({', '.join(triple)}) is called impossible: {why}")
+        self.triples.add(triple)
+
+    # --- at a deed ----------------------------------------------------------------------------------------------
+
+    def stored(self, before: Record | None, record: Record) -> None:
+        self._counted(before, record)
+        self._note_triple(record)
+        if record.phase is Phase.HELD:
+            self.held.add(record.name)
+        if record.phase is Phase.RECOVERED:
+            self.recovered.add(record.name)
+        entered = before is None or before.phase is not record.phase
+        if entered and record.phase is Phase.FENCING and not record.orders and not record.proofs:
+            self._may_begin(before, record)
+        for proof in record.proofs:
+            if before is not None and proof in before.proofs:
+                continue
+            if not isinstance(proof, StorageCut | AdminConfirmed):
+                self._is_over(record.boot, proof)
+        known = {v.name: v.state for v in before.vms} if before is not None else {}
+        for vm in record.vms:
+            if vm.state is VmState.RUNNING and known.get(vm.name) is not VmState.RUNNING:
+                self._runs(vm.name, record.boot.node)
+
+    def _counted(self, before: Record | None, record: Record) -> None:
+        """A record is written when something has happened, not for as long as something lasts."""
+        self._stores[record.name] += 1
+        if self._stores[record.name] > STORES_AN_INCIDENT:
+            raise self._broken(10, f"{record.name} was written {STORES_AN_INCIDENT} times")
+        if before is None or before.phase is not record.phase or record.phase is Phase.RECOVERING:
+            return
+        lately = [at for at in self._written.get(record.name, ()) if self.world.now - at < 1.0]
+        self._written[record.name] = [*lately, self.world.now]
+        if len(lately) >= STORES_A_SECOND:
+            raise self._broken(10, f"{record.name} is written on every tick: {record.sentence}")
+
+    def _may_begin(self, before: Record | None, record: Record) -> None:
+        mode = self.world.memory.mode
+        void = before is not None and before.phase is Phase.RECOVERING
+        if mode is not Mode.ACTIVE and not void:
+            raise self._broken(7, f"{record.boot.node} is being fenced in mode {mode}")
+
+    def _is_over(self, boot: Boot, proof: object) -> None:
+        node = self.world.plant.nodes[boot.node]
+        if node.powered and node.identity == boot:
+            raise self._broken(5, f"{type(proof).__name__} is stored for {boot}, and that boot runs")
+
+    def _runs(self, name: str, dead: str) -> None:
+        vm = (self.world.memory.cache or self.world.plant).vms[name]
+        if vm.phase != "Running" or vm.node == dead:
+            raise self._broken(8, f"{name} is called running elsewhere; it is {vm.phase} on {vm.node}")
+
+    def ordered(self, record: Record, order: OrderOff) -> None:
+        plant, node = self.world.plant, record.boot.node
+        if not plant.zone:
+            raise self._broken(7, f"{node} is ordered off, and it is in no HAZone")
+        since = self._heard_since.get(node)
+        if since is not None and self.world.now - since >= HEALTHY_FOR:
+            raise self._broken(
+                6, f"{node} is ordered off, and its kernel has answered for {self.world.now - since:.1f} s"
+            )
+        alive = plant.heard()
+        if 2 * len(alive) < len(plant.nodes) - len(self._proved()):
+            raise self._broken(
+                4, f"{node} is ordered off by a side that hears {', '.join(sorted(alive))} only"
+            )
+        election = self.world.memory.election
+        if election is not None and election.leader and not plant.with_api_of(election.leader):
+            raise self._broken(4, f"{node} is ordered off by {election.leader}, which reaches no API server")
+        key = (record.name, record.ladder_pass, order.device, order.attempt)
+        if key in self._sent:
+            raise self._broken(9, f"{order.device} is ordered off twice under one number ({order.attempt})")
+        self._sent.add(key)
+
+    def _proved(self) -> set[str]:
+        return {r.boot.node for r in self.world.memory.open if r.proofs}
+
+    def asked(self, boot: Boot, ask: RecoveryCommand) -> None:
+        records = [r for r in self.world.memory.stored.values() if r.boot == boot]
+        match ask:
+            case DeletePod(ref=ref, force=True):
+                covered = {p.uid for r in records for p in r.pods}
+                if ref.uid not in covered:
+                    raise self._broken(2, f"{ref.name} is force-deleted, and no proof covers it")
+            case DeleteVmi(name=name, uid=uid):
+                if not any(r.proofs for r in records):
+                    raise self._broken(
+                        2, f"the instance of {name} is deleted without a stored proof for {boot}"
+                    )
+                vm = self.world.plant.vms[name]
+                if vm.uid == uid and vm.phase == "Running" and vm.qemu and self.world.memory.cache is None:
+                    raise self._broken(9, f"the instance of {name} is deleted while it runs on {vm.node}")
+            case RequestStart(name=name):
+                vm = self.world.plant.vms[name]
+                if (vm.stopped or vm.deleted) and self.world.memory.cache is None:
+                    raise self._broken(7, f"{name} is started, and its user has stopped it")
+
+    # --- at the end -----------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Every incident is over, or in a wait whose reason is still true."""
+        for record in self.world.memory.open:
+            if (why := self._stalled(record)) is not None:
+                raise self._broken(11, f"{record.name} is {record.phase} ({record.sentence}), and {why}")
+        for vm in self.world.plant.vms.values():
+            if (why := self._lost(vm)) is not None:
+                raise self._broken(9, f"{vm.name} ({vm.strategy}) is lost: {why}")
+
+    def _since(self, record: Record) -> float:
+        return self.world.now - self.world.memory.phase_since.get(record.name, self.world.now)
+
+    def _stalled(self, record: Record) -> str | None:
+        """Why it should have gone on; None: what it waits for is there to be waited for."""
+        plant, memory, now = self.world.plant, self.world.memory, self.world.now
+        look = looks.look(plant, memory, record.boot, record)
+        node = plant.nodes[record.boot.node]
+        since = self._since(record)
+        match record.phase:
+            case Phase.HOLDING:
+                return None if since < 15 else f"has been so for {since:.0f} s"
+            case Phase.HELD:
+                waits = look.limit is not None or not look.node_lease.settled or since < 15
+                return None if waits else "no limit forbids to go on"
+            case Phase.FENCING:
+                working = any(now < o.effective_until for o in record.orders)
+                return (
+                    None
+                    if working or since < 30
+                    else f"has been so for {since:.0f} s without an order at work"
+                )
+            case Phase.AWAITING_CONFIRMATION:
+                return None if not look.retry_due or since < 60 else "its next try is overdue"
+            case Phase.RECOVERING:
+                waiting = [v.name for v in record.vms if not v.state.settled]
+                excused = [name for name in waiting if self._excused(plant.vms[name])]
+                late = [name for name in waiting if name not in excused]
+                if late and since > STARTS_WITHIN:
+                    return f"nothing holds up {', '.join(late)}"
+                return "every VM is settled" if not waiting and since > STARTS_WITHIN else None
+            case Phase.RECOVERED:
+                return self._not_back(record, node, since)
+        return None
+
+    def _not_back(self, record: Record, node: Node, since: float) -> str | None:
+        """A node that was fenced stays out until its next boot is seen; we power it on, with pauses."""
+        now = self.world.now
+        if not node.powered:
+            spaced = timing.POWER_ON_SPACING * 1.5
+            latest = max(self.world.memory.powered_on.get(record.name, NEVER), now - since)
+            cut_by_us = any(not isinstance(p, AdminConfirmed) for p in record.proofs)
+            tries = record.power_on_tries < timing.POWER_ON_TRIES
+            late = cut_by_us and tries and now - latest > spaced and not self._may_not_power_on(record)
+            return f"{record.boot.node} has not been powered on for {now - latest:.0f} s" if late else None
+        settled = node.identity != record.boot and now - node.booted_at > STARTS_WITHIN
+        if settled and since > STARTS_WITHIN and self._heard_since.get(node.name, now) < now - STARTS_WITHIN:
+            left = [v for v, volume in self.world.plant.volumes.items() if node.name in volume.attached]
+            return None if left else f"{node.name} has been back for {now - node.booted_at:.0f} s"
+        return None
+
+    def _may_not_power_on(self, record: Record) -> bool:
+        lease = self.world.memory.remediators.look(record.boot.node)
+        return lease.foreign is not None or not lease.settled
+
+    def _excused(self, vm: Vm) -> bool:
+        """Whether KubeVirt or a user holds it up."""
+        if vm.stopped or vm.deleted or vm.phase == "Running":
+            return True
+        volume = self.world.plant.volumes.get(vm.name)
+        if volume is not None and vm.phase == "Scheduled" and vm.node not in volume.attached:
+            return True
+        return self.world.now - self._pending_since.get(vm.name, self.world.now) < STARTS_WITHIN
+
+    def _lost(self, vm: Vm) -> str | None:
+        if self._excused(vm) and not (
+            vm.phase == "Running" and not vm.qemu and not (vm.stopped or vm.deleted)
+        ):
+            return None
+        if any(vm.name in {v.name for v in r.vms} and r.phase not in ENDED for r in self.world.memory.open):
+            return None  # an incident takes care of it; whether that has stalled is asked above
+        if vm.lock_refused_at is not None:
+            return None  # its old guest lives or lived on; virt-handler tries again after 300 s at the latest
+        home = self.world.plant.nodes.get(vm.node)
+        if vm.strategy in ("Manual", "Once") or (vm.strategy == "RerunOnFailure" and vm.gone):
+            fenced = any(
+                r.boot.node == vm.node and v.name == vm.name and v.released_wall is not None
+                for r in self.world.memory.stored.values()
+                for v in r.vms
+            )
+            if not fenced:
+                return None  # nobody but its user starts it again after an end that we have no part in
+        if home is not None and vm.phase == "Running" and self.world.now - home.booted_at < STARTS_WITHIN:
+            return None
+        return f"{vm.phase or 'no instance'} on {vm.node}, and no incident is about it"

@@ -1,0 +1,69 @@
+"""What became of each schedule, a line of JSON each, so that a run that was stopped goes on where it was.
+
+A ledger is one program's: delete it when the program has changed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ringfence.core.failover.phase import Phase
+from ringfence.core.model import Verdict
+from simulator.system.play import Outcome
+from simulator.system.triples import Triple
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One schedule's outcome, without its story."""
+
+    seed: int
+    broken: str
+    incidents: int
+    held: int
+    recovered: int
+    triples: frozenset[Triple]
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Entry:
+        return cls(
+            outcome.schedule.seed,
+            outcome.broken,
+            outcome.incidents,
+            outcome.held,
+            outcome.recovered,
+            outcome.triples,
+        )
+
+    def line(self) -> str:
+        row = {
+            "seed": self.seed,
+            "broken": self.broken,
+            "incidents": self.incidents,
+            "held": self.held,
+            "recovered": self.recovered,
+            "triples": sorted(self.triples),
+        }
+        return json.dumps(row, separators=(",", ":"))
+
+
+class Ledger:
+    """``path`` None: nothing is kept."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.entries: dict[int, Entry] = {}
+        for line in path.read_text().splitlines() if path is not None and path.exists() else ():
+            if line.endswith("}"):  # the last may be half a line
+                row = json.loads(line)
+                seen = frozenset((Verdict(v), limit, Phase(p)) for v, limit, p in row.pop("triples"))
+                self.entries[row["seed"]] = Entry(**row, triples=seen)
+
+    def enter(self, entry: Entry) -> None:
+        self.entries[entry.seed] = entry
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a") as file:
+                file.write(entry.line() + "\n")

@@ -1,0 +1,234 @@
+"""What the failover machine is shown of the world, as ``controller/loop.py`` puts it together from its caches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringfence.controller.chassis import orders_at
+from ringfence.controller.devices import mismatch
+from ringfence.controller.targets import DeviceTarget
+from ringfence.core import timing
+from ringfence.core.detection.evidence import NEVER, Life
+from ringfence.core.detection.verdict import Judgement, judge, slot_due
+from ringfence.core.failover import limits
+from ringfence.core.failover.beyond import may_be_off_soon
+from ringfence.core.failover.look import Look
+from ringfence.core.failover.phase import PROVED, Phase
+from ringfence.core.failover.record import PodRef, Record, VmRecord
+from ringfence.core.failover.recovery import PodLook, PodRole, VmiLook, VmLook
+from ringfence.core.fencing.chassis import Chassis
+from ringfence.core.fencing.proof import CutVm
+from ringfence.core.fencing.rungs import DeviceLook, Rungs
+from ringfence.core.model import Boot, Verdict
+from ringfence.ports import DeviceSpec
+from simulator.system import attachments, detector
+from simulator.system.memory import Memory
+from simulator.system.plant import Plant
+
+HOLD = 2.0
+STORM_FRACTION = 0.4
+
+
+def judgement_of(plant: Plant, node: str) -> Judgement:
+    return judge(detector.evidence(plant, plant.nodes[node]), plant.now)
+
+
+def down(plant: Plant) -> list[str]:
+    """The nodes that are found Down. Only a silent one can be."""
+    return [
+        name
+        for name, node in plant.nodes.items()
+        if node.silent_since is not None and judgement_of(plant, name).verdict is Verdict.DOWN
+    ]
+
+
+def affected(plant: Plant, node: str) -> tuple[VmRecord, ...]:
+    """The VMs that would be lost with the node: that run there, or last ran there and run nowhere."""
+    found = []
+    for vm in plant.vms.values():
+        here = vm.node == node and vm.phase in ("Running", "Scheduled")
+        stuck = vm.phase != "Running" and vm.node != node and plant.last_run[vm.name] == node
+        if not vm.stopped and not vm.deleted and (here or stuck):
+            found.append(VmRecord("default", vm.name, f"vm-{vm.name}", vm.uid if here else ""))
+    return tuple(found)
+
+
+def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Look:
+    """Everything that a step of the incident about this boot goes by."""
+    node, now = plant.nodes[boot.node], plant.now
+    evidence = detector.evidence(plant, node)
+    judgement = judge(evidence, now)
+    cache = memory.cache or plant
+    noted = cache.nodes[boot.node]
+    due = affected(cache, boot.node)
+    situation = situation_of(plant, memory, boot.node)
+    life = plant.life[boot.node] if node.known == boot else Life()
+    since = memory.down_since.get(boot.node)
+    name = record.name if record else ""
+    confirm = memory.confirmed.get(name)
+    phase_since = memory.phase_since.get(name, now)
+    wait = timing.POWER_ON_SPACING if record and record.power_on_tries else 1.0
+    passes = record.ladder_pass if record else 0
+    pods = _pods(cache, boot.node)
+    vms = record.vms if record and record.vms else due
+    reported = node.guests_at > memory.seen.get(name, now) and node.identity == boot
+    return Look(
+        now=now,
+        wall=now,
+        leader="leader",
+        epoch=1,
+        judgement=judgement,
+        limit=limits.limitation(situation),
+        limit_when_found_off=limits.limitation_when_found_off(situation),
+        hold_over=since is not None and now - since >= HOLD and now >= judgement.not_before,
+        life_at=now if boot == node.known and memory.leads(boot.node) else life.latest,
+        life_sign=life.latest_sign(),
+        node_exists=True,
+        current_boot_id=noted.known.boot_id if now >= noted.booted_at else boot.boot_id,
+        node_ready=cache.takes_pods(noted),
+        suspect_taint=noted.suspect,
+        out_of_service_taint=noted.out_of_service,
+        levels=_levels(plant, memory, boot),
+        slot_moved_at=life.slot,
+        vm_volumes=tuple(
+            CutVm(
+                "default",
+                v.name,
+                v.vmi_uid,
+                tuple(p.ref.uid for p in pods if p.vmi_uid == v.vmi_uid),
+                (v.name,),
+            )
+            for v in vms
+        ),
+        guests=node.guests if reported else None,
+        proofs_required=plant.proofs_required,
+        pods=pods,
+        attachments=attachments.attached_to(cache, boot.node),
+        vms=tuple(_vm(cache, v) for v in vms),
+        affected=due,
+        confirmation=confirm[0] if confirm else None,
+        power_on=True,
+        power_on_due=now - max(memory.powered_on.get(name, NEVER), phase_since) >= wait,
+        retry_due=now - phase_since >= timing.LADDER_BACKOFF[min(passes, len(timing.LADDER_BACKOFF) - 1)],
+        slot_due=slot_due(evidence) if node.known == boot else NEVER,
+        hedges=plant.ladder.hedges,
+        order_delay=plant.ladder.delay,
+        told_fenced=node.word == boot.boot_id if plant.heartbeat else None,
+        stop_guests=plant.stop_guests,
+        foreign_taint=noted.foreign_taint,
+        node_lease=memory.remediators.look(boot.node),
+    )
+
+
+def situation_of(plant: Plant, memory: Memory, node: str) -> limits.Situation:
+    """What limits look at."""
+    records = memory.open
+    proved = frozenset(r.boot.node for r in records if r.phase in PROVED)
+    down = frozenset(memory.down_since) - proved | {r.boot.node for r in records}
+    return limits.Situation(
+        node=node,
+        mode=memory.mode,
+        zone="a" if plant.zone else None,
+        zone_trouble=None,
+        protected_vms=len(affected(memory.cache or plant, node)),
+        alive=plant.heard() - memory.apart,
+        electorate=frozenset(plant.nodes) - (proved - {node}),
+        zone_size=len(plant.nodes) if plant.zone else 0,
+        storm_fraction=STORM_FRACTION,
+        storm_released=False,
+        down_in_zone=down if plant.zone else frozenset(),
+        in_flight_elsewhere=frozenset(r.boot.node for r in records if r.phase not in PROVED) - {node},
+        fencing=frozenset(
+            r.boot.node for r in records if r.phase is Phase.FENCING or may_be_off_soon(r, plant.now)
+        ),
+        proved=proved,
+        leader_node=memory.election.leader if memory.election is not None else "-",
+        power_devices=node in plant.bmcs and node not in plant.dogs,
+        settled_for=memory.settled_for(plant.now),
+        cache_age=0.0,
+        writable=True,
+        remediator=memory.remediators.look(node).foreign,
+    )
+
+
+# --- devices --------------------------------------------------------------------------------------------------------
+
+
+def _levels(plant: Plant, memory: Memory, boot: Boot) -> Rungs:
+    if not plant.zone:
+        return ()
+    rungs: Rungs = ((_device(plant, memory, f"bmc-{boot.node}"),),) if boot.node in plant.bmcs else ()
+    if boot.node in plant.pdus:
+        rungs = (*rungs, (_device(plant, memory, f"pdu-{boot.node}"),))
+    if boot.node in plant.cutters:
+        rungs = (*rungs, (_cutter(plant, boot.node),))
+    if plant.kennel is not None and boot.node in plant.kennel.dogs:
+        rungs = (*rungs, (plant.kennel.look(boot),))
+    return rungs
+
+
+def _device(plant: Plant, memory: Memory, name: str) -> DeviceLook:
+    box = plant.box(name)
+    unusable = None
+    if box.another:
+        target = DeviceTarget(DeviceSpec(name, "redfish", ""), (), name[4:], f"uuid-of-{name[4:]}")
+        unusable = mismatch(f"uuid-of-{box.another}", target)
+    return DeviceLook(
+        name,
+        unusable=unusable.sentence if unusable else None,
+        readings=tuple(box.readings[-8:]),
+        error=box.error,
+        busy=name in plant.working,
+        next_try_at=box.next_try_at,
+        called_off_at=box.called_off_at,
+        chassis=_chassis(plant, memory, name),
+    )
+
+
+def _chassis(plant: Plant, memory: Memory, name: str) -> Chassis | None:
+    if plant.ladder.most_at_once is None:
+        return None
+    incidents = [(r.boot, r.orders) for r in memory.open]
+    chassis = Chassis("10.0.8.9", plant.ladder.most_at_once)
+
+    def seen(device: str, _node: str) -> DeviceLook:
+        box = plant.box(device)
+        return DeviceLook(device, readings=tuple(box.readings), busy=device in plant.working, chassis=chassis)
+
+    own = plant.nodes[name[4:]].known
+    return replace(chassis, others=orders_at(chassis.address, own, incidents, seen, plant.now))
+
+
+def _cutter(plant: Plant, node: str) -> DeviceLook:
+    return DeviceLook(
+        "ceph",
+        readings=tuple(plant.cutters[node].readings[-8:]),
+        busy=("ceph", node) in plant.working,
+        cuts=frozenset(plant.storage_fence or ()),
+    )
+
+
+# --- pods and VMs -----------------------------------------------------------------------------------------------------
+
+
+def _pods(plant: Plant, node: str) -> tuple[PodLook, ...]:
+    return tuple(
+        PodLook(PodRef("default", vm.pod, vm.pod), PodRole.LAUNCHER, vm.uid, protected=True)
+        for vm in plant.vms.values()
+        if vm.launcher_on == node and vm.pod
+    )
+
+
+def _vm(plant: Plant, record: VmRecord) -> VmLook:
+    vm = plant.vms[record.name]
+    refused = None if vm.lock_refused_at is None else plant.now - vm.lock_refused_at
+    return VmLook(
+        "default",
+        vm.name,
+        record.vm_uid,
+        exists=bool(vm.pod) or not vm.deleted,
+        run_strategy=vm.strategy,
+        stopped_by_user=vm.stopped or vm.deleted,
+        start_requested=vm.asked,
+        vmi=None if vm.gone else VmiLook(vm.uid, vm.phase, vm.node, refused, vm.deleting),
+    )

@@ -1,0 +1,70 @@
+"""What happens to the machines: power, boots, watchdogs."""
+
+from __future__ import annotations
+
+from simulator.system.node import BOOT_NEEDS, Node
+from simulator.system.plant import Plant
+from simulator.system.watchdogs import Situation
+
+
+def power(plant: Plant, name: str, *, on: bool) -> None:
+    """Power comes or goes at the node's inlet; a BMC or a PDU that keeps it off goes on doing so."""
+    node = plant.nodes[name]
+    if on and not node.powered and node.outlet and not node.switched_off:
+        node.powered, node.linked, node.boot, node.booted_at = (
+            True,
+            True,
+            node.boot + 1,
+            plant.now + BOOT_NEEDS,
+        )
+        node.silent_since, node.known_boot = None, node.identity.boot_id
+    elif not on:
+        node.powered = False
+        for vm in plant.vms.values():
+            vm.qemu.discard(name)
+
+
+def boots_unseen(plant: Plant, name: str) -> None:
+    """It boots, and nobody knows of that boot yet."""
+    node = plant.nodes[name]
+    node.known_boot = node.known.boot_id
+    node.powered, node.boot, node.booted_at = True, node.boot + 1, plant.now + BOOT_NEEDS
+
+
+def reset(plant: Plant, name: str) -> None:
+    """What a watchdog does: off and on again; a cable that is out stays out, and the new boot unknown."""
+    plant.time.say(f"world: {name}'s watchdog resets it")
+    power(plant, name, on=False)
+    boots_unseen(plant, name)
+
+
+def watch_over(plant: Plant, node: Node) -> None:
+    """One tick of the node's watchdog, where it has one."""
+    dog = plant.dogs.get(node.name)
+    if dog is None:
+        return
+    running = node.powered and plant.now >= node.booted_at
+    reached = len(plant.heard_by(node))
+    before, boot = dog.feeder.running, dog.boot
+    what = dog.tick(
+        Situation(
+            plant.now,
+            node.identity,
+            up=running,
+            agent=node.agent,
+            most_answer=2 * reached > len(plant.nodes),
+            api_answers=node.linked and node.api and not plant.api_out,
+            slot_written=node.storage
+            and node.word != node.identity.boot_id
+            and any(n.storage for n in plant.nodes.values() if n is not node and plant.up(n)),
+        )
+    )
+    if dog.feeder.running != before and boot in (None, dog.boot):
+        plant.time.say(f"world: {node.name}'s watchdog is {'armed' if dog.feeder.running else 'disarmed'}")
+    if what == "bite":
+        reset(plant, node.name)
+    elif what == "stop":
+        for vm in plant.vms.values():
+            if node.name in vm.qemu:
+                vm.qemu.discard(node.name)
+                plant.time.say(f"world: {vm.name} is stopped on {node.name} ({dog.why})")

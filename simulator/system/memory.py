@@ -1,0 +1,72 @@
+"""What the controller has stored, and what its leader remembers beside it on its own clock."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from ringfence.core.failover.look import Confirmation
+from ringfence.core.failover.phase import ENDED
+from ringfence.core.failover.record import Record
+from ringfence.core.model import Mode
+from simulator.system.candidates import Candidates
+from simulator.system.plant import Plant
+from simulator.system.remediators import Remediators
+
+
+@dataclass
+class Memory:
+    mode: Mode
+    remediators: Remediators
+    election: Candidates | None = None
+    """None: somebody leads, wherever he may run."""
+    stored: dict[str, Record] = field(default_factory=dict)
+    """The Failovers by name; all the rest a new leader has to learn anew."""
+    opened: int = 0
+    """Failovers that there have been."""
+    confirmed: dict[str, tuple[Confirmation, float]] = field(default_factory=dict)
+    seen: dict[str, float] = field(default_factory=dict)
+    """When a Failover's first proof was seen."""
+    down_since: dict[str, float] = field(default_factory=dict)
+    stray_since: dict[str, float] = field(default_factory=dict)
+    """Since when a node has been seen to be out of service without an incident."""
+    out_since: dict[str, float] = field(default_factory=dict)
+    """The same, as it is in truth; for the invariants."""
+    phase_since: dict[str, float] = field(default_factory=dict)
+    powered_on: dict[str, float] = field(default_factory=dict)
+    cache: Plant | None = None
+    """What the leader's caches hold where that is older than what is true; None: all is fresh."""
+    refusing: float = 0.0
+    """The part of the writes that the API server refuses: conflicts, 429, time-outs."""
+    dice: random.Random = field(default_factory=lambda: random.Random(0))
+    apart: set[str] = field(default_factory=set)
+    """The nodes whose agents this side doesn't hear."""
+    forced: list[tuple[str, str]] = field(default_factory=list)
+    """Pods that were force-deleted, and the node they were on."""
+
+    @property
+    def blind(self) -> bool:
+        """The leader's caches are old, or what it writes is refused."""
+        return self.cache is not None or self.refusing > 0
+
+    def number(self) -> int:
+        """Of the next Failover."""
+        self.opened += 1
+        return self.opened
+
+    def write_fails(self) -> bool:
+        return self.refusing > 0 and self.dice.random() < self.refusing
+
+    def settled_for(self, now: float) -> float:
+        """Seconds for which the leader's process has been watching."""
+        back_at = self.election.back_at if self.election is not None else {}
+        leader = self.election.leader if self.election is not None else ""
+        return now - back_at.get(leader, float("-inf"))
+
+    @property
+    def open(self) -> list[Record]:
+        return [r for r in self.stored.values() if r.phase not in ENDED]
+
+    def leads(self, node: str) -> bool:
+        """Whether the leader runs on that node."""
+        return self.election is not None and self.election.leader == node

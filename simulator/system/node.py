@@ -1,0 +1,80 @@
+"""One node of the virtual cluster: what is true of it, and what the API server and the others have last seen of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ringfence.core.detection.evidence import NEVER
+from ringfence.core.model import Boot
+
+BOOT_NEEDS = 8.0
+"""Seconds from power to a kubelet."""
+
+
+@dataclass
+class Node:
+    name: str
+    boot: int = 1
+    powered: bool = True
+    linked: bool = True
+    agent: bool = True
+    kubelet: bool = True
+    api: bool = True
+    peers: bool = True
+    """The ring's packets pass between it and the others."""
+    doubted: bool = False
+    """So much of them is lost that its peers doubt it, and never agree that it is gone."""
+    left: bool = False
+    """Its agent has taken its leave."""
+    cordoned: bool = False
+    suspect: bool = False
+    out_of_service: bool = False
+    foreign_taint: bool = False
+    """That taint is somebody else's."""
+    silent_since: float | None = None
+    booted_at: float = NEVER
+    known_boot: str = ""
+    """The boot id that the API server has last been told."""
+    renewed: int = 1
+    """The boot whose kubelet has renewed the node's Lease."""
+    storage: bool = True
+    """Its path to the shared storage."""
+    slot: tuple[str, int] = ("", 0)
+    """Boot and sequence on the heartbeat volume, where there is one."""
+    slot_seen: tuple[str, int] = ("", 0)
+    slot_looked_at: float = NEVER
+    slot_moved: tuple[float, float] = (NEVER, NEVER)
+    """After when and before when its last write came, as the others saw it."""
+    word: str = ""
+    """The boot that is told beside its slot that it is fenced."""
+    shut_out: bool = False
+    """The storage lets it at none of the disks behind the fence."""
+    outlet: bool = True
+    """Its outlet at the PDU, where it has one, is on."""
+    switched_off: bool = False
+    """Its BMC has been told to keep it off."""
+    guests: frozenset[str] | None = None
+    """What its agent has reported last of its guests, and when that was seen to change."""
+    guests_at: float = NEVER
+
+    @property
+    def identity(self) -> Boot:
+        return Boot(self.name, f"uid-{self.name}", f"boot-{self.boot}-{self.name}")
+
+    @property
+    def knows_boot(self) -> bool:
+        """Whether the API server has been told its present boot."""
+        return self.known_boot == f"boot-{self.boot}-{self.name}"
+
+    @property
+    def known(self) -> Boot:
+        """The boot that the controller knows of."""
+        return replace(self.identity, boot_id=self.known_boot or self.identity.boot_id)
+
+    @property
+    def kernel_answers(self) -> bool:
+        return self.powered and self.linked
+
+    def up(self, now: float) -> bool:
+        """Whether it runs, has booted, and is in reach of the others."""
+        return self.kernel_answers and now >= self.booted_at

@@ -1,0 +1,117 @@
+"""All that the world is made of but the controller: nodes, devices, VMs, volumes. The modules beside say how it moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ringfence.core.detection.evidence import Life
+from simulator.system.device import Device, LadderSetup
+from simulator.system.node import Node
+from simulator.system.timeline import Timeline
+from simulator.system.vm import Vm, Volume
+from simulator.system.watchdogs import Dog, Kennel
+
+
+@dataclass
+class Plant:
+    time: Timeline
+    nodes: dict[str, Node]
+    bmcs: dict[str, Device]
+    vms: dict[str, Vm]
+    volumes: dict[str, Volume]
+    ladder: LadderSetup
+    pdus: dict[str, Device]
+    cutters: dict[str, Device]
+    """How the storage's fence behaves, by node."""
+    storage_fence: list[str] | None
+    """The VMs whose disks are behind a storage that can shut a node out; None: there is no such device."""
+    kennel: Kennel | None
+    heartbeat: bool
+    stop_guests: bool
+    cutting: set[str] = field(default_factory=set)
+    """Nodes that their storage is about to shut out."""
+    csi_detaches: bool = True
+    spread: bool = False
+    """The scheduler looks at how many VMs a node has."""
+    api_out: bool = False
+    """The API server answers nobody."""
+    write_needs: float = 0.03
+    """Seconds that a write to the API server takes."""
+    zone: bool = True
+    """The nodes' HAZone is there."""
+    apart: frozenset[str] = frozenset()
+    """Nodes between which and the others the ring's packets don't pass."""
+    viewer: str = ""
+    """The node on which the leader runs, whose side it hears; empty: that of most."""
+    verdict_after: float = 0.7
+    """Seconds that the ring needs from a crash to its votes."""
+    proofs_required: int = 1
+    last_run: dict[str, str] = field(default_factory=dict)
+    """Where each VM has last been seen running."""
+    life: dict[str, Life] = field(default_factory=dict)
+    """The signs of life of each node, as the controller has seen them."""
+    working: set[object] = field(default_factory=set)
+    """What is under way on the controller's behalf: devices at work, deletions sent."""
+    at_chassis: list[str] = field(default_factory=list)
+    """Devices behind the chassis whose order it has not answered or carried out yet, whoever gave it."""
+
+    @property
+    def now(self) -> float:
+        return self.time.now
+
+    @property
+    def dogs(self) -> dict[str, Dog]:
+        return self.kennel.dogs if self.kennel is not None else {}
+
+    def up(self, node: Node) -> bool:
+        return node.up(self.time.now)
+
+    def in_ring(self, node: Node) -> bool:
+        """Whether the ring's packets pass between it and the leader's side."""
+        if node.name == self.viewer:
+            return True
+        alone = self.viewer in self.nodes and not self.nodes[self.viewer].peers
+        return node.peers and not alone and (node.name in self.apart) == (self.viewer in self.apart)
+
+    def heard(self) -> frozenset[str]:
+        """The nodes whose agents are heard on the leader's side."""
+        return frozenset(n.name for n in self.nodes.values() if n.agent and self.up(n) and self.in_ring(n))
+
+    def heard_by(self, node: Node) -> frozenset[str]:
+        """The nodes whose agents this node hears, itself included."""
+        if not (node.peers and self.up(node)):
+            return frozenset({node.name})
+        side = node.name in self.apart
+        return frozenset(
+            n.name
+            for n in self.nodes.values()
+            if n is node or (n.agent and n.peers and self.up(n) and (n.name in self.apart) == side)
+        )
+
+    def kernel_heard(self, node: Node) -> bool:
+        """Whether its kernel answers somebody on the leader's side."""
+        return node.kernel_answers and self.in_ring(node)
+
+    def with_api(self, node: Node) -> bool:
+        """Whether it runs and reaches the API server."""
+        return node.api and not self.api_out and self.up(node)
+
+    def with_api_of(self, name: str) -> bool:
+        return self.with_api(self.nodes[name])
+
+    def takes_pods(self, node: Node) -> bool:
+        """Whether its kubelet starts what is bound to it."""
+        return node.kubelet and self.with_api(node)
+
+    def boxes(self, node: str) -> list[Device]:
+        """The devices that cut the node's power."""
+        return [boxes[node] for boxes in (self.bmcs, self.pdus) if node in boxes]
+
+    def box(self, device: str) -> Device:
+        kind, _, node = device.partition("-")
+        return (self.pdus if kind == "pdu" else self.bmcs)[node]
+
+    def writers(self, vm: Vm) -> set[str]:
+        """Nodes from which a guest of the VM can write to its disk."""
+        behind = self.storage_fence is not None and vm.name in self.storage_fence
+        return {name for name in vm.qemu if not (behind and self.nodes[name].shut_out)}

@@ -1,0 +1,114 @@
+"""The invariants that are checked where something dangerous is done, and on every tick (DESIGN §6)."""
+
+from __future__ import annotations
+
+from ringfence.core import timing
+from ringfence.core.failover.record import Record
+from ringfence.core.fencing.orders import Action
+from ringfence.core.fencing.proof import StorageCut
+from ringfence.core.model import Boot, Verdict
+from simulator.system import looks
+from simulator.system.memory import Memory
+from simulator.system.plant import Plant
+
+SWEPT_WITHIN = 15.0
+"""Seconds in which a taint that belongs to no incident is gone: what is swept, and a change of leader."""
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+def proved(plant: Plant, memory: Memory, boot: Boot, act: str) -> None:
+    """No such act without a stored proof for that node and boot."""
+    stored = [p for r in memory.stored.values() if r.boot == boot for p in r.proofs]
+    if "taint" in act:
+        stored = [p for p in stored if not isinstance(p, StorageCut)]
+    if not stored:
+        raise Broken(f"{plant.now:.2f}: {act} without a stored proof for {boot}")
+
+
+def order_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:
+    """No order that is on no record, to a node that lives or leads, to a later boot, or beside one of that device."""
+    box, node = plant.box(device), record.boot.node
+    if not any(
+        o.device == device and plant.now < o.effective_until
+        for o in memory.stored[record.name].orders
+        if o.action is Action.OFF
+    ):
+        raise Broken(f"{plant.now:.2f}: {device} is ordered off, and that is on no record")
+    is_down(plant, node, record)
+    if (holder := memory.remediators.acts(node)) is not None:
+        raise Broken(f"{plant.now:.2f}: {node} is ordered off while {holder} acts on it")
+    if memory.leads(node):
+        raise Broken(f"{plant.now:.2f}: {node} is ordered off by the controller that runs on it")
+    if plant.now < box.effective_until:
+        raise Broken(f"{plant.now:.2f}: {device} is ordered off twice within {timing.ORDER_EFFECT} s")
+    box.effective_until = plant.now + timing.ORDER_EFFECT
+    if box.another:
+        raise Broken(f"{plant.now:.2f}: {device} is ordered, and would cut {box.another}")
+
+
+def cut_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:
+    """No cut that is on no record, nor one of a node that lives."""
+    stored = memory.stored[record.name]
+    if not any(
+        o.device == device and o.action is Action.OFF and plant.now < o.effective_until for o in stored.orders
+    ):
+        raise Broken(f"{plant.now:.2f}: {device} is ordered to cut, and that is on no record")
+    if device not in stored.cuts:
+        raise Broken(f"{plant.now:.2f}: {device} is ordered to cut, and nobody would lift it again")
+    is_down(plant, record.boot.node, record)
+
+
+def power_on_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:
+    """No order on that is on no record, or while an order off may take effect."""
+    if any(plant.now < box.effective_until for box in plant.boxes(record.boot.node)):
+        raise Broken(f"{plant.now:.2f}: {record.boot.node} is powered on while an order off may take effect")
+    if (device, Action.ON) not in {(o.device, o.action) for o in memory.stored[record.name].orders}:
+        raise Broken(f"{plant.now:.2f}: {device} is ordered on, and that is on no record")
+
+
+def is_down(plant: Plant, node: str, record: Record) -> None:
+    """Only what is Down, and still of the incident's boot, is shot at."""
+    verdict = looks.judgement_of(plant, node)
+    if verdict.verdict is not Verdict.DOWN:
+        raise Broken(f"{plant.now:.2f}: {node} is ordered off: {verdict.sentence}")
+    here = plant.nodes[node]
+    if here.identity != record.boot and plant.now >= here.booted_at:
+        raise Broken(f"{plant.now:.2f}: {node} is ordered off for an earlier boot")
+
+
+def may_be_lifted(plant: Plant, node: str) -> None:
+    """Whoever lets a node in again lets no old guest at a disk that is in use elsewhere."""
+    for vm in plant.vms.values():
+        if node in vm.qemu and vm.node != node:
+            raise Broken(
+                f"{plant.now:.2f}: {node} is let in again while an old guest of {vm.name} lives there"
+            )
+
+
+def untaint_due(plant: Plant, record: Record, left: list[str]) -> None:
+    """The out-of-service taint stays while what is known as a later boot has volumes attached that nobody there wants.
+
+    Before that boot is known, a proof that turns out to be void takes its taint back at once: the node may live.
+    """
+    node = record.boot.node
+    if left and plant.nodes[node].known != record.boot:
+        raise Broken(f"{plant.now:.2f}: the taints of {node} go while {', '.join(left)} is attached")
+
+
+def every_tick(plant: Plant, memory: Memory) -> None:
+    """Invariants 1 and 2; those of orders are checked where an order is sent."""
+    for vm in plant.vms.values():
+        if len(vm.qemu) > 1 and len(writers := plant.writers(vm)) > 1:
+            raise Broken(f"{plant.now:.2f}: {vm.name} runs on {', '.join(sorted(writers))} at once")
+    for name, node in plant.nodes.items():
+        if (node.shut_out or name in plant.cutting) and name not in {r.boot.node for r in memory.open}:
+            raise Broken(f"{plant.now:.2f}: {name} is cut from its storage without an open incident")
+        swept = not memory.blind and (memory.election is None or memory.election.leader != "")
+        ours = node.out_of_service and not node.foreign_taint
+        if not ours or not swept or name in {r.boot.node for r in memory.open}:
+            memory.out_since.pop(name, None)
+        elif plant.now - memory.out_since.setdefault(name, plant.now) > SWEPT_WITHIN:
+            raise Broken(f"{plant.now:.2f}: {name} is out of service without an open incident")

@@ -1,0 +1,39 @@
+"""Virtual time: a number that is advanced tick by tick, what is to happen later, and the story as it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+TICK = 0.05
+"""Seconds; random schedules go twice as fast."""
+
+
+class Timeline:
+    """Nothing sleeps: :meth:`advance` is the only clock."""
+
+    def __init__(self, tick: float = TICK) -> None:
+        self.now = 0.0
+        self._tick = tick
+        self.log: list[str] = []
+        self._later: list[tuple[float, Callable[[], None]]] = []
+
+    def advance(self) -> None:
+        """One tick further; what was due by then happens, in the order in which it was asked for."""
+        self.now = round(self.now + self._tick, 3)
+        if not self._later:
+            return
+        due = [f for at, f in self._later if at <= self.now]
+        if due:
+            self._later = [(at, f) for at, f in self._later if at > self.now]
+        for act in due:
+            act()
+
+    def after(self, delay: float, act: Callable[[], None]) -> None:
+        self._later.append((self.now + delay, act))
+
+    def every(self, seconds: float) -> bool:
+        """Whether this tick is one of those that come every so many seconds."""
+        return round(self.now / self._tick) % round(seconds / self._tick) == 0
+
+    def say(self, line: str) -> None:
+        self.log.append(f"{self.now:7.2f} {line}")

@@ -1,0 +1,54 @@
+"""Which (verdict, limit, phase) an incident can be in, and why the others are impossible.
+
+``verdict`` is the node's at the step, ``limit`` the name of the first limit that would forbid to act ("-": none), ``phase``
+the incident's after the step. Committed before the runs: a triple that is seen though it is called impossible, or whose
+limit is unknown, breaks the schedule; how many of the possible ones were seen is told as coverage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ringfence.core.failover import limits
+from ringfence.core.failover.phase import Phase
+from ringfence.core.model import Verdict
+
+NO_LIMIT = "-"
+Triple = tuple[Verdict, str, Phase]
+
+_VERDICTS = {
+    Verdict.HUNG: "virt-handler must have been silent for 180 s, a schedule has 120",
+    Verdict.GUEST_NET_LOST: "the schedules' nodes are on one network",
+    Verdict.ISOLATED: "no rule gives it: a node that nobody hears is Down or Suspect",
+    Verdict.MAINTENANCE: "no rule gives it: there is no NodeMaintenance yet",
+}
+_LIMITS = {
+    "not_writable": "who can't renew the Lease does not lead, and only a leader takes steps",
+    "cache_too_old": "caches are stale for 40 s at most, the limit begins at 90",
+}
+
+
+def name_of(situation: limits.Situation) -> str:
+    """The name of the first limit that holds."""
+    return next((one.__name__ for one in limits.LIMITS if one(situation) is not None), NO_LIMIT)
+
+
+def impossible(triple: Triple) -> str | None:
+    """Why it can't be; None: it can."""
+    verdict, limit, phase = triple
+    if limit not in _NAMES:
+        return f"there is no limit {limit}"
+    if phase is Phase.WITHDRAWN and verdict is Verdict.DOWN:
+        return "only a node that is not Down is let go"
+    return _VERDICTS.get(verdict) or _LIMITS.get(limit)
+
+
+def all_possible() -> Iterator[Triple]:
+    for verdict in Verdict:
+        for limit in _NAMES:
+            for phase in Phase:
+                if impossible((verdict, limit, phase)) is None:
+                    yield verdict, limit, phase
+
+
+_NAMES = (NO_LIMIT, *(one.__name__ for one in limits.LIMITS))

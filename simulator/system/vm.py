@@ -1,0 +1,50 @@
+"""One protected VM as KubeVirt and QEMU have it, and its volume as Kubernetes has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Vm:
+    name: str
+    node: str
+    strategy: str = "Always"
+    stopped: bool = False
+    """Its user has stopped it."""
+    deleted: bool = False
+    """Its user has deleted it; the object stays for as long as its launcher does."""
+    vmi: int = 1
+    phase: str = "Running"
+    pod: str = ""
+    launcher_on: str = ""
+    released_at: float | None = None
+    lock_refused_at: float | None = None
+    late_start: bool = False
+    """Its stuck instance tries again just when it is deleted, and is Running for its last half second."""
+    deleting: bool = False
+    kept: bool = False
+    """Its ended instance stands there as Failed, and KubeVirt makes no other while it does (Once, Manual)."""
+    asked: bool = False
+    """A start is requested."""
+    gone: bool = False
+    """There is no instance, and KubeVirt makes none before it is asked to (RerunOnFailure, Manual)."""
+    orphaned_at: dict[str, float] = field(default_factory=dict)
+    """Since when the kubelet of a node could know that its QEMU's launcher is no more."""
+    qemu: set[str] = field(default_factory=set)
+    """Nodes on which a QEMU of this VM runs."""
+
+    @property
+    def uid(self) -> str:
+        """Of its present instance."""
+        return f"vmi-{self.name}-{self.vmi}"
+
+
+@dataclass
+class Volume:
+    """A volume that has to be attached to the node of its VM's launcher; ``shared``: to several at once."""
+
+    shared: bool
+    attached: set[str]
+    unwanted_since: dict[str, float] = field(default_factory=dict)
+    wanted_since: float | None = None

@@ -1,0 +1,105 @@
+"""One cluster in virtual time: the plant moves, then the controller looks; the invariants hold on every tick."""
+
+from __future__ import annotations
+
+from ringfence.core.detection.evidence import Life
+from ringfence.core.model import Mode
+from simulator.system import attachments, detector, kubevirt, machines, rules, slots
+from simulator.system.candidates import Candidates
+from simulator.system.controller import Controller
+from simulator.system.device import Device, LadderSetup
+from simulator.system.faults import Faults
+from simulator.system.memory import Memory
+from simulator.system.node import Node
+from simulator.system.plant import Plant
+from simulator.system.remediators import Remediators
+from simulator.system.timeline import TICK, Timeline
+from simulator.system.vm import Vm, Volume
+from simulator.system.watchdogs import Kennel
+
+
+class World:
+    """``log`` is the story as it was told."""
+
+    def __init__(
+        self,
+        nodes: list[str],
+        vms: dict[str, str],
+        bmcs: dict[str, str | None],
+        mode: str,
+        volumes: dict[str, str] | None = None,
+        kennel: Kennel | None = None,
+        *,
+        heartbeat: dict[str, bool] | None = None,
+        storage_fence: list[str] | None = None,
+        node_leases: bool = False,
+        ladder: LadderSetup | None = None,
+        controllers: list[str] | None = None,
+        strategies: dict[str, str] | None = None,
+        proofs: int = 1,
+        spread: bool = False,
+        verdict_after: float = 0.7,
+    ) -> None:
+        """``spread``: the scheduler goes by load, and the controller hears the side of its own node only."""
+        ladder = ladder or LadderSetup()
+        self.time = Timeline(2 * TICK if spread else TICK)
+        self.plant = Plant(
+            self.time,
+            {n: Node(n) for n in nodes},
+            {n: Device(m) for n in nodes if (m := bmcs.get(n, "ok")) is not None},
+            {v: Vm(v, node, pod=f"pod-{v}-1", launcher_on=node, qemu={node}) for v, node in vms.items()},
+            {v: Volume(shared=kind == "rwx", attached={vms[v]}) for v, kind in (volumes or {}).items()},
+            ladder,
+            {n: Device(mode) for n, mode in ladder.pdus.items()},
+            {n: Device() for n in nodes} if storage_fence is not None else {},
+            storage_fence,
+            kennel,
+            heartbeat=heartbeat is not None,
+            stop_guests=(heartbeat or {}).get("stopGuests", False),
+            last_run=dict(vms),
+            life={n: Life() for n in nodes},
+            spread=spread,
+            verdict_after=verdict_after,
+            proofs_required=proofs,
+        )
+        for name, strategy in (strategies or {}).items():
+            self.plant.vms[name].strategy = strategy
+        self.memory = Memory(
+            Mode(mode),
+            Remediators(self.time, used=node_leases),
+            Candidates(controllers) if controllers else None,
+        )
+        self.controller = Controller(self.plant, self.memory)
+        self._faults = Faults(self.plant, self.memory, self.controller)
+
+    @property
+    def now(self) -> float:
+        return self.time.now
+
+    @property
+    def log(self) -> list[str]:
+        return self.time.log
+
+    def do(self, words: list[str]) -> None:
+        """One line of a script."""
+        self._faults.do(words)
+
+    def tick(self) -> None:
+        """One tick: the world moves, then the controller looks."""
+        plant = self.plant
+        self.time.advance()
+        for node in plant.nodes.values():
+            detector.live(plant, node)
+            if plant.heartbeat:
+                slots.beat(plant, node)
+            if plant.up(node) and node.agent and node.api:
+                detector.report(plant, node)
+            machines.watch_over(plant, node)
+        for name, volume in plant.volumes.items():
+            attachments.turn(plant, name, volume)
+        if plant.spread and self.time.every(1.0):
+            kubevirt.end_orphans(plant)
+        for vm in plant.vms.values():
+            kubevirt.turn(plant, vm)
+        self.controller.turn()
+        rules.every_tick(plant, self.memory)

@@ -1,0 +1,219 @@
+"""The whole-system simulator: schedules are drawn and read alike, and every invariant can fail in a world that is broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
+from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RequestStart
+from ringfence.core.fencing.orders import OrderOff
+from ringfence.core.fencing.proof import PoweredOff, PowerOffHow
+from ringfence.core.model import Mode, Verdict
+from simulator.system import rules, triples
+from simulator.system.controller import taken_over
+from simulator.system.invariants import STORES_A_SECOND, Invariants
+from simulator.system.ledger import Entry, Ledger
+from simulator.system.play import Outcome, build, play, shorten
+from simulator.system.rules import Broken
+from simulator.system.schedule import Act, Schedule, ScheduleError, draw, read
+from simulator.system.world import World
+
+
+def calm(ladder: str = "bmc") -> Schedule:
+    """A schedule without faults, on a cluster with that ladder."""
+    return next(s for seed in range(200) if (s := Schedule(seed, ())).cluster.ladder == ladder)
+
+
+@pytest.fixture
+def world() -> World:
+    return build(calm())
+
+
+@pytest.fixture
+def invariants(world: World) -> Invariants:
+    return Invariants(world)
+
+
+def incident(world: World, phase: Phase = Phase.FENCING) -> Record:
+    boot = world.plant.nodes["n4"].identity
+    record = Record("n4-1", boot, phase, "said so", 0.0, 0.0)
+    world.memory.stored[record.name] = record
+    return record
+
+
+def off(record: Record) -> PoweredOff:
+    return PoweredOff(record.boot, "bmc-n4", PowerOffHow.ORDERED, 0.0, "read as off")
+
+
+def run(world: World, invariants: Invariants, seconds: float) -> None:
+    end = world.now + seconds
+    while world.now < end:
+        world.tick()
+        invariants.tick()
+
+
+# --- schedules ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_schedule_is_its_seeds_and_survives_its_text(seed: int) -> None:
+    schedule = draw(seed)
+    assert draw(seed) == schedule
+    assert read(str(schedule)) == schedule
+    assert schedule.acts[-1].words == ("end",)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("1.0 isolate n1", "no line `seed"), ("seed 3\nsoon isolate n1", "line 2"), ("seed 3\n4.0", "line 2")],
+)
+def test_a_text_that_is_no_schedule_says_which_line(text: str, says: str) -> None:
+    with pytest.raises(ScheduleError, match=says):
+        read(text)
+
+
+def test_what_fails_is_made_as_short_as_it_will_go() -> None:
+    acts = (Act(1.0, ("doubt", "n1")), Act(1.5, ("nonsense",)), Act(2.0, ("trust", "n1")), Act(3.0, ("end",)))
+    outcome = play(replace(calm(), acts=acts))
+    assert outcome.number == "raised"
+    assert shorten(outcome).schedule.acts == (acts[1], acts[3])
+
+
+def test_a_dead_nodes_vms_run_elsewhere_and_nothing_breaks() -> None:
+    acts = (Act(1.0, ("isolate", "n4")), Act(40.0, ("mend",)), Act(90.0, ("end",)))
+    outcome: Outcome = play(replace(calm(), acts=acts))
+    assert outcome.broken == ""
+    assert (outcome.incidents, outcome.recovered) == (1, 1)
+
+
+def test_a_record_is_the_same_for_the_next_leader(world: World) -> None:
+    record = incident(world)
+    vm = VmRecord(
+        "default", "vm01", "vm-vm01", "vmi-vm01-1", "pod-vm01-1", VmState.STARTING, released_wall=3.0
+    )
+    record = replace(
+        record, proofs=(off(record),), vms=(vm,), pods=(PodRef("default", "p", "p"),), tainted=True
+    )
+    read_again = taken_over(record, 10.0, 8.0)
+    assert read_again == replace(record, proofs=(replace(off(record), seen_at=7.0),))
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "sim.jsonl"
+    seen = frozenset({(Verdict.DOWN, triples.NO_LIMIT, Phase.FENCING)})
+    entries = [Entry(7, "", 2, 1, 1, seen), Entry(8, "9: lost", 1, 0, 0, frozenset())]
+    ledger = Ledger(path)
+    for entry in entries:
+        ledger.enter(entry)
+    with path.open("a") as file:
+        file.write('{"seed":9,"bro')
+    assert list(Ledger(path).entries.values()) == entries
+
+
+# --- each invariant can fail --------------------------------------------------------------------------------------
+
+
+def test_1_two_writers(world: World) -> None:
+    world.plant.vms["vm01"].qemu = {"n1", "n2"}
+    with pytest.raises(Broken, match="runs on n1, n2 at once"):
+        world.tick()
+
+
+def test_2_a_force_delete_that_no_proof_covers(world: World, invariants: Invariants) -> None:
+    record = incident(world)
+    with pytest.raises(Broken, match=r"^2: .*no proof covers it"):
+        invariants.asked(record.boot, DeletePod(PodRef("default", "pod-vm04-1", "pod-vm04-1"), force=True))
+    with pytest.raises(Broken, match=r"^2: .*without a stored proof"):
+        invariants.asked(record.boot, DeleteVmi("default", "vm04", "vmi-vm04-1"))
+    with pytest.raises(Broken, match="the out-of-service taint without a stored proof"):
+        rules.proved(world.plant, world.memory, record.boot, "the out-of-service taint")
+
+
+def test_3_two_leaders(world: World) -> None:
+    assert world.memory.election is not None
+    run(world, Invariants(world), 1.5)
+    elections = world.memory.election._elections
+    elections["n2"] = replace(elections["n1"])
+    with pytest.raises(AssertionError, match="lead at once"):
+        world.tick()
+
+
+def test_4_an_order_by_a_side_that_hears_a_minority(world: World, invariants: Invariants) -> None:
+    record = incident(world)
+    for name in ("n2", "n3", "n4", "n5"):
+        world.plant.nodes[name].linked = False
+    with pytest.raises(Broken, match=r"^4: .*a side that hears n1 only"):
+        invariants.ordered(record, OrderOff("bmc-n4", 1))
+
+
+def test_5_a_proof_about_a_boot_that_runs(world: World, invariants: Invariants) -> None:
+    record = incident(world)
+    with pytest.raises(Broken, match=r"^5: PoweredOff|^5: .*that boot runs"):
+        invariants.stored(record, replace(record, proofs=(off(record),)))
+
+
+def test_6_a_healthy_node_is_shot(world: World, invariants: Invariants) -> None:
+    record = incident(world)
+    run(world, invariants, 4.0)
+    with pytest.raises(Broken, match=r"^6: .*its kernel has answered"):
+        invariants.ordered(record, OrderOff("bmc-n4", 1))
+
+
+def test_7_the_administrators_and_users_will(world: World, invariants: Invariants) -> None:
+    record = incident(world, Phase.HOLDING)
+    world.memory.mode = Mode.PAUSED
+    with pytest.raises(Broken, match=r"^7: .*in mode Paused"):
+        invariants.stored(record, replace(record, phase=Phase.FENCING))
+    world.plant.vms["vm04"].stopped = True
+    with pytest.raises(Broken, match=r"^7: .*its user has stopped it"):
+        invariants.asked(record.boot, RequestStart("default", "vm04", "vm-vm04"))
+
+
+def test_8_success_that_nobody_has_seen(world: World, invariants: Invariants) -> None:
+    record = incident(world, Phase.RECOVERING)
+    said = VmRecord("default", "vm04", "vm-vm04", "vmi-vm04-1", state=VmState.RUNNING, new_node="n1")
+    with pytest.raises(Broken, match=r"^8: .*is called running elsewhere"):
+        invariants.stored(record, replace(record, vms=(said,)))
+
+
+def test_9_a_second_fence_and_a_lost_vm(world: World, invariants: Invariants) -> None:
+    record = incident(world)
+    world.plant.nodes["n4"].powered = False
+    invariants.ordered(record, OrderOff("bmc-n4", 1))
+    with pytest.raises(Broken, match=r"^9: .*twice under one number"):
+        invariants.ordered(record, OrderOff("bmc-n4", 1))
+    world.memory.stored.clear()
+    vm = next(v for v in world.plant.vms.values() if v.strategy == "Always")
+    vm.phase, vm.qemu = "Running", set()
+    with pytest.raises(Broken, match=rf"^9: .*{vm.name} .*is lost"):
+        invariants.end()
+
+
+def test_10_a_record_that_is_written_on_every_tick(world: World, invariants: Invariants) -> None:
+    record = incident(world, Phase.HELD)
+    with pytest.raises(Broken, match=r"^10: .*on every tick"):
+        for _ in range(STORES_A_SECOND + 1):
+            invariants.stored(record, record)
+
+
+def test_11_an_incident_that_waits_for_nothing(world: World, invariants: Invariants) -> None:
+    run(world, invariants, 4.0)
+    record = incident(world, Phase.HELD)
+    world.memory.phase_since[record.name] = -60.0
+    with pytest.raises(Broken, match=r"^11: .*no limit forbids|^11: "):
+        invariants.end()
+
+
+def test_a_triple_that_is_called_impossible(world: World, invariants: Invariants) -> None:
+    assert triples.impossible((Verdict.HUNG, triples.NO_LIMIT, Phase.HELD)) is not None
+    assert triples.impossible((Verdict.DOWN, "not_writable", Phase.HELD)) is not None
+    assert triples.impossible((Verdict.DOWN, triples.NO_LIMIT, Phase.WITHDRAWN)) is not None
+    record = incident(world)
+    with pytest.raises(Broken, match=r"^0: .*only a node that is not Down is let go"):
+        world.plant.nodes["n4"].powered = False
+        run(world, invariants, 3.0)
+        invariants.stored(record, replace(record, phase=Phase.WITHDRAWN))
