@@ -196,7 +196,7 @@ async def run(chosen: argparse.Namespace) -> None:
             else None
         )
         slot_looks = (
-            SlotLooks(slot_client, clock, chosen.slots_port, slot_streams.listened) if slot_streams else None
+            SlotLooks(slot_client, clock, chosen.slots_port, lambda: witness.roster) if slot_streams else None
         )
         watchdogs = Watchdogs(
             *(cluster, clock, world, witness, client, chosen.port, poke),

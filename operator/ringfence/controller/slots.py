@@ -87,11 +87,6 @@ class SlotStreams(Streams):
             logger.debug("%s shall write to %s: %s", name, boot, "fenced no more" if taken_back else "fenced")
             self._sessions[name].tell(WordWish(index, block, now + self._clocks[name] + ttl))
 
-    def listened(self) -> list[Member]:
-        """The members whose heartbeat processes this replica hears and that see their volume."""
-        roster = self._witness.roster
-        return [m for m in roster.members if self._well.get(m.name) and m.addresses] if roster else []
-
     def _count(self, streams: int) -> None:
         self._metrics.slot_streams(streams)
 

@@ -61,7 +61,7 @@ class Eye:
 
     async def look(self, number: int) -> SlotLook | None:
         client = SlotClient(KeySet.first(KEYS[GROUP_KEY_FILE]))
-        return await SlotLooks(client, CLOCK, self.port, self.streams.listened).look(boot(number))
+        return await SlotLooks(client, CLOCK, self.port, lambda: self.witness.roster).look(boot(number))
 
     def state(self, number: int) -> SlotState:
         return self.witness.heartbeats.of(boot(number), (), CLOCK.monotonic()).state
