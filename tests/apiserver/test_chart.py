@@ -11,7 +11,7 @@ import pytest
 from apiserver.chart import NAMESPACE, documents, render, rendered, the
 from apiserver.server import Json, Server
 from ringfence.agent.mailbox import FeederState, Mailbox
-from ringfence.core.fencing.selffence import Word
+from ringfence.core.fencing.selffence import Promise, Word
 from ringfence.host.storage_leg import held_at
 from ringfence.slots.leg import Leg
 from unit.test_metrics import documented
@@ -47,6 +47,12 @@ VALUES: dict[str, list[str]] = {
         "slots.stopGuests=true",
         "slots.intervalSeconds=2",
     ],
+    "with watchdogs that slots feed": [
+        "agent.watchdog.enabled=true",
+        'agent.watchdog.legs=["Gossip","Api","Storage"]',
+        "slots.enabled=true",
+        "slots.volume.hostPath=/srv/shared",
+    ],
     "heartbeat on a block claim": [
         "slots.enabled=true",
         "slots.volume.persistentVolumeClaim=heartbeat",
@@ -75,6 +81,8 @@ def test_server_accepts_what_helm_renders(governed: Server, values: str) -> None
         ('agent.capabilities=["SYS_ADMIN"]', "at '/agent/capabilities/0'"),
         ("agent.watchdog.device=watchdog", "at '/agent/watchdog/device'"),
         ("agent.watchdog.timeoutSeconds=1.5", "at '/agent/watchdog/timeoutSeconds'"),
+        ('agent.watchdog.legs=["Api"]', "at '/agent/watchdog/legs'"),
+        ('agent.watchdog.legs=["Gossip","Pigeon"]', "at '/agent/watchdog/legs/1'"),
         ("agent.prot=7947", "additional properties 'prot' not allowed"),
         ("image.pullPolicy=Sometimes", "at '/image/pullPolicy'"),
         ("nodeLeases.rights=never", "at '/nodeLeases/rights'"),
@@ -221,10 +229,26 @@ def test_heartbeat_agent_and_feeder_share_the_run_folder(heartbeat_first: bool, 
         beat()
     mailbox.put_word(Word(1.0, 0.0))
     mailbox.put_state(FeederState(armed=False, why="not open yet"))
-    mailbox.put_promise(10.0, 60.0)
+    mailbox.put_promise(Promise(10.0, 60.0, frozenset({"Gossip"})))
     beat()
     assert mailbox.word() == Word(1.0, 0.0)
-    assert held_at(tmp_path / leg.relative_to("/run/ringfence"), "boot-1", 8.0) == 7.5
+    assert (
+        held_at(tmp_path / leg.relative_to("/run/ringfence"), "boot-1", 8.0)
+        == mailbox.storage_held_at(8.0)
+        == 7.5
+    )
+
+
+def test_the_slot_feeds_the_watchdog_only_where_both_are_there_and_it_is_said() -> None:
+    shared, dog = "slots.volume.hostPath=/srv/shared", "agent.watchdog.enabled=true"
+    by_slot = 'agent.watchdog.legs=["Gossip","Api","Storage"]'
+    assert "--feeds-watchdog" not in heartbeat(shared, dog)["containers"][0]["args"]
+    assert "--feeds-watchdog" not in heartbeat(shared, by_slot)["containers"][0]["args"]
+    assert "--feeds-watchdog" in heartbeat(shared, dog, by_slot)["containers"][0]["args"]
+    agent = the("DaemonSet", dog)["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--legs=Gossip,Api" in agent
+    done = render(dog, by_slot)
+    assert "switch the storage heartbeat on (slots.enabled), or remove Storage" in done.stderr
 
 
 def test_the_controller_listens_to_heartbeats_only_where_there_are_some() -> None:

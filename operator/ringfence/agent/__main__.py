@@ -18,10 +18,11 @@ import ringfence
 from ringfence.agent.agent import Agent, Identity, prepare
 from ringfence.agent.health import HealthServer
 from ringfence.agent.kubernetes_link import KubernetesLink
-from ringfence.agent.lifeline import Lifeline
+from ringfence.agent.lifeline import LEGS, Lifeline
 from ringfence.agent.mailbox import RUN_DIRECTORY, Mailbox
 from ringfence.agent.state import StateDirectory
 from ringfence.agent.trace import TraceFile
+from ringfence.core.fencing.selffence import Leg
 from ringfence.core.gossip.members import RosterError, SealedRoster, open_roster
 from ringfence.host import guests
 from ringfence.host.addresses import own_addresses
@@ -35,6 +36,21 @@ from ringfence.net.key_folder import LOOK_EVERY, KeyFolder
 
 logger = logging.getLogger("ringfence.agent")
 _VERSION: str = getattr(ringfence, "__version__", "0")
+
+
+def legs(text: str) -> frozenset[Leg]:
+    """The watchdog's legs, from the command line."""
+    try:
+        named = frozenset(Leg(name) for name in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} has an unknown leg: name some of Gossip, Api and Storage, with commas between"
+        ) from error
+    if Leg.GOSSIP not in named:
+        raise argparse.ArgumentTypeError(
+            "Gossip must be among the legs: without it an outage of the API server would reset every node"
+        )
+    return named
 
 
 def options(
@@ -64,6 +80,7 @@ def options(
     )
     parser.add_argument("--isolation-seconds", type=float, default=10.0, help="of the feeder")
     parser.add_argument("--timeout-seconds", type=int, default=60, help="of the feeder")
+    parser.add_argument("--legs", type=legs, default=LEGS, help="what feeds it: Gossip,Api,Storage")
     parser.add_argument("--run-dir", type=Path, default=RUN_DIRECTORY, help="where agent and feeder meet")
     return parser.parse_args(arguments)
 
@@ -84,7 +101,12 @@ class _Process:
         self._key: SigningKey = self._state.node_key(boot_id)
         self._guests = guests.Census()
         self._lifeline = (
-            Lifeline(Mailbox(chosen.run_dir, boot_id), chosen.isolation_seconds, chosen.timeout_seconds)
+            Lifeline(
+                Mailbox(chosen.run_dir, boot_id),
+                chosen.isolation_seconds,
+                chosen.timeout_seconds,
+                legs=chosen.legs,
+            )
             if chosen.watchdog
             else None
         )

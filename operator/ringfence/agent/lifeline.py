@@ -1,12 +1,15 @@
 """The agent's part of the self-fence: looks at the legs once a second, tells the feeder, and tells the API server of both.
 
-Three rules keep what the API server was told true of what the watchdog does (DESIGN §3, ``SelfFenced``):
+Four rules keep what the API server was told true of what the watchdog does (DESIGN §3, ``SelfFenced``):
 
 - ``armed`` is said only of a watchdog that the feeder has opened and fed;
 - the feeder may open it only once no report of this boot promises less time than it would take (*leave*): while a
   watchdog runs with other settings than ours, it is reported as not armed;
 - it is disarmed only after the API server has acknowledged ``armed: false``; else it stays armed, and a successor has
-  ``timeout`` seconds to come.
+  ``timeout`` seconds to come;
+- the storage leg counts only once a report that names it has been acknowledged, and is named for as long as what it
+  fed may run: a controller that reads a report without it doesn't look at the slot.
+
 
 All instants that leave this module are CLOCK_BOOTTIME.
 """
@@ -20,7 +23,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ringfence.agent.mailbox import FeederState, Mailbox
-from ringfence.core.fencing.selffence import NEVER, Leg, Word
+from ringfence.core.fencing.selffence import NEVER, Leg, Promise, Word
 from ringfence.kube.node_api import LeaseState
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ LARGEST_ROSTER = 512
 """Members up to which the gossip leg is looked at: each has to be pinged a few times in the isolation time."""
 GAP = 2.5
 """Seconds without a look after which the agent has not been attentive."""
+LEGS = frozenset({Leg.GOSSIP, Leg.API})
+"""The legs, unless others are configured."""
 _SLEPT = 0.05
 _DISARMS_WITHIN = 3.0
 _ENDING = "the agent is ending"
@@ -52,7 +57,10 @@ class Lifeline:
         timeout: float,
         clock: Callable[[], float] = boottime,
         monotonic: Callable[[], float] = time.monotonic,
+        legs: frozenset[Leg] = LEGS,
     ) -> None:
+        """``legs``: those that feed."""
+        self._legs = legs
         self._mailbox = mailbox
         self._isolation = isolation
         self._timeout = timeout
@@ -67,7 +75,15 @@ class Lifeline:
         self._ending = self._disarm = False
         self._too_large = 0
         promised = mailbox.promise()
-        self._leave = promised == (isolation, timeout)
+        self._leave = promised is not None and (promised.isolation, promised.timeout) == (isolation, timeout)
+        before = promised.legs if promised is not None else frozenset[str]()
+        self._storage_told = Leg.STORAGE in before
+        # An earlier agent's storage leg may have fed until this one began: what it fed runs on for so long.
+        at, runs_on = self._looked_at, isolation + timeout
+        if promised is not None:
+            runs_on = max(runs_on, promised.isolation + promised.timeout)
+        by_slot = self._storage_told or mailbox.storage_held_at(at) > NEVER
+        self._until = at + runs_on + GAP if by_slot else at
 
     def watch(self, agent: Agent) -> None:
         """Look at this agent's ring from its start on."""
@@ -109,14 +125,16 @@ class Lifeline:
             self._api_at = max(self._api_at, sent_at)
         elif not self._revoked:
             self._revoked = True
-            logger.warning("the agent's Lease is revoked for this boot: the ring alone feeds the watchdog")
+            logger.warning("the agent's Lease is revoked for this boot: it feeds the watchdog no more")
 
     def _tell(self) -> None:
         held = {Leg.GOSSIP: self._gossip_at, Leg.API: self._api_at}
+        if self._storage_told:
+            held[Leg.STORAGE] = self._mailbox.storage_held_at(self._looked_at)
         word = Word(
             looked_at=self._looked_at,
             attentive_since=self._attentive_since,
-            held={leg: at for leg, at in held.items() if at > NEVER},
+            held={leg: at for leg, at in held.items() if at > NEVER and leg in self._legs},
             leave=self._leave and not self._too_large and not self._ending,
             disarm=self._disarm,
         )
@@ -138,11 +156,17 @@ class Lifeline:
             "timeoutSeconds": self._timeout,
             "nowayout": state.nowayout if state is not None else None,
             "isolationSeconds": self._isolation,
-            "legs": [Leg.GOSSIP.value] if self._revoked else [Leg.API.value, Leg.GOSSIP.value],
+            "legs": self._reported_legs(),
         }
         if state is not None and state.timeout is not None and state.isolation is not None:
             told |= {"timeoutSeconds": state.timeout, "isolationSeconds": state.isolation}
         return told
+
+    def _reported_legs(self) -> list[str]:
+        legs = self._legs - {Leg.API} if self._revoked else self._legs
+        if self._clock() < self._until:
+            legs |= {Leg.STORAGE}
+        return sorted(leg.value for leg in legs)
 
     def _why_not(self, state: FeederState | None) -> str | None:
         if state is None:
@@ -164,11 +188,12 @@ class Lifeline:
             return
         if told["armed"]:
             try:
-                self._mailbox.put_promise(self._isolation, self._timeout)
+                self._mailbox.put_promise(Promise(self._isolation, self._timeout, frozenset(told["legs"])))
             except OSError as error:
                 logger.warning("a successor can't be told what was promised: %s", error)
         # Now no report promises less than we would do: this one says "not armed", or says our own times.
         self._leave = True
+        self._storage_told = self._storage_told or Leg.STORAGE in told["legs"]
 
     async def sign_off(self, write: Callable[[], bool]) -> None:
         """Disarm for an orderly end: first the API server has to acknowledge it. ``write`` says whether it has."""

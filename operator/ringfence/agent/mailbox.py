@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ringfence.core.fencing.selffence import Leg, Word
+from ringfence.core.fencing.selffence import Leg, Promise, Word
+from ringfence.host import storage_leg
 
+STORAGE_LEG = "storage-leg"
+"""The heartbeat's file in the same folder, as the chart gives it to `ringfence.slots`."""
 RUN_DIRECTORY = Path("/run/ringfence")
 
 
@@ -85,16 +88,25 @@ class Mailbox:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def put_promise(self, isolation: float, timeout: float) -> None:
-        """The settings of what the API server has last acknowledged as armed, for the agent's successor. Raises OSError."""
-        self._put("promise", {"isolation": isolation, "timeout": timeout})
+    def put_promise(self, promise: Promise) -> None:
+        """What the API server has last acknowledged as armed, for the agent's successor. Raises OSError."""
+        content = {
+            "isolation": promise.isolation,
+            "timeout": promise.timeout,
+            "legs": sorted(promise.legs),
+        }
+        self._put("promise", content)
 
-    def promise(self) -> tuple[float, float] | None:
+    def promise(self) -> Promise | None:
         raw = self._get("promise")
         try:
-            return None if raw is None else (_instant(raw["isolation"]), _instant(raw["timeout"]))
+            return None if raw is None else _promise(raw)
         except (KeyError, TypeError, ValueError):
             return None
+
+    def storage_held_at(self, now: float) -> float:
+        """When the storage leg last held in this boot, as the heartbeat says; `NEVER` where it has not."""
+        return storage_leg.held_at(self._folder / STORAGE_LEG, self._boot_id, now)
 
     def _put(self, name: str, content: Mapping[str, Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -124,6 +136,12 @@ def _word(raw: Mapping[str, Any]) -> Word:
         leave=raw["leave"] is True,
         disarm=raw["disarm"] is True,
     )
+
+
+def _promise(raw: Mapping[str, Any]) -> Promise:
+    # An agent of the version before said nothing of its legs: it had no storage leg.
+    legs = frozenset(Leg(leg) for leg in raw.get("legs", ()))
+    return Promise(_instant(raw["isolation"]), _instant(raw["timeout"]), frozenset(leg.value for leg in legs))
 
 
 def _state(raw: Mapping[str, Any]) -> FeederState:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from ringfence.agent.lifeline import GAP, LARGEST_ROSTER, Lifeline
-from ringfence.agent.mailbox import FeederState, Mailbox
-from ringfence.core.fencing.selffence import Leg, Word
+from ringfence.agent.lifeline import GAP, LARGEST_ROSTER, LEGS, Lifeline
+from ringfence.agent.mailbox import STORAGE_LEG, FeederState, Mailbox
+from ringfence.core.fencing.selffence import Leg, Promise, Word
+from ringfence.host import storage_leg
 from ringfence.kube.node_api import LeaseState
 
 BOOT = "b-1"
@@ -35,10 +36,15 @@ class Clock:
 class Agent:
     """One agent's lifeline, its clock and its folder."""
 
-    def __init__(self, folder: Path, isolation: float = 10.0) -> None:
+    def __init__(self, folder: Path, isolation: float = 10.0, legs: frozenset[Leg] = LEGS) -> None:
+        self.folder = folder
         self.clock = Clock()
         self.box = Mailbox(folder, BOOT)
-        self.lifeline = Lifeline(self.box, isolation, 60.0, self.clock.boottime, self.clock.monotonic)
+        self.lifeline = Lifeline(self.box, isolation, 60.0, self.clock.boottime, self.clock.monotonic, legs)
+
+    def wrote(self, at: float) -> None:
+        """The heartbeat beside it says that its leg held then."""
+        storage_leg.put(self.folder / STORAGE_LEG, BOOT, at)
 
     def tick(self, passed: float = 1.0, *, answered: float | None = 0.0, members: int = 3) -> Word:
         """Let time pass and look: peers have answered what left ``answered`` seconds ago."""
@@ -97,7 +103,7 @@ def test_a_successor_has_leave_if_no_less_was_promised(tmp_path: Path) -> None:
     first = Agent(tmp_path)
     first.box.put_state(ARMED)
     first.lifeline.reported(report(first))
-    assert first.box.promise() == (10.0, 60.0)
+    assert first.box.promise() == Promise(10.0, 60.0, frozenset({"Api", "Gossip"}))
     assert Agent(tmp_path).tick().leave
     slower = Agent(tmp_path, isolation=20.0)
     assert not slower.tick().leave, "the report still says 10 s"
@@ -109,8 +115,73 @@ def test_a_successor_has_leave_if_no_less_was_promised(tmp_path: Path) -> None:
 
 
 def test_a_promise_of_another_boot_is_none(tmp_path: Path) -> None:
-    Mailbox(tmp_path, "b-0").put_promise(10.0, 60.0)
+    Mailbox(tmp_path, "b-0").put_promise(Promise(10.0, 60.0, frozenset({"Gossip"})))
     assert not Agent(tmp_path).tick().leave
+
+
+def test_a_promise_of_the_version_before_had_no_storage_leg(tmp_path: Path) -> None:
+    text = '{"bootID": "b-1", "isolation": 10.0, "timeout": 60.0}'
+    (tmp_path / "promise").write_text(text)
+    found = Mailbox(tmp_path, BOOT).promise()
+    assert found == Promise(10.0, 60.0, frozenset())
+    assert Agent(tmp_path).tick().leave
+
+
+WITH_STORAGE = LEGS | {Leg.STORAGE}
+
+
+def test_the_slot_is_a_leg_only_once_a_report_that_says_so_is_acknowledged(tmp_path: Path) -> None:
+    """Else a controller goes by a report without it, and looks at no slot."""
+    agent = Agent(tmp_path, legs=WITH_STORAGE)
+    agent.wrote(1000.5)
+    assert Leg.STORAGE not in agent.tick().held
+    assert agent.lifeline.status()["legs"] == ["Api", "Gossip", "Storage"]
+    agent.lifeline.reported(report(agent))
+    assert agent.tick(answered=None).held[Leg.STORAGE] == 1000.5
+    agent.wrote(1001.5)
+    assert agent.tick(answered=None).held_at == 1001.5
+    agent.wrote(2000.0)
+    assert Leg.STORAGE not in agent.tick(answered=None).held, "nothing holds in the future"
+
+
+def test_a_revoked_lease_leaves_the_slot(tmp_path: Path) -> None:
+    agent = Agent(tmp_path, legs=WITH_STORAGE)
+    agent.lifeline.lease_answered(LeaseState.LOST, 999.0)
+    assert agent.lifeline.status()["legs"] == ["Gossip", "Storage"]
+
+
+def test_a_slot_that_is_not_configured_feeds_nothing(agent: Agent) -> None:
+    agent.wrote(1000.5)
+    agent.lifeline.reported(report(agent))
+    assert Leg.STORAGE not in agent.tick().held
+    assert agent.lifeline.status()["legs"] == ["Api", "Gossip"]
+
+
+def test_a_successor_goes_on_by_the_slot_during_an_outage_of_the_api_server(tmp_path: Path) -> None:
+    first = Agent(tmp_path, legs=WITH_STORAGE)
+    first.box.put_state(ARMED)
+    first.lifeline.reported(report(first))
+    second = Agent(tmp_path, legs=WITH_STORAGE)
+    second.wrote(1000.5)
+    assert second.tick(answered=None).held == {Leg.STORAGE: 1000.5}
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+def test_a_slot_that_feeds_no_more_is_named_for_as_long_as_what_it_fed_runs(
+    tmp_path: Path, *, acknowledged: bool
+) -> None:
+    """The watchdog that it fed last bites T_iso + T_wd later; a report without it would have nobody look at the slot."""
+    first = Agent(tmp_path, legs=WITH_STORAGE)
+    first.box.put_state(ARMED)
+    first.wrote(1000.0)
+    if acknowledged:
+        first.lifeline.reported(report(first))
+    second = Agent(tmp_path)
+    assert second.lifeline.status()["legs"] == ["Api", "Gossip", "Storage"]
+    assert Leg.STORAGE not in second.tick(70.0).held
+    assert second.lifeline.status()["legs"] == ["Api", "Gossip", "Storage"]
+    second.tick(GAP)
+    assert second.lifeline.status()["legs"] == ["Api", "Gossip"]
 
 
 def test_too_large_a_roster_is_not_armed(agent: Agent) -> None:

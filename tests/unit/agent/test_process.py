@@ -10,6 +10,9 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
+
+from ringfence.agent.__main__ import options
 from ringfence.host.privileges import NICE, OOM_SCORE
 from ringfence.net.crypto import make_group_keys
 
@@ -61,3 +64,24 @@ async def test_what_it_is_permitted_stands_in_its_metrics(tmp_path: Path) -> Non
     finally:
         process.terminate()
         await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("legs", "says"),
+    [
+        ("Gossip,Pigeon", "name some of Gossip, Api and Storage"),
+        ("Api,Storage", "Gossip must be among the legs"),
+    ],
+)
+def test_wrong_legs_are_told_with_their_mend(
+    legs: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        options(["--node-name=n1", "--node-ip=10.0.0.1", f"--legs={legs}"])
+    assert says in capsys.readouterr().err
+
+
+def test_the_legs_are_the_ring_and_the_api_server_unless_more_are_named() -> None:
+    required = ["--node-name=n1", "--node-ip=10.0.0.1"]
+    assert options(required).legs == {"Gossip", "Api"}
+    assert options([*required, "--legs=Gossip,Storage"]).legs == {"Gossip", "Storage"}
