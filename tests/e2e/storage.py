@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from lab import fenced, guest, vms
@@ -16,9 +16,12 @@ FOLDER = "/srv/shared"
 
 
 @contextmanager
-def heartbeat(lab: Lab, *, stop_guests: bool = False) -> Iterator[None]:
-    """Install the storage heartbeat, and let the zone `lab` know; taken away afterwards."""
+def heartbeat(
+    lab: Lab, *, stop_guests: bool = False, beside: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Install the storage heartbeat, and let the zone `lab` know; taken away afterwards. ``beside``: other chart values."""
     values = {
+        **(beside or {}),
         "slots.enabled": "true",
         "slots.volume.hostPath": FOLDER,
         "slots.stopGuests": str(stop_guests).lower(),

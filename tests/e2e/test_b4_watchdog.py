@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.storage import FOLDER, heartbeat, slots
 from e2e.stories import came_back, guarded_vm, wait_verdict, watch_quietly
 from lab.cluster import NAMESPACE, Lab
 from lab.wait import until
@@ -22,19 +24,18 @@ pytestmark = pytest.mark.lab
 
 ISOLATION, TIMEOUT, ASSUME = 5, 15, 26
 AGENTS = "daemonset/ringfence-agent"
+WATCHDOGS = {
+    "agent.watchdog.enabled": "true",
+    "agent.watchdog.isolationSeconds": str(ISOLATION),
+    "agent.watchdog.timeoutSeconds": str(TIMEOUT),
+}
 
 
 @pytest.fixture
 def dogs(bare: Lab) -> Iterator[Lab]:
     """The lab with nothing but watchdogs, each of them armed."""
     lab = bare
-    lab.install_ringfence(
-        {
-            "agent.watchdog.enabled": "true",
-            "agent.watchdog.isolationSeconds": str(ISOLATION),
-            "agent.watchdog.timeoutSeconds": str(TIMEOUT),
-        }
-    )
+    lab.install_ringfence(WATCHDOGS)
     lab.kubectl("-n", NAMESPACE, "rollout", "status", AGENTS, "--timeout=180s")
     lab.declare_watchdogs(ISOLATION, TIMEOUT, ASSUME)
     for name in lab.nodes:
@@ -112,6 +113,45 @@ def test_a_node_cut_from_everything_is_counted_out(dogs: Lab) -> None:
     )
     assert last < bite, "the guest goes before the node"
     assert last <= cut_at + ISOLATION + 3.0
+
+
+def test_a_node_that_its_slot_feeds_lives_until_that_is_lost_too(dogs: Lab) -> None:
+    """Cut from every network it runs on with its VM; nothing is assumed. Then its heartbeat stands still: the last leg is gone."""
+    lab = dogs
+    victim = lab.quiet_node()
+    legs = ["Gossip", "Api", "Storage"]
+    zone = {"fencing": {"watchdog": {"legs": legs}}, "storage": {"heartbeat": {"volume": FOLDER}}}
+    lab.kubectl("patch", "hazone", "lab", "--type=merge", "-p", json.dumps({"spec": zone}))
+    with heartbeat(lab, beside={**WATCHDOGS, "agent.watchdog.legs": f"{{{','.join(legs)}}}"}):
+        until(
+            "the report to name the slot",
+            lambda: (lab.get("nodereport", victim) or {})["status"]["watchdog"]["legs"] == sorted(legs),
+            60,
+            every=0.5,
+        )
+        instance = guarded_vm(lab, "db", victim)
+        lab.dog(victim).mode("off")
+        cut_at = time.time()
+        lab.node(victim).cut()
+        pass_time(ISOLATION + TIMEOUT + 5)
+        assert bites(lab, victim, cut_at) == []
+        assert lab.ticks("db")[-1].instance == instance
+        assert slots(lab)[victim] == "moving"
+        assert all(not f["status"].get("proofs") for f in lab.failovers(victim))
+
+        lost_at = time.time()
+        (heart,) = lab.node(victim).pids_with(b"ringfence.slots")
+        os.kill(heart, signal.SIGSTOP)
+        came_back(lab, "db", victim, instance)
+        failover = lab.wait_phase(victim, "Recovered", seconds=60)
+        (proof,) = failover["status"]["proofs"]
+        assert proof["kind"] == "SelfFenced"
+        (bite,) = bites(lab, victim, cut_at)
+        assert lost_at < bite <= lost_at + ISOLATION + TIMEOUT + 2.0
+        assert moment(failover, "Recovering") - lost_at >= ASSUME
+        assert next(run for run in lab.ticks("db") if run.instance == instance).last.epoch < bite
+        lab.node(victim).power_on()
+        lab.node(victim).heal()
 
 
 @pytest.mark.more
