@@ -61,6 +61,7 @@ def test_a_power_cut_is_found_with_a_slot_too(lab: Lab) -> None:
         until("its slot to move again", lambda: slots(lab)[victim] == "moving", 120, every=0.5)
 
 
+@pytest.mark.more
 def test_a_thawed_node_reads_that_it_is_fenced(lab: Lab) -> None:
     victim = lab.quiet_node()
     with heartbeat(lab, stop_guests=True):

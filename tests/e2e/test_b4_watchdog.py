@@ -115,6 +115,7 @@ def test_a_node_cut_from_everything_is_counted_out(dogs: Lab) -> None:
     assert last <= cut_at + ISOLATION + 3.0
 
 
+@pytest.mark.more
 def test_a_node_that_its_slot_feeds_lives_until_that_is_lost_too(dogs: Lab) -> None:
     """Cut from every network it runs on with its VM; nothing is assumed. Then its heartbeat stands still: the last leg is gone."""
     lab = dogs
