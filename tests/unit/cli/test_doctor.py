@@ -178,13 +178,13 @@ def part_of(reader: FakeReader, path: str) -> list[Any]:
     return items
 
 
-def at(value: Any, *path: str | int) -> Any:
+def at(value: Any, *path: Any) -> Any:
     for key in path:
         value = value[key]
     return value
 
 
-def set_at(value: Any, *path: str | int, to: object) -> None:
+def set_at(value: Any, *path: Any, to: object) -> None:
     at(value, *path[:-1])[path[-1]] = to
 
 
@@ -196,7 +196,7 @@ TROUBLES: list[tuple[str, Callable[[FakeReader], object], Level, str, str]] = [
     ("disarmed", lambda r: set_at(r.objects["haclusters"], 0, "spec", "mode", to="Disarmed"), Level.WARNING, "HACluster",
      "mode is Disarmed"),
     ("nobody leads", lambda r: r.leases.pop((OWN, "ringfence-controller")), Level.BROKEN, "leader", "nobody leads"),
-    ("a leader that stopped", lambda r: set_at(r.leases, (OWN, "ringfence-controller"), "spec", "renewTime", to=BEGUN),  # type: ignore[arg-type]
+    ("a leader that stopped", lambda r: set_at(r.leases, (OWN, "ringfence-controller"), "spec", "renewTime", to=BEGUN),
      Level.BROKEN, "leader", "c1 has not renewed its Lease for 42 s"),
     ("no controller", lambda r: r.served.update({OWN_PODS: {"items": []}}), Level.BROKEN, "controllers", "none of 0 is ready"),
     ("one controller", lambda r: part_of(r, OWN_PODS).pop(), Level.WARNING, "controllers", "only c1 is ready"),
@@ -207,9 +207,9 @@ TROUBLES: list[tuple[str, Callable[[FakeReader], object], Level, str, str]] = [
      "n2", "not reported since its last boot"),
     ("two releases", lambda r: set_at(r.objects["nodereports"], 1, "status", "agentVersion", to="0.2.0"), Level.WARNING,
      "releases", "0.1.0 on n1, n3; 0.2.0 on n2"),
-    ("a clock ahead", lambda r: set_at(r.leases, ("kube-node-lease", "n2"), "spec", "renewTime", to="2030-01-01T12:01:12Z"),  # type: ignore[arg-type]
+    ("a clock ahead", lambda r: set_at(r.leases, ("kube-node-lease", "n2"), "spec", "renewTime", to="2030-01-01T12:01:12Z"),
      Level.WARNING, "n2", "its clock is 30 s ahead of the API server's"),
-    ("a clock behind", lambda r: set_at(r.leases, ("kube-node-lease", "n2"), "spec", "renewTime", to="2030-01-01T12:00:36Z"),  # type: ignore[arg-type]
+    ("a clock behind", lambda r: set_at(r.leases, ("kube-node-lease", "n2"), "spec", "renewTime", to="2030-01-01T12:00:36Z"),
      Level.WARNING, "n2", "its clock is 5 s behind the API server's"),
     ("nobody tells of the ring", lambda r: r.rings.clear(), Level.BROKEN, "ring", "nobody can tell whether agents reach"),
     ("a controller that hears nobody", lambda r: set_at(r.rings, OWN, "reporters", to=[]), Level.BROKEN, "ring",
@@ -247,7 +247,7 @@ TROUBLES: list[tuple[str, Callable[[FakeReader], object], Level, str, str]] = [
      "observedKubeVirtVersion", to="v1.70.1"), Level.NOTE, "KubeVirt", "is tried with 1.7"),
     ("a KubeVirt that is not ready", lambda r: set_at(part_of(r, "/apis/kubevirt.io/v1/kubevirts"), 0, "status", "phase",
      to="Deploying"), Level.BROKEN, "KubeVirt", "is Deploying"),
-    ("a VM that a drain stops", lambda r: at(r.vms, ("shop", "db"), *VM).pop("evictionStrategy"),  # type: ignore[arg-type]
+    ("a VM that a drain stops", lambda r: at(r.vms, ("shop", "db"), *VM).pop("evictionStrategy"),
      Level.NOTE, "VM shop/db", "the cluster's own, None"),
     ("virt-controllers together", lambda r: set_at(part_of(r, "/api/v1/namespaces/kubevirt/pods"), 3, "spec", "nodeName",
      to="n1"), Level.WARNING, "virt-controller", "runs on n1 only"),
@@ -257,9 +257,9 @@ TROUBLES: list[tuple[str, Callable[[FakeReader], object], Level, str, str]] = [
     , Level.NOTE, "default class", "there is none"),
     ("one attacher", lambda r: part_of(r, ALL_PODS).pop(), Level.WARNING, "storage/csi-controller",
      "runs on n1 only"),
-    ("a VM that tolerates all", lambda r: set_at(r.vms, ("shop", "db"), *VM, "tolerations", to=[{"operator": "Exists"}]),  # type: ignore[arg-type]
+    ("a VM that tolerates all", lambda r: set_at(r.vms, ("shop", "db"), *VM, "tolerations", to=[{"operator": "Exists"}]),
      Level.BROKEN, "VM shop/db", "tolerates node.kubernetes.io/out-of-service"),
-    ("a VM that tolerates NoSchedule", lambda r: set_at(r.vms, ("shop", "db"), *VM, "tolerations",  # type: ignore[arg-type]
+    ("a VM that tolerates NoSchedule", lambda r: set_at(r.vms, ("shop", "db"), *VM, "tolerations",
      to=[{"operator": "Exists", "effect": "NoSchedule"}]), Level.WARNING, "VM shop/db", "in doubt"),
     ("an attacher that stays for ever", lambda r: set_at(part_of(r, ALL_PODS), -1, "spec", "tolerations",
      to=[{"operator": "Exists"}]), Level.WARNING, "storage/csi-controller-b", "for ever"),
