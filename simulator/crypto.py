@@ -40,7 +40,7 @@ class Keyring:
         self.first = KeySet.first(group.ljust(KEY_BYTES, b"."))
         """The group keys that everybody begins with; `FIRST` where no other group is named."""
         self._seeds: dict[bytes, bytes] = {}
-        self._subkeys: dict[tuple[GroupKey, str, bytes], bytes] = {}
+        self._subkeys: dict[tuple[bytes, str, bytes], bytes] = {}
 
     def make(self, name: str, boot: int) -> tuple[Rekeyed, bytes]:
         """A `MakeCrypto`: asked twice for the same boot it makes the same key."""
@@ -51,9 +51,9 @@ class Keyring:
 
     def subkey(self, key: GroupKey, uid: str, boot: bytes) -> bytes:
         """What only holders of this group key know of this sender's boot."""
-        known = self._subkeys.get((key, uid, boot))
+        known = self._subkeys.get((key.secret, uid, boot))
         if known is None:
-            known = self._subkeys[key, uid, boot] = hashlib.blake2b(
+            known = self._subkeys[key.secret, uid, boot] = hashlib.blake2b(
                 uid.encode() + boot, key=key.secret, digest_size=_SEAL_BYTES
             ).digest()
         return known

@@ -491,7 +491,7 @@ class World:
                 node.version = swim.version
                 self.witness.changed(node)
         deadline = swim.next_deadline()
-        if deadline is not None:
+        if deadline is not None and node.world_time(deadline) < node.wake_at:
             self._arm(node, deadline)
 
     def _arm(self, node: Node, deadline: float) -> None:

@@ -96,8 +96,10 @@ class Directory:
 
     def subject_by_tag(self, tag: bytes) -> Subject | None:
         """What we know of whoever of the others goes by this tag."""
-        member = self.by_tag(tag)
-        return self.subject(member.uid) if member is not None else None
+        member = self.roster.by_tag.get(tag) if self.roster is not None else None
+        if member is None:
+            return None
+        return self.subjects.get(member.uid) or self.subject(member.uid)
 
 
 def _follow_roster(known: Subject, member: Member, before: Roster | None, now: float) -> None:

@@ -19,7 +19,7 @@ _NONCE_LIFE = 3.0
 _MAX_NONCES = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sent:
     """A ping that has left."""
 

@@ -11,7 +11,7 @@ from ringfence.core.gossip.budget import Budget
 from ringfence.core.gossip.desk import Desk
 from ringfence.core.gossip.members import Member
 from ringfence.core.gossip.rounds import Round
-from ringfence.core.gossip.wire import Header, Message, boot_bytes, encode, tag_of
+from ringfence.core.gossip.wire import Message, boot_bytes, encode, encode_header, tag_of
 from ringfence.core.model import MANAGEMENT
 
 
@@ -39,7 +39,7 @@ class Sender:
         if me is None or roster is None:
             return
         self._counter += 1
-        header = Header(self._directory.tag, self._boot_raw, self._counter, self._crypto.used).encode()
+        header = encode_header(self._directory.tag, self._boot_raw, self._counter, self._crypto.used)
         body = encode(message, roster.epoch & 0xFFFF_FFFF)
         sealed = self._crypto.seal(me.uid, self._boot_raw, self._counter, header + receiver, body)
         self._journal.stats["sent"] += 1

@@ -355,8 +355,7 @@ class Swim:
         header, head, sealed = split(datagram)
         if header.key not in self._crypto.held:
             raise WireError("unknown key")
-        member = self._directory.by_tag(header.tag)
-        subject = self._directory.subject(member.uid) if member is not None else None
+        subject = self._directory.subject_by_tag(header.tag)
         if subject is None:
             raise WireError("unknown sender")
         same_boot = header.boot == subject.boot_raw

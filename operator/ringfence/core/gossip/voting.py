@@ -102,6 +102,8 @@ class Voting:
         """A packet of it has come."""
         if subject.examination is not None:
             self.vote_all(subject, Vote.ALIVE, now)
+        if not subject.rounds:
+            return
         for about in list(subject.rounds.values()):
             # Said too early: whoever still counts this round has to know, or he believes us.
             open_yet = now - about.started <= rounds.CLOSE and not self._also_alive(about)
