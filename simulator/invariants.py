@@ -11,6 +11,7 @@ the newest roster. It is judged at the first instant at which any agent shows it
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ringfence.core.gossip.corroboration import H, Tally, tally
@@ -217,7 +218,7 @@ class Watch:
         self._known[shown.subject] = world.now
         began = world.now - max(0.0, node.clock(world.now) - shown.started)
         self._check_votes(node, shown, count)
-        self._check_side(node, subject, began)
+        self._check_side(node, subject, count.voters, began)
         self._check_reachable(node, world.by_uid[subject.member.uid], shown.subject, count, began)
 
     def _check_votes(self, node: Node, shown: Round, count: Tally) -> None:
@@ -236,13 +237,31 @@ class Watch:
         elif not is_small(roster) and len(spread) > 1 and len(set(zone_of.values())) < 2:
             self._break(2, f"{node.name} shows a verdict about {shown.subject} by one zone")
 
-    def _check_side(self, node: Node, subject: Subject, began: float) -> None:
+    def _check_side(self, node: Node, subject: Subject, voters: Sequence[str], began: float) -> None:
         """Invariant 2, second half: nobody accuses from a side that is less than half of the roster.
 
-        The side is what it was when the voters looked around: who has fallen silent since was one of it. Larger rosters go by a sample, which can't tell 47 % from 53; there the controller counts heads (its muster).
+        The side is what it was when the voters looked around: who has fallen silent since was one of it. Larger rosters go
+        by a sample, which can't tell 47 % from 53 and errs now and then; there it takes most of the voters to be of a
+        smaller side too, and the controller counts heads (its muster).
         """
         world = self._world
-        seen = sum(
+        seen = self._side(node, began)
+        if len(world.nodes) <= SAMPLE:
+            minority = 2 * seen < len(world.nodes)
+        else:
+            least = SAMPLED_SIDE * len(world.nodes)
+            small = sum(self._side(world.by_name[name], began) < least for name in voters)
+            minority = seen < least and 2 * small >= len(voters)
+        if minority:
+            self._break(
+                2,
+                f"{node.name}, whose side is {seen} of {len(world.nodes)}, calls {subject.boot} unreachable",
+            )
+
+    def _side(self, node: Node, began: float) -> int:
+        """How many nodes, itself included, a node was connected with then."""
+        world = self._world
+        return sum(
             other is node
             or (
                 (other.listens or other.silent_since > began - FRESH)
@@ -250,12 +269,6 @@ class Watch:
             )
             for other in world.nodes
         )
-        exact = len(world.nodes) <= SAMPLE
-        if seen < (0.5 if exact else SAMPLED_SIDE) * len(world.nodes):
-            self._break(
-                2,
-                f"{node.name}, whose side is {seen} of {len(world.nodes)}, calls {subject.boot} unreachable",
-            )
 
     def _check_reachable(self, node: Node, accused: Node, boot: Boot, count: Tally, began: float) -> None:
         """Invariants 1 and 5: none of the observers, connected with those who voted, could have reached it.

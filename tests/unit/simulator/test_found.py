@@ -129,3 +129,11 @@ def test_two_cuts_in_a_row_leave_no_minority_that_takes_itself_for_the_larger_si
 def test_those_who_never_believed_a_verdict_are_not_waited_for_to_take_it_back() -> None:
     """Three of eight observers reached the member all the time; they were the three that were to tell one window of the ``alive``."""
     assert not {one.number for one in play(random_script(212, 100)).broken}
+
+
+def test_who_said_none_says_alive_for_as_long_as_somebody_may_count_the_round() -> None:
+    """A cut ends 0.44 s after a round began in which n98 had said ``none``: it heard the member then and took back the verdict
+    before, but not this round, which was over for it. Four that had missed the question had joined by its vote, counted
+    it 0.2 s later and called a node dead that most of them had just held for alive again.
+    """
+    assert not {one.number for one in play(random_script(570, 100)).broken}

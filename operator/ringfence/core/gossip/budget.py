@@ -12,8 +12,8 @@ RATE = 40.0
 """Packets a second that leak out of the bucket: with a vote's 165 bytes about seven thousand bytes."""
 BURST = 35.0
 """Packets that it holds: rounds about two members at once."""
-OVERSPENT = 100.0
-"""Packets in it at which no ``none`` or ``abstain`` is told any more: six rounds' whole say. A tenth of the nodes dying at once brings
+OVERSPENT = 60.0
+"""Packets in it at which no ``none`` or ``abstain`` is told any more: four rounds' whole say. A tenth of the nodes dying at once brings
 nobody there, a cut through the middle does."""
 
 

@@ -23,6 +23,8 @@ COPIES = (0.05, 0.1)
 PINGS = (0.06, 0.12)
 """When an examination pings again, after its first at once."""
 KERNEL_AGAIN = 0.1
+COUNTED = EXAMINATION + COPIES[-1] + CLOSE
+"""So long after a round began here somebody may still count it: who missed the question joins with the last copy of a vote."""
 BEFORE = 0.1
 """A packet heard so long before an examination began still counts for life: a doubt begins at least 0.15 s after the
 first probe that was missed, so no such packet is older than the crash."""

@@ -70,8 +70,13 @@ class Sender:
         """Tell all who take part in the round now, and again after so many seconds while that is still wanted."""
         judges = self._directory.present_rings.judges(about.subject.node_uid, second=about.second)
         others = [member for member in judges if member.name != self._directory.node]
+
+        def again(now: float, _late: float) -> None:
+            if not self.exhausted(now):
+                self.tell_all(message, others, now)
+
         for after in () if self.exhausted(now) else copies:
-            self._timers.at(now + after, lambda now, _late: self.tell_all(message, others, now), wanted)
+            self._timers.at(now + after, again, wanted)
         self.tell_all(message, others, now)
 
     def exhausted(self, now: float) -> bool:

@@ -106,8 +106,8 @@ class Voting:
             return
         for about in list(subject.rounds.values()):
             # Said too early: whoever still counts this round has to know, or he believes us.
-            open_yet = now - about.started <= rounds.CLOSE and not self._also_alive(about)
-            if about.cast is Vote.NONE and about.subject == subject.boot and open_yet:
+            counted = now - about.started <= rounds.COUNTED and not self._also_alive(about)
+            if about.cast is Vote.NONE and about.subject == subject.boot and counted:
                 self._cast(subject, about, Vote.ALIVE, now)
 
     def veto(self, subject: Subject, now: float) -> None:
