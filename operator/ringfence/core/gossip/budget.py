@@ -12,9 +12,11 @@ RATE = 40.0
 """Packets a second that leak out of the bucket: with a vote's 165 bytes about seven thousand bytes."""
 BURST = 35.0
 """Packets that it holds: rounds about two members at once."""
-OVERSPENT = 60.0
-"""Packets in it at which no ``none`` or ``abstain`` is told any more: four rounds' whole say. A tenth of the nodes dying at once brings
+OVERSPENT = 100.0
+"""Packets in it at which no ``none`` or ``abstain`` is told any more: six rounds' whole say. A tenth of the nodes dying at once brings
 nobody there, a cut through the middle does."""
+OVERSPENT_RENEWING = 60.0
+"""The same about those who are called dead already: the next renewal is near, and the others' verdicts come first."""
 
 
 class Budget:
@@ -36,9 +38,9 @@ class Budget:
         """Whether nothing should be said that can wait."""
         return self._left(now) >= self._burst
 
-    def overspent(self, now: float) -> bool:
-        """Whether nothing should be said that only helps to call somebody dead."""
-        return self._left(now) >= OVERSPENT
+    def overspent(self, now: float, *, renewed: bool = False) -> bool:
+        """Whether nothing should be said that only helps to call somebody dead; ``renewed``: who is called so already."""
+        return self._left(now) >= (OVERSPENT_RENEWING if renewed else OVERSPENT)
 
     def _left(self, now: float) -> float:
         return max(0.0, self._level - max(0.0, now - self._at) * RATE) if self._level else 0.0

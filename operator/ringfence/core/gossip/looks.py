@@ -44,7 +44,7 @@ _SPEAKS = frozenset({RingState.ALIVE, RingState.PARTIAL, RingState.DOUBTED, Ring
 _LOOKED_AT = frozenset({RingState.ALIVE, RingState.PARTIAL})
 
 BURST = 60.0
-"""Packets of looks that may leave at once; then no look is opened. Who is asked to look always votes: his may be the
+"""Packets of looks that may leave at once; then no look is opened. Who is asked to look votes if it has answered him: his may be the
 only answer."""
 
 
@@ -268,6 +268,8 @@ class Looks:
                 signature = self._crypto.sign(vote_payload(roster.cluster, unsigned))
                 signed = look.votes[self._directory.node] = replace(unsigned, signature=signature)
                 self._journal.stats["look votes"] += 1
+                if vote is not Vote.ALIVE and not _answered(signed) and self._budget.overspent(now):
+                    continue  # nothing of it has answered us: that only helps to call its networks dead
                 message = self._ballots.pack_look(look, [signed])
                 self._tell_observers(subject, message, now)
                 self._timers.at(now + rounds.COPIES[0], self._repeating(subject, look, message))

@@ -83,6 +83,6 @@ class Sender:
         """Whether nothing should be said about the dead that can wait."""
         return self._budget.exhausted(now)
 
-    def overspent(self, now: float) -> bool:
-        """Whether nothing should be said that only helps to call somebody dead."""
-        return self._budget.overspent(now)
+    def overspent(self, now: float, *, renewed: bool) -> bool:
+        """Whether nothing should be said that only helps to call somebody dead; ``renewed``: who is called so already."""
+        return self._budget.overspent(now, renewed=renewed)

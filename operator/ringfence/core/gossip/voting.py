@@ -140,11 +140,12 @@ class Voting:
         about.cast = vote
         about.take(signed, now)
         self._journal.stats[f"vote {vote}"] += 1
-        if vote in {Vote.NONE, Vote.ABSTAIN} and self._sender.overspent(now):
+        renewed = subject.state in NO_ANSWER
+        if vote in {Vote.NONE, Vote.ABSTAIN} and self._sender.overspent(now, renewed=renewed):
             self._journal.stats["votes kept back"] += 1
             self._count(subject, about, now)
             return
-        copies = rounds.copies(vote, renewed=subject.state in NO_ANSWER)
+        copies = rounds.copies(vote, renewed=renewed)
         # Where all the others' votes have come by then, little is lost on these paths: then nor was ours.
         wanted = (
             (lambda: not self._also_alive(about))
