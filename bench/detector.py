@@ -177,7 +177,7 @@ async def crashes(bench: Bench, loss: int, count: int, into: list[Row]) -> list[
     began = time.monotonic()
     away: list[tuple[str, float, float]] = []
     numbers = iter(range(count))
-    deadline = began + 60 + 12 * count / bench.at_once
+    deadline = began + 60 + 15 * count / bench.at_once
 
     async def one_after_the_other() -> None:
         nonlocal done
