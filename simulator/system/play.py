@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from simulator.shrink import shrink
 from simulator.system.device import LadderSetup
 from simulator.system.invariants import Invariants
 from simulator.system.rules import Broken
@@ -124,19 +125,13 @@ def play_seed(seed: int) -> Outcome:
 
 def shorten(outcome: Outcome, *, attempts: int = 60) -> Outcome:
     """The shortest schedule that still breaks the same invariant, as far as so many plays find it."""
-    best = outcome
-    while attempts > 0:
-        for candidate in _shorter(best.schedule):
-            attempts -= 1
-            played = play(candidate)
-            if played.number == outcome.number:
-                best = played
-                break
-            if attempts <= 0:
-                break
-        else:
-            break
-    return best
+    return shrink(
+        outcome,
+        lambda best: _shorter(best.schedule),
+        play,
+        lambda played: played.number == outcome.number,
+        attempts=attempts,
+    )
 
 
 def _shorter(schedule: Schedule) -> Iterator[Schedule]:
