@@ -25,7 +25,7 @@ from ringfence.core.failover.record import PodRef
 from ringfence.core.failover.recovery import AttachmentLook, PodLook
 from ringfence.core.failover.recovery import PodRole as Rank
 from ringfence.kube import kinds
-from ringfence.kube.client import ApiServer
+from ringfence.kube.client import Api
 from ringfence.kube.objects import (
     LeaseObject,
     NodeObject,
@@ -116,7 +116,7 @@ class World:
 
     def __init__(
         self,
-        api: ApiServer,
+        api: Api,
         clock: Clock,
         namespace: str,
         witness: Witness,
