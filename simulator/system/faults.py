@@ -11,14 +11,14 @@ from ringfence.core.failover.node_lease import Held
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.model import Mode
 from simulator.system import kubevirt, machines
-from simulator.system.controller import Controller
+from simulator.system.control import Control
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
 from simulator.system.vm import Vm
 
 
 class Faults:
-    def __init__(self, plant: Plant, memory: Memory, controller: Controller) -> None:
+    def __init__(self, plant: Plant, memory: Memory, controller: Control) -> None:
         self._plant = plant
         self._memory = memory
         self._controller = controller
@@ -44,7 +44,7 @@ class Faults:
         plant, memory = self._plant, self._memory
         for name, node in plant.nodes.items():
             node.linked = node.api = node.peers = node.storage = node.kubelet = True
-            node.doubted = node.cordoned = False
+            node.doubted = node.cordoned = node.suspended = False
             if not node.agent:
                 self._agent("start-agent", [name])
             if not node.powered:
@@ -277,6 +277,7 @@ def _suspend(plant: Plant, name: str, *, runs: bool) -> None:
     """The whole machine stands still; its guests too, but whoever looks can't know."""
     node = plant.nodes[name]
     node.linked = node.storage = node.api = runs
+    node.suspended = not runs
 
 
 def _shut_down(plant: Plant, vm: Vm) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from simulator.shrink import shrink
+from simulator.system.controller import Controller
 from simulator.system.device import LadderSetup
 from simulator.system.invariants import Invariants
+from simulator.system.replicas import WARM_UP, Replicas
 from simulator.system.rules import Broken
 from simulator.system.schedule import CONTROLLERS, NODES, Act, Schedule, draw
 from simulator.system.triples import Triple
@@ -37,8 +39,8 @@ class Outcome:
         return self.broken.partition(":")[0]
 
 
-def build(schedule: Schedule) -> World:
-    """The cluster of the schedule, before anything has gone wrong."""
+def build(schedule: Schedule, *, real: bool = False) -> World:
+    """The cluster of the schedule, before anything has gone wrong. ``real``: with the controller's own loops."""
     cluster = schedule.cluster
     nodes = list(NODES)
     ladder, dogs, bmcs = LadderSetup(), None, dict.fromkeys(NODES, "ok")
@@ -74,15 +76,19 @@ def build(schedule: Schedule) -> World:
         proofs=2 if cluster.ladder == "two-proofs" else 1,
         spread=True,
         verdict_after=cluster.verdict_after,
+        control=(lambda plant, memory: Replicas(plant, memory, CONTROLLERS, schedule.seed))
+        if real
+        else Controller,
+        warm_up=WARM_UP if real else 0.0,
     )
     world.memory.dice = random.Random(f"writes {schedule.seed}")
     return world
 
 
-def play(schedule: Schedule) -> Outcome:
+def play(schedule: Schedule, *, real: bool = False) -> Outcome:
     """Play it to its end, or until an invariant breaks."""
-    world = build(schedule)
-    invariants = Invariants(world)
+    world = build(schedule, real=real)
+    invariants = Invariants(world, real=real)
     world.controller.watched_by(invariants)
     broken = ""
     try:
@@ -95,6 +101,8 @@ def play(schedule: Schedule) -> Outcome:
         broken = str(error) if str(error)[1:2] == ":" or str(error)[2:3] == ":" else f"1: {error}"
     except Exception:  # noqa: BLE001 (whatever it is, it came out of the program: that is the finding)
         broken = f"raised: {world.now:.2f}: {traceback.format_exc()}"
+    if isinstance(world.controller, Replicas):
+        world.controller.close()
     return Outcome(
         schedule,
         broken,

@@ -596,6 +596,20 @@ class Loop:
             remediator=self._node_leases.look(node).foreign,
         )
 
+    def situation(self, node: str) -> limits.Situation:
+        """What the limits see of the node now, as the open failover about it would."""
+        zone, trouble = self.zone_of(self._world.nodes.store.get(("", node)))
+        adopted = next(
+            (
+                a
+                for a in self._adopted.values()
+                if a.record is not None and a.record.boot.node == node and a.record.phase not in ENDED
+            ),
+            None,
+        )
+        now = self._clock.monotonic()
+        return self._situation(node, zone, trouble, now, released=self._released(adopted))
+
     def _only_power(self, zone: HAZone, node: str) -> bool:
         """Whether it has devices, and each of them cuts: a watchdog is counted out, on whichever half."""
         names = [name for level in self._world.levels(zone, node) for name in level]
