@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import time
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from simulator.shrink import shrink
 from simulator.system.controller import Controller
 from simulator.system.device import LadderSetup
 from simulator.system.invariants import Invariants
-from simulator.system.replicas import WARM_UP, Replicas
+from simulator.system.replicas import WARM_UP, Replicas, Story
 from simulator.system.rules import Broken
 from simulator.system.schedule import CONTROLLERS, NODES, Act, Schedule, draw
 from simulator.system.triples import Triple
 from simulator.system.watchdogs import kennel
 from simulator.system.world import World
+
+EVERY = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,10 @@ class Outcome:
     recovered: int
     triples: frozenset[Triple]
     log: tuple[str, ...]
+    real: bool = False
+    """The controller's own loops have led, not the stand-in for them."""
+    cpu: float = 0.0
+    """Seconds that it took to play."""
 
     @property
     def number(self) -> str:
@@ -85,24 +95,19 @@ def build(schedule: Schedule, *, real: bool = False) -> World:
     return world
 
 
-def play(schedule: Schedule, *, real: bool = False) -> Outcome:
-    """Play it to its end, or until an invariant breaks."""
+def play(schedule: Schedule, *, real: bool = False, tell: logging.Logger | None = None) -> Outcome:
+    """Play it to its end, or until an invariant breaks.
+
+    Args:
+        real: the controller's own loops lead.
+        tell: what real replicas log there stands in the story too.
+    """
+    began = time.process_time()
     world = build(schedule, real=real)
     invariants = Invariants(world, real=real)
     world.controller.watched_by(invariants)
-    broken = ""
-    try:
-        for act in schedule.acts:
-            _run_until(world, invariants, act.at)
-            if act.words != ("end",):
-                _do(world, act)
-        invariants.end()
-    except Broken as error:
-        broken = str(error) if str(error)[1:2] == ":" or str(error)[2:3] == ":" else f"1: {error}"
-    except Exception:  # noqa: BLE001 (whatever it is, it came out of the program: that is the finding)
-        broken = f"raised: {world.now:.2f}: {traceback.format_exc()}"
-    if isinstance(world.controller, Replicas):
-        world.controller.close()
+    with _heard(world, tell):
+        broken = _play(world, invariants, schedule)
     return Outcome(
         schedule,
         broken,
@@ -111,7 +116,43 @@ def play(schedule: Schedule, *, real: bool = False) -> Outcome:
         len(invariants.recovered),
         frozenset(invariants.triples),
         tuple(world.log),
+        real,
+        time.process_time() - began,
     )
+
+
+def _play(world: World, invariants: Invariants, schedule: Schedule) -> str:
+    """What broke; empty: nothing."""
+    try:
+        for act in schedule.acts:
+            _run_until(world, invariants, act.at)
+            if act.words != ("end",):
+                _do(world, act)
+        invariants.end()
+    except Broken as error:
+        return str(error) if str(error)[1:2] == ":" or str(error)[2:3] == ":" else f"1: {error}"
+    except Exception:  # noqa: BLE001 (whatever it is, it came out of the program: that is the finding)
+        return f"raised: {world.now:.2f}: {traceback.format_exc()}"
+    return ""
+
+
+@contextmanager
+def _heard(world: World, tell: logging.Logger | None) -> Iterator[None]:
+    """Real replicas end with their schedule; what they log goes into the story, or nowhere."""
+    if not isinstance(world.controller, Replicas):
+        yield
+        return
+    logger = tell or logging.getLogger("ringfence")
+    level, handler = logger.level, Story(world.plant)
+    logger.addHandler(handler)
+    if tell is None:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        world.controller.close()
 
 
 def _run_until(world: World, invariants: Invariants, instant: float) -> None:
@@ -127,8 +168,20 @@ def _do(world: World, act: Act) -> None:
         world.do(list(act.words))
 
 
-def play_seed(seed: int) -> Outcome:
-    return play(draw(seed))
+class Led(StrEnum):
+    """Which schedules are led by the controller's own loops: they cost twenty times as much."""
+
+    SOME = "some"
+    """Every twentieth."""
+    ALL = "all"
+    NONE = "none"
+
+    def real(self, seed: int) -> bool:
+        return self is Led.ALL or (self is Led.SOME and seed % EVERY == 0)
+
+
+def play_seed(seed: int, led: Led = Led.NONE) -> Outcome:
+    return play(draw(seed), real=led.real(seed))
 
 
 def shorten(outcome: Outcome, *, attempts: int = 60) -> Outcome:
@@ -136,7 +189,7 @@ def shorten(outcome: Outcome, *, attempts: int = 60) -> Outcome:
     return shrink(
         outcome,
         lambda best: _shorter(best.schedule),
-        play,
+        lambda schedule: play(schedule, real=outcome.real),
         lambda played: played.number == outcome.number,
         attempts=attempts,
     )

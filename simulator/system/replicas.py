@@ -268,7 +268,7 @@ class Replicas:
             nodes = self._plant.nodes
             loop = asyncio.get_running_loop()
             if voices.reaches(nodes[name], nodes[by_address(address)]):
-                agenda.after(KERNEL, lambda: loop.call_soon(heard) and None)
+                agenda.after(KERNEL, lambda: _call(loop, heard))
 
         return Doors(
             api=connection,
@@ -350,6 +350,26 @@ class Replicas:
     def restore(self) -> None:
         """Backups are the stories' matter."""
         raise ValueError("no schedule restores the cluster's store")
+
+
+def _call(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+    loop.call_soon(what)
+
+
+class Story(logging.Handler):
+    """Each line with the name of the replica that has logged it."""
+
+    def __init__(self, plant: Plant) -> None:
+        super().__init__()
+        self._plant = plant
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            process = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        name = process.name if isinstance(process, Process) else "?"
+        self._plant.time.say(f"  {name}: {record.getMessage()}")
 
 
 async def kopf_events(api: Connection, plural: str, kind: Kind, replica: Replica) -> None:

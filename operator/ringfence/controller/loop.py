@@ -194,6 +194,8 @@ class Loop:
                 adopted.record = None
         try:
             await self._open(now)
+            # While that was stored the caches may have heard of a failover that the leader before has begun.
+            self._adopt(self._clock.monotonic())
             return await self._drive()
         except Conflict as error:
             logger.info("somebody wrote first, looking again: %s", error)
