@@ -36,6 +36,8 @@ class Weather:
     """Seconds that it takes for a write."""
     refusing: float = 0.0
     """The part of the writes that come to nothing, or whose answer is lost."""
+    late: float = 0.0
+    """Seconds by which watches tell later."""
     still: bool = False
     """Watches tell nothing, and don't break off either."""
     hidden: frozenset[str] = frozenset()
@@ -223,10 +225,10 @@ class _Watch:
             await self._news
 
     def _tell(self, event: Event) -> None:
-        agenda = self._connection.agenda
-        self._on_way.append((agenda.now + WAY, event.line()))
+        agenda, way = self._connection.agenda, WAY + self._connection.weather.late
+        self._on_way.append((agenda.now + way, event.line()))
         self._version = event.version
-        agenda.after(WAY, self.flush)
+        agenda.after(way, self.flush)
 
     def flush(self) -> None:
         """What has been long enough on its way is here, if the way is open."""

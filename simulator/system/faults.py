@@ -54,6 +54,7 @@ class Faults:
         plant.apart, plant.api_out, plant.write_needs, plant.zone = frozenset(), False, 0.03, True
         plant.csi_detaches = memory.remediators.answer = True
         memory.refusing, memory.cache, memory.mode = 0.0, None, Mode.ACTIVE
+        memory.watches_late, memory.admits = 0.0, True
         self._controller.die_after = None
         if memory.election is not None:
             self._controller.thaw()
@@ -183,6 +184,12 @@ class Faults:
                 plant.write_needs = float(rest[0])
             case "api-refuses":
                 memory.refusing = float(rest[0])
+            case "watches-late":
+                memory.watches_late = float(rest[0])
+            case "history-gone":
+                memory.compactions += 1
+            case "admission":
+                memory.admits = rest[0] == "ok"
             case "caches-stand":
                 memory.cache = memory.cache or snapshot(plant)
             case "caches-follow":

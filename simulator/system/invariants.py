@@ -177,7 +177,7 @@ class Invariants:
         if not self.real:
             return True
         since = self._since_when.get(what, NEVER)
-        return self.world.now - since >= KNOWN_WITHIN and self.world.memory.cache is None
+        return self.world.now - since >= KNOWN_WITHIN and not self.world.memory.blind
 
     def _notice(self) -> None:
         """Since when each of the things stands that a real leader learns of late."""

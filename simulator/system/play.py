@@ -23,6 +23,8 @@ from simulator.system.watchdogs import kennel
 from simulator.system.world import World
 
 EVERY = 20
+REPLICAS = 2
+"""Of the controller, where its own loops lead: as many as the chart has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def build(schedule: Schedule, *, real: bool = False) -> World:
         proofs=2 if cluster.ladder == "two-proofs" else 1,
         spread=True,
         verdict_after=cluster.verdict_after,
-        control=(lambda plant, memory: Replicas(plant, memory, CONTROLLERS, schedule.seed))
+        control=(lambda plant, memory: Replicas(plant, memory, CONTROLLERS[:REPLICAS], schedule.seed))
         if real
         else Controller,
         warm_up=WARM_UP if real else 0.0,

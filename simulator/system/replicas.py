@@ -34,7 +34,7 @@ from ringfence.net.crypto import (
     SigningKey,
     check,
 )
-from ringfence.ports import Clock, Cluster, ClusterError, DeviceSpec, Kind, PowerDevice, Unavailable
+from ringfence.ports import Clock, Cluster, ClusterError, DeviceSpec, Json, Kind, PowerDevice, Unavailable
 from simulator.crypto import Keyring
 from simulator.system import triples
 from simulator.system.apiserver import ApiServer
@@ -102,6 +102,7 @@ class Replicas:
             node.known_boot = node.identity.boot_id
         self._secrets()
         self._mirror.declare()
+        self.server.admits = self._admits
 
     def _secrets(self) -> None:
         signer = SigningKey(_SEED)
@@ -115,6 +116,10 @@ class Replicas:
         self._shelf = Shelf(
             self._plant, VOLUME, cluster, lambda data, signature: check(data, signature, self._public)
         )
+
+    def _admits(self, plural: str, _raw: Json) -> str | None:
+        refused = plural == "failovers" and not self._memory.admits
+        return "admission webhook denied the request: policy not ready" if refused else None
 
     def _published(self) -> Roster | None:
         """The roster as agents have it."""
@@ -151,6 +156,10 @@ class Replicas:
         was_still = weather.still
         weather.out, weather.write_needs = plant.api_out, plant.write_needs
         weather.refusing, weather.still = memory.refusing, memory.cache is not None
+        weather.late = memory.watches_late
+        if memory.compactions > self._compactions:
+            self._compactions = memory.compactions
+            self.server.compact()
         weather.hidden = frozenset() if memory.remediators.answer else frozenset({NODE_LEASES})
         for seat in self._seats:
             reached = self._reaches(seat.name)
@@ -179,6 +188,7 @@ class Replicas:
             held = self._held is not None and self._held == seat.name
             seat.process.frozen = node.suspended or held
 
+    _compactions = 0
     _held: str | None = None
     """The replica that was stopped with SIGSTOP."""
 
