@@ -2,7 +2,7 @@
 
 All replicas judge, so that a takeover orders at once; only the leader's turn writes. A turn is short and pure but for
 the executor's writes. It runs when something changed, and at least every ``IDLE`` seconds; while a failover is under
-way or a node is in doubt, every ``BUSY`` seconds, since holds and back-offs end without an event.
+way or a node is Down with something to lose, every ``BUSY`` seconds, since holds and back-offs end without an event.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ logger = logging.getLogger(__name__)
 
 IDLE = 0.5
 BUSY = 0.05
+_PATIENT = frozenset({Phase.AWAITING_CONFIRMATION, Phase.RECOVERED})
 
 
 @dataclass(slots=True)
@@ -177,7 +178,7 @@ class Loop:
         self._adopt(now)
         if not self._leadership.leads:
             await self._end_term()
-            return any(j.verdict is Verdict.DOWN for j in self.judgements.values())
+            return self._pressing()
         if self._executor is None:
             self._executor = Executor(
                 self._cluster,
@@ -203,6 +204,17 @@ class Loop:
         except (ClusterError, TooLate) as error:
             logger.warning("not stored, so not done: %s", error)
         return True
+
+    def _pressing(self) -> bool:
+        """Whether a node is Down and something of it is to be done soon.
+
+        What waits for a person, or for the node's return, is told by an event: a node may be off for months.
+        """
+        down = [node for node, judgement in self.judgements.items() if judgement.verdict is Verdict.DOWN]
+        phases = {f.spec.node: f.status.phase for f in self._open_failovers().values()} if down else {}
+        return any(
+            phases[node] not in _PATIENT if node in phases else bool(self.affected(node)) for node in down
+        )
 
     async def _end_term(self) -> None:
         if self._executor is not None:
@@ -355,7 +367,7 @@ class Loop:
 
     async def _drive(self) -> bool:
         assert self._executor is not None
-        busy = any(j.verdict is Verdict.DOWN for j in self.judgements.values())
+        busy = self._pressing()
         # All first: limits and places at a chassis look at every incident, whoever had begun it.
         opened = [
             (name, failover, self._record(name, failover))
