@@ -32,7 +32,8 @@ VOLUME = "slots"
 
 
 def address_of(node: str) -> str:
-    return f"10.0.0.{int(node[1:])}"
+    """As the ring's simulator numbers them."""
+    return f"10.0.0.{int(node[1:]) - 1}"
 
 
 class Mirror:

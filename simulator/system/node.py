@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from uuid import NAMESPACE_OID, uuid5
 
 from ringfence.core.detection.evidence import NEVER
 from ringfence.core.model import Boot
+from simulator.world import boot_id
 
+_ring_boot = cache(boot_id)
 BOOT_NEEDS = 8.0
 """Seconds from power to a kubelet."""
-
-
-@cache
-def _uuid(plain: str) -> str:
-    return str(uuid5(NAMESPACE_OID, plain))
 
 
 @dataclass
@@ -74,8 +70,12 @@ class Node:
 
     @property
     def _boot_id(self) -> str:
-        plain = f"boot-{self.boot}-{self.name}"
-        return plain if self.plain_boots else _uuid(plain)
+        return f"boot-{self.boot}-{self.name}" if self.plain_boots else _ring_boot(self.name, self.number)
+
+    @property
+    def number(self) -> int:
+        """Of its present boot, as the ring's simulator counts them."""
+        return self.boot - 1
 
     @property
     def knows_boot(self) -> bool:

@@ -42,6 +42,8 @@ class Outcome:
     log: tuple[str, ...]
     real: bool = False
     """The controller's own loops have led, not the stand-in for them."""
+    ring: bool = False
+    """The real ring has run inside."""
     cpu: float = 0.0
     """Seconds that it took to play."""
 
@@ -51,8 +53,10 @@ class Outcome:
         return self.broken.partition(":")[0]
 
 
-def build(schedule: Schedule, *, real: bool = False) -> World:
-    """The cluster of the schedule, before anything has gone wrong. ``real``: with the controller's own loops."""
+def build(schedule: Schedule, *, real: bool = False, ring: bool = False) -> World:
+    """The cluster of the schedule, before anything has gone wrong. ``real``: with the controller's own loops; ``ring``: and the
+    ring's own agents.
+    """
     cluster = schedule.cluster
     nodes = list(NODES)
     ladder, dogs, bmcs = LadderSetup(), None, dict.fromkeys(NODES, "ok")
@@ -88,7 +92,9 @@ def build(schedule: Schedule, *, real: bool = False) -> World:
         proofs=2 if cluster.ladder == "two-proofs" else 1,
         spread=True,
         verdict_after=cluster.verdict_after,
-        control=(lambda plant, memory: Replicas(plant, memory, CONTROLLERS[:REPLICAS], schedule.seed))
+        control=(
+            lambda plant, memory: Replicas(plant, memory, CONTROLLERS[:REPLICAS], schedule.seed, ring=ring)
+        )
         if real
         else Controller,
         warm_up=WARM_UP if real else 0.0,
@@ -97,15 +103,18 @@ def build(schedule: Schedule, *, real: bool = False) -> World:
     return world
 
 
-def play(schedule: Schedule, *, real: bool = False, tell: logging.Logger | None = None) -> Outcome:
+def play(
+    schedule: Schedule, *, real: bool = False, ring: bool = False, tell: logging.Logger | None = None
+) -> Outcome:
     """Play it to its end, or until an invariant breaks.
 
     Args:
         real: the controller's own loops lead.
+        ring: and the ring's own machines tell them what they see.
         tell: what real replicas log there stands in the story too.
     """
     began = time.process_time()
-    world = build(schedule, real=real)
+    world = build(schedule, real=real, ring=ring)
     invariants = Invariants(world, real=real)
     world.controller.watched_by(invariants)
     with _heard(world, tell):
@@ -119,6 +128,7 @@ def play(schedule: Schedule, *, real: bool = False, tell: logging.Logger | None 
         frozenset(invariants.triples),
         tuple(world.log),
         real,
+        ring,
         time.process_time() - began,
     )
 
@@ -183,7 +193,8 @@ class Led(StrEnum):
 
 
 def play_seed(seed: int, led: Led = Led.NONE) -> Outcome:
-    return play(draw(seed), real=led.real(seed))
+    """The real ring runs inside every twentieth schedule, if the controller's own loops lead it."""
+    return play(draw(seed), real=led.real(seed), ring=led.real(seed) and seed % EVERY == 0)
 
 
 def shorten(outcome: Outcome, *, attempts: int = 60) -> Outcome:
@@ -191,7 +202,7 @@ def shorten(outcome: Outcome, *, attempts: int = 60) -> Outcome:
     return shrink(
         outcome,
         lambda best: _shorter(best.schedule),
-        lambda schedule: play(schedule, real=outcome.real),
+        lambda schedule: play(schedule, real=outcome.real, ring=outcome.ring),
         lambda played: played.number == outcome.number,
         attempts=attempts,
     )

@@ -46,6 +46,7 @@ from simulator.system.outlets import Outlet
 from simulator.system.pens import Pens, Shelf
 from simulator.system.plant import Plant
 from simulator.system.processes import Agenda, Process, VirtualClock
+from simulator.system.ring import RingVoices
 from simulator.system.rules import Broken
 from simulator.system.voices import Ears, Voices
 from simulator.system.watch import Watch
@@ -77,7 +78,10 @@ class Seat:
 class Replicas:
     """See the module; a :class:`~simulator.system.control.Control`."""
 
-    def __init__(self, plant: Plant, memory: Memory, names: tuple[str, ...], seed: int) -> None:
+    def __init__(
+        self, plant: Plant, memory: Memory, names: tuple[str, ...], seed: int, *, ring: bool = False
+    ) -> None:
+        """``ring``: the agents are the real ring's machines, not the detector's model."""
         assert memory.election is not None
         self.backup_when: str | None = None
         self.die_after: str | None = None
@@ -92,7 +96,8 @@ class Replicas:
         self._weather = Weather(random.Random(f"weather {seed}"))
         self._keyring = Keyring()
         self._roster: tuple[str, Roster | None] = ("", None)
-        self._voices = Voices(plant, self._keyring, self._published)
+        voices = RingVoices if ring else Voices
+        self._voices = voices(plant, self._keyring, self._published)
         self._mirror = Mirror(plant, memory, self.server, self._voices)
         self._deeds = Deeds(plant, memory, self.server, self._mirror, self._entered)
         self._seats = [Seat(name) for name in names]

@@ -39,8 +39,7 @@ class Voices:
     keyring: Keyring
     roster: Callable[[], Roster | None]
     """As it is published."""
-    process: dict[str, int] = field(default_factory=dict)
-    """Number of each agent's process."""
+    _process: dict[str, int] = field(default_factory=dict)
     _ran: dict[str, bool] = field(default_factory=dict)
     _booted: dict[str, int] = field(default_factory=dict)
     """The boot (its number) that each agent's process is of."""
@@ -53,8 +52,7 @@ class Voices:
     _rounds: dict[tuple[str, str], tuple[bytes, tuple[SignedVote, ...]]] = field(default_factory=dict)
     """(observer, subject): the last round, and its votes."""
     _views: dict[str, tuple[float, AgentView]] = field(default_factory=dict)
-    changes: int = 0
-    """Grows for as long as somebody may have something new to say."""
+    _changes: int = 0
     _quiet: object = None
     _states: dict[tuple[str, str], tuple[RingState, float]] = field(default_factory=dict)
 
@@ -65,7 +63,7 @@ class Voices:
         for node in plant.nodes.values():
             name, runs = node.name, node.agent and node.powered and now >= node.booted_at
             if runs and not (self._ran.get(name) and self._booted[name] == node.boot):
-                self.process[name] = self.process.get(name, 0) + 1
+                self._process[name] = self._process.get(name, 0) + 1
                 self._since[name], self._booted[name] = now, node.boot
             self._ran[name] = runs
             if runs:
@@ -83,7 +81,7 @@ class Voices:
                     self._kernel[key] = now
         quiet = (self.roster(), tuple(self._booted.items()), tuple(self._heard))
         if self._silent or any(node.doubted for node in plant.nodes.values()) or quiet != self._quiet:
-            self.changes += 1
+            self._changes += 1
             self._quiet = quiet
 
     def reaches(self, one: Node, other: Node) -> bool:
@@ -95,12 +93,21 @@ class Voices:
         return one.kernel_answers and other.kernel_answers and one.peers and other.peers and sides
 
     def runs(self, name: str) -> bool:
+        """Whether the agent there runs, and answers."""
         return name in self._heard
+
+    def process(self, name: str) -> int:
+        """The number of the agent's process there."""
+        return self._process[name]
+
+    def version(self, _name: str) -> int:
+        """Another number for as long as the agent there may have something new to say."""
+        return self._changes
 
     # --- what an agent shows --------------------------------------------------------------------------------------
 
     def public_key(self, node: Node) -> str:
-        return base64.b64encode(self.keyring.make(node.name, node.boot)[1]).decode()
+        return base64.b64encode(self.keyring.make(node.name, node.number)[1]).decode()
 
     def view(self, name: str) -> AgentView:
         """All that the agent there sees now."""
@@ -215,7 +222,7 @@ class Voices:
 
     def _vote(self, roster: Roster, voter: str, boot: Boot, vote: Vote, number: bytes) -> SignedVote:
         bare = SignedVote(voter, boot, vote, roster.epoch, number, b"")
-        crypto, _ = self.keyring.make(voter, self.plant.nodes[voter].boot)
+        crypto, _ = self.keyring.make(voter, self.plant.nodes[voter].number)
         return replace(bare, signature=crypto.sign(vote_payload(roster.cluster, bare)))
 
     def hearing(self, name: str, uid: str) -> Hearing | None:
@@ -250,16 +257,16 @@ class Ears:
         """The views of the agent there, until the stream is lost."""
         name = await self._dial(address, port)
         voices = self.voices
-        process, changes, pushed_at, heard_at = voices.process[name], -1, float("-inf"), self._now()
+        process, version, pushed_at, heard_at = voices.process(name), -1, float("-inf"), self._now()
         content: object = None
         while True:
             now = self._now()
             if self.reached(name):
-                if not voices.runs(name) or voices.process[name] != process:
+                if not voices.runs(name) or voices.process(name) != process:
                     raise StreamError(f"{address} has hung up")
                 heard_at, due = now, now - pushed_at >= PUSH_EVERY
-                view = voices.view(name) if due or changes != voices.changes else None
-                changes = voices.changes
+                view = voices.view(name) if due or version != voices.version(name) else None
+                version = voices.version(name)
                 if view is not None and (due or view.content != content):
                     content, pushed_at = view.content, now
                     yield view
