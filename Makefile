@@ -125,8 +125,9 @@ sim-ring: $(VENV) ## the ring in virtual time: SEEDS=1000 random fault scripts o
 	@$(RUN)/python -m simulator fuzz --seeds $(SEEDS)
 
 .PHONY: sim
-sim: $(VENV) ## the whole system in virtual time: SEEDS=300 random fault schedules FROM=1, against the invariants; LEDGER=FILE to go on later
-	@$(RUN)/python -m simulator.system play --from $(FROM) --seeds $(SEEDS) $(if $(LEDGER),--ledger $(LEDGER))
+sim: $(VENV) ## the whole system in virtual time: SEEDS=300 fault schedules FROM=1; LEDGER=FILE to go on later, REPORT=FILE gets a row, REAL=all|some|none
+	@$(RUN)/python -m simulator.system play --from $(FROM) --seeds $(SEEDS) $(if $(LEDGER),--ledger $(LEDGER)) $(if $(REPORT),--report $(REPORT)) \
+		$(if $(REAL),--real $(REAL))
 
 .PHONY: clean
 clean: ## remove .venv and what tools leave behind; the lab's cache stays

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from simulator import faults
 from simulator.invariants import Broken, Storm, Verdict, Watch
 from simulator.script import Script, random_script
+from simulator.shrink import shrink
 from simulator.world import World
 
 SETTLING = 3.0
@@ -106,19 +107,13 @@ def shorten(outcome: Outcome, number: int, *, attempts: int = 40) -> Outcome:
 
     Leaves out faults one by one, then nodes that a fault is at, for as long as what is left still fails.
     """
-    best = outcome
-    while attempts > 0:
-        for candidate in _shorter(best.script):
-            attempts -= 1
-            played = play(candidate)
-            if played.breaks(number):
-                best = played
-                break
-            if attempts <= 0:
-                break
-        else:
-            break
-    return best
+    return shrink(
+        outcome,
+        lambda best: _shorter(best.script),
+        play,
+        lambda played: played.breaks(number),
+        attempts=attempts,
+    )
 
 
 def _shorter(script: Script) -> Iterator[Script]:

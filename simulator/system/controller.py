@@ -17,7 +17,7 @@ from ringfence.core.failover import limits, machine
 from ringfence.core.failover.phase import ENDED, PROVED
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.orders import OrderOff
-from simulator.system import detector, kubevirt, looks
+from simulator.system import detector, kubevirt, looks, triples
 from simulator.system.candidates import Candidates
 from simulator.system.executor import Executor
 from simulator.system.memory import Memory
@@ -171,6 +171,12 @@ class Controller:
                     self.kill(memory.election.leader, RESTARTS)
                 return True
         return False
+
+    def seen_of(self, node: str) -> triples.Sight:
+        """What the leader makes of the node."""
+        plant = self._plant
+        situation = looks.situation_of(plant, self._memory, node)
+        return looks.judgement_of(plant, node).verdict, triples.name_of(situation)
 
     # --- who leads --------------------------------------------------------------------------------------------------
 

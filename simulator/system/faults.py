@@ -11,14 +11,14 @@ from ringfence.core.failover.node_lease import Held
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.model import Mode
 from simulator.system import kubevirt, machines
-from simulator.system.controller import Controller
+from simulator.system.control import Control
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
 from simulator.system.vm import Vm
 
 
 class Faults:
-    def __init__(self, plant: Plant, memory: Memory, controller: Controller) -> None:
+    def __init__(self, plant: Plant, memory: Memory, controller: Control) -> None:
         self._plant = plant
         self._memory = memory
         self._controller = controller
@@ -44,7 +44,7 @@ class Faults:
         plant, memory = self._plant, self._memory
         for name, node in plant.nodes.items():
             node.linked = node.api = node.peers = node.storage = node.kubelet = True
-            node.doubted = node.cordoned = False
+            node.doubted = node.cordoned = node.suspended = False
             if not node.agent:
                 self._agent("start-agent", [name])
             if not node.powered:
@@ -54,6 +54,7 @@ class Faults:
         plant.apart, plant.api_out, plant.write_needs, plant.zone = frozenset(), False, 0.03, True
         plant.csi_detaches = memory.remediators.answer = True
         memory.refusing, memory.cache, memory.mode = 0.0, None, Mode.ACTIVE
+        memory.watches_late, memory.admits = 0.0, True
         self._controller.die_after = None
         if memory.election is not None:
             self._controller.thaw()
@@ -183,6 +184,12 @@ class Faults:
                 plant.write_needs = float(rest[0])
             case "api-refuses":
                 memory.refusing = float(rest[0])
+            case "watches-late":
+                memory.watches_late = float(rest[0])
+            case "history-gone":
+                memory.compactions += 1
+            case "admission":
+                memory.admits = rest[0] == "ok"
             case "caches-stand":
                 memory.cache = memory.cache or snapshot(plant)
             case "caches-follow":
@@ -277,6 +284,7 @@ def _suspend(plant: Plant, name: str, *, runs: bool) -> None:
     """The whole machine stands still; its guests too, but whoever looks can't know."""
     node = plant.nodes[name]
     node.linked = node.storage = node.api = runs
+    node.suspended = not runs
 
 
 def _shut_down(plant: Plant, vm: Vm) -> None:

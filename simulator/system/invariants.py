@@ -25,6 +25,8 @@ from simulator.system.world import World
 
 HEALTHY_FOR = 2.5
 """Seconds for which a node must have been heard before shooting it is a crime: votes need a moment to be outdated."""
+KNOWN_WITHIN = 5.0
+"""Seconds after which a real leader must act on a changed mode, zone, side or way to the API server: its Lease, and one order's way."""
 STORES_AN_INCIDENT = 400
 STORES_A_SECOND = 5
 """Of one record, in a phase that it stays in."""
@@ -37,6 +39,8 @@ class Invariants:
     """Watches one world. A broken invariant raises :class:`Broken`, whose text begins with its number."""
 
     world: World
+    real: bool = False
+    """Real replicas lead: they hear of what happens a moment later, and what they order is a moment on its way."""
     triples: set[triples.Triple] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
     """Incidents that were held back at least once."""
@@ -48,6 +52,8 @@ class Invariants:
     _fencing_since: dict[str, Mode] = field(default_factory=dict)
     _forced: Counter[str] = field(default_factory=Counter)
     _pending_since: dict[str, float] = field(default_factory=dict)
+    _states: dict[str, object] = field(default_factory=dict)
+    _since_when: dict[str, float] = field(default_factory=dict)
 
     def _broken(self, number: int, sentence: str) -> Broken:
         return Broken(f"{number}: {self.world.now:.2f}: {sentence}")
@@ -56,6 +62,8 @@ class Invariants:
 
     def tick(self) -> None:
         plant, now = self.world.plant, self.world.now
+        if self.real:
+            self._notice()
         for node in plant.nodes.values():
             if plant.kernel_heard(node) and now >= node.booted_at:
                 self._heard_since.setdefault(node.name, now)
@@ -67,16 +75,25 @@ class Invariants:
                     self._pending_since.pop(vm.name, None)
                 else:
                     self._pending_since.setdefault(vm.name, now)
-            for record in self.world.memory.open:
+            # A real leader's judgement is of a later instant than its last step.
+            for record in () if self.real else self.world.memory.open:
                 self._note_triple(record)
 
     def _note_triple(self, record: Record) -> None:
-        plant, memory, node = self.world.plant, self.world.memory, record.boot.node
-        verdict = looks.judgement_of(plant, node).verdict
-        triple = verdict, triples.name_of(looks.situation_of(plant, memory, node)), record.phase
-        if (why := triples.impossible(triple)) is not None:
+        node = record.boot.node
+        sight = self.world.controller.seen_of(node)
+        if sight is None:
+            return
+        triple = (*sight, record.phase)
+        why = triples.impossible(triple)
+        if why is not None and self.real and (sight[1] == "not_writable" or self._slow()):
+            return  # a real leader's Lease may run out while its write is on its way
+        if why is not None:
             raise self._broken(0, f"{node}: ({', '.join(triple)}) is called impossible: {why}")
         self.triples.add(triple)
+
+    def _slow(self) -> bool:
+        return self.world.plant.write_needs > 1.0
 
     # --- at a deed ----------------------------------------------------------------------------------------------
 
@@ -115,7 +132,7 @@ class Invariants:
     def _may_begin(self, before: Record | None, record: Record) -> None:
         mode = self.world.memory.mode
         void = before is not None and before.phase is Phase.RECOVERING
-        if mode is not Mode.ACTIVE and not void:
+        if mode is not Mode.ACTIVE and not void and self._known_for("mode"):
             raise self._broken(7, f"{record.boot.node} is being fenced in mode {mode}")
 
     def _is_over(self, boot: Boot, proof: object) -> None:
@@ -130,7 +147,7 @@ class Invariants:
 
     def ordered(self, record: Record, order: OrderOff) -> None:
         plant, node = self.world.plant, record.boot.node
-        if not plant.zone:
+        if not plant.zone and self._known_for("zone"):
             raise self._broken(7, f"{node} is ordered off, and it is in no HAZone")
         since = self._heard_since.get(node)
         if since is not None and self.world.now - since >= HEALTHY_FOR:
@@ -138,17 +155,43 @@ class Invariants:
                 6, f"{node} is ordered off, and its kernel has answered for {self.world.now - since:.1f} s"
             )
         alive = plant.heard()
-        if 2 * len(alive) < len(plant.nodes) - len(self._proved()):
+        if self._in_minority() and self._known_for("majority"):
             raise self._broken(
                 4, f"{node} is ordered off by a side that hears {', '.join(sorted(alive))} only"
             )
         election = self.world.memory.election
-        if election is not None and election.leader and not plant.with_api_of(election.leader):
+        cut = election is not None and election.leader != "" and not plant.with_api_of(election.leader)
+        if election is not None and cut and self._known_for("api"):
             raise self._broken(4, f"{node} is ordered off by {election.leader}, which reaches no API server")
         key = (record.name, record.ladder_pass, order.device, order.attempt)
         if key in self._sent:
             raise self._broken(9, f"{order.device} is ordered off twice under one number ({order.attempt})")
         self._sent.add(key)
+
+    def _in_minority(self) -> bool:
+        plant = self.world.plant
+        return 2 * len(plant.heard()) < len(plant.nodes) - len(self._proved())
+
+    def _known_for(self, what: str) -> bool:
+        """Whether the leader can know of this by now: what has just changed is on its way to real replicas."""
+        if not self.real:
+            return True
+        since = self._since_when.get(what, NEVER)
+        return self.world.now - since >= KNOWN_WITHIN and not self.world.memory.blind
+
+    def _notice(self) -> None:
+        """Since when each of the things stands that a real leader learns of late."""
+        plant, memory = self.world.plant, self.world.memory
+        leader = memory.election.leader if memory.election is not None else ""
+        state: dict[str, object] = {
+            "mode": memory.mode,
+            "zone": plant.zone,
+            "majority": self._in_minority(),
+            "api": leader != "" and plant.with_api_of(leader),
+        }
+        for what, now in state.items():
+            if self._states.get(what) != now:
+                self._states[what], self._since_when[what] = now, self.world.now
 
     def _proved(self) -> set[str]:
         return {r.boot.node for r in self.world.memory.open if r.proofs}

@@ -1,6 +1,6 @@
 """What became of each schedule, a line of JSON each, so that a run that was stopped goes on where it was.
 
-A ledger is one program's: delete it when the program has changed.
+A row counts for the program that it was written by, and for schedules led in the same way: others are played again.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ class Entry:
     held: int
     recovered: int
     triples: frozenset[Triple]
+    real: bool = False
+    """The controller's own loops have led."""
+    cpu: float = 0.0
+    """Seconds that it took."""
 
     @classmethod
     def of(cls, outcome: Outcome) -> Entry:
@@ -35,29 +39,37 @@ class Entry:
             outcome.held,
             outcome.recovered,
             outcome.triples,
+            outcome.real,
+            round(outcome.cpu, 2),
         )
 
-    def line(self) -> str:
+    def line(self, revision: str) -> str:
         row = {
+            "revision": revision,
             "seed": self.seed,
             "broken": self.broken,
             "incidents": self.incidents,
             "held": self.held,
             "recovered": self.recovered,
             "triples": sorted(self.triples),
+            "real": self.real,
+            "cpu": self.cpu,
         }
         return json.dumps(row, separators=(",", ":"))
 
 
 class Ledger:
-    """``path`` None: nothing is kept."""
+    """``path`` None: nothing is kept. ``revision`` is the program's."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, revision: str = "") -> None:
         self._path = path
+        self.revision = revision
         self.entries: dict[int, Entry] = {}
         for line in path.read_text().splitlines() if path is not None and path.exists() else ():
             if line.endswith("}"):  # the last may be half a line
                 row = json.loads(line)
+                if row.pop("revision", None) != revision:
+                    continue
                 seen = frozenset((Verdict(v), limit, Phase(p)) for v, limit, p in row.pop("triples"))
                 self.entries[row["seed"]] = Entry(**row, triples=seen)
 
@@ -66,4 +78,4 @@ class Ledger:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a") as file:
-                file.write(entry.line() + "\n")
+                file.write(entry.line(self.revision) + "\n")

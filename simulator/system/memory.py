@@ -38,6 +38,12 @@ class Memory:
     """What the leader's caches hold where that is older than what is true; None: all is fresh."""
     refusing: float = 0.0
     """The part of the writes that the API server refuses: conflicts, 429, time-outs."""
+    watches_late: float = 0.0
+    """Seconds by which watches tell later than they could. Real replicas alone hear of it, as of the next two."""
+    compactions: int = 0
+    """How often the API server has forgotten its history: whoever watches is told 410."""
+    admits: bool = True
+    """An admission webhook lets Failovers be created."""
     dice: random.Random = field(default_factory=lambda: random.Random(0))
     apart: set[str] = field(default_factory=set)
     """The nodes whose agents this side doesn't hear."""
@@ -47,7 +53,7 @@ class Memory:
     @property
     def blind(self) -> bool:
         """The leader's caches are old, or what it writes is refused."""
-        return self.cache is not None or self.refusing > 0
+        return self.cache is not None or self.refusing > 0 or self.watches_late > 0 or not self.admits
 
     def number(self) -> int:
         """Of the next Failover."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 from ringfence.core.detection.evidence import NEVER
 from ringfence.core.model import Boot
+from simulator.world import boot_id
 
+_ring_boot = cache(boot_id)
 BOOT_NEEDS = 8.0
 """Seconds from power to a kubelet."""
 
@@ -56,15 +59,28 @@ class Node:
     guests: frozenset[str] | None = None
     """What its agent has reported last of its guests, and when that was seen to change."""
     guests_at: float = NEVER
+    suspended: bool = False
+    """The whole machine stands still."""
+    plain_boots: bool = True
+    """Its boot ids are words; False: UUIDs, as real ones, which a slot can carry."""
 
     @property
     def identity(self) -> Boot:
-        return Boot(self.name, f"uid-{self.name}", f"boot-{self.boot}-{self.name}")
+        return Boot(self.name, f"uid-{self.name}", self._boot_id)
+
+    @property
+    def _boot_id(self) -> str:
+        return f"boot-{self.boot}-{self.name}" if self.plain_boots else _ring_boot(self.name, self.number)
+
+    @property
+    def number(self) -> int:
+        """Of its present boot, as the ring's simulator counts them."""
+        return self.boot - 1
 
     @property
     def knows_boot(self) -> bool:
         """Whether the API server has been told its present boot."""
-        return self.known_boot == f"boot-{self.boot}-{self.name}"
+        return self.known_boot == self._boot_id
 
     @property
     def known(self) -> Boot:

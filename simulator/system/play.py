@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import time
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
+from simulator.shrink import shrink
+from simulator.system.controller import Controller
 from simulator.system.device import LadderSetup
 from simulator.system.invariants import Invariants
+from simulator.system.replicas import WARM_UP, Replicas, Story
 from simulator.system.rules import Broken
 from simulator.system.schedule import CONTROLLERS, NODES, Act, Schedule, draw
 from simulator.system.triples import Triple
 from simulator.system.watchdogs import kennel
 from simulator.system.world import World
+
+EVERY = 20
+REPLICAS = 2
+"""Of the controller, where its own loops lead: as many as the chart has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,12 @@ class Outcome:
     recovered: int
     triples: frozenset[Triple]
     log: tuple[str, ...]
+    real: bool = False
+    """The controller's own loops have led, not the stand-in for them."""
+    ring: bool = False
+    """The real ring has run inside."""
+    cpu: float = 0.0
+    """Seconds that it took to play."""
 
     @property
     def number(self) -> str:
@@ -36,8 +53,10 @@ class Outcome:
         return self.broken.partition(":")[0]
 
 
-def build(schedule: Schedule) -> World:
-    """The cluster of the schedule, before anything has gone wrong."""
+def build(schedule: Schedule, *, real: bool = False, ring: bool = False) -> World:
+    """The cluster of the schedule, before anything has gone wrong. ``real``: with the controller's own loops; ``ring``: and the
+    ring's own agents.
+    """
     cluster = schedule.cluster
     nodes = list(NODES)
     ladder, dogs, bmcs = LadderSetup(), None, dict.fromkeys(NODES, "ok")
@@ -73,27 +92,33 @@ def build(schedule: Schedule) -> World:
         proofs=2 if cluster.ladder == "two-proofs" else 1,
         spread=True,
         verdict_after=cluster.verdict_after,
+        control=(
+            lambda plant, memory: Replicas(plant, memory, CONTROLLERS[:REPLICAS], schedule.seed, ring=ring)
+        )
+        if real
+        else Controller,
+        warm_up=WARM_UP if real else 0.0,
     )
     world.memory.dice = random.Random(f"writes {schedule.seed}")
     return world
 
 
-def play(schedule: Schedule) -> Outcome:
-    """Play it to its end, or until an invariant breaks."""
-    world = build(schedule)
-    invariants = Invariants(world)
+def play(
+    schedule: Schedule, *, real: bool = False, ring: bool = False, tell: logging.Logger | None = None
+) -> Outcome:
+    """Play it to its end, or until an invariant breaks.
+
+    Args:
+        real: the controller's own loops lead.
+        ring: and the ring's own machines tell them what they see.
+        tell: what real replicas log there stands in the story too.
+    """
+    began = time.process_time()
+    world = build(schedule, real=real, ring=ring)
+    invariants = Invariants(world, real=real)
     world.controller.watched_by(invariants)
-    broken = ""
-    try:
-        for act in schedule.acts:
-            _run_until(world, invariants, act.at)
-            if act.words != ("end",):
-                _do(world, act)
-        invariants.end()
-    except Broken as error:
-        broken = str(error) if str(error)[1:2] == ":" or str(error)[2:3] == ":" else f"1: {error}"
-    except Exception:  # noqa: BLE001 (whatever it is, it came out of the program: that is the finding)
-        broken = f"raised: {world.now:.2f}: {traceback.format_exc()}"
+    with _heard(world, tell):
+        broken = _play(world, invariants, schedule)
     return Outcome(
         schedule,
         broken,
@@ -102,7 +127,44 @@ def play(schedule: Schedule) -> Outcome:
         len(invariants.recovered),
         frozenset(invariants.triples),
         tuple(world.log),
+        real,
+        ring,
+        time.process_time() - began,
     )
+
+
+def _play(world: World, invariants: Invariants, schedule: Schedule) -> str:
+    """What broke; empty: nothing."""
+    try:
+        for act in schedule.acts:
+            _run_until(world, invariants, act.at)
+            if act.words != ("end",):
+                _do(world, act)
+        invariants.end()
+    except Broken as error:
+        return str(error) if str(error)[1:2] == ":" or str(error)[2:3] == ":" else f"1: {error}"
+    except Exception:  # noqa: BLE001 (whatever it is, it came out of the program: that is the finding)
+        return f"raised: {world.now:.2f}: {traceback.format_exc()}"
+    return ""
+
+
+@contextmanager
+def _heard(world: World, tell: logging.Logger | None) -> Iterator[None]:
+    """Real replicas end with their schedule; what they log goes into the story, or nowhere."""
+    if not isinstance(world.controller, Replicas):
+        yield
+        return
+    logger = tell or logging.getLogger("ringfence")
+    level, handler = logger.level, Story(world.plant)
+    logger.addHandler(handler)
+    if tell is None:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        world.controller.close()
 
 
 def _run_until(world: World, invariants: Invariants, instant: float) -> None:
@@ -118,25 +180,32 @@ def _do(world: World, act: Act) -> None:
         world.do(list(act.words))
 
 
-def play_seed(seed: int) -> Outcome:
-    return play(draw(seed))
+class Led(StrEnum):
+    """Which schedules are led by the controller's own loops: they cost twenty times as much."""
+
+    SOME = "some"
+    """Every twentieth."""
+    ALL = "all"
+    NONE = "none"
+
+    def real(self, seed: int) -> bool:
+        return self is Led.ALL or (self is Led.SOME and seed % EVERY == 0)
+
+
+def play_seed(seed: int, led: Led = Led.NONE) -> Outcome:
+    """The real ring runs inside every twentieth schedule, if the controller's own loops lead it."""
+    return play(draw(seed), real=led.real(seed), ring=led.real(seed) and seed % EVERY == 0)
 
 
 def shorten(outcome: Outcome, *, attempts: int = 60) -> Outcome:
     """The shortest schedule that still breaks the same invariant, as far as so many plays find it."""
-    best = outcome
-    while attempts > 0:
-        for candidate in _shorter(best.schedule):
-            attempts -= 1
-            played = play(candidate)
-            if played.number == outcome.number:
-                best = played
-                break
-            if attempts <= 0:
-                break
-        else:
-            break
-    return best
+    return shrink(
+        outcome,
+        lambda best: _shorter(best.schedule),
+        lambda schedule: play(schedule, real=outcome.real, ring=outcome.ring),
+        lambda played: played.number == outcome.number,
+        attempts=attempts,
+    )
 
 
 def _shorter(schedule: Schedule) -> Iterator[Schedule]:

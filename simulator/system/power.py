@@ -27,8 +27,8 @@ def use(plant: Plant, device: str, takes: float, act: Callable[[], None]) -> Non
 
     def end() -> None:
         plant.working.discard(device)
-        if (error := _error(plant, box.mode)) is not None:
-            box.error = error
+        if (trouble := error(plant, box.mode)) is not None:
+            box.error = trouble
             box.next_try_at = plant.now + TRIED_AGAIN
             return
         box.error = None
@@ -37,7 +37,7 @@ def use(plant: Plant, device: str, takes: float, act: Callable[[], None]) -> Non
     plant.time.after(HANGS if box.mode == "hang" else takes, end)
 
 
-def _error(plant: Plant, mode: str) -> str | None:
+def error(plant: Plant, mode: str) -> str | None:
     """Why a use comes to nothing."""
     if mode == "flap":
         return "no connection" if int(plant.now / FLAPS) % 2 else None

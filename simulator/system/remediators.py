@@ -12,7 +12,7 @@ class Remediators:
 
     def __init__(self, timeline: Timeline, *, used: bool) -> None:
         self._time = timeline
-        self._used = used
+        self.used = used
         self._asked: dict[str, float] = {}
         self.leases: dict[str, Held] = {}
         self.answer = True
@@ -24,7 +24,7 @@ class Remediators:
         return held.holder if self.answer and held is not None and others else None
 
     def look(self, node: str) -> NodeLeaseLook:
-        if not self._used:
+        if not self.used:
             return NodeLeaseLook()
         now = self._time.now
         held, asked = self.leases.get(node), self._asked.get(node)

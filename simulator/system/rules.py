@@ -29,28 +29,48 @@ def proved(plant: Plant, memory: Memory, boot: Boot, act: str) -> None:
 
 
 def order_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:
-    """No order that is on no record, to a node that lives or leads, to a later boot, or beside one of that device."""
+    """As `order_fits`, and only to what is Down now: nothing lies between the judgement and the order here."""
+    on_record(plant, memory, device, record)
+    is_down(plant, record.boot.node, record)
+    order_fits(plant, memory, device, record)
+
+
+def order_fits(plant: Plant, memory: Memory, device: str, record: Record, *, slack: float = 0.0) -> None:
+    """No order that is on no record, to a node that another acts on or that leads, or beside one of that device.
+
+    ``slack``: seconds by which two orders may be nearer to each other as they arrive than as they were stored.
+    """
     box, node = plant.box(device), record.boot.node
-    if not any(
-        o.device == device and plant.now < o.effective_until
-        for o in memory.stored[record.name].orders
-        if o.action is Action.OFF
-    ):
-        raise Broken(f"{plant.now:.2f}: {device} is ordered off, and that is on no record")
-    is_down(plant, node, record)
+    on_record(plant, memory, device, record)
     if (holder := memory.remediators.acts(node)) is not None:
         raise Broken(f"{plant.now:.2f}: {node} is ordered off while {holder} acts on it")
     if memory.leads(node):
         raise Broken(f"{plant.now:.2f}: {node} is ordered off by the controller that runs on it")
-    if plant.now < box.effective_until:
+    if plant.now + slack < box.effective_until:
         raise Broken(f"{plant.now:.2f}: {device} is ordered off twice within {timing.ORDER_EFFECT} s")
     box.effective_until = plant.now + timing.ORDER_EFFECT
     if box.another:
         raise Broken(f"{plant.now:.2f}: {device} is ordered, and would cut {box.another}")
 
 
+def on_record(plant: Plant, memory: Memory, device: str, record: Record) -> None:
+    """Whoever orders has said so before."""
+    if not any(
+        o.device == device and plant.now < o.effective_until
+        for o in memory.stored[record.name].orders
+        if o.action is Action.OFF
+    ):
+        raise Broken(f"{plant.now:.2f}: {device} is ordered off, and that is on no record")
+
+
 def cut_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:
-    """No cut that is on no record, nor one of a node that lives."""
+    """As `cut_fits`, and only of what is Down now."""
+    cut_fits(plant, memory, device, record)
+    is_down(plant, record.boot.node, record)
+
+
+def cut_fits(plant: Plant, memory: Memory, device: str, record: Record) -> None:
+    """No cut that is on no record."""
     stored = memory.stored[record.name]
     if not any(
         o.device == device and o.action is Action.OFF and plant.now < o.effective_until for o in stored.orders
@@ -58,7 +78,6 @@ def cut_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:
         raise Broken(f"{plant.now:.2f}: {device} is ordered to cut, and that is on no record")
     if device not in stored.cuts:
         raise Broken(f"{plant.now:.2f}: {device} is ordered to cut, and nobody would lift it again")
-    is_down(plant, record.boot.node, record)
 
 
 def power_on_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:

@@ -111,8 +111,26 @@ def draw(seed: int) -> Schedule:
         acts += _fault(dice, ladder, at)
         if dice.random() < 0.35:  # two at once
             acts += _fault(dice, ladder, round(at + dice.choice((0.0, 0.3, 1.0, 2.5, 4.0)), 2))
-    acts = [act for act in acts if act.at < MEND]
+    acts = [act for act in acts + _weather(random.Random(f"weather {seed}")) if act.at < MEND]
     return Schedule(seed, (*sorted(acts, key=lambda act: act.at), Act(MEND, ("mend",)), Act(END, ("end",))))
+
+
+def _weather(dice: random.Random) -> list[Act]:
+    """What goes wrong between real replicas and the API server beside it, in every third schedule; others don't notice."""
+    acts: list[Act] = []
+    while dice.random() < 1 / 3:
+        at = round(dice.uniform(0.5, 45.0), 2)
+        begin, *end = dice.choice(
+            (
+                ("history-gone",),
+                (f"watches-late {dice.choice((0.3, 1, 3))}", "watches-late 0"),
+                ("admission denies", "admission ok"),
+            )
+        )
+        acts.append(Act(at, tuple(begin.split())))
+        lasts = round(at + dice.choice((1.0, 4.0, 15.0)), 2)
+        acts += [Act(lasts, tuple(words.split())) for words in end]
+    return acts
 
 
 def _fault(dice: random.Random, ladder: str, at: float) -> list[Act]:

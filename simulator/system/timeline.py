@@ -11,8 +11,8 @@ TICK = 0.05
 class Timeline:
     """Nothing sleeps: :meth:`advance` is the only clock."""
 
-    def __init__(self, tick: float = TICK) -> None:
-        self.now = 0.0
+    def __init__(self, tick: float = TICK, start: float = 0.0) -> None:
+        self.now = start
         self._tick = tick
         self.log: list[str] = []
         self._later: list[tuple[float, Callable[[], None]]] = []

@@ -15,6 +15,8 @@ from ringfence.core.model import Verdict
 
 NO_LIMIT = "-"
 Triple = tuple[Verdict, str, Phase]
+Sight = tuple[Verdict, str]
+"""Verdict and limit, as the leader sees them."""
 
 _VERDICTS = {
     Verdict.HUNG: "virt-handler must have been silent for 180 s, a schedule has 120",

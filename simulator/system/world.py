@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ringfence.core.detection.evidence import Life
 from ringfence.core.model import Mode
 from simulator.system import attachments, detector, kubevirt, machines, rules, slots
 from simulator.system.candidates import Candidates
+from simulator.system.control import Control
 from simulator.system.controller import Controller
 from simulator.system.device import Device, LadderSetup
 from simulator.system.faults import Faults
@@ -16,6 +19,8 @@ from simulator.system.remediators import Remediators
 from simulator.system.timeline import TICK, Timeline
 from simulator.system.vm import Vm, Volume
 from simulator.system.watchdogs import Kennel
+
+MakeControl = Callable[[Plant, Memory], Control]
 
 
 class World:
@@ -39,10 +44,14 @@ class World:
         proofs: int = 1,
         spread: bool = False,
         verdict_after: float = 0.7,
+        control: MakeControl = Controller,
+        warm_up: float = 0.0,
     ) -> None:
-        """``spread``: the scheduler goes by load, and the controller hears the side of its own node only."""
+        """``spread``: the scheduler goes by load, and the controller hears the side of its own node only. ``control``: who leads;
+        ``warm_up``: seconds before 0 at which time begins, for processes that have to find each other first.
+        """
         ladder = ladder or LadderSetup()
-        self.time = Timeline(2 * TICK if spread else TICK)
+        self.time = Timeline(2 * TICK if spread else TICK, 0.0 - warm_up)
         self.plant = Plant(
             self.time,
             {n: Node(n) for n in nodes},
@@ -69,7 +78,7 @@ class World:
             Remediators(self.time, used=node_leases),
             Candidates(controllers) if controllers else None,
         )
-        self.controller = Controller(self.plant, self.memory)
+        self.controller: Control = control(self.plant, self.memory)
         self._faults = Faults(self.plant, self.memory, self.controller)
 
     @property

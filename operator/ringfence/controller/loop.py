@@ -2,7 +2,7 @@
 
 All replicas judge, so that a takeover orders at once; only the leader's turn writes. A turn is short and pure but for
 the executor's writes. It runs when something changed, and at least every ``IDLE`` seconds; while a failover is under
-way or a node is in doubt, every ``BUSY`` seconds, since holds and back-offs end without an event.
+way or a node is Down with something to lose, every ``BUSY`` seconds, since holds and back-offs end without an event.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ logger = logging.getLogger(__name__)
 
 IDLE = 0.5
 BUSY = 0.05
+_PATIENT = frozenset({Phase.AWAITING_CONFIRMATION, Phase.RECOVERED})
 
 
 @dataclass(slots=True)
@@ -177,7 +178,7 @@ class Loop:
         self._adopt(now)
         if not self._leadership.leads:
             await self._end_term()
-            return any(j.verdict is Verdict.DOWN for j in self.judgements.values())
+            return self._pressing()
         if self._executor is None:
             self._executor = Executor(
                 self._cluster,
@@ -194,6 +195,8 @@ class Loop:
                 adopted.record = None
         try:
             await self._open(now)
+            # While that was stored the caches may have heard of a failover that the leader before has begun.
+            self._adopt(self._clock.monotonic())
             return await self._drive()
         except Conflict as error:
             logger.info("somebody wrote first, looking again: %s", error)
@@ -201,6 +204,17 @@ class Loop:
         except (ClusterError, TooLate) as error:
             logger.warning("not stored, so not done: %s", error)
         return True
+
+    def _pressing(self) -> bool:
+        """Whether a node is Down and something of it is to be done soon.
+
+        What waits for a person, or for the node's return, is told by an event: a node may be off for months.
+        """
+        down = [node for node, judgement in self.judgements.items() if judgement.verdict is Verdict.DOWN]
+        phases = {f.spec.node: f.status.phase for f in self._open_failovers().values()} if down else {}
+        return any(
+            phases[node] not in _PATIENT if node in phases else bool(self.affected(node)) for node in down
+        )
 
     async def _end_term(self) -> None:
         if self._executor is not None:
@@ -353,7 +367,7 @@ class Loop:
 
     async def _drive(self) -> bool:
         assert self._executor is not None
-        busy = any(j.verdict is Verdict.DOWN for j in self.judgements.values())
+        busy = self._pressing()
         # All first: limits and places at a chassis look at every incident, whoever had begun it.
         opened = [
             (name, failover, self._record(name, failover))
@@ -595,6 +609,20 @@ class Loop:
             writable=self._leadership.leads or not self._leadership.election.holder,
             remediator=self._node_leases.look(node).foreign,
         )
+
+    def situation(self, node: str) -> limits.Situation:
+        """What the limits see of the node now, as the open failover about it would."""
+        zone, trouble = self.zone_of(self._world.nodes.store.get(("", node)))
+        adopted = next(
+            (
+                a
+                for a in self._adopted.values()
+                if a.record is not None and a.record.boot.node == node and a.record.phase not in ENDED
+            ),
+            None,
+        )
+        now = self._clock.monotonic()
+        return self._situation(node, zone, trouble, now, released=self._released(adopted))
 
     def _only_power(self, zone: HAZone, node: str) -> bool:
         """Whether it has devices, and each of them cuts: a watchdog is counted out, on whichever half."""

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from ringfence.controller.evidence import Witness
+from ringfence.controller.streams import Agents
 from ringfence.core import timing
-from ringfence.net.stream import StreamClient, StreamError
+from ringfence.net.stream import StreamError
 from ringfence.ports import Clock
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Questions:
     """The questions of one replica that are under way."""
 
     def __init__(
-        self, client: StreamClient, witness: Witness, clock: Clock, port: int, poke: Callable[[], None]
+        self, client: Agents, witness: Witness, clock: Clock, port: int, poke: Callable[[], None]
     ) -> None:
         self._client = client
         self._witness = witness

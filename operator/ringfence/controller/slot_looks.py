@@ -11,12 +11,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from ringfence.controller.slots import HeartbeatProcesses
 from ringfence.core.fencing.selffence import SlotLook
 from ringfence.core.fencing.slotlook import look_of, together
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.model import Boot
 from ringfence.core.timing import SLOT_LOOK
-from ringfence.net.slot_stream import SlotClient
 from ringfence.net.stream import StreamError
 from ringfence.ports import Clock
 
@@ -31,7 +31,7 @@ class SlotLooks:
     """See the module."""
 
     def __init__(
-        self, client: SlotClient, clock: Clock, port: int, roster: Callable[[], Roster | None]
+        self, client: HeartbeatProcesses, clock: Clock, port: int, roster: Callable[[], Roster | None]
     ) -> None:
         self._client = client
         self._clock = clock

@@ -9,15 +9,17 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from ringfence.controller.evidence import Witness
-from ringfence.controller.streams import Streams
+from ringfence.controller.streams import Agents, Streams
 from ringfence.core.fencing.slotreport import SlotReport
 from ringfence.core.fencing.slots import Sign, SlotError, Word, encode_word
 from ringfence.core.gossip.members import Member
 from ringfence.core.model import Boot
 from ringfence.metrics import ControllerMetrics
-from ringfence.net.slot_stream import SlotClient, SlotSession, WordWish
+from ringfence.net.slot_stream import WordWish
 from ringfence.net.stream import StreamError
 from ringfence.ports import Clock, TooLate
 
@@ -29,12 +31,29 @@ WORD_TTL = 4.0
 """Seconds for which a process may still write it."""
 
 
+class Session(Protocol):
+    """An open stream from one heartbeat process."""
+
+    async def report(self) -> SlotReport:
+        """The next report. Raises StreamError, OSError or TimeoutError."""
+
+    def tell(self, wish: WordWish) -> None:
+        """Send the wish; whether it was fulfilled is seen in later reports."""
+
+
+class HeartbeatProcesses(Agents, Protocol):
+    """Through whom heartbeat processes are asked: :class:`ringfence.net.slot_stream.SlotClient`, and its stand-ins."""
+
+    def session(self, address: str, port: int) -> AbstractAsyncContextManager[Session]:
+        """Connect and prove. Raises StreamError or OSError, here or within."""
+
+
 class SlotStreams(Streams):
     """See the module; who is listened to is chosen as the agents are."""
 
     def __init__(
         self,
-        client: SlotClient,
+        client: HeartbeatProcesses,
         witness: Witness,
         clock: Clock,
         identity: str,
@@ -50,7 +69,7 @@ class SlotStreams(Streams):
         self._slots = client
         self._cluster = cluster
         self._sign = sign
-        self._sessions: dict[str, SlotSession] = {}
+        self._sessions: dict[str, Session] = {}
         self._clocks: dict[str, float] = {}
         """How far each process' clock is ahead of ours at least: a report takes its time on the way."""
         self._well: dict[str, bool] = {}

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Protocol
 
 from ringfence.controller.evidence import Witness
 from ringfence.core.detection.lateness import Lateness
+from ringfence.core.gossip.keys import KeySet
 from ringfence.core.gossip.members import Member, Roster
+from ringfence.core.gossip.report import AgentView, Hearing
 from ringfence.metrics import ControllerMetrics
-from ringfence.net.stream import StreamClient, StreamError
+from ringfence.net.stream import StreamError
 from ringfence.ports import Clock
 
 logger = logging.getLogger(__name__)
@@ -25,10 +28,26 @@ REDIAL = 0.5
 PASS_OVER = 10.0
 
 
+class Agents(Protocol):
+    """Through whom agents are asked: :class:`ringfence.net.stream.StreamClient`, and whoever stands in for it.
+
+    Methods raise StreamError, OSError or TimeoutError.
+    """
+
+    def rekey(self, keys: KeySet) -> None:
+        """Go by these keys from the next connection on."""
+
+    def views(self, address: str, port: int) -> AsyncGenerator[AgentView, None]:
+        """The views of the agent there, until the stream is lost."""
+
+    async def hearing(self, address: str, port: int, uid: str) -> Hearing:
+        """When the agent there last heard the member of that UID."""
+
+
 class Streams:
     def __init__(
         self,
-        client: StreamClient,
+        client: Agents,
         witness: Witness,
         clock: Clock,
         identity: str,

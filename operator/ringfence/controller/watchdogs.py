@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from ringfence.api.v1alpha1.hazone import ZoneWatchdog
 from ringfence.api.v1alpha1.nodereport import NodeReport, NodeReportStatus
 from ringfence.controller.evidence import Witness
+from ringfence.controller.streams import Agents
 from ringfence.controller.world import AGENT_LEASE, World
 from ringfence.core import timing
 from ringfence.core.fencing.selffence import (
@@ -33,7 +34,7 @@ from ringfence.core.fencing.selffence import (
 from ringfence.core.gossip.members import Member
 from ringfence.core.model import Boot
 from ringfence.kube import kinds
-from ringfence.net.stream import StreamClient, StreamError
+from ringfence.net.stream import StreamError
 from ringfence.ports import Clock, Cluster, ClusterError, LeaseRecord, PortError
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Watchdogs:
         clock: Clock,
         world: World,
         witness: Witness,
-        client: StreamClient,
+        client: Agents,
         port: int,
         poke: Callable[[], None],
         look_at_slot: Callable[[Boot], Awaitable[SlotLook | None]] | None = None,

@@ -25,7 +25,7 @@ from ringfence.core.failover.record import PodRef
 from ringfence.core.failover.recovery import AttachmentLook, PodLook
 from ringfence.core.failover.recovery import PodRole as Rank
 from ringfence.kube import kinds
-from ringfence.kube.client import ApiServer
+from ringfence.kube.client import Api
 from ringfence.kube.objects import (
     LeaseObject,
     NodeObject,
@@ -116,7 +116,7 @@ class World:
 
     def __init__(
         self,
-        api: ApiServer,
+        api: Api,
         clock: Clock,
         namespace: str,
         witness: Witness,
@@ -127,7 +127,7 @@ class World:
         self._witness = witness
         self._poke = poke
         self.namespace = namespace
-        self.own = OwnKinds(lambda _plural, _key: poke())
+        self.own = OwnKinds(self._own_changed)
         self.nodes = Reflector(
             api, kinds.NODE, NodeObject.from_raw, jitter=jitter, on_change=self._node_changed
         )
@@ -175,12 +175,24 @@ class World:
 
     # --- changes ---------------------------------------------------------------------------------------
 
+    def _own_changed(self, plural: str, key: Key) -> None:
+        if plural == "nodereports":
+            self._find_agent(key[1])
+        self._poke()
+
+    def _find_agent(self, node: str) -> None:
+        """A node whose own agent has reported has one, whether or not we hear of it now."""
+        report, boot = self.own.all(NodeReport).get(("", node)), self._witness.boot(node)
+        if report is not None and boot is not None and report.status.node_uid == boot.node_uid:
+            self._witness.agent_seen(node)
+
     def _node_changed(self, _key: Key, _old: NodeObject | None, new: NodeObject | None) -> None:
         now = self._clock.monotonic()
         if new is None:
             self._witness.forget(_key[1])
         else:
             self._witness.boot_seen(new.name, new.uid, new.boot_id)
+            self._find_agent(new.name)
             self._witness.ready_seen(new.name, Ready(new.ready.status.value))
             self._witness.renewal_seen(new.name, "heartbeat", new.virt_heartbeat, now)
         self._poke()

@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Protocol, Self, cast
 from urllib.parse import quote, urlencode
 from weakref import WeakSet
 
@@ -138,6 +138,30 @@ class _GatedRest(RESTClientObject):
 
     def _create_connector(self) -> aiohttp.TCPConnector:
         return _GatedConnector(self._gate, limit=self.maxsize, ssl=self.ssl_context)
+
+
+class Api(Protocol):
+    """What reflectors and :class:`~ringfence.kube.cluster.KubeCluster` ask of an API server."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that deadlines are compared with."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+        timeout: float = 10.0,
+        deadline: float | None = None,
+    ) -> Json:
+        """See :meth:`ApiServer.request`."""
+
+    def lines(self, path: str, *, query: Mapping[str, str], silence: float) -> AsyncGenerator[bytes, None]:
+        """See :meth:`ApiServer.lines`."""
 
 
 class ApiServer:

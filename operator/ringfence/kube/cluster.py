@@ -18,7 +18,7 @@ from typing import Final
 from uuid import uuid4
 
 from ringfence.kube import kinds
-from ringfence.kube.client import JSON_PATCH, MERGE_PATCH, ApiServer, path_of
+from ringfence.kube.client import JSON_PATCH, MERGE_PATCH, Api, path_of
 from ringfence.kube.objects import LeaseObject
 from ringfence.ports import (
     ClusterError,
@@ -51,7 +51,7 @@ class KubeCluster:
 
     def __init__(
         self,
-        api: ApiServer,
+        api: Api,
         *,
         namespace: str,
         component: str,

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Final, Generic, TypeVar
 
-from ringfence.kube.client import ApiServer, Expired, path_of
+from ringfence.kube.client import Api, Expired, path_of
 from ringfence.ports import ClusterError, Json, Kind, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Reflector(Generic[T]):
 
     def __init__(
         self,
-        api: ApiServer,
+        api: Api,
         kind: Kind,
         parse: Callable[[object], T],
         *,

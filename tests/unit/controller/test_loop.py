@@ -29,7 +29,7 @@ from ringfence.core import timing
 from ringfence.core.gossip.corroboration import vote_payload
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.report import AgentView, SubjectView
-from ringfence.core.model import PowerState, RingState, SignedVote, Vote
+from ringfence.core.model import PowerState, RingState, SignedVote, Verdict, Vote
 from ringfence.fencing.network_fence import NETWORK_FENCE, NetworkFenceDevice
 from ringfence.kube.client import ApiServer
 from ringfence.kube.objects import NodeObject, PodObject, PvcObject, PvObject, VmiObject, VmObject
@@ -515,3 +515,47 @@ async def test_the_zones_delay_is_drawn_once_an_incident() -> None:
     assert leader.draws == 1
     assert site.when("bmc-n1 off") - cut_at == pytest.approx(2.0 + 2.0 + 0.5 * 2.0, abs=0.4)
     assert site.pods == {}
+
+
+# --- what happens while something is stored -----------------------------------------------------------------------
+
+
+class Crossing(Site):
+    """While the leader's Failover is stored, its caches hear of one that the leader before has begun."""
+
+    leader: Replica | None = None
+
+    async def create(self, kind: Kind, obj: Json, *, deadline: float | None = None, **how: Any) -> Json:
+        stored = await super().create(kind, obj, deadline=deadline, **how)
+        if self.leader is not None:
+            self.put("failovers", "n3-begun", {"node": "n3", "nodeUID": "uid-n3", "bootID": "boot-n3"})
+            self.leader.world.own.seen("failovers", self.objects["failovers", "n3-begun"])
+            self.leader = None
+        return stored
+
+
+async def test_a_failover_that_is_heard_of_while_another_is_stored_is_taken_up() -> None:
+    """Found by the whole-system simulator (seed 5): the leader's process ended by a KeyError, in the middle of two incidents."""
+    site = Crossing(redfish("n1"), redfish("n3"), fencing={"levels": [{"devices": ["bmc-n1", "bmc-n3"]}]})
+    site.runs("web", "n1")
+    site.leader = await settled(site)
+    site.down = {"n1"}
+    await play(site.leader, 1.0)
+    assert site.failover("n1")["status"]["phase"] == "Holding"
+    assert site.failover("n3")["status"]["phase"] in ("Holding", "Withdrawn")
+
+
+async def test_a_dead_node_that_nothing_can_be_done_about_costs_no_turns() -> None:
+    """It may be off for months: a node without protected VMs, or one that is waited for."""
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})
+    leader = await settled(site)
+    site.down = {"n1"}
+    await play(leader, 1.0)
+    assert leader.loop.judgements["n1"].verdict is Verdict.DOWN
+    assert await leader.loop.turn() is False
+    site.runs("web", "n1")
+    await play(leader, 1.0)
+    assert await leader.loop.turn() is True
+    await play(leader, 3 * timing.ORDER_EFFECT)
+    assert site.failover()["status"]["phase"] == "AwaitingConfirmation"
+    assert await leader.loop.turn() is False

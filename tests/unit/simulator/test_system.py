@@ -217,3 +217,40 @@ def test_a_triple_that_is_called_impossible(world: World, invariants: Invariants
         world.plant.nodes["n4"].powered = False
         run(world, invariants, 3.0)
         invariants.stored(record, replace(record, phase=Phase.WITHDRAWN))
+
+
+# --- the controller's own loops -----------------------------------------------------------------------------------
+
+
+def led(*acts: str, ladder: str = "bmc", end: float = 30.0) -> Outcome:
+    """What comes of these acts where the controller's own loops lead."""
+    drawn = "\n".join(["seed 0", *acts, f"{end} end"])
+    return play(replace(calm(ladder), acts=read(drawn).acts), real=True)
+
+
+def test_the_controllers_own_loops_bring_a_dead_nodes_vms_back_and_play_alike_each_time() -> None:
+    first, again = led("1.0 isolate n4"), led("1.0 isolate n4")
+    assert (first.broken, first.incidents, first.recovered) == ("", 1, 1)
+    assert first.log == again.log
+    assert any("order: bmc-n4 off" in line for line in first.log)
+    assert any("n1 leads" in line for line in first.log)
+
+
+def test_a_leader_that_is_killed_after_it_stored_an_order_is_followed_by_one_that_goes_on() -> None:
+    outcome = led("0.5 kill-leader-when Fencing", "1.0 power-cut n4", end=40.0)
+    assert (outcome.broken, outcome.recovered) == ("", 1)
+    assert any("process is dead" in line for line in outcome.log)
+    assert len({line.split()[2] for line in outcome.log if line.endswith(" leads")}) == 2
+
+
+def test_a_leader_that_is_frozen_after_it_stored_an_order_sends_nothing_when_it_thaws() -> None:
+    outcome = led("0.5 freeze-leader-when Fencing", "1.0 isolate n4", "20.0 thaw-leader", end=40.0)
+    assert (outcome.broken, outcome.recovered) == ("", 1)
+    (ordered,) = [line for line in outcome.log if "order: bmc-n4 off" in line]
+    assert float(ordered.split()[0]) < 20.0, "the next leader has ordered"
+
+
+def test_a_device_that_lies_to_the_own_loops_breaks_the_invariant_about_proofs() -> None:
+    """One proof is all that this zone asks for: whoever lies there does harm, and the simulator sees it."""
+    outcome = led("1.0 isolate n4", "3.0 bmc n4 says-off", end=30.0)
+    assert outcome.number == "5", outcome.broken

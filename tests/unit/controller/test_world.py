@@ -1,0 +1,45 @@
+"""What the caches tell the witness."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from ringfence.controller.evidence import Witness
+from ringfence.controller.world import World
+from ringfence.kube.client import Api
+from ringfence.kube.objects import NodeObject
+from ringfence.ports import SystemClock
+
+NODE: dict[str, Any] = {
+    "metadata": {"name": "n1", "uid": "uid-n1"},
+    "status": {"nodeInfo": {"bootID": "boot-1"}},
+}
+
+
+def report(uid: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "n1", "resourceVersion": "7"},
+        "status": {"nodeUID": uid, "bootID": "boot-1"},
+    }
+
+
+@pytest.mark.parametrize("node_first", [True, False])
+@pytest.mark.parametrize(("uid", "has_agent"), [("uid-n1", True), ("uid-of-another", False)])
+def test_a_node_whose_agent_has_reported_has_one(uid: str, *, node_first: bool, has_agent: bool) -> None:
+    """In a large ring a node that the controller's agents don't observe is alive while nobody accuses it, if it has an agent."""
+    witness = Witness(lambda _payload, _signature, _key: True)
+    world = World(cast("Api", None), SystemClock(), "ringfence-system", witness, lambda: 0.5, lambda: None)
+
+    def see_node() -> None:
+        world.nodes._put(("", "n1"), NodeObject.from_raw(NODE))
+
+    def see_report() -> None:
+        world.own.seen("nodereports", report(uid))
+
+    for see in (see_node, see_report) if node_first else (see_report, see_node):
+        see()
+    evidence = witness.evidence("n1", 0.0, device_proved=False)
+    assert evidence is not None
+    assert evidence.has_agent is has_agent
