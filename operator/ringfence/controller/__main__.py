@@ -23,6 +23,7 @@ from aiohttp import web
 from ringfence.controller import handlers
 from ringfence.controller.devices import OpenDevice
 from ringfence.controller.replica import Doors, Place, Replica
+from ringfence.controller.webhook import Door
 from ringfence.fencing import open_device
 from ringfence.fencing.network_fence import NetworkFenceDevice
 from ringfence.kube.client import ApiServer
@@ -59,6 +60,15 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
         help="the namespace of the Leases node-<name> that remediators go by; empty: they are not used",
     )
     parser.add_argument("--metrics-port", type=int, default=7949)
+    parser.add_argument(
+        "--webhook-port", type=int, default=0, help="where the API server asks about our objects; 0: nowhere"
+    )
+    parser.add_argument(
+        "--webhook-certificates",
+        type=Path,
+        default=Path("/etc/ringfence/webhook"),
+        help="the folder of tls.crt and tls.key",
+    )
     parser.add_argument(
         "--fence-agents", default="/usr/sbin:/sbin", help="folders of fence_* programs, as in PATH"
     )
@@ -102,8 +112,8 @@ async def run(chosen: argparse.Namespace) -> None:
         async def operator() -> None:
             await kopf.operator(
                 registry=handlers.registry,
-                settings=handlers.settings(),
-                memo=handlers.Shared(replica.world.own),
+                settings=handlers.settings(Door(chosen.webhook_port, chosen.webhook_certificates)),
+                memo=handlers.Shared(replica.world.own, replica.admission),
                 standalone=True,
                 clusterwide=True,
                 stop_flag=stop,

@@ -251,7 +251,7 @@ class DeviceBook:
         if line.target.objection is not None:
             raise DeviceMisconfigured(line.target.objection.sentence, reason=line.target.objection.reason)
         if line.session is None:
-            secret = await self._secret(line.target)
+            secret = await secret_words(self._cluster, line.target)
             session = self._open(line.target.spec, secret, self._clock)
             line.session, line.checked = session, False
             line.order_lasts = max(session.order_lasts, timing.ORDER_EFFECT)
@@ -263,26 +263,6 @@ class DeviceBook:
         if line.unusable is not None:
             raise DeviceMisconfigured(line.unusable.sentence, reason=line.unusable.reason)
         return line.session
-
-    async def _secret(self, target: DeviceTarget) -> dict[str, bytes]:
-        """What the driver gets out of Secrets, each of them read once."""
-        read: dict[str, dict[str, bytes]] = {}
-        words = {}
-        for wanted in target.secret:
-            try:
-                if wanted.secret not in read:
-                    read[wanted.secret] = await self._cluster.read_secret(wanted.secret)
-            except NotFound:
-                raise DeviceMisconfigured(
-                    f"Secret {wanted.secret} was not found in ringfence's namespace: create it",
-                    reason="SecretNotFound",
-                ) from None
-            if wanted.key not in read[wanted.secret]:
-                raise DeviceMisconfigured(
-                    f"Secret {wanted.secret} has no key {wanted.key!r}: add it", reason="SecretKeyNotFound"
-                )
-            words[wanted.name] = read[wanted.secret][wanted.key]
-        return words
 
     async def _hang_up(self, line: _Line) -> None:
         session, line.session, line.checked = line.session, None, False
@@ -375,7 +355,7 @@ class DeviceBook:
         if target.objection is not None:
             raise DeviceMisconfigured(target.objection.sentence, reason=target.objection.reason)
         key = (device, node)
-        session = self._open(target.spec, await self._secret(target), self._clock)
+        session = self._open(target.spec, await secret_words(self._cluster, target), self._clock)
         drilled = DrilledDevice(device, session, self._clock, lambda: self._drilled.pop(key, None))
         self._drilled[key] = drilled
         self._break_off(self._addresses.get(key))
@@ -397,6 +377,27 @@ class DeviceBook:
     async def close(self) -> None:
         for line in self._lines.values():
             await self._hang_up(line)
+
+
+async def secret_words(cluster: Cluster, target: DeviceTarget) -> dict[str, bytes]:
+    """What the driver gets out of Secrets, each of them read once. Raises DeviceMisconfigured, ClusterError."""
+    read: dict[str, dict[str, bytes]] = {}
+    words = {}
+    for wanted in target.secret:
+        try:
+            if wanted.secret not in read:
+                read[wanted.secret] = await cluster.read_secret(wanted.secret)
+        except NotFound:
+            raise DeviceMisconfigured(
+                f"Secret {wanted.secret} was not found in ringfence's namespace: create it",
+                reason="SecretNotFound",
+            ) from None
+        if wanted.key not in read[wanted.secret]:
+            raise DeviceMisconfigured(
+                f"Secret {wanted.secret} has no key {wanted.key!r}: add it", reason="SecretKeyNotFound"
+            )
+        words[wanted.name] = read[wanted.secret][wanted.key]
+    return words
 
 
 def mismatch(device_uuid: str, target: DeviceTarget) -> Objection | None:

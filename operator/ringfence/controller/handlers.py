@@ -1,4 +1,5 @@
-"""kopf's part: our own kinds' events, stored and poked. A table of contents; nothing is decided or written here.
+"""kopf's part: our own kinds' events, stored and poked, and the API server's questions about them. A table of contents;
+nothing is decided or written here.
 
 Only event-level handlers: kopf then puts no finalizer and no annotation on any object. One explicit registry.
 """
@@ -11,14 +12,17 @@ from typing import Any
 
 import kopf
 
+from ringfence.controller.admission import KINDS, Admission
+from ringfence.controller.webhook import Door
 from ringfence.controller.world import OWN, OwnKinds
 
 
 class Shared:
     """What the handlers share. kopf copies its memo for every object: this one stays itself."""
 
-    def __init__(self, own: OwnKinds) -> None:
+    def __init__(self, own: OwnKinds, admission: Admission) -> None:
         self.own = own
+        self.admission = admission
 
     def __copy__(self) -> Shared:
         return self
@@ -36,6 +40,28 @@ def _watch(plural: str) -> None:
 
 for _plural in OWN:
     _watch(_plural)
+
+
+def _admit(plural: str) -> None:
+    async def asked(body: Any, warnings: list[str], memo: Any, **more: Any) -> None:
+        old = more["old"]
+        answer = await memo.admission.answer(plural, dict(body), None if old is None else dict(old))
+        warnings.extend(answer.warnings)
+        if answer.refusals:
+            raise kopf.AdmissionError("; ".join(answer.refusals), code=422)
+
+    kopf.on.validate(
+        "ringfence.io",
+        "v1alpha1",
+        plural,
+        id=f"{plural}-asked",
+        operations=["CREATE", "UPDATE"],
+        registry=registry,
+    )(asked)
+
+
+for _plural in KINDS:
+    _admit(_plural)
 
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -58,9 +84,10 @@ async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     )
 
 
-def settings() -> kopf.OperatorSettings:
+def settings(door: Door) -> kopf.OperatorSettings:
     """Kopf's settings, in code: no peering, no posting of events, workers that free their place at once."""
     chosen = kopf.OperatorSettings()
+    chosen.admission.server = door
     chosen.peering.standalone = True
     chosen.posting.enabled = False
     chosen.batching.idle_timeout = 0.5

@@ -15,6 +15,7 @@ from typing import Any
 from ringfence.api.v1alpha1.hacluster import GossipSpec
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller import bootstrap
+from ringfence.controller.admission import Admission
 from ringfence.controller.devices import DeviceBook, OpenDevice
 from ringfence.controller.drills import Drills
 from ringfence.controller.evidence import Verify, Witness
@@ -127,9 +128,8 @@ class Replica:
         self._probes: set[asyncio.Task[None]] = set()
         self._witness = witness = Witness(doors.verify)
         self.world = world = World(doors.api, clock, place.namespace, witness, doors.draw, self._poke)
-        self._devices = devices = DeviceBook(
-            cluster, clock, doors.opener(cluster), self._poke, draw=doors.draw
-        )
+        open_any = doors.opener(cluster)
+        self._devices = devices = DeviceBook(cluster, clock, open_any, self._poke, draw=doors.draw)
         narrator = Narrator(cluster)
         self.leadership = Leadership(
             *(cluster, clock, place.identity, place.namespace, metrics.leader),
@@ -190,6 +190,7 @@ class Replica:
             self._deadline,
             metrics,
         )
+        self.admission = Admission(cluster, clock, world, open_any, self._statuses.protection)
         self._launchers = Launchers(cluster, world, self._deadline)
         self._drills = Drills(cluster, clock, world, devices, self.loop, narrator, place.node, self._deadline)
         self._streams = Streams(client, *seen, place.port, self._poke, metrics)

@@ -19,9 +19,9 @@ from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.controller.storages import NOT_ALLOWED, not_behind, only_a_reboot_lifts, written_by
-from ringfence.controller.targets import targets
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
+from ringfence.controller.zones import claims, troubles
 from ringfence.core.detection.evidence import SlotEvidence
 from ringfence.core.failover.record import VmRecord
 from ringfence.core.fencing.exercise import DAY, unproved
@@ -74,14 +74,7 @@ class Statuses:
     def declare(self) -> None:
         """Tell the book of devices what the FenceDevices say now."""
         devices = self._world.own.all(FenceDevice).values()
-        nodes = {name: node for (_, name), node in self._world.nodes.store.items()}
-        cut = {name for device in devices for name in device.spec.nodes if name in nodes}
-        uuids = {name: node.system_uuid for name, node in nodes.items()}
-        zones = {name: self._world.zones_of(nodes[name]) for name in cut}
-        addresses = {name: node.internal_ips for name, node in nodes.items()}
-        self._devices.declare(
-            targets(devices, uuids, zones, addresses), chassis_of(devices), sessions_at(devices)
-        )
+        self._devices.declare(self._world.targets(devices), chassis_of(devices), sessions_at(devices))
 
     def measure(self) -> None:
         """Show the open failovers, and how old each device's last proof is: what this replica could not do after a takeover is
@@ -135,40 +128,20 @@ class Statuses:
         )
 
     async def _zones(self) -> None:
-        devices = self._world.own.all(FenceDevice)
-        claimed: dict[str, list[str]] = {}
+        zones = self._world.own.all(HAZone)
+        claimed = claims(self._world, zones.values())
         states: Counter[SlotState] = Counter()
-        for zone in self._world.own.all(HAZone).values():
-            if zone.spec.enabled:
-                for node in self._world.nodes_of(zone):
-                    claimed.setdefault(node.name, []).append(zone.metadata.name)
-        for (_, name), zone in self._world.own.all(HAZone).items():
+        for (_, name), zone in zones.items():
             nodes = sorted(n.name for n in self._world.nodes_of(zone))
-            missing_nodes = sorted(set(zone.spec.nodes.names) - set(nodes))
-            missing = sorted(
-                {d for level in zone.spec.fencing.levels for d in level.devices if ("", d) not in devices}
-            )
-            doubled = sorted(n for n in nodes if len(claimed.get(n, [])) > 1)
-            bare = sorted(n for n in nodes if not any(self._world.levels(zone, n)))
             ok, reason, message = True, "Ready", f"{len(nodes)} nodes, each with a fence device"
             if not zone.spec.enabled:
                 ok, reason, message = False, "Disabled", "spec.enabled is false"
-            elif doubled:
-                others = sorted({z for n in doubled for z in claimed[n]} - {name})
-                ok, reason = False, "NodeInTwoZones"
-                message = f"{', '.join(doubled)} also in zone {', '.join(others)}: take them out of one, until then none acts on them"
-            elif missing:
-                ok, reason, message = False, "FenceDeviceNotFound", f"no FenceDevice {', '.join(missing)}"
-            elif not nodes:
-                ok, reason, message = False, "NoNodes", "spec.nodes matches no node of the cluster"
-            elif missing_nodes:
-                ok, reason, message = False, "NodeNotFound", f"no node {', '.join(missing_nodes)}"
-            elif bare:
-                ok, reason, message = False, "NoFenceDevice", f"no fence device reaches {', '.join(bare)}"
+            elif (trouble := next(troubles(self._world, zone, claimed), None)) is not None:
+                ok, reason, message = False, trouble.reason, trouble.sentence
             slots = self._slots(zone, nodes)
             states.update(slot.state for slot in slots.values())
-            if ok and (trouble := self._heartbeat_trouble(zone, nodes, slots)) is not None:
-                ok, (reason, message) = False, trouble
+            if ok and (silent := self._heartbeat_trouble(zone, nodes, slots)) is not None:
+                ok, (reason, message) = False, silent
             if ok and zone.spec.fencing.allow_storage_fence:
                 message += only_a_reboot_lifts(nodes, self._world.own.all(NodeReport))
             verdicts = [

@@ -20,6 +20,7 @@ from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller.attachments import attached_to
 from ringfence.controller.evidence import Witness
+from ringfence.controller.targets import DeviceTarget, targets
 from ringfence.core.detection.evidence import Ready
 from ringfence.core.failover.record import PodRef
 from ringfence.core.failover.recovery import AttachmentLook, PodLook
@@ -254,6 +255,18 @@ class World:
     def hedges(zone: HAZone) -> tuple[float | None, ...]:
         """After how long the next level is begun beside each, where the zone says so."""
         return tuple(level.hedge_after_seconds for level in zone.spec.fencing.levels)
+
+    def targets(self, devices: Iterable[FenceDevice]) -> dict[tuple[str, str], DeviceTarget]:
+        """What these FenceDevices would cut, by (device, node), and what speaks against it in this cluster."""
+        devices = tuple(devices)
+        nodes = {name: node for (_, name), node in self.nodes.store.items()}
+        cut = {name for device in devices for name in device.spec.nodes if name in nodes}
+        return targets(
+            devices,
+            {name: node.system_uuid for name, node in nodes.items()},
+            {name: self.zones_of(nodes[name]) for name in cut},
+            {name: node.internal_ips for name, node in nodes.items()},
+        )
 
     def is_watchdog(self, device: str) -> bool:
         """Whether the FenceDevice of that name is counted out instead of ordered."""

@@ -12,6 +12,7 @@ NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 PVC = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", namespaced=True)
 PV = Kind("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False)
 VOLUME_ATTACHMENT = Kind("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", namespaced=False)
+STORAGE_CLASS = Kind("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
 EVENT = Kind("events.k8s.io", "v1", "events", "Event", namespaced=True)
 CRD = Kind(
