@@ -83,3 +83,16 @@ containers:
       readOnlyRootFilesystem: true
       capabilities: {drop: [ALL]}
 {{- end }}
+
+{{- /* "yes" if cert-manager makes the webhook's certificate. */ -}}
+{{- define "ringfence.certManager" -}}
+{{- $wish := .Values.webhook.certManager | toString }}
+{{- if eq $wish "true" }}yes{{ else if eq $wish "auto" }}
+{{- if .Capabilities.APIVersions.Has "cert-manager.io/v1/Certificate" }}yes{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* The Secret with the webhook's certificate: two names, so that neither maker finds the other's. */ -}}
+{{- define "ringfence.webhookSecret" -}}
+ringfence-webhook{{ if include "ringfence.certManager" . }}-cert-manager{{ end }}
+{{- end }}
