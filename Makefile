@@ -82,6 +82,18 @@ lab-down: $(VENV) ## take it down without a trace, also after a crash
 lab-status: $(VENV) ## what runs of it
 	@$(RUN)/python -m lab status
 
+.PHONY: kind-up
+kind-up: $(VENV) ## a kind cluster with KubeVirt, ringfence and a BMC for each worker, for those who have docker
+	@$(RUN)/python -m kind up
+
+.PHONY: kind-demo
+kind-demo: $(VENV) ## there: a worker's plug is pulled, another's network cut, and the VM runs elsewhere
+	@$(RUN)/python -m kind demo
+
+.PHONY: kind-down
+kind-down: $(VENV) ## take it away, its BMCs too
+	@$(RUN)/python -m kind down
+
 .PHONY: bench-failover
 bench-failover: prepare ## measure failovers, RUNS=10 of each fault, into bench/out/failover.json (root)
 	@$(RUN)/python bench/failover.py --runs $(RUNS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from e2e.stories import came_back, guarded_vm, launcher_uids, wait_verdict
+from e2e.stories import came_back, guarded_vm, launcher_uids, unasked, wait_verdict
 from lab.cluster import Lab
 from lab.wait import until
 
@@ -118,15 +118,16 @@ ODD: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 def test_an_agent_is_asked_what_it_knows(lab: Lab) -> None:
-    for name, (block, _, _) in ODD.items():
-        lab.apply(
-            {
-                "apiVersion": "ringfence.io/v1alpha1",
-                "kind": "FenceDevice",
-                "metadata": {"name": name},
-                "spec": {"driver": "agent", "nodes": ["n1"], "agent": block},
-            }
-        )
+    with unasked(lab):
+        for name, (block, _, _) in ODD.items():
+            lab.apply(
+                {
+                    "apiVersion": "ringfence.io/v1alpha1",
+                    "kind": "FenceDevice",
+                    "metadata": {"name": name},
+                    "spec": {"driver": "agent", "nodes": ["n1"], "agent": block},
+                }
+            )
     for name, (_, reason, words) in ODD.items():
         condition = lab.wait_condition("fencedevice", name, "Ready", "False", reason=reason, seconds=60)
         assert words in condition["message"], name

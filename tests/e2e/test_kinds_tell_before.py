@@ -25,11 +25,14 @@ def test_reasons(lab: Lab) -> None:
     reason("db", "Ready")
 
     two = {"apiVersion": "ringfence.io/v1alpha1", "kind": "HAZone", "metadata": {"name": "other"}}
-    lab.apply({**two, "spec": {"nodes": {"names": ["n1"]}}})
+    # A zone that claims another's node is refused; one that comes to claim it by a label can't be.
+    lab.apply({**two, "spec": {"nodes": {"selector": {"matchLabels": {"rack": "other"}}}}})
+    lab.kubectl("label", "node", "n1", "rack=other")
     lab.wait_condition("hazone", "lab", "Ready", "False", reason="NodeInTwoZones")
     lab.wait_condition("hazone", "other", "Ready", "False", reason="NodeInTwoZones")
     reason("db", "NodeNotInZone")
     lab.kubectl("delete", "hazone", "other")
+    lab.kubectl("label", "node", "n1", "rack-")
     reason("db", "Ready")
 
     lab.apply(lab.fence_device("n1", secret="missing"))

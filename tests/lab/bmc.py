@@ -1,7 +1,7 @@
 """A Redfish BMC for each node: sushy-tools' emulator, with a power that is what the node really is.
 
-``PowerState`` is read from the node's process 1, ``ForceOff`` and ``On`` run the lab's own commands and return when
-they have worked. A control file makes it misbehave, read anew for each request:
+``PowerState`` is read from the node's process 1 (or by a command, ``--reads``), ``ForceOff`` and ``On`` run the lab's own
+commands and return when they have worked. A control file makes it misbehave, read anew for each request:
 
 =========  ===================================================================================
 ok         as above
@@ -47,6 +47,14 @@ _HOOKS = {
     "PowerCycle": _OFF + _ON,
 }
 """What each power request of Redfish does to the node, in that order."""
+
+
+_READS = {"true": True, "false": False}
+"""What a command of ``--reads`` may print."""
+
+
+class ReadingError(Exception):
+    """The power could not be read."""
 
 
 class Bmc:
@@ -115,14 +123,27 @@ class Power:
             note(Path(self._options.log), self._options.node, what, **more)
 
     def really_on(self) -> bool:
-        return really_on(Path(self._options.node_dir))
+        """Raises ReadingError where the command doesn't know: what is not known must never read as off."""
+        if not self._options.reads:
+            return really_on(Path(self._options.node_dir))
+        command = json.loads(self._options.reads)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode or (word := done.stdout.strip()) not in _READS:
+            raise ReadingError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()[-300:]}")
+        return _READS[word]
 
     def read(self) -> str:
         mode, delay = self._control()
         if mode == "hang":
             time.sleep(delay or HANG)  # that is the fault: no answer for so long
         self._lied = self._lied and mode == "lie"
-        on = self.really_on() and not self._lied
+        try:
+            on = self.really_on() and not self._lied
+        except ReadingError as trouble:
+            from sushy_tools import error  # noqa: PLC0415 - flask and all: only where a BMC runs
+
+            self._note("unreadable", said=str(trouble))
+            raise error.FishyError(str(trouble), 503) from None
         self._flapped = mode == "flap" and not self._flapped
         state = "On" if on != self._flapped else "Off"
         self._note("read", state=state, mode=mode)
@@ -174,6 +195,7 @@ def main() -> None:
         "on",
     ):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--reads", default="", help="a command (JSON) that prints true or false: is it on?")
     options = parser.parse_args()
     from sushy_tools.emulator import main as emulator  # noqa: PLC0415 - flask and all: only where a BMC runs
     from sushy_tools.emulator.resources.systems import fakedriver  # noqa: PLC0415

@@ -351,9 +351,21 @@ class Lab:
 
     def install_ringfence(self, values: dict[str, str] | None = None) -> None:
         """Install it as its users do: the CRDs, then the chart, with our image; with watchdogs if the values say so."""
+        self.apply_kinds()
+        manifests = self.rendered(values)
+        if (values or {}).get("agent.watchdog.enabled") == "true":
+            self.kennel.start(sorted(self.nodes))
+            manifests = self.kennel.dress(manifests)
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifests)
+
+    def apply_kinds(self) -> None:
+        """Our CRDs, and the namespace that ringfence will be in."""
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(PROJECT / "crds"))
         self.kubectl("create", "namespace", NAMESPACE, check=False)
-        chosen = {
+
+    def chart_values(self, values: dict[str, str] | None = None) -> dict[str, str]:
+        """What the lab's own image and network ask of the chart, and ``values`` besides."""
+        return {
             "image.repository": "docker.io/local/ringfence",
             "image.tag": "lab",
             "image.pullPolicy": "Never",
@@ -362,25 +374,25 @@ class Lab:
             "agent.bootIdPath": "/run/boot_id",
             **(values or {}),
         }
+
+    def chart_words(self, values: dict[str, str] | None = None) -> list[str]:
+        """The same as helm's command line: release, chart and values."""
         sets = [
             word
-            for key, value in chosen.items()
+            for key, value in self.chart_values(values).items()
             for word in ("--set-string" if key.endswith("port") else "--set", f"{key}={value}")
         ]
-        manifests = processes.run(
-            str(self.prepared.helm),
-            "template",
-            "ringfence",
-            str(PROJECT / "charts/ringfence"),
-            "--namespace",
-            NAMESPACE,
-            "--no-hooks",
-            *sets,
+        return ["ringfence", str(PROJECT / "charts/ringfence"), "--namespace", NAMESPACE, *sets]
+
+    def helm(self, *words: str, check: bool = True) -> str:
+        """Run helm as the lab's administrator; what it printed."""
+        return processes.run(
+            str(self.prepared.helm), *words, "--kubeconfig", str(self.layout.kubeconfig), check=check
         )
-        if chosen.get("agent.watchdog.enabled") == "true":
-            self.kennel.start(sorted(self.nodes))
-            manifests = self.kennel.dress(manifests)
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifests)
+
+    def rendered(self, values: dict[str, str] | None = None) -> str:
+        """The chart's manifests without its hooks."""
+        return processes.run(str(self.prepared.helm), "template", *self.chart_words(values), "--no-hooks")
 
     def dog(self, name: str) -> Dog:
         """The watchdog of a node."""

@@ -5,7 +5,8 @@ agents say of themselves; by the very checks that become its condition later, so
 
 - **A refusal is for what can't be meant**: a node in two zones, one outlet for two nodes, a parameter that the agent doesn't
   know. Whatever may only not be there *yet* (a Secret, a node, a StorageClass) is a warning: manifests come in any order.
-- **What was wrong before may be written again**: else nobody could mend an object step by step. It is a warning then.
+- **What was wrong before may be written again**: else nobody could mend an object step by step. It is a warning then. So is
+  one outlet for two nodes in a device that is there already: two BMCs that were exchanged are mended through just that.
 - **Our own trouble never stands in anybody's way**: a replica that has just started, a check that takes too long, an API
   server that doesn't answer are a warning. The chart's ``failurePolicy: Ignore`` says the same for no answer at all.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -44,7 +46,8 @@ logger = logging.getLogger(__name__)
 PATIENCE: Final = 1.5
 """Seconds that all checks of one request may take; the API server waits for 2."""
 KINDS: Final = ("hazones", "fencedevices", "protectedvms")
-_NOT_MEANT: Final = frozenset({"NodeInTwoZones", "OutletShared", "AddressNotAllowed"})
+_NOT_MEANT: Final = frozenset({"NodeInTwoZones", "AddressNotAllowed"})
+_NOT_MEANT_ANEW: Final = _NOT_MEANT | {"OutletShared"}
 _NOT_YET: Final = frozenset({"SecretNotFound", "SecretKeyNotFound", "SecretInvalid"})
 _WHERE: Final = {
     "redfish": "spec.redfish.address",
@@ -90,29 +93,36 @@ class Admission:
         world: World,
         opener: OpenDevice,
         protection: Callable[[ProtectedVM, str], tuple[Protection, str | None]],
+        *,
+        patience: float = PATIENCE,
     ) -> None:
         self._cluster = cluster
         self._clock = clock
         self._world = world
         self._open = opener
         self._protection = protection
+        self._patience = patience
 
     async def answer(self, plural: str, new: Json, old: Json | None) -> Answer:
         """What to say to the object ``new``, which takes the place of ``old``. Never raises."""
         if not self._world.own.swept or not self._world.nodes.synced.is_set():
             return Answer(warnings=["not checked beyond its schema: ringfence has just started"])
         try:
-            async with asyncio.timeout(PATIENCE):
-                found = await self._look(plural, new)
+            async with asyncio.timeout(self._patience):
+                found = await self._look(plural, new, _NOT_MEANT_ANEW if old is None else _NOT_MEANT)
                 # Only who is refused something needs to know how it stood before.
-                return found.beside(await self._look(plural, old)) if found.refusals and old else found
+                return (
+                    found.beside(await self._look(plural, old, _NOT_MEANT))
+                    if found.refusals and old
+                    else found
+                )
         except TimeoutError:
             return Answer(warnings=["not checked to the end, there was no time: its conditions will tell"])
         except Exception:  # a bug of ours must not keep an administrator from mending his cluster
             logger.exception("%s %s was not checked", plural, new.get("metadata", {}).get("name"))
             return Answer(warnings=["not checked: ringfence failed at it, see the controller's log"])
 
-    async def _look(self, plural: str, raw: Json) -> Answer:
+    async def _look(self, plural: str, raw: Json, not_meant: AbstractSet[str]) -> Answer:
         answer = Answer()
         try:
             read = OWN[plural].model_validate(raw)
@@ -124,7 +134,7 @@ class Admission:
             case HAZone():
                 self._zone(read, answer)
             case FenceDevice():
-                await self._device(read, answer)
+                await self._device(read, not_meant, answer)
             case ProtectedVM():
                 self._protected(read, raw["metadata"].get("namespace", ""), answer)
         return answer
@@ -144,7 +154,7 @@ class Admission:
         if not found.protected:
             answer.warn(f"not protected now ({found.reason}): {found.message}")
 
-    async def _device(self, device: FenceDevice, answer: Answer) -> None:
+    async def _device(self, device: FenceDevice, not_meant: AbstractSet[str], answer: Answer) -> None:
         name = device.metadata.name
         others = [d for d in self._world.own.all(FenceDevice).values() if d.metadata.name != name]
         found = self._world.targets([*others, device])
@@ -152,14 +162,14 @@ class Admission:
             if ("", node) not in self._world.nodes.store:
                 answer.warn(f"spec.nodes: the cluster has no node {node} now")
             if (target := found.get((name, node))) is not None:
-                await self._target(target, answer)
+                await self._target(target, not_meant, answer)
         if (storage := device.spec.storage) is not None:
             await self._classes(storage.storage_classes, storage.csi_driver, answer)
 
-    async def _target(self, target: DeviceTarget, answer: Answer) -> None:
+    async def _target(self, target: DeviceTarget, not_meant: AbstractSet[str], answer: Answer) -> None:
         driver = target.spec.driver
         if (objection := target.objection) is not None:
-            tell = answer.refuse if objection.reason in _NOT_MEANT else answer.warn
+            tell = answer.refuse if objection.reason in not_meant else answer.warn
             tell(f"{_WHERE[driver]}: node {target.node}: {objection.sentence}")
         try:
             words = await secret_words(self._cluster, target)

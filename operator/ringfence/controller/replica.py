@@ -305,7 +305,12 @@ class Replica:
 
     async def _housekeeping(self) -> None:
         """What may wait a second: roster, group keys, conditions, tolerations."""
-        await asyncio.gather(*(r.synced.wait() for r in self.world.reflectors))
+        while missing := self.world.not_listed():
+            try:
+                await self._statuses.wait(missing, write=self.leadership.leads)
+            except PortError as error:
+                logger.warning("housekeeping: %s", error)
+            await asyncio.sleep(HOUSEKEEPING_EVERY)
         led = False
         while True:
             self._statuses.declare()

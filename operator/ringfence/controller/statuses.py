@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
@@ -32,7 +32,7 @@ from ringfence.core.protection import Protection, VmFacts, VolumeLook, assess
 from ringfence.kube import kinds
 from ringfence.kube.objects import VmiObject, VmObject
 from ringfence.metrics import ControllerMetrics
-from ringfence.ports import Clock, Cluster, ClusterError, Json, Kind, ObjectRef
+from ringfence.ports import Clock, Cluster, ClusterError, Json, Kind, NotFound, ObjectRef
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ class Statuses:
         self._loop = loop
         self._narrator = narrator
         self._deadline = deadline
+        self._waiting = ""
 
     # --- what devices are declared: every replica keeps this, since every replica may have to fence ----------
 
@@ -96,6 +97,26 @@ class Statuses:
         """One round over all objects."""
         for round_ in (self._clusters, self._zones, self._fence_devices, self._protected_vms):
             await round_()
+
+    async def wait(self, missing: Mapping[str, ClusterError | None], *, write: bool) -> None:
+        """Say what can't be listed, and that nothing is protected meanwhile; in HACluster where this replica may write."""
+        unserved = [kind for kind, trouble in missing.items() if isinstance(trouble, NotFound)]
+        failed = {kind: trouble for kind, trouble in missing.items() if trouble is not None}
+        if not failed:
+            return  # it has only just begun
+        if unserved:
+            reason, why = (
+                "KindNotServed",
+                f"the cluster has no {', '.join(unserved)}: install KubeVirt, it is waited for",
+            )
+        else:
+            reason, why = "NotListed", "; ".join(f"{kind}: {trouble}" for kind, trouble in failed.items())
+        sentence = f"nothing is protected yet: {why}"
+        if sentence != self._waiting:
+            self._waiting = sentence
+            logger.warning("%s", sentence)
+        for _, name in self._world.own.all(HACluster) if write else ():
+            await self._say(kinds.HA_CLUSTER, "haclusters", name, "", "Ready", False, reason, sentence, {})
 
     async def _clusters(self) -> None:
         for (_, name), cluster in self._world.own.all(HACluster).items():

@@ -39,7 +39,7 @@ from ringfence.kube.objects import (
     VolumeAttachmentObject,
 )
 from ringfence.kube.reflector import Key, Reflector
-from ringfence.ports import Clock, Json
+from ringfence.ports import Clock, ClusterError, Json
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +169,14 @@ class World:
             self.nodes, self.node_leases, self.agent_leases, self.pods, self.vms, self.vmis, self.pvcs, self.pvs,
             self.attachments,
         )  # fmt: skip
+
+    def not_listed(self) -> dict[str, ClusterError | None]:
+        """What could not be listed yet, as ``plural.group``, and why not: without all of it nothing is decided."""
+        return {
+            ".".join(filter(None, (r.kind.plural, r.kind.group))): r.trouble
+            for r in self.reflectors
+            if not r.synced.is_set()
+        }
 
     def oldest_contact(self, now: float) -> float:
         """Age of the oldest cache that decisions rest on."""

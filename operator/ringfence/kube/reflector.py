@@ -81,6 +81,8 @@ class Reflector(Generic[T]):
         self.synced = asyncio.Event()
         self.fresh_at = float("-inf")
         """CLOCK_BOOTTIME of the last proof of contact."""
+        self.trouble: ClusterError | None = None
+        """Why it has failed since then; None: it has not."""
         self.relists = 0
         """Lists completed since the start."""
         self._version = ""
@@ -115,7 +117,7 @@ class Reflector(Generic[T]):
             except ClusterError as err:
                 if failures == 0 or self.fresh_at > contact:
                     logger.warning("%s: %s; trying again", self.kind.plural, err)
-                trouble = err
+                self.trouble = trouble = err
             else:
                 if self._api.clock.monotonic() - began >= SHORTEST_WATCH:
                     self._contact()  # an orderly end is the server's own word
@@ -189,7 +191,7 @@ class Reflector(Generic[T]):
         self._version = str(version)
 
     def _contact(self) -> None:
-        self.fresh_at = self._api.clock.monotonic()
+        self.fresh_at, self.trouble = self._api.clock.monotonic(), None
 
     def _put(self, key: Key, new: T | None) -> None:
         old = self.store.get(key)
