@@ -119,8 +119,9 @@ def running_controller(
     crt, _ = make_certificate(folder, "tls")
     log = folder / "controller.log"
     config = kubeconfig(server.acting(token(server, "ringfence-controller")), folder, "controller")
+    path = server.must("GET", WEBHOOK)["webhooks"][0]["clientConfig"]["service"]["path"]
     client = {
-        "url": f"https://127.0.0.1:{webhook}/",
+        "url": f"https://127.0.0.1:{webhook}{path}",
         "caBundle": base64.b64encode(crt.read_bytes()).decode(),
     }
     changes = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -10,11 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.x509 import DNSName, load_pem_x509_certificate
+from cryptography.x509.verification import PolicyBuilder, Store
 
 from apiserver.chart import CHART, NAMESPACE, OPERATOR, documents, render, rendered, the
 from apiserver.server import Json, Server
 from lab.helm import helm
 from ringfence.agent.mailbox import FeederState, Mailbox
+from ringfence.controller.admission import KINDS
+from ringfence.controller.handlers import ASKED
 from ringfence.core.fencing.selffence import Promise, Word
 from ringfence.host.storage_leg import held_at
 from ringfence.slots.leg import Leg
@@ -42,6 +47,7 @@ VALUES: dict[str, list[str]] = {
         "agent.maxUnavailable=10%",
     ],
     "with watchdogs": ["agent.watchdog.enabled=true", "agent.watchdog.device=/dev/watchdog0"],
+    "without webhook": ["webhook.enabled=false"],
     "without policies": ["admissionPolicies.create=false", "networkPolicy.create=false"],
     "on nodes of their own, watched": [
         "controller.replicas=3",
@@ -105,6 +111,8 @@ def test_server_accepts_what_helm_renders(governed: Server, values: str) -> None
         ("agent=null", "at '': missing property 'agent'"),
         ("agent.watchdog.device=null", "at '/agent/watchdog': missing property 'device'"),
         ("alerts.proofMaxAgeSeconds=60", "at '/alerts/proofMaxAgeSeconds'"),
+        ("webhook.certManager=perhaps", "at '/webhook/certManager'"),
+        ("webhook.port=0", "at '/webhook/port'"),
         ("slots.enabled=true", "slots.volume must name exactly one of persistentVolumeClaim, hostPath"),
         ("slots.intervalSeconds=0.1", "at '/slots/intervalSeconds'"),
         ("slots.volume.blockDevice=sda", "at '/slots/volume/blockDevice'"),
@@ -229,11 +237,16 @@ def test_controllers_keep_apart() -> None:
 def test_the_way_in_is_shut_and_no_way_out() -> None:
     policy = the("NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress"]
-    (rule,) = policy["ingress"]
-    (port,) = the("Deployment")["spec"]["template"]["spec"]["containers"][0]["ports"]
-    assert rule == {"ports": [{"port": port["containerPort"], "protocol": "TCP"}]}
+    ports = the("Deployment")["spec"]["template"]["spec"]["containers"][0]["ports"]
+    assert [each["name"] for each in ports] == ["metrics", "webhook"]
+    assert policy["ingress"] == [
+        {"ports": [{"port": port["containerPort"], "protocol": "TCP"}]} for port in ports
+    ]
+    assert len(the("NetworkPolicy", "webhook.enabled=false")["spec"]["ingress"]) == 1
     peers = 'networkPolicy.from=[{"namespaceSelector":{"matchLabels":{"name":"monitoring"}}}]'
-    assert len(the("NetworkPolicy", peers)["spec"]["ingress"][0]["from"]) == 1
+    metrics, webhook = the("NetworkPolicy", peers)["spec"]["ingress"]
+    assert len(metrics["from"]) == 1
+    assert "from" not in webhook, "nobody knows from where the API server comes"
     assert "NetworkPolicy" not in kinds("controller.hostNetwork=true"), "it would say what it can't do"
 
 
@@ -274,7 +287,84 @@ def test_uninstalling_asks_first_unless_told_not_to() -> None:
 
 @pytest.mark.parametrize("values", VALUES)
 def test_both_helms_render_the_same(values: str) -> None:
-    assert documents(*VALUES[values], version="3.17.3") == documents(*VALUES[values])
+    assert but_for_the_certificate(*VALUES[values], version="3.17.3") == but_for_the_certificate(
+        *VALUES[values], version="4.3.1"
+    )
+
+
+def but_for_the_certificate(*settings: str, version: str) -> list[Json]:
+    """What helm renders, without the webhook's certificate, which is another each time."""
+    found = documents(*settings, version=version)
+    for each in found:
+        if each["kind"] == "Secret":
+            assert each.pop("data").keys() == {"ca.crt", "tls.crt", "tls.key"}
+        if each["kind"] == "ValidatingWebhookConfiguration":
+            assert each["webhooks"][0]["clientConfig"].pop("caBundle")
+    return found
+
+
+def test_the_webhook_stands_in_nobodys_way_and_asks_for_nothing_that_is_ours() -> None:
+    (webhook,) = the("ValidatingWebhookConfiguration")["webhooks"]
+    assert webhook["failurePolicy"] == "Ignore"
+    assert webhook["timeoutSeconds"] == 2
+    (rule,) = webhook["rules"]
+    assert not [each for each in rule["resources"] if "/" in each or each in {"failovers", "nodereports"}], (
+        "what controllers and agents write is never asked about"
+    )
+    assert rule["resources"] == [*KINDS]
+    assert webhook["clientConfig"]["service"]["path"] == f"/{ASKED}"
+
+
+def test_the_certificate_is_for_the_name_by_which_the_api_server_comes() -> None:
+    found = documents()
+    (secret,) = (each for each in found if each["kind"] == "Secret")
+    client = next(each for each in found if each["kind"] == "ValidatingWebhookConfiguration")["webhooks"][0][
+        "clientConfig"
+    ]
+    authority, own = (
+        load_pem_x509_certificate(base64.b64decode(text))
+        for text in (client["caBundle"], secret["data"]["tls.crt"])
+    )
+    service = client["service"]
+    name = DNSName(f"{service['name']}.{service['namespace']}.svc")
+    verifier = PolicyBuilder().store(Store([authority])).build_server_verifier(name)
+    assert verifier.verify(own, [])[0] == own
+    assert (own.not_valid_after_utc - own.not_valid_before_utc).days == 3650
+
+
+def mounted(*settings: str, more: tuple[str, ...] = ("--no-hooks",)) -> Json:
+    """The Secret that controllers have the webhook's certificate from."""
+    (deployment,) = (each for each in documents(*settings, more=more) if each["kind"] == "Deployment")
+    volumes = deployment["spec"]["template"]["spec"]["volumes"]
+    found: Json = next(each["secret"] for each in volumes if each["name"] == "webhook")
+    return found
+
+
+def test_cert_manager_makes_the_certificate_where_it_is_or_is_asked_for() -> None:
+    there = ("--no-hooks", "--api-versions=cert-manager.io/v1/Certificate")
+    for settings, more in (
+        (("webhook.certManager=true",), ("--no-hooks",)),
+        ((), there),
+    ):
+        found = {each["kind"]: each for each in documents(*settings, more=more)}
+        assert "Secret" not in found
+        certificate, webhook = found["Certificate"]["spec"], found["ValidatingWebhookConfiguration"]
+        assert certificate["dnsNames"] == [f"ringfence-webhook.{NAMESPACE}.svc"]
+        assert certificate["issuerRef"]["name"] == found["Issuer"]["metadata"]["name"]
+        assert webhook["metadata"]["annotations"] == {
+            "cert-manager.io/inject-ca-from": f"{NAMESPACE}/{found['Certificate']['metadata']['name']}"
+        }
+        assert "caBundle" not in webhook["webhooks"][0]["clientConfig"], "cert-manager writes it"
+        assert certificate["secretName"] == mounted(*settings, more=more)["secretName"]
+    assert "Issuer" not in kinds("webhook.certManager=false", more=there)
+    assert mounted()["secretName"] == "ringfence-webhook"
+    assert mounted()["optional"] is True, "no controller waits for a certificate"
+
+
+def test_without_the_webhook_nothing_of_it_is_there() -> None:
+    off = documents("webhook.enabled=false")
+    assert not {each["kind"] for each in off} & {"ValidatingWebhookConfiguration", "Service", "Secret"}
+    assert "webhook" not in yaml.dump(the("Deployment", "webhook.enabled=false"))
 
 
 def test_api_server_address_reaches_both() -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from apiserver.chart import CHART, documents
+from apiserver.chart import CHART, NAMESPACE, documents, token
 from apiserver.server import Server
 
 pytestmark = pytest.mark.apiserver
@@ -58,6 +58,85 @@ def given() -> Counter[Right]:
 
 def test_table_and_roles_say_the_same() -> None:
     assert told() == given()
+
+
+STANDARD = ("default", "kube-node-lease", "kube-system", NAMESPACE)
+ACCOUNTS = {
+    "ringfence-controller": ("ringfence-controller", "ringfence-node-leases"),
+    "ringfence-agent": ("ringfence-agent",),
+    "default": (),
+}
+"""The accounts of the release's namespace, and the roles that are theirs; the last has none: what anybody has."""
+
+
+def held(server: Server, account: str, namespace: str) -> set[tuple[str, str, str]]:
+    """Resource, name and verb of everything that the API server lets this account's own token do in a namespace."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": namespace},
+    }
+    path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+    status = server.acting(token(server, account)).must("POST", path, review)["status"]
+    return {
+        (f"{resource}.{group}" if group else resource, name, verb)
+        for rule in status["resourceRules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for name in rule.get("resourceNames") or [""]
+        for verb in rule["verbs"]
+    }
+
+
+@pytest.mark.parametrize("namespace", STANDARD)
+@pytest.mark.parametrize("account", ["ringfence-controller", "ringfence-agent"])
+def test_a_token_may_do_what_the_table_says_and_nothing_else(
+    governed: Server, account: str, namespace: str
+) -> None:
+    accounts = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts"
+    if not governed.call("GET", f"{accounts}/default").ok:  # no controller manager runs here
+        governed.must("POST", accounts, {"metadata": {"name": "default"}})
+    expected = {
+        (resource, name, verb)
+        for role, where, resource, name, verb in told()
+        if role in ACCOUNTS[account] and where in {"cluster", namespace}
+    }
+    assert held(governed, account, namespace) - held(governed, "default", namespace) == expected
+
+
+def test_a_tenant_declares_in_his_own_namespace_and_sees_nothing_else_of_ours(governed: Server) -> None:
+    governed.must("POST", "/api/v1/namespaces", {"metadata": {"name": "shop"}})
+    for role in ("view", "edit"):
+        binding = {
+            "metadata": {"name": role},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": f"ringfence-{role}",
+            },
+            "subjects": [{"kind": "User", "name": "somebody", "apiGroup": "rbac.authorization.k8s.io"}],
+        }
+        governed.must("POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/shop/rolebindings", binding)
+    tenant, api = governed.acting("somebody"), "/apis/ringfence.io/v1alpha1"
+    declared = {
+        "apiVersion": "ringfence.io/v1alpha1",
+        "kind": "ProtectedVM",
+        "metadata": {"name": "db"},
+        "spec": {"vm": {"name": "db"}},
+    }
+    tenant.must("POST", f"{api}/namespaces/shop/protectedvms", declared)
+    assert tenant.must("GET", f"{api}/namespaces/shop/protectedvms/db")["spec"]["vm"]["name"] == "db"
+    said = {"status": {"node": "n1"}}
+    for method, path, body in (
+        ("POST", f"{api}/namespaces/default/protectedvms", declared),
+        ("GET", f"{api}/protectedvms", None),
+        ("PATCH", f"{api}/namespaces/shop/protectedvms/db/status", said),
+        ("GET", f"{api}/fencedevices", None),
+        ("GET", f"{api}/failovers", None),
+        ("GET", f"{api}/hazones", None),
+    ):
+        assert tenant.call(method, path, body).status == 403, (method, path)
+    tenant.must("DELETE", f"{api}/namespaces/shop/protectedvms/db")
 
 
 def test_every_right_has_its_reason_and_none_is_a_wildcard() -> None:

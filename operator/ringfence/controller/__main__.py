@@ -121,10 +121,12 @@ async def run(chosen: argparse.Namespace) -> None:
 
         health = await serve(chosen.metrics_port, metrics, lambda: replica.world.own.swept, replica.ring)
         tasks = [asyncio.create_task(start(), name=name) for name, start in replica.work().items()]
-        tasks.append(asyncio.create_task(operator(), name="kopf"))
+        tasks.append(by_kopf := asyncio.create_task(operator(), name="kopf"))
         waiting = asyncio.create_task(stop.wait(), name="stop")
         done, _ = await asyncio.wait({*tasks, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done - {waiting}:
+        # kopf takes SIGTERM for itself: where it returns, and raises nothing, the process was asked to end.
+        failed = [t for t in done - {waiting} if t is not by_kopf or t.cancelled() or t.exception()]
+        for task in failed:
             logger.critical(
                 "%s ended: %r", task.get_name(), task.exception() if not task.cancelled() else "cancelled"
             )
@@ -136,7 +138,7 @@ async def run(chosen: argparse.Namespace) -> None:
                 await asyncio.gather(*tasks, return_exceptions=True)
         await replica.end()
         await health.cleanup()
-        if done != {waiting}:
+        if failed:
             raise SystemExit(1)
 
 

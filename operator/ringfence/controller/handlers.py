@@ -42,6 +42,10 @@ for _plural in OWN:
     _watch(_plural)
 
 
+ASKED = "asked"
+"""The path at which the API server asks, in the chart's configuration: kopf takes it for a handler's id."""
+
+
 def _admit(plural: str) -> None:
     async def asked(body: Any, warnings: list[str], memo: Any, **more: Any) -> None:
         old = more["old"]
@@ -54,7 +58,7 @@ def _admit(plural: str) -> None:
         "ringfence.io",
         "v1alpha1",
         plural,
-        id=f"{plural}-asked",
+        id=ASKED,
         operations=["CREATE", "UPDATE"],
         registry=registry,
     )(asked)

@@ -42,6 +42,15 @@ MOST_NAMED = 64
 """So many nodes fit into HACluster's status.keys.waitingFor."""
 
 
+SENTENCES = 300_000
+"""Characters of all sentences in one HAZone's status: with names, verdicts and managedFields it must stay below etcd's 1.5 MB."""
+
+
+def room_for_each(nodes: int) -> int:
+    """Characters that the sentence of one of so many nodes may have."""
+    return min(1024, SENTENCES // max(1, nodes))
+
+
 class Statuses:
     """Compares what each object says with what it should say, and writes the difference."""
 
@@ -166,7 +175,7 @@ class Statuses:
             if ok and zone.spec.fencing.allow_storage_fence:
                 message += only_a_reboot_lifts(nodes, self._world.own.all(NodeReport))
             verdicts = [
-                {"name": n, "verdict": j.verdict.value, "sentence": j.sentence[:1024]}
+                {"name": n, "verdict": j.verdict.value, "sentence": j.sentence[: room_for_each(len(nodes))]}
                 | ({"slot": slots[n].state.value} if n in slots else {})
                 for n in nodes
                 if (j := self._loop.judgements.get(n)) is not None
