@@ -96,6 +96,9 @@ COMPONENTS = (
     Component("csi", (".", "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher"), minutes=4),
 )
 
+KIND = Component("kind", (".",), minutes=1)
+"""No part of the lab: its loader reads our kind-config.yaml for a test."""
+
 
 @dataclass(frozen=True, slots=True)
 class Programs:
@@ -116,13 +119,13 @@ class Programs:
         return hashlib.sha256(" ".join(folder.name for folder in self.folders).encode()).hexdigest()[:16]
 
 
-def programs(cache: Path) -> Programs:
-    """Build what is missing, one ``go build`` a component, while the others' sources are still coming down."""
+def programs(cache: Path, components: Sequence[Component] = COMPONENTS) -> Programs:
+    """Build what is missing of these, one ``go build`` a component, while the others' sources are still coming down."""
     go = run("go", "env", "GOVERSION").strip()
-    folders = [cache / "bin" / f"{component.module}-{component.key(go)}" for component in COMPONENTS]
+    folders = [cache / "bin" / f"{component.module}-{component.key(go)}" for component in components]
     missing = [
         (component, folder)
-        for component, folder in zip(COMPONENTS, folders, strict=True)
+        for component, folder in zip(components, folders, strict=True)
         if not folder.exists()
     ]
     if missing:

@@ -19,7 +19,9 @@ are 0 and their owners numeric.
 Bytecode is compiled by the *image's* Python with unchecked hashes: Debian's own bytecode remembers the times of its
 sources, which are 0 in a layer, and every start would compile the standard library again.
 
-``Containerfile`` says the same for those who have an engine.
+Beside the archive lies what is in it, as a CycloneDX document (``.cdx.json``, :mod:`lab.sbom`).
+
+``Containerfile`` says the same for those who have an engine: ``publish/containerfile.py`` writes it from the names below.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import importlib.metadata
 import io
 import json
 import os
@@ -43,16 +46,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from lab import sbom
+
 NAME = "docker.io/local/ringfence:lab"
 SUITE = "bookworm"
+RELEASE = "debian-12"
 PACKAGES = ("ca-certificates", "ipmitool", "python3")
 AGENT_PACKAGES = ("openssh-client", "python3-pexpect", "python3-pycurl", "python3-requests")
 """What Debian's fence agents need to speak to PDUs and BMCs. Left out: clouds (90 MB), SNMP (its Perl: 55 MB)."""
 SITE = "usr/local/lib/python3.11/dist-packages"
 """Where bookworm's python3 looks for what isn't Debian's."""
 PYTHON = "3.11"
+EXTRAS = ("controller", "cli")
+"""Of pyproject.toml, beside what the agent needs."""
 USER = 65532
-RECIPE = 2
+RECIPE = 3
 """Raised when the root is made differently from the same suite and packages."""
 KEPT = 4
 """Archives that stay in the cache: another lab may be reading the previous one."""
@@ -88,10 +96,10 @@ _REMOVED = (
     "usr/lib/python3.11/pydoc_data",
     "usr/lib/python3.11/test",
 )
-_SHORTENED = {"usr/share/misc/enterprise-numbers.txt": 30}
+SHORTENED = {"usr/share/misc/enterprise-numbers.txt": 30}
 """Lines that stay. Every run of ipmitool reads the names of all vendors (4.6 MB, 20 ms) and fails on an empty list."""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_CONSOLE_SCRIPT = """\
+CONSOLE_SCRIPT = """\
 #!/usr/bin/python3
 from ringfence.cli.main import main
 
@@ -123,15 +131,20 @@ def build(cache: Path, project: Path, *, agents: bool = False) -> Path:
         begun = time.monotonic()
         root = _root(shelf, agents=agents)
         _empty(root / "tmp")  # what a killed build left behind
+        lock = _lock(project)
         layers = (
             _root_layer(shelf, root),
-            _dependencies(shelf, project, root),
+            _dependencies(shelf, lock, root),
             _project(shelf, project, root),
         )
         archive = _archive(shelf, layers)
+        listed = _list_content(archive, layers, root, lock)
         sizes = ", ".join(f"{layer.what} {_megabytes(layer.tar)}" for layer in layers)
         took = time.monotonic() - begun
-        print(f"image: {NAME} {_megabytes(archive)} ({sizes}) in {took:.1f} s: {archive}", flush=True)
+        print(
+            f"image: {NAME} {_megabytes(archive)} ({sizes}) in {took:.1f} s: {archive}, its content: {listed}",
+            flush=True,
+        )
         return archive
 
 
@@ -139,7 +152,7 @@ def _root(shelf: Path, *, agents: bool) -> Path:
     """The unpacked Debian root, trimmed; nothing but the standard library's bytecode is added to it."""
     packages = (*PACKAGES, *(AGENT_PACKAGES if agents else ()))
     key = _key(
-        *("root", SUITE, *packages, "trimmed", *_TRIMMED, *_REMOVED, str(_SHORTENED), str(RECIPE)),
+        *("root", SUITE, *packages, "trimmed", *_TRIMMED, *_REMOVED, str(SHORTENED), str(RECIPE)),
         _architecture(),
     )
     root = shelf / f"root-{key}"
@@ -162,7 +175,7 @@ def _root(shelf: Path, *, agents: bool) -> Path:
             _empty(new / name)
         for name in _REMOVED:
             _remove(new / name)
-        for name, lines in _SHORTENED.items():
+        for name, lines in SHORTENED.items():
             whole = (new / name).read_text().splitlines(keepends=True)
             (new / name).write_text("".join(whole[:lines]))
         for path in (new / "usr/share/doc").glob("*/*"):
@@ -171,11 +184,18 @@ def _root(shelf: Path, *, agents: bool) -> Path:
         for bytecode in list(new.glob("usr/lib/python3*/**/__pycache__")):
             _remove(bytecode)
         _compile(new, "usr/lib/python3.11", as_if="usr/lib/python3.11")
+        _forget_the_day(new / "etc/shadow")
         with (new / "etc/passwd").open("a") as passwd, (new / "etc/group").open("a") as group:
             passwd.write(f"ringfence:x:{USER}:{USER}::/nonexistent:/usr/sbin/nologin\n")
             group.write(f"ringfence:x:{USER}:\n")
         new.rename(root)
     return root
+
+
+def _forget_the_day(shadow: Path) -> None:
+    """Passwords that nobody has were last changed on the day of the build: it would be in the layer's digest."""
+    rows = [line.split(":") for line in shadow.read_text().splitlines()]
+    shadow.write_text("".join(":".join([*row[:2], "", *row[3:]]) + "\n" for row in rows))
 
 
 def _add_agents(root: Path) -> None:
@@ -193,14 +213,18 @@ def _root_layer(shelf: Path, root: Path) -> Layer:
     return _layer(shelf / f"{root.name}.tar", "root", lambda: ((root, PurePosixPath()),))
 
 
-def _dependencies(shelf: Path, project: Path, root: Path) -> Layer:
-    """The locked wheels for the image's Python, whatever Python runs this."""
-    lock = _run(
+def _lock(project: Path) -> str:
+    """The locked wheels, one a line."""
+    return _run(
         *(sys.executable, "-m", "uv", "export", "--quiet", "--frozen", "--no-dev", "--no-emit-project"),
-        *("--no-header", "--no-annotate", "--extra", "controller", "--extra", "cli"),
+        *("--no-header", "--no-annotate", *(word for extra in EXTRAS for word in ("--extra", extra))),
         *("--directory", str(project)),
         capture=True,
     )
+
+
+def _dependencies(shelf: Path, lock: str, root: Path) -> Layer:
+    """The locked wheels for the image's Python, whatever Python runs this."""
     tar = shelf / f"dependencies-{_key('dependencies', root.name, lock)}.tar"
     if tar.exists():
         return _layer(tar, "dependencies", tuple)
@@ -229,7 +253,7 @@ def _project(shelf: Path, project: Path, root: Path) -> Layer:
         content = source.read_bytes()
         digest.update(f"{source.relative_to(package)}\0{len(content)}\0".encode())
         digest.update(content)
-    tar = shelf / f"project-{_key('project', root.name, _CONSOLE_SCRIPT, digest.hexdigest())}.tar"
+    tar = shelf / f"project-{_key('project', root.name, CONSOLE_SCRIPT, digest.hexdigest())}.tar"
     if tar.exists():
         return _layer(tar, "project", tuple)
     with _workshop(root / "tmp") as work:
@@ -241,7 +265,7 @@ def _project(shelf: Path, project: Path, root: Path) -> Layer:
         _compile(root, str(stage.relative_to(root)), as_if=SITE)
         scripts = work / "bin"
         scripts.mkdir()
-        (scripts / "ringfence").write_text(_CONSOLE_SCRIPT)
+        (scripts / "ringfence").write_text(CONSOLE_SCRIPT)
         (scripts / "ringfence").chmod(0o755)
         return _layer(
             tar,
@@ -295,6 +319,20 @@ def _archive(shelf: Path, layers: tuple[Layer, ...]) -> Path:
     _forget(shelf.glob("ringfence-*.tar"))
     _forget(shelf.glob("project-*.tar"))
     return archive
+
+
+def _list_content(archive: Path, layers: tuple[Layer, ...], root: Path, lock: str) -> Path:
+    """The archive's content as a CycloneDX document beside it."""
+    packages = sbom.debian((root / "var/lib/dpkg/status").read_text(), RELEASE)
+    version = importlib.metadata.version("ringfence")
+    digest = hashlib.sha256("".join(layer.digest for layer in layers).encode()).hexdigest()
+    listed = archive.with_suffix(".cdx.json")
+    listed.write_text(
+        sbom.document(
+            NAME.rpartition(":")[0], version, digest, [*packages, *sbom.wheels(lock), sbom.itself(version)]
+        )
+    )
+    return listed
 
 
 def mirror(sources: Path = Path("/etc/apt")) -> str:
@@ -389,7 +427,8 @@ def _forget(files: Iterable[Path]) -> None:
     by_age = sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
     for file in by_age[KEPT:]:
         file.unlink()
-        file.with_suffix(".sha256").unlink(missing_ok=True)
+        for beside in (".sha256", ".cdx.json"):
+            file.with_suffix(beside).unlink(missing_ok=True)
 
 
 def _empty(folder: Path) -> None:
