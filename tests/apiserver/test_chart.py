@@ -389,6 +389,19 @@ def test_host_powers_come_with_the_watchdog_only() -> None:
     assert not [volume for volume in feeder["volumeMounts"] if volume["name"] == "keys"]
 
 
+def test_what_signs_an_agent_off_outlasts_the_release_only_where_watchdogs_are_on() -> None:
+    def kept(*settings: str) -> set[tuple[str, str]]:
+        return {
+            (each["kind"], each["metadata"]["name"])
+            for each in documents(*settings)
+            if each["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+        }
+
+    assert kept() == set()
+    kinds_kept = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount")
+    assert kept("agent.watchdog.enabled=true") == {(kind, "ringfence-agent") for kind in kinds_kept}
+
+
 def test_agents_never_see_the_roster_key() -> None:
     volumes = the("DaemonSet")["spec"]["template"]["spec"]["volumes"]
     (keys,) = (each["projected"] for each in volumes if each["name"] == "keys")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from apiserver.chart import CHART, NAMESPACE
+from apiserver.chart import CHART, NAMESPACE, token
 from apiserver.programs import binaries
 from apiserver.server import Server, running_server, wait_for
 from lab.helm import helm
@@ -60,6 +60,14 @@ def run_helm(server: Server, *words: str) -> str:
     return done.stdout
 
 
+def webhooks_trust(server: Server) -> tuple[str, str]:
+    """The certificate that controllers have, and what the API server trusts."""
+    secret = server.must("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/ringfence-webhook")
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/ringfence"
+    (webhook,) = server.must("GET", path)["webhooks"]
+    return str(secret["data"]["tls.crt"]), str(webhook["clientConfig"]["caBundle"])
+
+
 def apply_kinds(server: Server) -> None:
     server.kubectl("apply", "-f", str(ROOT / "crds"))
     server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(ROOT / "crds"))
@@ -70,6 +78,9 @@ def test_installed_and_uninstalled_leaves_the_kinds_and_nothing_else(fresh: Serv
     run_helm(fresh, "install", "ringfence", str(CHART))
     installed = inventory(fresh)
     assert len(installed - before) > 30
+    made = webhooks_trust(fresh)
+    run_helm(fresh, "upgrade", "ringfence", str(CHART), "--set", "controller.logLevel=DEBUG")
+    assert webhooks_trust(fresh) == made, "the certificate is made once"
     # The Job that asks first needs a node to run on: it has its own tests (doctor).
     run_helm(fresh, "uninstall", "ringfence", "--no-hooks", "--wait")
     left = inventory(fresh) - before
@@ -87,6 +98,28 @@ def test_kinds_go_with_an_open_failover_and_nothing_hangs(fresh: Server) -> None
     fresh.must("PATCH", f"{OWN}/failovers/n1-b1/status", {"status": {"phase": "Fencing"}})
     fresh.kubectl("delete", "-f", str(ROOT / "crds"), "--timeout=60s")
     assert not fresh.call("GET", f"{OWN}/failovers").ok
+
+
+def test_an_agent_may_still_sign_off_while_helm_takes_everything_away(fresh: Server) -> None:
+    """`helm uninstall --no-hooks` with watchdogs on: its account, its rights and its own report outlast the release."""
+    fresh.kubectl("delete", "-f", str(ROOT / "crds"), "--ignore-not-found", "--timeout=60s")
+    before = inventory(fresh)
+    run_helm(fresh, "install", "ringfence", str(CHART), "--set", "agent.watchdog.enabled=true")
+    fresh.must("POST", "/api/v1/nodes", {"metadata": {"name": "n1"}})
+    agent = fresh.acting(token(fresh, "ringfence-agent", pod="agent-1", node="n1"))
+    report = {"apiVersion": "ringfence.io/v1alpha1", "kind": "NodeReport", "metadata": {"name": "n1"}}
+    wait_for("its rights to be in force", lambda: agent.call("POST", f"{OWN}/nodereports", report).ok)
+    run_helm(fresh, "uninstall", "ringfence", "--no-hooks", "--wait")
+    left = {path.rsplit("/", 3)[1] + " " + path.rpartition("/")[2] for path in inventory(fresh) - before}
+    kept = {each for each in left if "ringfence-agent" in each}
+    assert len(kept) == 5, kept
+    watchdog = {"armed": False, "reason": "the agent has signed off"}
+    said = agent.call("PATCH", f"{OWN}/nodereports/n1/status", {"status": {"watchdog": watchdog}})
+    assert said.ok, said.message
+    for kind in ("clusterrole", "clusterrolebinding"):
+        fresh.kubectl("delete", kind, "ringfence-agent")
+    for kind in ("role", "rolebinding", "serviceaccount"):
+        fresh.kubectl("-n", NAMESPACE, "delete", kind, "ringfence-agent")
 
 
 def test_nothing_of_ours_has_a_finalizer() -> None:

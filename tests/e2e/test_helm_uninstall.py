@@ -6,7 +6,8 @@ import pytest
 
 from e2e.helm import gone, none_installed, uninstalled
 from e2e.stories import guarded_vm
-from lab.cluster import NAMESPACE, PROJECT, Lab
+from lab.cluster import NAMESPACE, Lab
+from lab.prepare import PROJECT
 from lab.wait import until
 
 pytestmark = pytest.mark.lab
