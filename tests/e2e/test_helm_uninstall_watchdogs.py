@@ -16,7 +16,7 @@ pytestmark = pytest.mark.lab
 __all__ = ["dogs"]
 
 
-def test_no_node_is_reset(dogs: Lab) -> None:  # noqa: F811 - that is how a fixture is asked for
+def test_no_node_is_reset(dogs: Lab) -> None:
     lab = dogs
     instance = guarded_vm(lab, "db", "n1")
     boots = {name: node.boot_id for name, node in lab.nodes.items()}
