@@ -39,7 +39,7 @@ async def bmc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     (tmp_path / "running").write_text("true\n")
     monkeypatch.setenv("RINGFENCE_DOCKER", str(docker))
     pki, port = Pki(tmp_path / "pki"), free_port()
-    address = power.start(tmp_path, Machine("ringfence-worker"), UUID, "127.0.0.1", port, pki)
+    started = power.start(tmp_path, Machine("ringfence-worker"), UUID, "127.0.0.1", port, pki)
 
     def answers() -> bool:
         with socket.socket() as probe:
@@ -47,7 +47,7 @@ async def bmc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
     try:
         until(answers, "the BMC's port", bound=30)
-        spec = DeviceSpec("bmc", "redfish", address, expected_uuid=UUID, ca_bundle=pki.ca)
+        spec = DeviceSpec("bmc", "redfish", started.address, expected_uuid=UUID, ca_bundle=pki.ca)
         secret = {"username": power.USER.encode(), "password": power.PASSWORD.encode()}
         device = RedfishDevice(spec, secret, SystemClock())
         await device.open()
@@ -55,6 +55,7 @@ async def bmc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
         await device.close()
     finally:
         power.stop(tmp_path)
+        started.process.wait(20)
 
 
 async def test_orders_are_dockers_and_readings_are_what_docker_says(

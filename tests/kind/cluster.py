@@ -81,8 +81,8 @@ def declared() -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = [{"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data}]
     for number, name in enumerate(WORKERS, 1):
         uuid = kubectl("get", "node", name, "-o", "jsonpath={.status.nodeInfo.systemUUID}")
-        address = power.start(HOME, Machine(name), uuid, listen, power.FIRST_PORT + number, pki)
-        redfish = {"address": address, "caBundle": pki.ca, "secretRef": {"name": "bmc"}}
+        bmc = power.start(HOME, Machine(name), uuid, listen, power.FIRST_PORT + number, pki)
+        redfish = {"address": bmc.address, "caBundle": pki.ca, "secretRef": {"name": "bmc"}}
         items.append(
             _ours("FenceDevice", f"bmc-{name}", {"driver": "redfish", "nodes": [name], "redfish": redfish})
         )

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from kind.engine import Machine
@@ -17,8 +18,15 @@ USER, PASSWORD = "fence", "of-the-kind-cluster"
 TESTS = Path(__file__).parents[1]
 
 
-def start(folder: Path, machine: Machine, uuid: str, listen: str, port: int, pki: Pki) -> str:
-    """Start the BMC of one machine; its address. Its process number is kept in ``folder``."""
+@dataclass(frozen=True, slots=True)
+class Started:
+    address: str
+    process: subprocess.Popen[bytes]
+    """It outlives whoever has started it."""
+
+
+def start(folder: Path, machine: Machine, uuid: str, listen: str, port: int, pki: Pki) -> Started:
+    """Start the BMC of one machine. Its process number is kept in ``folder``."""
     home = folder / f"bmc-{machine.name}"
     home.mkdir(parents=True, exist_ok=True)
     crt, key = pki.certificate(f"bmc-{listen}", "bmc", hosts=(listen,))
@@ -49,7 +57,7 @@ def start(folder: Path, machine: Machine, uuid: str, listen: str, port: int, pki
             start_new_session=True,
         )
     (home / "pid").write_text(str(process.pid))
-    return f"https://{listen}:{port}"
+    return Started(f"https://{listen}:{port}", process)
 
 
 def stop(folder: Path) -> None:
