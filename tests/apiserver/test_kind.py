@@ -25,7 +25,7 @@ case "$1" in
   info) echo '{"CgroupDriver": "systemd", "CgroupVersion": "2", "MemoryLimit": true, "PidsLimit": true, "CPUShares": true, "SecurityOptions": []}' ;;
   version) echo 29.0.0 ;;
   run) printf '%s\\n' "$*" >> "$here/started"; exit 1 ;;
-  network) [ "$2" = ls ] && echo 0123456789ab; [ "$2" = inspect ] && echo '[]'; exit 0 ;;
+  network) [ "$2" = ls ] && echo kind; [ "$2" = inspect ] && echo '[]'; exit 0 ;;
 esac
 exit 0
 """
