@@ -411,8 +411,14 @@ class Lab:
 
     def declare(self, *, devices: bool = True, mode: str = "Active", driver: str = "redfish") -> None:
         """HACluster, a zone of all nodes, and a fence device of that driver for each."""
+        self.apply(*self.declared(devices=devices, mode=mode, driver=driver))
+
+    def declared(
+        self, *, devices: bool = True, mode: str = "Active", driver: str = "redfish"
+    ) -> list[dict[str, Any]]:
+        """The same as objects."""
         names = sorted(self.nodes)
-        items: list[dict[str, object]] = []
+        items: list[dict[str, Any]] = []
         if devices:
             secret = {"username": USER, "password": PASSWORD}
             data = {key: base64.b64encode(value.encode()).decode() for key, value in secret.items()}
@@ -422,7 +428,7 @@ class Lab:
         levels = [{"devices": [f"bmc-{name}" for name in names]}] if devices else []
         items.append(_ours("HAZone", "lab", {"nodes": {"names": names}, "fencing": {"levels": levels}}))
         items.append(_ours("HACluster", "default", {"mode": mode}))
-        self.apply(*items)
+        return items
 
     def fence_device(
         self, name: str, secret: str = "bmc-credentials", *, driver: str = "redfish"
