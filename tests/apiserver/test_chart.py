@@ -523,32 +523,100 @@ def test_controller_never_tolerates_out_of_service() -> None:
     }
 
 
-def test_pod_security(governed: Server) -> None:
-    """The controller runs under `restricted`; the agent's exceptions are these and no others."""
+EXCEPTION = re.compile(r"(?:^|, )(\S[^,(]*?) \(((?:[^()]|\([^()]*\))*)\)")
+PLAIN: dict[str, set[str]] = {
+    "host namespaces": {"hostNetwork=true"},
+    "hostPort": {'container "agent" uses hostPorts 7947, 7948'},
+    "restricted volume types": {'volumes "state", "boot-id" use restricted volume type "hostPath"'},
+    "runAsNonRoot != true": {'pod or container "agent" must set securityContext.runAsNonRoot=true'},
+    "runAsUser=0": {'container "agent" must not set runAsUser=0'},
+}
+"""What an agent's pod does that Pod Security `restricted` forbids: all of it, and in these words of the API server's."""
+FED = {
+    "host namespaces": {"hostNetwork=true, hostPID=true"},
+    "privileged": {'container "feeder" must not set securityContext.privileged=true'},
+    "allowPrivilegeEscalation != false": {
+        'container "feeder" must set securityContext.allowPrivilegeEscalation=false'
+    },
+    "unrestricted capabilities": {'container "feeder" must set securityContext.capabilities.drop=["ALL"]'},
+    "restricted volume types": {'volumes "state", "boot-id", "run" use restricted volume type "hostPath"'},
+    "runAsNonRoot != true": {
+        'pod or containers "agent", "feeder" must set securityContext.runAsNonRoot=true'
+    },
+    "runAsUser=0": {'containers "agent", "feeder" must not set runAsUser=0'},
+}
+HEARTBEAT = {
+    "host namespaces": {"hostNetwork=true"},
+    "hostPort": {'container "slots" uses hostPort 7950'},
+    "restricted volume types": {'volumes "run", "boot-id" use restricted volume type "hostPath"'},
+    "runAsNonRoot != true": {'pod or container "slots" must set securityContext.runAsNonRoot=true'},
+    "runAsUser=0": {'container "slots" must not set runAsUser=0'},
+}
+CLAIM = ("slots.enabled=true", "slots.volume.persistentVolumeClaim=hearts")
+EXCEPTIONS: dict[str, tuple[str, tuple[str, ...], dict[str, set[str]]]] = {
+    "the agent": ("ringfence-agent", (), PLAIN),
+    "the agent that may ask by ICMP": (
+        "ringfence-agent",
+        ('agent.capabilities=["NET_RAW"]',),
+        PLAIN
+        | {
+            "unrestricted capabilities": {
+                'container "agent" must not include "NET_RAW" in securityContext.capabilities.add'
+            }
+        },
+    ),
+    "the agent with a watchdog's feeder": ("ringfence-agent", ("agent.watchdog.enabled=true",), PLAIN | FED),
+    "the heartbeat": ("ringfence-slots", CLAIM, HEARTBEAT),
+    "the heartbeat that stops guests": (
+        "ringfence-slots",
+        (*CLAIM, "slots.stopGuests=true"),
+        HEARTBEAT
+        | {
+            "host namespaces": {"hostNetwork=true, hostPID=true"},
+            "unrestricted capabilities": {
+                'container "slots" must not include "KILL" in securityContext.capabilities.add'
+            },
+        },
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def restricted(governed: Server) -> str:
+    """The pods of a namespace under Pod Security `restricted`."""
     label = {"pod-security.kubernetes.io/enforce": "restricted"}
     name = "restricted"
     governed.must("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": label}})
-    for account in ("ringfence-controller", "ringfence-agent"):
-        governed.must("POST", f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": account}})
+    for part in ("controller", "agent", "slots"):
+        account = {"metadata": {"name": f"ringfence-{part}"}}
+        governed.must("POST", f"/api/v1/namespaces/{name}/serviceaccounts", account)
+    return f"/api/v1/namespaces/{name}/pods?dryRun=All"
 
-    def admit(kind: str) -> str:
-        pod = {"metadata": {"name": "pod"}, "spec": the(kind)["spec"]["template"]["spec"]}
-        answer = governed.call(
-            "POST", f"/api/v1/namespaces/{name}/pods?dryRun=All", json.loads(json.dumps(pod))
-        )
-        return "" if answer.ok else answer.message
 
-    assert admit("Deployment") == ""
-    refused = admit("DaemonSet")
-    for exception in ("host namespaces (hostNetwork=true)", "hostPort", "hostPath", "runAsUser=0"):
-        assert exception in refused
-    for kept in (
-        "allowPrivilegeEscalation",
-        "unrestricted capabilities",
-        "seccompProfile",
-        "privileged (container",
-    ):
-        assert kept not in refused
+def test_controller_and_hooks_run_under_pod_security_restricted(governed: Server, restricted: str) -> None:
+    pods = [
+        each["spec"] if each["kind"] == "Pod" else each["spec"]["template"]["spec"]
+        for each in documents(more=())
+        if each["kind"] in {"Deployment", "Pod", "Job"}
+    ]
+    assert len(pods) == 3
+    for spec in pods:
+        governed.must("POST", restricted, {"metadata": {"name": "pod"}, "spec": spec})
+
+
+@pytest.mark.parametrize("which", EXCEPTIONS)
+def test_pod_security_has_these_exceptions_and_no_others(
+    governed: Server, restricted: str, which: str
+) -> None:
+    name, settings, expected = EXCEPTIONS[which]
+    (spec,) = (
+        each["spec"]["template"]["spec"]
+        for each in documents(*settings)
+        if each["kind"] == "DaemonSet" and each["metadata"]["name"] == name
+    )
+    answer = governed.call("POST", restricted, {"metadata": {"name": "pod"}, "spec": spec})
+    found = EXCEPTION.findall(answer.message.partition('"restricted:latest": ')[2])
+    assert {kind: {words} for kind, words in found} == expected
 
 
 def test_rendered_into_its_own_namespace() -> None:
