@@ -28,10 +28,11 @@ LOOK_EVERY: Final = 5.0
 class Door:
     """What kopf calls a webhook server."""
 
-    def __init__(self, port: int, certificates: Path) -> None:
+    def __init__(self, port: int, certificates: Path, *, look_every: float = LOOK_EVERY) -> None:
         """``port`` 0: there is no door, and nobody comes."""
         self._port = port
         self._certificates = certificates
+        self._look_every = look_every
 
     async def __call__(self, fn: kopf.WebhookFn) -> AsyncIterator[kopf.WebhookClientConfig]:
         """Serve for ever. What is yielded kopf wants for a configuration that it doesn't write here."""
@@ -49,7 +50,7 @@ class Door:
                 if str(error) != said:
                     logger.warning("webhook: closed: %s; trying again", error)
                     said = str(error)
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(self._look_every)
 
     def _server(self) -> kopf.WebhookServer:
         return kopf.WebhookServer(
