@@ -18,7 +18,7 @@ import logging
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import pydantic
 
@@ -60,6 +60,10 @@ _SECRET: Final = {
     "ipmi": "spec.ipmi.secretRef",
     "agent": "spec.agent.secretParameters",
 }
+
+
+Names = AbstractSet[tuple[str, str]]
+Other = TypeVar("Other", HAZone, FenceDevice)
 
 
 @dataclass(slots=True)
@@ -109,20 +113,36 @@ class Admission:
             return Answer(warnings=["not checked beyond its schema: ringfence has just started"])
         try:
             async with asyncio.timeout(self._patience):
-                found = await self._look(plural, new, _NOT_MEANT_ANEW if old is None else _NOT_MEANT)
-                # Only who is refused something needs to know how it stood before.
-                return (
-                    found.beside(await self._look(plural, old, _NOT_MEANT))
-                    if found.refusals and old
-                    else found
-                )
+                return await self._answer(plural, new, old)
+        except ClusterError as error:
+            return Answer(warnings=[f"not checked: {error}"])
         except TimeoutError:
             return Answer(warnings=["not checked to the end, there was no time: its conditions will tell"])
         except Exception:  # a bug of ours must not keep an administrator from mending his cluster
             logger.exception("%s %s was not checked", plural, new.get("metadata", {}).get("name"))
             return Answer(warnings=["not checked: ringfence failed at it, see the controller's log"])
 
-    async def _look(self, plural: str, raw: Json, not_meant: AbstractSet[str]) -> Answer:
+    async def _answer(self, plural: str, new: Json, old: Json | None) -> Answer:
+        not_meant = _NOT_MEANT_ANEW if old is None else _NOT_MEANT
+        found = await self._look(plural, new, not_meant)
+        if not found.refusals:
+            return found
+        # kopf may have missed that the other object is gone (STYLE, kopf): nobody is refused because of a ghost.
+        there = set()
+        for kind in (kinds.HA_ZONE, kinds.FENCE_DEVICE):
+            there |= {(kind.kind, str(raw["metadata"]["name"])) for raw in await self._cluster.list(kind)}
+        found = await self._look(plural, new, not_meant, there)
+        # Only who is refused something needs to know how it stood before.
+        return (
+            found.beside(await self._look(plural, old, _NOT_MEANT, there))
+            if found.refusals and old
+            else found
+        )
+
+    async def _look(
+        self, plural: str, raw: Json, not_meant: AbstractSet[str], there: Names | None = None
+    ) -> Answer:
+        """``there``: the zones and devices that really are (kind, name); None: those that this replica knows."""
         answer = Answer()
         try:
             read = OWN[plural].model_validate(raw)
@@ -132,20 +152,25 @@ class Admission:
             return answer
         match read:
             case HAZone():
-                self._zone(read, answer)
+                self._zone(read, there, answer)
             case FenceDevice():
-                await self._device(read, not_meant, answer)
+                await self._device(read, not_meant, there, answer)
             case ProtectedVM():
                 self._protected(read, raw["metadata"].get("namespace", ""), answer)
         return answer
 
-    def _zone(self, zone: HAZone, answer: Answer) -> None:
-        others = [z for z in self._world.own.all(HAZone).values() if z.metadata.name != zone.metadata.name]
+    def _zone(self, zone: HAZone, there: Names | None, answer: Answer) -> None:
+        others = self._others(HAZone, zone.metadata.name, there)
         if not zone.spec.enabled:
             return  # nobody acts by it
         for trouble in troubles(self._world, zone, claims(self._world, [*others, zone])):
             tell = answer.refuse if trouble.reason in _NOT_MEANT else answer.warn
             tell(f"{trouble.field}: {trouble.sentence}")
+
+    def _others(self, model: type[Other], name: str, there: Names | None) -> list[Other]:
+        kind = model.names.kind
+        known = self._world.own.all(model)
+        return [one for (_, n), one in known.items() if n != name and (there is None or (kind, n) in there)]
 
     def _protected(self, declared: ProtectedVM, namespace: str, answer: Answer) -> None:
         if not all(one.synced.is_set() for one in self._world.reflectors):
@@ -154,9 +179,11 @@ class Admission:
         if not found.protected:
             answer.warn(f"not protected now ({found.reason}): {found.message}")
 
-    async def _device(self, device: FenceDevice, not_meant: AbstractSet[str], answer: Answer) -> None:
+    async def _device(
+        self, device: FenceDevice, not_meant: AbstractSet[str], there: Names | None, answer: Answer
+    ) -> None:
         name = device.metadata.name
-        others = [d for d in self._world.own.all(FenceDevice).values() if d.metadata.name != name]
+        others = self._others(FenceDevice, name, there)
         found = self._world.targets([*others, device])
         for node in device.spec.nodes:
             if ("", node) not in self._world.nodes.store:
