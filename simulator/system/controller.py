@@ -6,7 +6,7 @@ is forgotten here as ``controller/records.py`` forgets it.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.controller import records
@@ -14,9 +14,11 @@ from ringfence.controller.strays import STRAY_FOR
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
 from ringfence.core.failover import limits, machine
-from ringfence.core.failover.phase import ENDED, PROVED
+from ringfence.core.failover.anew import Mark, proved_marks
+from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.orders import OrderOff
+from ringfence.core.setback import SetBack
 from simulator.system import detector, kubevirt, looks, triples
 from simulator.system.candidates import Candidates
 from simulator.system.executor import Executor
@@ -44,6 +46,18 @@ def taken_over(record: Record, takeover: float, proofs_seen: float) -> Record:
     return read
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """The cluster's store at one moment."""
+
+    records: dict[str, Record]
+    vms: dict[str, Vm]
+    cut: frozenset[str]
+    """Nodes with a storage's fence."""
+    epoch: int
+    published: tuple[Mark, ...]
+
+
 class NotStored(Exception):
     """The API server has refused the write: nothing of the step is done."""
 
@@ -57,7 +71,7 @@ class Controller:
         self._watch: Watch | None = None
         self.backup_when: str | None = None
         """The cluster's store is backed up when an incident enters this phase."""
-        self._backup: tuple[dict[str, Record], dict[str, Vm]] | None = None
+        self._backup: Backup | None = None
         self.die_after: str | None = None
         """The phase after whose storing the leader is killed."""
 
@@ -82,6 +96,8 @@ class Controller:
                 memory.down_since.pop(name, None)
         open_ = {r.boot.node for r in memory.open}
         if plant.time.every(1.0):
+            self._publish()
+        if plant.time.every(1.0) and plant.now >= memory.compared_at and not self._unsettled:
             self._sweep(open_)
         for node in plant.nodes.values():
             if node.word and node.name not in open_:
@@ -96,6 +112,29 @@ class Controller:
                     return  # the leader died after the store and before the act
         except NotStored:
             return  # the turn ends, as the loop's does
+
+    @property
+    def _unsettled(self) -> bool:
+        return self._plant.set_back is not None and not self._plant.set_back.settled
+
+    def _publish(self) -> None:
+        """As ``controller/bootstrap.py`` and ``setbacks.py``: a roster whenever what is proved changes, and none below the agents'."""
+        plant, memory = self._plant, self._memory
+        back = plant.set_back
+        if plant.roster > memory.epoch and plant.heard():
+            plant.set_back = SetBack(plant.roster, memory.epoch, 1)
+            memory.set_back_at = plant.now
+            plant.time.say(f"controller: {plant.set_back.sentence}")
+        elif back is not None and not back.settled:
+            if plant.now - memory.set_back_at < timing.STORE_SETTLES:
+                return
+            plant.set_back = replace(back, settled=True)
+            plant.time.say("controller: the store is taken for written anew")
+        elif memory.published == (marks := proved_marks(memory.open)):
+            return
+        else:
+            memory.published = marks
+        memory.epoch = plant.roster = max(memory.epoch, plant.roster) + 1
 
     def _sweep(self, busy: set[str]) -> None:
         """As ``controller/strays.py``."""
@@ -157,7 +196,13 @@ class Controller:
             plant.kennel.forget(record.boot.node)
         if self.backup_when == record.phase and (before is None or before.phase != record.phase):
             self.backup_when = None
-            self._backup = dict(memory.stored), {n: replace(vm) for n, vm in plant.vms.items()}
+            self._backup = Backup(
+                dict(memory.stored),
+                {n: replace(vm) for n, vm in plant.vms.items()},
+                frozenset(n for n in plant.cutters if plant.nodes[n].shut_out),
+                memory.epoch,
+                memory.published,
+            )
             plant.time.say("world: the cluster's store is backed up")
         if before is None or before.phase != record.phase:
             memory.phase_since[record.name] = plant.now
@@ -193,10 +238,13 @@ class Controller:
         """
         assert self._backup is not None, "nothing was backed up"
         plant, memory = self._plant, self._memory
-        records_then, vms = self._backup
-        memory.stored = dict(records_then)
+        for node, cutter in plant.cutters.items():
+            cutter.stale = node in self._backup.cut
+        memory.stored = dict(self._backup.records)
+        memory.epoch, memory.published = self._backup.epoch, self._backup.published
+        memory.compared_at = plant.now + timing.LEASE_DURATION + timing.SETTLE
         memory.seen.clear()
-        for name, then in vms.items():
+        for name, then in self._backup.vms.items():
             was, vm = plant.vms[name], replace(then, qemu=plant.vms[name].qemu)
             vm.released_at = None if then.released_at is None else plant.now
             plant.vms[name] = vm
@@ -249,7 +297,7 @@ class Controller:
         plant = self._plant
         if not plant.spread:
             return frozenset()
-        proved = {r.boot.node for r in self._memory.open if r.phase in PROVED}
+        proved = {r.boot.node for r in self._memory.open if r.ended_boot}
         electorate = frozenset(plant.nodes) - proved
         return frozenset(
             n for n in replicas if not limits.sees_half(plant.heard_by(plant.nodes[n]), electorate)

@@ -19,6 +19,8 @@ class Device:
     called_off_at: float | None = None
     ordered: bool = False
     lied: bool = False
+    stale: bool = False
+    """Of a storage's fence: its object is of a backup, and says that it cuts, whatever is true."""
     orders: int = 0
     effective_until: float = NEVER
     another: str = ""

@@ -116,6 +116,7 @@ class Faults:
                 plant.nodes[rest[0]].agent = False
             case "start-agent":
                 plant.nodes[rest[0]].agent, plant.nodes[rest[0]].left = True, False
+                plant.nodes[rest[0]].guests = None  # it reports when it starts
                 if rest[0] in plant.dogs:
                     plant.dogs[rest[0]].restart_agent(plant.now)
             case "thaw-agent":
@@ -246,6 +247,10 @@ class Faults:
                 plant.zone = True
             case "force-delete-launcher":
                 kubevirt.launcher_gone(plant, plant.vms[rest[0]])
+            case "pin":
+                plant.vms[rest[0]].only = rest[1]
+            case "no-lock":
+                plant.vms[rest[0]].locked = False
             case "late-start":
                 plant.vms[rest[0]].late_start = True
             case "halt":

@@ -64,7 +64,8 @@ def turn(plant: Plant, vm: Vm) -> None:
     if vm.phase == "Failed":
         if vm.stopped or vm.deleted or vm.gone or vm.kept:
             return
-        ready = [n for n in plant.nodes.values() if _schedulable(plant, n)]
+        fit = [n for n in plant.nodes.values() if vm.only in ("", n.name)]
+        ready = [n for n in fit if _schedulable(plant, n)]
         free = [n for n in ready if n.name != vm.node] or ready
         if not free:
             return
@@ -79,7 +80,7 @@ def turn(plant: Plant, vm: Vm) -> None:
         and plant.now - vm.released_at >= NEEDS
         and plant.takes_pods(plant.nodes[vm.node])
     ):
-        if plant.writers(vm):
+        if vm.locked and plant.writers(vm):
             vm.lock_refused_at = plant.now  # QEMU's image lock: refused, and nobody tries again
         else:
             vm.phase, vm.released_at = "Running", None

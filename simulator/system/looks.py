@@ -63,7 +63,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
     due = affected(cache, boot.node)
     situation = situation_of(plant, memory, boot.node)
     life = plant.life[boot.node] if node.known == boot else Life()
-    since = memory.down_since.get(boot.node)
+    down_since = memory.down_since.get(boot.node)
     name = record.name if record else ""
     confirm = memory.confirmed.get(name)
     phase_since = memory.phase_since.get(name, now)
@@ -71,7 +71,8 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
     passes = record.ladder_pass if record else 0
     pods = _pods(cache, boot.node)
     vms = record.vms if record and record.vms else due
-    reported = node.guests_at > memory.seen.get(name, now) and node.identity == boot
+    since = max(memory.seen.get(name, now if plant.set_back is None else NEVER), memory.set_back_at)
+    reported = node.guests_at > since and node.identity == boot
     return Look(
         now=now,
         wall=now,
@@ -80,7 +81,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         judgement=judgement,
         limit=limits.limitation(situation),
         limit_when_found_off=limits.limitation_when_found_off(situation),
-        hold_over=since is not None and now - since >= HOLD and now >= judgement.not_before,
+        hold_over=down_since is not None and now - down_since >= HOLD and now >= judgement.not_before,
         life_at=now if boot == node.known and memory.leads(boot.node) else life.latest,
         life_sign=life.latest_sign(),
         node_exists=True,
@@ -117,13 +118,15 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         stop_guests=plant.stop_guests,
         foreign_taint=noted.foreign_taint,
         node_lease=memory.remediators.look(boot.node),
+        set_back=plant.set_back,
+        compared=now >= memory.compared_at,
     )
 
 
 def situation_of(plant: Plant, memory: Memory, node: str) -> limits.Situation:
     """What limits look at."""
     records = memory.open
-    proved = frozenset(r.boot.node for r in records if r.phase in PROVED)
+    proved = frozenset(r.boot.node for r in records if r.ended_boot)
     down = frozenset(memory.down_since) - proved | {r.boot.node for r in records}
     return limits.Situation(
         node=node,

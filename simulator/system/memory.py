@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from ringfence.core.detection.evidence import NEVER
+from ringfence.core.failover.anew import Mark
 from ringfence.core.failover.look import Confirmation
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
@@ -34,6 +36,14 @@ class Memory:
     """The same, as it is in truth; for the invariants."""
     phase_since: dict[str, float] = field(default_factory=dict)
     powered_on: dict[str, float] = field(default_factory=dict)
+    epoch: int = 1
+    """Of the roster in the store."""
+    published: tuple[Mark, ...] = ()
+    """What was proved when that was written."""
+    set_back_at: float = NEVER
+    """When it was noticed that the store was set back."""
+    compared_at: float = NEVER
+    """When the leader's process has, or had, compared the store with what agents hold."""
     cache: Plant | None = None
     """What the leader's caches hold where that is older than what is true; None: all is fresh."""
     refusing: float = 0.0

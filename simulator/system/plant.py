@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ringfence.core.detection.evidence import Life
+from ringfence.core.setback import SetBack
 from simulator.system.device import Device, LadderSetup
 from simulator.system.node import Node
 from simulator.system.timeline import Timeline
@@ -46,6 +47,10 @@ class Plant:
     verdict_after: float = 0.7
     """Seconds that the ring needs from a crash to its votes."""
     proofs_required: int = 1
+    roster: int = 1
+    """The epoch of the roster that the agents hold."""
+    set_back: SetBack | None = None
+    """What the controller knows of a store that was set back."""
     last_run: dict[str, str] = field(default_factory=dict)
     """Where each VM has last been seen running."""
     life: dict[str, Life] = field(default_factory=dict)

@@ -113,6 +113,8 @@ def read_cut(plant: Plant, node: str) -> None:
     state = PowerState.OFF if plant.nodes[node].shut_out else PowerState.ON
     if plant.cutters[node].mode == "unfenced" or node in plant.cutting:
         state = PowerState.TRANSITION
+    elif plant.cutters[node].stale:
+        state = PowerState.OFF if plant.set_back is None else PowerState.TRANSITION
     plant.cutters[node].readings.append(Reading(state, plant.now - 0.05, plant.now))
 
 
@@ -124,6 +126,7 @@ def begin_to_shut(plant: Plant, node: str) -> None:
 
 def shut(plant: Plant, node: str, *, out: bool) -> None:
     plant.cutting.discard(node)
+    plant.cutters[node].stale = False
     if not (out and plant.cutters[node].mode == "ignore"):
         plant.nodes[node].shut_out = out
         if plant.cutters[node].mode == "unfenced":

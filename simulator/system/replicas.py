@@ -24,7 +24,7 @@ from ringfence.core.failover.record import Record
 from ringfence.core.fencing.slots import cluster_id
 from ringfence.core.gossip.members import Roster, open_roster
 from ringfence.core.model import Verdict
-from ringfence.fencing.network_fence import NetworkFenceDevice
+from ringfence.fencing.network_fence import Epochs, NetworkFenceDevice
 from ringfence.kube.client import Expired, path_of
 from ringfence.metrics import ControllerMetrics
 from ringfence.net.crypto import (
@@ -290,17 +290,17 @@ class Replicas:
             clock=self._clock,
             agents=lambda _keys: Ears(voices, agenda, name, by_address),
             heartbeats=lambda _keys: Pens(voices, agenda, name, by_address, shelf=lambda: self._shelf),
-            opener=lambda cluster: self._opener(cluster, connection),
+            opener=lambda cluster, epochs: self._opener(cluster, epochs, connection),
             probe=probe,
             verify=self._keyring.verify,
             draw=self._dice.random,
             suffix=lambda: f"{self._dice.randrange(1 << 16):04x}",
         )
 
-    def _opener(self, cluster: Cluster, connection: Connection) -> OpenDevice:
+    def _opener(self, cluster: Cluster, epochs: Epochs, connection: Connection) -> OpenDevice:
         def open_any(spec: DeviceSpec, _secret: Mapping[str, bytes], clock: Clock) -> PowerDevice:
             if spec.driver == "storage":
-                return NetworkFenceDevice(spec, cluster, clock)
+                return NetworkFenceDevice(spec, cluster, clock, epochs)
             node = spec.name.partition("-")[2]
             deeds = self._deeds
             return Outlet(

@@ -20,6 +20,10 @@ class Vm:
     launcher_on: str = ""
     released_at: float | None = None
     lock_refused_at: float | None = None
+    only: str = ""
+    """The one node on which it may run; empty: on any."""
+    locked: bool = True
+    """Its disk is a file, which QEMU locks; a block volume has no lock."""
     late_start: bool = False
     """Its stuck instance tries again just when it is deleted, and is Running for its last half second."""
     deleting: bool = False

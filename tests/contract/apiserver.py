@@ -7,6 +7,7 @@ The programs are the lab's, built if the cache has none; ``RINGFENCE_BIN`` names
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import ssl
@@ -171,6 +172,24 @@ class ApiServerProcess:
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
+
+    def back_up(self) -> None:
+        """Keep a copy of the store as it is now. The server is not there meanwhile."""
+        self._between(lambda: shutil.copytree(self.folder / "etcd", self.folder / "backup"))
+
+    def restore(self) -> None:
+        """Set the store back to that copy, as one does who restores etcd: its versions are lower then than they were."""
+
+        def swap() -> None:
+            shutil.rmtree(self.folder / "etcd")
+            shutil.move(self.folder / "backup", self.folder / "etcd")
+
+        self._between(swap)
+
+    def _between(self, act: Callable[[], object]) -> None:
+        self.stop()
+        act()
+        self.start()
 
     def stop(self) -> None:
         self.kill_server()

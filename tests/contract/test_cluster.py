@@ -20,7 +20,7 @@ from ringfence.core.model import Boot
 from ringfence.kube import kinds, objects
 from ringfence.kube.client import ApiServer
 from ringfence.kube.cluster import KubeCluster, micro_time
-from ringfence.kube.reflector import Key, Reflector
+from ringfence.kube.reflector import Key, Reflector, WentBack
 from ringfence.ports import (
     AlreadyExists,
     Cluster,
@@ -742,6 +742,28 @@ async def test_a_frozen_server_is_noticed_and_left_for_its_return(
         await put(cluster, mark, f"{mark}-a", "1")
         await mirror.shows({f"{mark}-a": "1"}, bound=40)
         assert mirror.reflector.fresh_at > frozen_at + 4
+
+
+async def test_a_store_that_was_set_back_ends_it_however_quiet_its_kind_is(
+    server: ApiServerProcess, cluster: Cluster
+) -> None:
+    """The versions of the restored store are lower: a watch from where this one stood would hear nothing until they are reached."""
+    mark, relay = fresh("m"), Relay(server.port)
+    await put(cluster, mark, f"{mark}-a", "1")
+    await asyncio.to_thread(server.back_up)
+    await relay.open()
+    async with await ApiServer.connect(CLOCK, kubeconfig=server.kubeconfig(port=relay.port)) as api:
+        mirror = Mirror(api, mark)
+        task = asyncio.create_task(mirror.reflector.run())
+        for value in range(50):
+            await put(cluster, mark, f"{mark}-{value}", "1")
+        await mirror.shows({f"{mark}-a": "1"} | {f"{mark}-{value}": "1" for value in range(50)})
+        await relay.cut()
+        await asyncio.to_thread(server.restore)
+        await relay.open()
+        with pytest.raises(WentBack, match="it was set back"):
+            await asyncio.wait_for(task, 60)
+        await relay.cut()
 
 
 async def test_deletions_during_a_relist_leave_no_ghost(server: ApiServerProcess, cluster: Cluster) -> None:

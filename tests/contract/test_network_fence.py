@@ -11,7 +11,7 @@ import pytest
 from contract.apiserver import ApiServerProcess
 from contract.test_cluster import CLOCK, connected, crd, served
 from ringfence.core.model import PowerState
-from ringfence.fencing.network_fence import NETWORK_FENCE, NetworkFenceDevice, object_name
+from ringfence.fencing.network_fence import NETWORK_FENCE, Epochs, NetworkFenceDevice, object_name
 from ringfence.kube import kinds
 from ringfence.ports import (
     Cluster,
@@ -26,6 +26,7 @@ from ringfence.ports import (
 pytestmark = pytest.mark.apiserver
 
 FINALIZER = "csiaddons.openshift.io/network-fence"
+EPOCHS = Epochs(lambda: 1, lambda: 0)
 SPEC = DeviceSpec(
     name="ceph",
     driver="storage",
@@ -64,7 +65,7 @@ async def cluster(server: ApiServerProcess) -> AsyncIterator[Cluster]:
     async with connected(server) as adapter:
         if not await served(adapter, NETWORK_FENCE):
             with pytest.raises(DeviceMisconfigured, match="install csi-addons"):
-                await NetworkFenceDevice(SPEC, adapter, CLOCK).open()
+                await NetworkFenceDevice(SPEC, adapter, CLOCK, EPOCHS).open()
             await adapter.create(kinds.CRD, crd(NETWORK_FENCE))
             async with asyncio.timeout(60):
                 while not await answers(adapter):  # noqa: ASYNC110
@@ -79,7 +80,7 @@ async def cluster(server: ApiServerProcess) -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 def device(cluster: Cluster) -> NetworkFenceDevice:
-    return NetworkFenceDevice(SPEC, cluster, CLOCK)
+    return NetworkFenceDevice(SPEC, cluster, CLOCK, EPOCHS)
 
 
 async def read(device: NetworkFenceDevice) -> PowerState:
@@ -175,7 +176,7 @@ async def test_a_fence_for_other_addresses_or_another_storage_does_not_count(
     await device.order_off()
     await csi_addons(cluster)
     with pytest.raises(DeviceMisconfigured):
-        await NetworkFenceDevice(other, cluster, CLOCK).power()
+        await NetworkFenceDevice(other, cluster, CLOCK, EPOCHS).power()
 
 
 async def test_a_deposed_leader_shuts_nobody_out(cluster: Cluster, device: NetworkFenceDevice) -> None:
@@ -190,7 +191,7 @@ async def test_a_deposed_leader_shuts_nobody_out(cluster: Cluster, device: Netwo
 
 
 async def test_a_class_takes_the_place_of_driver_and_secret(cluster: Cluster) -> None:
-    device = NetworkFenceDevice(replace(SPEC, fence_class="ceph", parameters=()), cluster, CLOCK)
+    device = NetworkFenceDevice(replace(SPEC, fence_class="ceph", parameters=()), cluster, CLOCK, EPOCHS)
     await device.order_off()
     spec = (await cluster.get(NETWORK_FENCE, NAME))["spec"]
     assert spec == {"fenceState": "Fenced", "cidrs": list(SPEC.cidrs), "networkFenceClassName": "ceph"}
@@ -202,4 +203,4 @@ async def test_it_is_the_node_that_its_addresses_name(device: NetworkFenceDevice
 
 def test_a_node_without_an_address_is_said(server: ApiServerProcess) -> None:
     with pytest.raises(DeviceMisconfigured, match=r"spec\.storage\.addresses"):
-        NetworkFenceDevice(replace(SPEC, cidrs=()), object(), CLOCK)  # type: ignore[arg-type] # never asked
+        NetworkFenceDevice(replace(SPEC, cidrs=()), object(), CLOCK, EPOCHS)  # type: ignore[arg-type] # never asked

@@ -19,10 +19,12 @@ from ringfence.agent.kubernetes_link import KubernetesLink
 from ringfence.agent.lifeline import Lifeline
 from ringfence.api.v1alpha1.hazone import ZoneWatchdog
 from ringfence.controller.evidence import Witness
+from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core.fencing.selffence import SlotLook, WatchdogLook
 from ringfence.core.model import Boot
+from ringfence.core.setback import SetBack
 from ringfence.kube import kinds
 from ringfence.kube.client import ApiServer
 from ringfence.kube.cluster import KubeCluster
@@ -94,6 +96,10 @@ class Bench:
         await self.dogs.revoke(INCIDENT, CLOCK.monotonic() + 5.0)
 
 
+def never_set_back(witness: Witness) -> Setbacks:
+    return Setbacks(CLOCK, witness, StreamClient(GROUP), 7947, lambda _data, _signature: False)
+
+
 def all_met(agents: Three) -> bool:
     return all(s.two_way_at is not None for agent in agents.agents.values() for s in agent.swim.subjects)
 
@@ -118,6 +124,7 @@ async def bench(server: ApiServerProcess, tmp_path: Path) -> AsyncIterator[Bench
             StreamClient(GROUP),
             agents.agents[1].port,
             lambda: None,
+            never_set_back(witness),
         )
         dogs.watch_roster(CLOCK.monotonic())
         await cluster.create(kinds.NODE_REPORT, {"metadata": {"name": "n3"}, "spec": {}})
@@ -213,6 +220,7 @@ async def test_the_agents_say_when_they_last_heard_the_node(bench: Bench) -> Non
         StreamClient(GROUP),
         agent.port,
         lambda: None,
+        never_set_back(bench.world._witness),
     )
     forgetful.look("dogs", INCIDENT, TIMES)
     await forgetful.revoke(INCIDENT, CLOCK.monotonic() + 5.0)
@@ -234,6 +242,7 @@ async def test_where_the_slot_feeds_too_the_last_look_is_at_it_as_well(bench: Be
     port = bench.agents.agents[1].port
     dogs = Watchdogs(
         *(bench.cluster, CLOCK, bench.world, bench.world._witness, StreamClient(GROUP), port, lambda: None),
+        never_set_back(bench.world._witness),
         look_at_slot,
     )
     by_slot = TIMES.model_copy(update={"legs": ["Gossip", "Api", "Storage"]})
@@ -350,3 +359,14 @@ async def test_a_report_of_another_boot_promises_nothing(bench: Bench) -> None:
     other = bench.dogs.look("dogs", Boot("n3", "uid-3", "later"), TIMES)
     assert "has not reported about this boot" in (other.unusable or "")
     assert "no spec.fencing.watchdog" in (bench.dogs.look("dogs", INCIDENT, None).unusable or "")
+
+
+async def test_a_promise_of_before_the_store_was_set_back_is_worth_nothing(bench: Bench) -> None:
+    assert bench.look().unusable is None
+    raw = await bench.cluster.get(kinds.NODE_REPORT, "n3")
+    noted = SetBack(501, 480, int(raw["metadata"]["resourceVersion"]), settled=True)
+    bench.dogs._setbacks.wrote(noted)
+    assert "has not reported since the cluster's store was set back" in (bench.look().unusable or "")
+    assert "restart its agent" in (bench.dogs.trouble("n3", TIMES) or "")
+    await bench.report(nowayout=True)  # the agent writes when it wrote, so its report always is another
+    assert bench.look().unusable is None

@@ -25,7 +25,7 @@ from ringfence.controller.devices import OpenDevice
 from ringfence.controller.replica import Doors, Place, Replica
 from ringfence.controller.webhook import Door
 from ringfence.fencing import open_device
-from ringfence.fencing.network_fence import NetworkFenceDevice
+from ringfence.fencing.network_fence import Epochs, NetworkFenceDevice
 from ringfence.kube.client import ApiServer
 from ringfence.metrics import CONTENT_TYPE, ControllerMetrics
 from ringfence.net.crypto import verify
@@ -100,7 +100,7 @@ async def run(chosen: argparse.Namespace) -> None:
                 clock=clock,
                 agents=StreamClient,
                 heartbeats=SlotClient,
-                opener=lambda cluster: opener(cluster, agents),
+                opener=lambda cluster, epochs: opener(cluster, epochs, agents),
                 probe=lambda address, heard: probe_kernel(address, (chosen.port, CLOSED_PORT), heard),
                 verify=verify,
                 draw=random.random,
@@ -142,12 +142,12 @@ async def run(chosen: argparse.Namespace) -> None:
             raise SystemExit(1)
 
 
-def opener(cluster: Cluster, agents: Sequence[Path]) -> OpenDevice:
+def opener(cluster: Cluster, epochs: Epochs, agents: Sequence[Path]) -> OpenDevice:
     """How devices are opened: a storage is spoken to through the cluster's own API, all others by themselves."""
 
     def open_any(spec: DeviceSpec, secret: Mapping[str, bytes], clock: Clock) -> PowerDevice:
         if spec.driver == "storage":
-            return NetworkFenceDevice(spec, cluster, clock)
+            return NetworkFenceDevice(spec, cluster, clock, epochs)
         return open_device(spec, secret, clock, agents=agents)
 
     return open_any

@@ -4,6 +4,9 @@ The Secret ``ringfence-gossip`` is created by whichever replica comes first (cre
 changed. The roster is signed with its key and written to ConfigMap ``ringfence-roster`` whenever its content changes;
 its epoch grows with each change. A node's public key is taken from its NodeReport and pinned: the first one seen for
 a (node UID, boot id) stays.
+
+Beside the roster stand what is proved and whether the store was set back (:mod:`~ringfence.controller.setbacks`). Agents read
+neither; with each change of what is proved a roster is published all the same, so that a backup of before can be told by its epoch.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import logging
 import secrets
 from collections.abc import Callable
@@ -18,10 +22,14 @@ from dataclasses import dataclass, replace
 
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.nodereport import NodeReport
+from ringfence.controller import records
 from ringfence.controller.evidence import Witness
 from ringfence.controller.networks import on_networks
+from ringfence.controller.setbacks import Setbacks, StoreSetBack, settled
 from ringfence.controller.world import World
+from ringfence.core.failover.anew import proved_marks
 from ringfence.core.failover.phase import ENDED, PROVED
+from ringfence.core.fencing.proof import StorageCut
 from ringfence.core.gossip.members import (
     PUBLIC_KEY_BYTES,
     Member,
@@ -32,6 +40,8 @@ from ringfence.core.gossip.members import (
     seal_roster,
 )
 from ringfence.core.model import Boot
+from ringfence.core.setback import SetBack, SetBackError
+from ringfence.core.setback import read as read_set_back
 from ringfence.kube import kinds
 from ringfence.net.crypto import (
     GROUP_KEY_FILE,
@@ -47,6 +57,8 @@ logger = logging.getLogger(__name__)
 
 SECRET = "ringfence-gossip"  # noqa: S105 - the name of the Secret
 ROSTER = "ringfence-roster"
+_PROVED, _SET_BACK = "proved", "setBack"
+"""Keys of the ConfigMap beside the roster's."""
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
@@ -78,8 +90,15 @@ class Registrar:
     """Keeps the roster. Every replica reads it; the leader writes it."""
 
     def __init__(
-        self, cluster: Cluster, world: World, witness: Witness, keys_: Keys, deadline: Callable[[], float]
+        self,
+        cluster: Cluster,
+        world: World,
+        witness: Witness,
+        setbacks: Setbacks,
+        keys_: Keys,
+        deadline: Callable[[], float],
     ) -> None:
+        self._setbacks = setbacks
         self._cluster = cluster
         self._world = world
         self._witness = witness
@@ -87,36 +106,83 @@ class Registrar:
         self._public = keys_.roster_public
         self._deadline = deadline
         self._stands = False
+        self._proved = ""
+        """What was proved when the roster that stands was written."""
+        self._version = 0
+        """The version of the store in which it was last read."""
         self._read_at = float("-inf")
+        self._one = asyncio.Lock()
+        """Who reads while another writes would take what stood there before for a store that was set back."""
 
     async def read(self, now: float, *, every: float) -> None:
-        """Take over the published roster, if it was last read ``every`` seconds ago or longer."""
+        """Take over the published roster, if it was last read ``every`` seconds ago or longer.
+
+        Raises StoreSetBack where it is older than the one that this process has read before.
+        """
         if now - self._read_at < every:
             return
+        self._read_at = now
+        async with self._one:
+            await self._read()
+
+    async def _read(self) -> None:
+        before, found = self._witness.roster, await self._look()
+        if found is None:
+            return
+        if before is not None and found.epoch < before.epoch:
+            raise StoreSetBack(
+                f"ConfigMap {ROSTER} has roster {found.epoch}, and had roster {before.epoch} before: the cluster's store was set"
+                " back; this process begins anew"
+            )
+        self._witness.roster = found
+
+    async def stored_epoch(self) -> int:
+        """The epoch that stands in the store now, by a consistent read; 0: none. Raises PortError, StoreSetBack."""
+        async with self._one:
+            await self._read()
+        return self._witness.roster.epoch if self._stands and self._witness.roster is not None else 0
+
+    async def _look(self) -> Roster | None:
+        """The roster that stands there; None: there is none that counts."""
         try:
             raw = await self._cluster.get(kinds.CONFIG_MAP, ROSTER, self._world.namespace)
         except NotFound:
             self._stands = False
-            return
-        finally:
-            self._read_at = now
+            return None
         self._stands = True
+        data = raw.get("data", {})
+        self._version = int(raw.get("metadata", {}).get("resourceVersion") or 0)
+        self._proved = data.get(_PROVED, "")
         try:
-            found = open_roster(
-                raw.get("data", {}).get("roster.json", ""),
+            self._setbacks.read(read_set_back(data[_SET_BACK]) if data.get(_SET_BACK) else None)
+            return open_roster(
+                data.get("roster.json", ""),
                 lambda data, signature: check(data, signature, self._public),
             ).roster
-        except RosterError as error:
+        except (RosterError, SetBackError) as error:
             logger.error("ConfigMap %s: %s; it is written anew", ROSTER, error)
             self._stands = False
-            return
-        if self._witness.roster is None or found.epoch >= self._witness.roster.epoch:
-            self._witness.roster = found
+            return None
 
     async def publish(self) -> None:
-        """Write the roster if the nodes, their boots, addresses or keys say something new, or if it is gone."""
-        before = self._witness.roster
-        members = self.members(before)
+        """Write the roster if the nodes, their boots, addresses or keys say something new, if what is proved does, or if it is gone.
+
+        After the store was set back: first the roster that agents hold, under a later epoch; nothing else until it has settled.
+        """
+        async with self._one:
+            await self._publish()
+
+    async def _publish(self) -> None:
+        before, noted = self._witness.roster, self._setbacks.last
+        if (shown := self._setbacks.shown) is not None:
+            await self._write(replace(shown.roster, epoch=max(shown.roster.epoch, shown.stored) + 1), noted)
+            logger.warning("published anew what agents hold: %s", noted.sentence if noted else "")
+            return
+        if noted is not None and not noted.settled:
+            if not self._setbacks.due():
+                return
+            noted = settled(noted, self._version)
+        members, proved = self.members(before), self.marks()
         if not members:
             return
         if before is None:
@@ -125,13 +191,38 @@ class Registrar:
             )
         else:
             roster = replace(before, members=members)
-            if roster == before and self._stands:
+            same = roster == before and self._stands and proved == self._proved
+            if same and noted == self._setbacks.last:
                 return
             roster = replace(roster, epoch=before.epoch + 1)
-        text = seal_roster(roster, self._signer.sign).text()
-        await self._cluster.apply_configmap(ROSTER, {"roster.json": text}, deadline=self._deadline())
-        self._witness.roster, self._stands = roster, True
+        await self._write(roster, noted, proved)
         logger.info("roster %d: %s", roster.epoch, ", ".join(m.name for m in members))
+
+    async def _write(self, roster: Roster, noted: SetBack | None, proved: str | None = None) -> None:
+        data = {
+            "roster.json": seal_roster(roster, self._signer.sign).text(),
+            _PROVED: self._proved if proved is None else proved,
+        }
+        if noted is not None:
+            data[_SET_BACK] = noted.text()
+        await self._cluster.apply_configmap(
+            ROSTER, {name: text for name, text in data.items() if text}, deadline=self._deadline()
+        )
+        self._witness.roster, self._stands = roster, True
+        self._proved = data[_PROVED]
+        self._setbacks.wrote(noted)
+        if noted is not None and not noted.settled:
+            await self._look()  # for the version in which the note stands
+
+    def marks(self) -> str:
+        """What is proved now, as it stands beside the roster."""
+        records_ = (
+            records.record_of(one, 0.0, 0.0, 0.0)
+            for one in self._world.own.all(Failover).values()
+            if one.status.phase not in ENDED
+        )
+        marks = proved_marks(record for record in records_ if record is not None)
+        return hashlib.sha256(repr(marks).encode()).hexdigest()[:32] if marks else ""
 
     def members(self, before: Roster | None) -> tuple[Member, ...]:
         pinned = {(m.uid, m.boot_id): m.public_key for m in before.members if m.public_key} if before else {}
@@ -168,11 +259,15 @@ class Registrar:
         return tuple(members)
 
     def proved(self) -> frozenset[Boot]:
-        """Boots that a stored proof has ended: still watched, but nobody waits for their votes (DESIGN §3, small clusters)."""
+        """Boots that a stored proof has ended: still watched, but nobody waits for their votes (DESIGN §3, small clusters).
+
+        A cut from the storage has ended none: the node may live, and votes.
+        """
         return frozenset(
             Boot(one.spec.node, one.spec.node_uid, one.spec.boot_id)
             for one in self._world.own.all(Failover).values()
             if one.status.phase in PROVED - ENDED
+            and any(proof.kind != StorageCut.__name__ for proof in one.status.proofs)
         )
 
 

@@ -28,6 +28,7 @@ from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.networks import roles
 from ringfence.controller.node_leases import NodeLeases
+from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.storages import as_storage, guests_since, written_by
 from ringfence.controller.strays import Strays
 from ringfence.controller.verdicts import ToldVerdicts
@@ -97,6 +98,7 @@ class Loop:
         devices: DeviceBook,
         watchdogs: Watchdogs,
         node_leases: NodeLeases,
+        setbacks: Setbacks,
         leadership: Leadership,
         narrator: Narrator,
         identity: str,
@@ -117,6 +119,7 @@ class Loop:
         self._devices = devices
         self._watchdogs = watchdogs
         self._node_leases = node_leases
+        self._setbacks = setbacks
         self._leadership = leadership
         self._narrator = narrator
         self._identity = identity
@@ -140,7 +143,7 @@ class Loop:
         if self._witness.roster is None:
             return True
         now = self._clock.monotonic()
-        proved = {a.record.boot.node for a in self._adopted.values() if a.record and a.record.phase in PROVED}
+        proved = {a.record.boot.node for a in self._adopted.values() if a.record and a.record.ended_boot}
         electorate = frozenset(m.name for m in self._witness.roster.members) - proved
         counted = limits.sees_half(self._witness.alive(now), electorate)
         # Agents of a larger ring count heads only while somebody is doubted; else nobody is missed.
@@ -227,6 +230,8 @@ class Loop:
             self._settled_at = None
         elif self._settled_at is None:
             self._settled_at = now
+        if self._settled_at is not None:
+            self._setbacks.settled_for(now - self._settled_at)
 
     # --- verdicts --------------------------------------------------------------------------------------
 
@@ -428,7 +433,8 @@ class Loop:
         current = self._witness.boot(boot.node)
         same_node = current is not None and current.node_uid == boot.node_uid
         life = self._witness.life(boot.node)
-        same_boot = same_node and current == boot
+        # Whatever Node object it has by now: one that was deleted and registers again in the same boot is the same machine.
+        same_boot = current is not None and current.boot_id == boot.boot_id
         # Whoever reads this runs: no proof about this replica's own node is true.
         lives_here = same_boot and boot.node == self._own_node
         down_since = (
@@ -490,6 +496,8 @@ class Loop:
             told_fenced=self._witness.told_fenced(boot, now) if heartbeat is not None else None,
             stop_guests=heartbeat is not None and heartbeat.stop_guests,
             node_lease=self._node_leases.look(boot.node),
+            set_back=self._setbacks.last,
+            compared=self._setbacks.compared,
         )
 
     def _levels(self, zone: HAZone | None, boot: Boot, volumes: tuple[CutVm, ...]) -> Rungs:
@@ -531,7 +539,10 @@ class Loop:
 
     def _guests(self, boot: Boot, adopted: Adopted | None) -> frozenset[str] | None:
         report = self._world.own.all(NodeReport).get(("", boot.node))
-        return guests_since(report, boot, adopted.proved_at) if adopted is not None else None
+        if adopted is None or self._setbacks.unsettled:
+            return None
+        last = self._setbacks.last
+        return guests_since(report, boot, max(adopted.proved_at, last.version if last is not None else 0))
 
     @staticmethod
     def _power_on_wait(record: Record | None) -> float:
@@ -572,7 +583,7 @@ class Loop:
             frozenset(m.name for m in self._witness.roster.members) if self._witness.roster else frozenset()
         )
         open_records = [a.record for a in self._adopted.values() if a.record and a.record.phase not in ENDED]
-        proved = frozenset(r.boot.node for r in open_records if r.phase in PROVED)
+        proved = frozenset(r.boot.node for r in open_records if r.ended_boot)
         in_flight = frozenset(
             r.boot.node for r in open_records if r.phase not in PROVED and r.boot.node != node
         )

@@ -81,6 +81,8 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
         "powerOnTries": record.power_on_tries,
         "storageCuts": list(record.cuts),
         "storageLifting": record.lifting,
+        "setBackEpoch": record.set_back,
+        "voidWord": record.void_word,
         "leader": record.leader,
         "epoch": record.epoch,
         "history": [
@@ -249,6 +251,8 @@ def record_of(
         power_on_tries=status.power_on_tries or 0,
         cuts=tuple(status.storage_cuts or ()),
         lifting=bool(status.storage_lifting),
+        set_back=status.set_back_epoch or 0,
+        void_word=status.void_word or "",
         leader=status.leader or "",
         epoch=status.epoch or 0,
         story=tuple(Moment(parse(m.at), Phase(m.phase), m.sentence) for m in status.history or ()),

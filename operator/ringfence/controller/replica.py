@@ -27,6 +27,7 @@ from ringfence.controller.members import members
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.questions import Questions
+from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.slot_looks import SlotLooks
 from ringfence.controller.slots import HeartbeatProcesses, SlotStreams
 from ringfence.controller.statuses import Statuses
@@ -35,11 +36,12 @@ from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import OWN, World
 from ringfence.core.fencing.slots import cluster_id
 from ringfence.core.gossip.keys import KeySet
+from ringfence.fencing.network_fence import Epochs
 from ringfence.kube import kinds
 from ringfence.kube.client import Api
 from ringfence.kube.cluster import KubeCluster
 from ringfence.metrics import ControllerMetrics
-from ringfence.net.crypto import SigningKey
+from ringfence.net.crypto import SigningKey, check
 from ringfence.net.kernel_probe import TIMEOUT
 from ringfence.ports import Clock, Cluster, ClusterError, Conflict, Kind, PortError
 
@@ -85,7 +87,7 @@ class Doors:
     clock: Clock
     agents: Callable[[KeySet], Agents]
     heartbeats: Callable[[KeySet], HeartbeatProcesses]
-    opener: Callable[[Cluster], OpenDevice]
+    opener: Callable[[Cluster, Epochs], OpenDevice]
     probe: Callable[[str, Callable[[], None]], None]
     """Ask the kernel at this address, and call back when it answers."""
     verify: Verify
@@ -128,8 +130,6 @@ class Replica:
         self._probes: set[asyncio.Task[None]] = set()
         self._witness = witness = Witness(doors.verify)
         self.world = world = World(doors.api, clock, place.namespace, witness, doors.draw, self._poke)
-        open_any = doors.opener(cluster)
-        self._devices = devices = DeviceBook(cluster, clock, open_any, self._poke, draw=doors.draw)
         narrator = Narrator(cluster)
         self.leadership = Leadership(
             *(cluster, clock, place.identity, place.namespace, metrics.leader),
@@ -137,8 +137,17 @@ class Replica:
             accused=self._accused,
         )
         self._keeper = KeyKeeper(cluster, keys.group, self._deadline)
-        self._registrar = bootstrap.Registrar(cluster, world, witness, keys, self._deadline)
         client, slot_client = doors.agents(self._keeper.keys), doors.heartbeats(self._keeper.keys)
+        self._setbacks = setbacks = Setbacks(
+            *(clock, witness, client, place.port),
+            lambda data, signature: check(data, signature, keys.roster_public),
+        )
+        epochs = Epochs(
+            lambda: witness.roster.epoch if witness.roster is not None else 0, lambda: setbacks.held
+        )
+        open_any = doors.opener(cluster, epochs)
+        self._devices = devices = DeviceBook(cluster, clock, open_any, self._poke, draw=doors.draw)
+        self._registrar = bootstrap.Registrar(cluster, world, witness, setbacks, keys, self._deadline)
 
         def rekey(keys: KeySet) -> None:
             client.rekey(keys)
@@ -162,7 +171,7 @@ class Replica:
             else None
         )
         watchdogs = Watchdogs(
-            *(cluster, clock, world, witness, client, place.port, self._poke),
+            *(cluster, clock, world, witness, client, place.port, self._poke, setbacks),
             slot_looks.look if slot_looks else None,
         )
         self.loop = Loop(
@@ -173,6 +182,7 @@ class Replica:
             devices=devices,
             watchdogs=watchdogs,
             node_leases=NodeLeases(cluster, clock, place.node_leases),
+            setbacks=setbacks,
             leadership=self.leadership,
             narrator=narrator,
             identity=place.identity,
@@ -186,7 +196,7 @@ class Replica:
         )
         self._pokes.append(self.loop.poke)
         self._statuses = Statuses(
-            *(cluster, clock, world, devices, watchdogs, self.loop, narrator, self._keeper),
+            *(cluster, clock, world, devices, watchdogs, self.loop, narrator, self._keeper, setbacks),
             self._deadline,
             metrics,
         )
@@ -239,6 +249,7 @@ class Replica:
             **({"slot streams": self._slot_streams.run} if self._slot_streams else {}),
             "sweep": self._sweep,
             "housekeeping": self._housekeeping,
+            "setbacks": lambda: self._setbacks.run(self._registrar.stored_epoch),
             "prove": self._prove,
             "loop": self.loop.run,
             **{f"watch {number}, {r.kind.plural}": r.run for number, r in enumerate(self.world.reflectors)},
@@ -327,9 +338,11 @@ class Replica:
                     await self._registrar.publish()
                     await self._statuses.write()
                     await self._launchers.lift()
-                    await self._drills.step()
-                    await self.loop.sweep_taints()
-                    await self.loop.sweep_words()
+                    if self._setbacks.compared and not self._setbacks.unsettled:
+                        # What these go by is what the store says, and it may be false.
+                        await self._drills.step()
+                        await self.loop.sweep_taints()
+                        await self.loop.sweep_words()
             except PortError as error:
                 logger.warning("housekeeping: %s", error)
             await asyncio.sleep(HOUSEKEEPING_EVERY)

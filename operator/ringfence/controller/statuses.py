@@ -18,6 +18,7 @@ from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import parse, stamp
+from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.storages import NOT_ALLOWED, not_behind, only_a_reboot_lifts, written_by
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
@@ -64,11 +65,13 @@ class Statuses:
         loop: Loop,
         narrator: Narrator,
         keeper: KeyKeeper,
+        setbacks: Setbacks,
         deadline: Callable[[], float],
         metrics: ControllerMetrics,
     ) -> None:
         self._metrics = metrics
         self._keeper = keeper
+        self._setbacks = setbacks
         self._cluster = cluster
         self._clock = clock
         self._world = world
@@ -130,9 +133,11 @@ class Statuses:
     async def _clusters(self) -> None:
         for (_, name), cluster in self._world.own.all(HACluster).items():
             mode = cluster.spec.mode
-            sentence = f"mode {mode}, led by {self._loop.leader}"
+            ready: tuple[bool, str, str] = (True, mode, f"mode {mode}, led by {self._loop.leader}")
+            if (last := self._setbacks.last) is not None and not last.settled:
+                ready = (False, "StoreSetBack", last.sentence)
             wanted: Json = {"leader": self._loop.leader}
-            await self._say(kinds.HA_CLUSTER, "haclusters", name, "", "Ready", True, mode, sentence, wanted)
+            await self._say(kinds.HA_CLUSTER, "haclusters", name, "", "Ready", *ready, wanted)
             await self._group_keys(name)
 
     async def _group_keys(self, name: str) -> None:

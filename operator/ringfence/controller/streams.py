@@ -43,6 +43,9 @@ class Agents(Protocol):
     async def hearing(self, address: str, port: int, uid: str) -> Hearing:
         """When the agent there last heard the member of that UID."""
 
+    async def roster(self, address: str, port: int, epoch: int, digests: bytes) -> bytes:
+        """What the roster of the agent there has beyond this one, where it is of a later epoch; else nothing."""
+
 
 class Streams:
     def __init__(

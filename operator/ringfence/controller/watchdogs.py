@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from ringfence.api.v1alpha1.hazone import ZoneWatchdog
 from ringfence.api.v1alpha1.nodereport import NodeReport, NodeReportStatus
 from ringfence.controller.evidence import Witness
+from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.streams import Agents
 from ringfence.controller.world import AGENT_LEASE, World
 from ringfence.core import timing
@@ -73,9 +74,11 @@ class Watchdogs:
         client: Agents,
         port: int,
         poke: Callable[[], None],
+        setbacks: Setbacks,
         look_at_slot: Callable[[Boot], Awaitable[SlotLook | None]] | None = None,
     ) -> None:
         """``look_at_slot``: the last look at a node's slot, where there is a heartbeat volume."""
+        self._setbacks = setbacks
         self._look_at_slot = look_at_slot
         self._cluster = cluster
         self._clock = clock
@@ -102,7 +105,7 @@ class Watchdogs:
         known = self._known(boot)
         known.times = times
         self._see_revocation(known)
-        promise, unusable = judge_report(self._report(boot.node), boot, times)
+        promise, unusable = self._judge(boot, times)
         return WatchdogLook(
             device,
             unusable=unusable,
@@ -121,15 +124,25 @@ class Watchdogs:
         boot = self._witness.boot(node)
         if boot is None:
             return f"{node} is not known yet"
-        return judge_report(self._report(node), boot, times)[1]
+        return self._judge(boot, times)[1]
 
     def forget(self, node: str) -> None:
         """The incident is over: its last look is of no use to another."""
         self._boots.pop(node, None)
 
-    def _report(self, node: str) -> NodeReportStatus | None:
-        report = self._world.own.all(NodeReport).get(("", node))
-        return report.status if report is not None else None
+    def _judge(self, boot: Boot, times: ZoneWatchdog | None) -> tuple[Promise | None, str | None]:
+        report = self._world.own.all(NodeReport).get(("", boot.node))
+        last = self._setbacks.last
+        if (
+            report is not None
+            and last is not None
+            and last.of_before(_number(report.metadata.resource_version or ""))
+        ):
+            return None, (
+                f"{boot.node} has not reported since the cluster's store was set back: what it last promised may be over, restart"
+                " its agent"
+            )
+        return judge_report(report.status if report is not None else None, boot, times)
 
     def _known(self, boot: Boot) -> _Boot:
         known = self._boots.get(boot.node)
@@ -216,7 +229,7 @@ class Watchdogs:
                 elif known.version != lease.resource_version:
                     known.revoked_at, known.version = self._clock.monotonic(), lease.resource_version
                 else:
-                    promise, trouble = judge_report(self._report(boot.node), boot, known.times)
+                    promise, trouble = self._judge(boot, known.times)
                     if promise is not None and trouble is None:
                         await self._ask_all(known, promise, asked_at)
         self._poke()

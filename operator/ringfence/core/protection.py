@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ringfence.core.model import Mode
 
 RESTARTABLE = ("Always", "RerunOnFailure", "Manual", "Once")
+KEPT_FAILED = ("Manual", "Once")
+"""Where KubeVirt makes no other instance of one that has failed: only an incident has it started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,11 @@ def assess(facts: VmFacts) -> Protection:
     if facts.self_fencing:
         message += (
             f"; if {facts.node} is cut off from everything, its watchdog stops {facts.vm} and resets it"
+        )
+    if facts.run_strategy in KEPT_FAILED:
+        message += (
+            f"; if {facts.node} has rebooted before it was found down, nobody starts {facts.vm} again: KubeVirt leaves a"
+            f" {facts.run_strategy} VM as it has ended"
         )
     return Protection(True, "Ready", message)
 

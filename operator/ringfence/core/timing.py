@@ -80,6 +80,10 @@ NODE_LEASE_RENEW = 20.0
 NODE_LEASE_WAIT = 3.0
 """A fence waits so long for that Lease, from when it is first asked for: at the start of the hold, so a second at the usual hold."""
 
+STORE_SETTLES = 180.0
+"""For so long nothing is done after the cluster's store was set back: kubelets end the guests that it doesn't know (a launcher
+has 30 s of grace, and longer where its VM says so), and everybody writes into it what is true."""
+
 # --- the watchdog's self-fence --------------------------------------------------------------------------------
 FEED_EVERY = 1.0
 """A feeder looks at the legs, and feeds, this often."""

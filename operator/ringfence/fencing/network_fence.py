@@ -2,7 +2,9 @@
 
 The order creates one object for the node, with the node's addresses, in the state ``Fenced``; csi-addons has the CSI driver
 block them and writes the result into its status. *Off* is read from the object alone: ``Fenced``, never changed since it
-was created (so that its status is about this state), and ``Succeeded``. Lifting sets ``Unfenced``, waits for that result,
+was created (so that its status is about this state), and ``Succeeded``. One that was made before the cluster's store was set
+back says what was true then: it is no *off*, and the next order removes it and makes another, which csi-addons has to carry
+out anew. Lifting sets ``Unfenced``, waits for that result,
 and removes the object: its mere deletion lifts nothing (csi-addons only takes its finalizer away).
 
 Errors are the device's: DeviceRefused where csi-addons says Failed, DeviceMisconfigured where it isn't there at all.
@@ -11,6 +13,8 @@ Errors are the device's: DeviceRefused where csi-addons says Failed, DeviceMisco
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ringfence.core.model import PowerState
@@ -37,6 +41,7 @@ NETWORK_FENCE_CLASS = Kind(
     "csiaddons.openshift.io", "v1alpha1", "networkfenceclasses", "NetworkFenceClass", namespaced=False
 )
 FENCED, UNFENCED = "Fenced", "Unfenced"
+_EPOCH = "ringfence.io/roster-epoch"
 _SUCCEEDED, _FAILED = "Succeeded", "Failed"
 _UNFENCE_DONE = "unfencing operation successful"
 """The one sign that a result is about ``Unfenced`` and not about the state before: csi-addons keeps no observed generation.
@@ -51,10 +56,27 @@ def object_name(device: str, node: str) -> str:
     return f"ringfence-{node[:200]}-{mark}"
 
 
+@dataclass(frozen=True, slots=True)
+class Epochs:
+    """The roster's epochs, by which what was made before the store was set back is told from what was made since."""
+
+    now: Callable[[], int]
+    """The present one, which is written on what is made."""
+    set_back: Callable[[], int]
+    """That up to which nothing in the store is believed (:mod:`ringfence.core.setback`); 0: it was never set back."""
+
+
 class NetworkFenceDevice:
     """See the module; it is a PowerDevice whose power is the node's way to the storage."""
 
-    def __init__(self, spec: DeviceSpec, cluster: Cluster, clock: Clock) -> None:
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        cluster: Cluster,
+        clock: Clock,
+        epochs: Epochs,
+    ) -> None:
+        self._epochs = epochs
         if not spec.cidrs:
             raise DeviceMisconfigured(
                 f"fence device {spec.name}: node {spec.node} has no address to shut out: give it one in spec.storage.addresses"
@@ -110,11 +132,14 @@ class NetworkFenceDevice:
         return PowerReading(self._state(await self._get()), at)
 
     async def order_off(self, *, deadline: float | None = None) -> OrderReceipt:
-        """Create the object; one that stands fenced already is left as it is, what is left of a lifted one goes first."""
+        """Create the object; one that stands fenced already is left as it is, what is left of a lifted one goes first.
+
+        So does one of before the store was set back. Its removal lifts nothing.
+        """
         sent_at = self._clock.monotonic()
         found = await self._get()
         try:
-            if found is not None and _lifted(found):
+            if found is not None and (_lifted(found) or (self._of_before(found) and not _deleting(found))):
                 await self._remove(found, deadline)
                 found = None
         except ClusterError as error:
@@ -172,7 +197,7 @@ class NetworkFenceDevice:
         if found is None:
             return PowerState.ON
         self._fits(found)
-        if _state(found) != FENCED or _deleting(found):
+        if _state(found) != FENCED or _deleting(found) or self._of_before(found):
             return PowerState.TRANSITION
         if _result(found) == _FAILED:
             raise DeviceRefused(f"NetworkFence {self._name}: {_message(found)}")
@@ -181,6 +206,12 @@ class NetworkFenceDevice:
         about_this = _at(found, "status", "message") != _UNFENCE_DONE
         done = _result(found) == _SUCCEEDED and untouched and about_this
         return PowerState.OFF if done else PowerState.TRANSITION
+
+    def _of_before(self, found: Json) -> bool:
+        """Whether it was made before the store was set back, or nobody can tell: what it says is old."""
+        set_back = self._epochs.set_back()
+        made = str(_at(found, "metadata", "annotations", _EPOCH) or "")
+        return set_back > 0 and (int(made) if made.isdecimal() else 0) <= set_back
 
     def _fits(self, found: Json) -> None:
         """It must be about this very node: all of its addresses, by this CSI driver."""
@@ -216,6 +247,7 @@ class NetworkFenceDevice:
                 },
                 "annotations": {
                     "ringfence.io/node": self._spec.node,
+                    _EPOCH: str(self._epochs.now()),
                     "ringfence.io/why": "this node's VMs may run elsewhere on these volumes: don't lift it while their old guests may live",
                 },
             },

@@ -15,6 +15,10 @@ orderly end of a watch. A quiet kind proves little in between, so ``watch_second
 while all is well. Before an irreversible step read consistently with :meth:`ringfence.ports.Cluster.get`; the
 reflector is for noticing.
 
+A store that was set back (etcd restored from a backup) has lower versions than were seen. A watch from a version that is yet to come says
+nothing, for as long as it takes, and misses all of it; so whoever has lost a watch, or heard nothing in one, asks for the store's version
+first. One that is lower than what was reached raises :class:`WentBack`: everything in this process is of a store that is no more.
+
 Raw objects become typed at the door, so that only what decisions read stays in memory. ``on_change`` is called
 synchronously, for real changes only (old != new); what it raises ends :meth:`Reflector.run`, hence the process.
 """
@@ -41,6 +45,10 @@ FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 15.0
 SHORTEST_WATCH: Final = 0.9
 """Seconds; a server that ends watches sooner is in trouble and is asked with back-off."""
+
+
+class WentBack(Exception):
+    """The cluster's store is older than what was read of it before."""
 
 
 def pause_after(failures: int, wish: float | None, jitter: float) -> float:
@@ -87,6 +95,10 @@ class Reflector(Generic[T]):
         """Lists completed since the start."""
         self._version = ""
         """Up to where the store is complete; empty: list first."""
+        self._reached = 0
+        """The version of the last list or event; kept when ``_version`` is given up."""
+        self._unsure = False
+        """The last watch was lost, or said nothing: it may have been from a version that is yet to come."""
         self._api = api
         self._parse = parse
         self._jitter = jitter
@@ -110,6 +122,9 @@ class Reflector(Generic[T]):
             try:
                 if not self._version:
                     await self._relist()
+                elif self._unsure:
+                    await self._compare()
+                self._unsure = True
                 await self._watch()
             except Expired as err:
                 logger.info("%s: the watch's version is gone, listing again (%s)", self.kind.plural, err)
@@ -144,15 +159,31 @@ class Reflector(Generic[T]):
             if not more:
                 break
             query["continue"] = str(more)
-        if not isinstance(version, str) or not version:
-            raise Unavailable(f"GET {self._path}: a list without a version")
+        self._reached = self._has(version)
         for key in self.store.keys() - found.keys():
             self._put(key, None)
         for key, new in found.items():
             self._put(key, new)
         self.relists += 1
-        self._version = version
+        self._version = str(version)
         self.synced.set()
+
+    async def _compare(self) -> None:
+        """Ask which version the store has now: by a list, which is consistent, of one object."""
+        answer = await self._api.request("GET", self._path, query={"limit": "1"}, timeout=30.0)
+        self._contact()
+        meta = answer.get("metadata")
+        self._has(meta.get("resourceVersion") if isinstance(meta, dict) else None)
+
+    def _has(self, version: object) -> int:
+        """The version that the store has. Raises WentBack."""
+        if not isinstance(version, str) or not version.isdecimal():
+            raise Unavailable(f"GET {self._path}: a list without a version")
+        if int(version) < self._reached:
+            raise WentBack(
+                f"{self.kind.plural}: the store has version {version}, and had {self._reached}: it was set back"
+            )
+        return int(version)
 
     async def _watch(self) -> None:
         """Follow the changes until the server ends the watch.
@@ -183,12 +214,15 @@ class Reflector(Generic[T]):
             status = raw if isinstance(raw, dict) else {}
             raise Expired(str(status.get("message") or "error in the watch"), status=_code(status))
         self._contact()
+        if not str(version).isdecimal() or int(version) < self._reached:
+            raise Expired(f"the watch is at version {version}, and was at {self._reached} before")
+        self._unsure = False
         key = key_of(raw)
         if type_ == "DELETED" and key is not None:
             self._put(key, None)
         elif type_ in {"ADDED", "MODIFIED"} and key is not None:
             self._put(key, self._parse(raw))
-        self._version = str(version)
+        self._version, self._reached = str(version), int(version)
 
     def _contact(self) -> None:
         self.fresh_at, self.trouble = self._api.clock.monotonic(), None

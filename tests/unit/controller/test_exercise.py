@@ -16,14 +16,17 @@ from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.rfc3339 import parse, stamp
+from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.statuses import Statuses
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core.model import Mode, PowerState
+from ringfence.core.setback import SetBack
 from ringfence.kube.client import ApiServer
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
 from ringfence.metrics import ControllerMetrics
 from ringfence.net.crypto import verify
+from ringfence.net.stream import StreamClient
 from ringfence.ports import (
     Clock,
     Cluster,
@@ -102,7 +105,11 @@ class Site:
         cluster = cast("Cluster", self)
         self.book = DeviceBook(cluster, self.clock, self.open_device, lambda: None)
         self.metrics = ControllerMetrics()
-        loop = SimpleNamespace(mode=Mode.ACTIVE, zone_of=self.zone_of)
+        loop = SimpleNamespace(mode=Mode.ACTIVE, zone_of=self.zone_of, leader="c-1")
+        nobody = cast("StreamClient", None)
+        self.setbacks = Setbacks(
+            self.clock, self.world._witness, nobody, 7947, lambda _data, _signature: False
+        )
         self.statuses = Statuses(
             cluster,
             self.clock,
@@ -111,7 +118,8 @@ class Site:
             cast("Watchdogs", None),
             cast("Loop", loop),
             Narrator(cluster),
-            cast("KeyKeeper", None),
+            cast("KeyKeeper", SimpleNamespace(told=None, trouble=None)),
+            self.setbacks,
             lambda: self.clock.now + 3.0,
             self.metrics,
         )
@@ -148,15 +156,15 @@ class Site:
         return {"username": b"admin", "password": b"x"}
 
     async def patch_status(
-        self, _kind: Kind, name: str, _namespace: str, status: Json, *, deadline: float | None = None
+        self, kind: Kind, name: str, _namespace: str, status: Json, *, deadline: float | None = None
     ) -> Json:
         assert deadline is not None
-        known = self.world.own.raw("fencedevices", ("", name)) or {}
-        self.seen("fencedevices", name, known["spec"], {**known["status"], **status})
-        return self.world.own.raw("fencedevices", ("", name)) or {}
+        known = self.world.own.raw(kind.plural, ("", name)) or {}
+        self.seen(kind.plural, name, known["spec"], {**known["status"], **status})
+        return self.world.own.raw(kind.plural, ("", name)) or {}
 
     async def record_event(self, regarding: ObjectRef, type_: str, reason: str, message: str) -> None:
-        assert regarding.name == "bmc-n1", (type_, reason, message)
+        assert regarding.name in ("bmc-n1", "default"), (type_, reason, message)
 
     # the device
 
@@ -258,3 +266,20 @@ async def test_a_zone_may_want_drills() -> None:
     site.clock.now += 2 * DAY
     await site.round()
     assert "drilled last 31 d ago" in site.protected()[1]
+
+
+async def test_a_store_that_was_set_back_is_told_until_it_has_settled() -> None:
+    site = Site()
+    site.seen("haclusters", "default", {"mode": "Active"})
+
+    async def ready() -> tuple[str, str, str]:
+        await site.statuses._clusters()
+        raw = site.world.own.raw("haclusters", ("", "default")) or {}
+        (said,) = (c for c in raw["status"]["conditions"] if c["type"] == "Ready")
+        return said["status"], said["reason"], said["message"]
+
+    assert await ready() == ("True", "Active", "mode Active, led by c-1")
+    site.setbacks.wrote(SetBack(501, 480, 7))
+    assert await ready() == ("False", "StoreSetBack", SetBack(501, 480).sentence)
+    site.setbacks.wrote(SetBack(501, 480, 7, settled=True))
+    assert await ready() == ("True", "Active", "mode Active, led by c-1")

@@ -22,15 +22,17 @@ from ringfence.controller.leadership import Leadership
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
+from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.targets import targets
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core import timing
+from ringfence.core.detection.evidence import NEVER
 from ringfence.core.gossip.corroboration import vote_payload
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.report import AgentView, SubjectView
-from ringfence.core.model import PowerState, RingState, SignedVote, Verdict, Vote
-from ringfence.fencing.network_fence import NETWORK_FENCE, NetworkFenceDevice
+from ringfence.core.model import Boot, PowerState, RingState, SignedVote, Verdict, Vote
+from ringfence.fencing.network_fence import NETWORK_FENCE, Epochs, NetworkFenceDevice
 from ringfence.kube.client import ApiServer
 from ringfence.kube.objects import NodeObject, PodObject, PvcObject, PvObject, VmiObject, VmObject
 from ringfence.metrics import ControllerMetrics
@@ -274,6 +276,8 @@ class Replica:
         )
         self.leadership.ready()
         self.draws = 0
+        nobody = cast("StreamClient", None)
+        self.setbacks = Setbacks(clock, self.witness, nobody, 7947, lambda _data, _signature: False)
         self.loop = Loop(
             cluster=cluster,
             clock=clock,
@@ -281,9 +285,10 @@ class Replica:
             witness=self.witness,
             devices=self.book,
             watchdogs=Watchdogs(
-                cluster, clock, self.world, self.witness, cast("StreamClient", None), 7947, lambda: None
+                *(cluster, clock, self.world, self.witness, nobody, 7947, lambda: None, self.setbacks)
             ),
             node_leases=NodeLeases(cluster, clock, ""),
+            setbacks=self.setbacks,
             leadership=self.leadership,
             narrator=Narrator(cluster),
             identity=name,
@@ -301,7 +306,7 @@ class Replica:
 
     def open(self, spec: DeviceSpec, _secret: Mapping[str, bytes], clock: Clock) -> PowerDevice:
         if spec.driver == "storage":
-            return NetworkFenceDevice(spec, cast("Cluster", self.site), clock)
+            return NetworkFenceDevice(spec, cast("Cluster", self.site), clock, Epochs(lambda: 1, lambda: 0))
         return Bmc(self.site, spec.name.removeprefix("bmc-"))
 
     async def turn(self) -> None:
@@ -559,3 +564,17 @@ async def test_a_dead_node_that_nothing_can_be_done_about_costs_no_turns() -> No
     await play(leader, 3 * timing.ORDER_EFFECT)
     assert site.failover()["status"]["phase"] == "AwaitingConfirmation"
     assert await leader.loop.turn() is False
+
+
+async def test_a_node_that_registers_anew_in_the_same_boot_is_the_same_machine() -> None:
+    """Its Node object was deleted while its incident had a proof: what lives under another UID voids that proof all the same."""
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    leader = await settled(site)
+    now, incident = site.clock.now, Boot("n1", "uid-n1", "boot-n1")
+    leader.witness.boot_seen("n1", "uid-anew", "boot-n1")
+    leader.witness.probe_seen("n1", answered=True, now=now)
+    assert leader.loop._look(incident, None, now).life_at == now
+    assert leader.loop._look(incident, None, now).current_boot_id == ""
+    leader.witness.boot_seen("n1", "uid-other", "boot-2")
+    leader.witness.probe_seen("n1", answered=True, now=now)
+    assert leader.loop._look(incident, None, now).life_at == NEVER, "another machine, or another boot"

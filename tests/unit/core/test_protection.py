@@ -49,6 +49,13 @@ def test_protected(strategy: str) -> None:
     assert (found.protected, found.reason) == (True, "Ready")
 
 
+@pytest.mark.parametrize("strategy", ["Manual", "Once"])
+def test_who_is_started_by_an_incident_only_is_told_so(strategy: str) -> None:
+    told = f"nobody starts db again: KubeVirt leaves a {strategy} VM as it has ended"
+    assert told in assess(replace(GOOD, run_strategy=strategy)).message
+    assert "nobody starts" not in assess(GOOD).message
+
+
 @pytest.mark.parametrize(("change", "reason", "words"), OBSTACLES, ids=[o[1] for o in OBSTACLES])
 def test_each_obstacle(change: dict[str, Any], reason: str, words: str) -> None:
     found = assess(replace(GOOD, **change))

@@ -12,6 +12,7 @@ from ringfence.core.model import PowerState
 from ringfence.fencing.network_fence import (
     NETWORK_FENCE,
     NETWORK_FENCE_CLASS,
+    Epochs,
     NetworkFenceDevice,
     object_name,
 )
@@ -37,6 +38,8 @@ SPEC = DeviceSpec(
     fence_secret=("rook", "csi"),
 )
 NAME = object_name("ceph", "n1")
+NEVER = Epochs(lambda: 480, lambda: 0)
+"""The store was never set back."""
 
 
 class Shelf:
@@ -102,7 +105,7 @@ class Late(Shelf):
 
 
 def device(shelf: Shelf, spec: DeviceSpec = SPEC) -> NetworkFenceDevice:
-    return NetworkFenceDevice(spec, shelf, SystemClock())  # type: ignore[arg-type] # the part of it that is used
+    return NetworkFenceDevice(spec, shelf, SystemClock(), NEVER)  # type: ignore[arg-type] # the part of it that is used
 
 
 async def test_a_late_lift_does_not_lift_the_fence_that_came_after() -> None:
@@ -169,4 +172,37 @@ async def test_the_result_of_the_lift_before_is_not_taken_for_the_fence() -> Non
     ceph = device(shelf)
     await ceph.order_off()
     shelf.says("Succeeded", "unfencing operation successful")
+    assert (await ceph.power()).state is PowerState.TRANSITION
+
+
+async def test_a_fence_of_before_the_store_was_set_back_is_made_anew_and_never_believed() -> None:
+    shelf, epoch, set_back = Shelf(), 480, 0
+    ceph = NetworkFenceDevice(
+        SPEC,
+        shelf,  # type: ignore[arg-type] # the part of it that is used
+        SystemClock(),
+        Epochs(lambda: epoch, lambda: set_back),
+    )
+    await ceph.order_off()
+    shelf.says("Succeeded", "fencing operation successful")
+    assert (await ceph.power()).state is PowerState.OFF
+    before = shelf.objects[NETWORK_FENCE.plural, NAME]["metadata"]["uid"]
+
+    epoch, set_back = 502, 501
+    assert (await ceph.power()).state is PowerState.TRANSITION
+    receipt = await ceph.order_off()
+    assert not receipt.already
+    assert shelf.objects[NETWORK_FENCE.plural, NAME]["metadata"]["uid"] != before
+    assert (await ceph.power()).state is PowerState.TRANSITION
+    shelf.says("Succeeded", "fencing operation successful")
+    assert (await ceph.power()).state is PowerState.OFF
+
+
+async def test_a_fence_that_says_nothing_of_when_it_was_made_is_of_before() -> None:
+    shelf = Shelf()
+    await device(shelf).order_off()
+    shelf.says("Succeeded", "fencing operation successful")
+    del shelf.objects[NETWORK_FENCE.plural, NAME]["metadata"]["annotations"]
+    assert (await device(shelf).power()).state is PowerState.OFF, "the store was never set back"
+    ceph = NetworkFenceDevice(SPEC, shelf, SystemClock(), Epochs(lambda: 502, lambda: 501))  # type: ignore[arg-type]
     assert (await ceph.power()).state is PowerState.TRANSITION

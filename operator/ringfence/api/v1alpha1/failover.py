@@ -324,6 +324,11 @@ class FailoverStatus(Conditioned):
     """The incident's story, oldest first."""
     timings: Annotated[dict[str, float], Field(max_length=64)] = Field(default_factory=dict)
     """Seconds from the first doubt to each step."""
+    set_back_epoch: Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})] = 0
+    """The last time that the cluster's store was set back to an earlier state, by the roster's epoch that agents held: nothing
+    here was seen before it. A proof that was stored before is taken out."""
+    void_word: Annotated[str, Field(max_length=64)] = ""
+    """A mark of the `spec.confirm` that was given before that, and does not count."""
     leader: Name | None = None
     """The controller pod that last wrote this."""
     epoch: Annotated[int | None, Field(ge=0, json_schema_extra={"format": "int64"})] = None

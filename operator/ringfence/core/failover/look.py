@@ -11,6 +11,7 @@ from ringfence.core.failover.record import VmRecord
 from ringfence.core.failover.recovery import AttachmentLook, PodLook, VmLook
 from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import Rungs
+from ringfence.core.setback import SetBack
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class Look:
     """The zone's ``hedgeAfterSeconds``, level by level."""
     order_delay: float = 0.0
     """Seconds that the zone's nodes are to be left before the first order, the random part drawn."""
+
+    set_back: SetBack | None = None
+    """The last time that the cluster's store was set back, as far as it is known."""
+    compared: bool = True
+    """What the store has was compared with what agents hold: were it set back, that would be known."""
 
     @property
     def own_taint(self) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ringfence.core.failover import node_lease, sentences
+from ringfence.core.failover.anew import anew
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import ENDED, Phase, may_follow
 from ringfence.core.failover.record import Moment, Record
@@ -51,6 +52,7 @@ def open_failover(
         votes=votes,
         vote_after=vote_after,
         vms=look.affected,
+        set_back=look.set_back.held if look.set_back is not None else 0,
         leader=look.leader,
         epoch=look.epoch,
         story=(Moment(look.wall, Phase.HOLDING, sentence),),
@@ -72,6 +74,9 @@ def step(record: Record, look: Look) -> Step:
     if record.phase in ENDED:
         return Step(record)
     record = replace(record, leader=look.leader, epoch=look.epoch)
+    if (waits := anew(record, look)) is not None:
+        assert may_follow(record.phase, waits.record.phase), (record.phase, waits.record.phase)
+        return waits
     result = go_on_lifting(_PHASES[record.phase](record, look), look)
     assert may_follow(record.phase, result.record.phase), (record.phase, result.record.phase)
     lease = node_lease.due(

@@ -31,8 +31,8 @@ FOLLOWS: dict[Phase, frozenset[Phase]] = {
     ),
     Phase.FENCING: frozenset({Phase.HELD, Phase.AWAITING_CONFIRMATION, Phase.RECOVERING, Phase.WITHDRAWN}),
     Phase.AWAITING_CONFIRMATION: frozenset({Phase.HELD, Phase.FENCING, Phase.RECOVERING, Phase.WITHDRAWN}),
-    Phase.RECOVERING: frozenset({Phase.FENCING, Phase.RECOVERED}),
-    Phase.RECOVERED: frozenset({Phase.CLOSED}),
+    Phase.RECOVERING: frozenset({Phase.HELD, Phase.FENCING, Phase.RECOVERED}),
+    Phase.RECOVERED: frozenset({Phase.HELD, Phase.CLOSED}),
     Phase.CLOSED: frozenset(),
     Phase.WITHDRAWN: frozenset(),
 }

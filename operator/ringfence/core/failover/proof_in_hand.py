@@ -8,6 +8,7 @@ from ringfence.core.failover import recovery, sentences, word
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Record
+from ringfence.core.failover.recovery import PodLook, PodRole
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.failover.vms import merged, with_pods
 from ringfence.core.fencing.proof import FencingProof, Rebooted, permit, permit_vms
@@ -25,7 +26,7 @@ def proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -
         (confirmed := word.given(record, look)) is not None
         and slot_quiet
         and down
-        and not word.too_old(confirmed, look)
+        and word.void(record, look) is None
     ):
         proofs.append(confirmed)
     if (rebooted := _rebooted(record, look)) is not None:
@@ -35,12 +36,19 @@ def proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -
     if not whole and some is None:
         return None
     sentence = "; ".join(sentences.of_proof(p) for p in proofs)
-    pods = tuple(ref for ref in recovery.covered(look.pods) if some is None or ref.uid in some.pods)
+    vms = merged(record.vms, with_pods(look.affected, look.pods))
+    theirs = look.pods
+    if rebooted is not None:
+        # What runs there now may be the later boot's: of the earlier one are the instances on record, and nothing else.
+        vms = with_pods(record.vms, look.pods)
+        instances = {v.vmi_uid for v in vms if v.vmi_uid}
+        theirs = tuple(p for p in look.pods if p.vmi_uid in instances or _orphaned(p))
+    pods = tuple(ref for ref in recovery.covered(theirs) if some is None or ref.uid in some.pods)
     record = replace(
         record,
         proofs=tuple(proofs),
         pods=pods,
-        vms=merged(record.vms, with_pods(look.affected, look.pods)),
+        vms=vms,
         held_reason="",
         lifting=False,
     )
@@ -48,6 +56,11 @@ def proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -
     # The commands come with the next step: first this proof and its pods have to be on record.
     what = "is off" if whole else "is cut from its storage"
     return Step(enter(record, Phase.RECOVERING, f"{record.boot.node} {what}: {sentence}", look))
+
+
+def _orphaned(pod: PodLook) -> bool:
+    """A hotplugged volume's pod without its launcher, which it does not outlive in its own boot for long."""
+    return pod.role is PodRole.HOTPLUG and not pod.vmi_uid
 
 
 def _rebooted(record: Record, look: Look) -> Rebooted | None:

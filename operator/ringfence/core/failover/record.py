@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.phase import PROVED, Phase
 from ringfence.core.fencing.orders import Begun, Order
-from ringfence.core.fencing.proof import FencingProof
+from ringfence.core.fencing.proof import FencingProof, about_the_node
 from ringfence.core.model import Boot, SignedVote
 
 
@@ -98,8 +98,17 @@ class Record:
     """Storages that were ordered to cut the node off: each has to be lifted before the incident ends."""
     lifting: bool = False
     """They are being lifted: what was read of them before proves nothing, and what was begun is finished."""
+    set_back: int = 0
+    """The last time that the cluster's store was set back, by the epoch that agents held: all on record is younger."""
+    void_word: str = ""
+    """A person's word that was given before that, as :func:`~ringfence.core.failover.word.digest` writes it."""
     leader: str = ""
     epoch: int = 0
     story: tuple[Moment, ...] = ()
     timings: tuple[tuple[str, float], ...] = ()
     """(step, seconds since the doubt), each step once."""
+
+    @property
+    def ended_boot(self) -> bool:
+        """Whether a standing proof says that the boot is over: then it has no vote, and nobody counts on it."""
+        return self.phase in PROVED and about_the_node(self.proofs)

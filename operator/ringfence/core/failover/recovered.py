@@ -15,8 +15,9 @@ from ringfence.core.failover.record import Record
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.fencing.chassis import Places
 from ringfence.core.fencing.orders import Action, Order
-from ringfence.core.fencing.proof import PoweredOff, permit
+from ringfence.core.fencing.proof import PoweredOff, permit, void_because
 from ringfence.core.fencing.rungs import DeviceLook
+from ringfence.core.model import Verdict
 
 
 def recovered(record: Record, look: Look) -> Step:
@@ -53,11 +54,26 @@ def recovered(record: Record, look: Look) -> Step:
         return Step(enter(timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
     if permit(record.boot, record.proofs, look.proofs_required) is None:
         return _recovered_some(record, look)
+    if (refuted := _refuted(record, look)) is not None:
+        # Told, not acted upon, as under a cut: what was moved runs elsewhere, and no order ends an old guest that was let go.
+        ask = f"; {record.boot.node} was never off: make sure that no old guest runs there, and reboot it"
+        if record.sentence.endswith(ask):
+            return Step(record, precautions.tell(record, look))
+        sentence = f"{sentences.outcome(record)}; but {refuted}{ask}"
+        return Step(enter(record, Phase.RECOVERED, sentence, look), precautions.tell(record, look))
     lease_allows = look.node_lease.foreign is None and look.node_lease.settled
     tries_left = record.power_on_tries < timing.POWER_ON_TRIES
     if look.power_on and look.power_on_due and lease_allows and tries_left:
         return _power_on(record, look)
     return Step(record, precautions.tell(record, look))
+
+
+def _refuted(record: Record, look: Look) -> str | None:
+    """Why what was proved of the boot was false: it is heard. What answers without naming its boot may be the next one."""
+    if look.judgement.verdict is not Verdict.HEALTHY:
+        return None
+    whys = (void_because(proof, look.life_at, look.life_sign) for proof in record.proofs)
+    return next((why for why in whys if why is not None), None)
 
 
 def _power_on(record: Record, look: Look) -> Step:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ringfence.core.failover import beyond, cut, precautions, recovery, sentences
 from ringfence.core.failover.climb import new_pass
-from ringfence.core.failover.commands import AddOutOfServiceTaint, Command, RecoverPods
+from ringfence.core.failover.commands import AddOutOfServiceTaint, Command, RecoverPods, RemoveTaints
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Record, VmRecord
@@ -67,7 +67,12 @@ def recovering(record: Record, look: Look) -> Step:
     for vm in record.vms:
         gone = vm.pod_uid not in present if vm.pod_uid else not has_launcher(vm, look.pods)
         vm_next, wishes = recovery.follow(
-            vm, looks.get((vm.namespace, vm.name)), record.boot.node, gone, look.wall
+            vm,
+            looks.get((vm.namespace, vm.name)),
+            record.boot.node,
+            gone,
+            look.wall,
+            later_boot=later_boot,
         )
         vms.append(vm_next)
         asks.extend(wishes)
@@ -77,6 +82,10 @@ def recovering(record: Record, look: Look) -> Step:
     if not due and all(v.state.settled for v in vms):
         record = timed(record, "running", look.wall)
         return Step(enter(record, Phase.RECOVERED, sentences.outcome(record), look), tuple(commands))
+    empty = not due and not (look.own_taint and recovery.left_attached(look.attachments))
+    if later_boot and empty and look.node_ready and (look.suspect_taint or look.own_taint):
+        # Nothing of the old boot is left there, and one of these VMs may have nowhere else to go.
+        commands.append(RemoveTaints(record.boot.node, out_of_service=True))
     return Step(enter(record, Phase.RECOVERING, _progress(record, look, len(due)), look), tuple(commands))
 
 

@@ -33,8 +33,6 @@ class PodLook:
     vmi_uid: str = ""
     protected: bool = False
     """A launcher (or its hotplug pod) of a VM of this incident."""
-    bound_later: bool = False
-    """Bound to the node after a later boot was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +144,18 @@ def left_attached(attachments: tuple[AttachmentLook, ...]) -> tuple[str, ...]:
 
 
 def follow(
-    record: VmRecord, look: VmLook | None, dead_node: str, pod_gone: bool, wall: float
+    record: VmRecord,
+    look: VmLook | None,
+    dead_node: str,
+    pod_gone: bool,
+    wall: float,
+    *,
+    later_boot: bool = False,
 ) -> tuple[VmRecord, tuple[RecoveryCommand, ...]]:
     """The VM's next state and what to ask of KubeVirt for it.
 
-    Success is an observed post-condition: an instance that is Running on another node than the dead one.
+    Success is an observed post-condition: an instance that is Running on another node than the dead one; or on that one, as
+    another instance, once it has a ``later_boot``: the boot that the incident is about is over.
     """
     if look is None or not look.exists:
         return replace(record, state=VmState.LEFT, message="its VirtualMachine is gone"), ()
@@ -168,15 +173,16 @@ def follow(
         vmi is not None
         and vmi.phase == "Running"
         and vmi.node
-        and vmi.node != dead_node
+        and (vmi.node != dead_node or (later_boot and vmi.uid != record.vmi_uid))
         and not vmi.deleting  # an instance on its way out is no success: nobody may start the next one
     ):
+        again = " again, under its later boot" if vmi.node == dead_node else ""
         return (
             replace(
                 record,
                 state=VmState.RUNNING,
                 new_node=vmi.node,
-                message=f"runs on {vmi.node}",
+                message=f"runs on {vmi.node}{again}",
                 running_wall=record.running_wall or wall,
             ),
             (),

@@ -46,8 +46,9 @@ def held(record: Record, look: Look) -> Step:
     if look.hold_over and look.limit is None and look.node_lease.settled and down:
         return climb(replace(record, held_reason=""), look, precautions.early(record, look))
     step_ = holding(replace(record, held_reason=""), look)
-    if step_.record.phase is Phase.HELD and not look.hold_over:
-        return Step(record, step_.commands)
+    said = (step_.record.phase, step_.record.sentence)
+    if said == (Phase.HELD, record.sentence) and not look.hold_over:
+        return Step(replace(step_.record, held_reason=record.held_reason), step_.commands)
     return step_
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from ringfence.core.failover import sentences
-from ringfence.core.failover.look import Look
+from ringfence.core.failover.look import Confirmation, Look
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.proof import AdminConfirmed, void_because
 
@@ -16,8 +18,21 @@ def given(record: Record, look: Look) -> AdminConfirmed | None:
     return AdminConfirmed(record.boot, said.confirmed_by, said.statement, said.seen_at)
 
 
-def too_old(confirmed: AdminConfirmed, look: Look) -> bool:
-    return void_because(confirmed, look.life_at, look.life_sign) is not None
+def digest(said: Confirmation) -> str:
+    """What was said and by whom, as a mark."""
+    return hashlib.sha256(f"{said.confirmed_by}\n{said.statement}".encode()).hexdigest()
+
+
+def void(record: Record, look: Look) -> str | None:
+    """Why what a person has said of this boot doesn't count, as a clause; None: it does, or nothing was said."""
+    confirmed = given(record, look)
+    if confirmed is None:
+        return None
+    if look.confirmation is not None and record.void_word == digest(look.confirmation):
+        return "it was given before the cluster's store was set back: look again, and say in other words how you know"
+    if void_because(confirmed, look.life_at, look.life_sign) is not None:
+        return "a sign of life came after it"
+    return None
 
 
 def call_a_person(record: Record, look: Look) -> str:
@@ -30,7 +45,7 @@ def call_a_person(record: Record, look: Look) -> str:
 
 def unheard(record: Record, look: Look) -> str:
     """Why a person's word is not taken."""
-    confirmed = given(record, look)
-    if confirmed is None or not too_old(confirmed, look):
+    confirmed, why = given(record, look), void(record, look)
+    if confirmed is None or why is None:
         return ""
-    return f" (the word of {confirmed.confirmed_by} does not count: a sign of life came after it)"
+    return f" (the word of {confirmed.confirmed_by} does not count: {why})"

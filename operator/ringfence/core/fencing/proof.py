@@ -7,6 +7,7 @@ pods by UID: nothing else may be force-deleted under it (DESIGN §3, "Decisions"
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -111,6 +112,11 @@ class StorageCut:
 WholeNodeProof = PoweredOff | Rebooted | SelfFenced | AdminConfirmed
 """What shows that nothing of the node writes any more."""
 FencingProof = WholeNodeProof | StorageCut
+
+
+def about_the_node(proofs: Iterable[FencingProof]) -> bool:
+    """Whether one of them says that the node itself is over: after a mere cut from its storage it may live, and vote."""
+    return any(not isinstance(proof, StorageCut) for proof in proofs)
 
 
 def powered_off(
