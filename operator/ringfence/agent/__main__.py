@@ -212,8 +212,13 @@ class _Process:
             sealed = self._open(text)
 
             def take() -> None:
-                if sealed is not None and agent.install(sealed):
+                if sealed is None:
+                    return
+                if agent.install(sealed):
                     self._state.keep_roster(text)
+                    link.roster_taken()
+                elif agent.swim.roster is not None and sealed.roster.epoch < agent.swim.roster.epoch:
+                    link.store_of_before()
 
             _hand_over(loop, take)
 

@@ -46,6 +46,10 @@ class KubernetesLink:
         self._reporting = threading.Lock()
         self._version = ""
         """Of the NodeReport, as we wrote it."""
+        self._set_back = threading.Event()
+        """The cluster's store was set back: what it has of this node is as old."""
+        self._anew = threading.Event()
+        """The report is to be written though it says nothing else."""
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._hurry = False
@@ -62,6 +66,19 @@ class KubernetesLink:
     def report(self) -> None:
         """What the NodeReport says has changed: write it now."""
         self._wake.set()
+
+    def store_of_before(self) -> None:
+        """The API server shows a roster that is older than the agent's: its store was set back, and the report in it with it."""
+        self._set_back.set()
+
+    def roster_taken(self) -> None:
+        """A roster came that is newer than the agent's. After a store that was set back the controller counts no report but
+        one that is newer than that roster: write it anew.
+        """
+        if self._set_back.is_set():
+            self._set_back.clear()
+            self._anew.set()
+            self._wake.set()
 
     def say(self, status: Mapping[str, Any]) -> bool:
         """Write this status now, in the caller's thread. Returns whether the API server has acknowledged it.
@@ -117,6 +134,9 @@ class KubernetesLink:
         lease: AgentLease | None = None
         while not self._stop.is_set():
             status = self._status()
+            if self._anew.is_set():
+                self._anew.clear()
+                written = None
             try:
                 if status is not None and status != written:
                     self._report(status)
@@ -139,4 +159,10 @@ class KubernetesLink:
         sent_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         state = lease.renew()
         self._on_write(state, sent_at)
+        if lease.contested:
+            # Another version of it stood there, with us as its holder: so it is, too, when the store was set back.
+            lease.contested = False
+            self._set_back.set()
+            self._anew.set()
+            self._wake.set()
         return state

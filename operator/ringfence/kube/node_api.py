@@ -223,6 +223,8 @@ class AgentLease:
         self._holder = holder
         self._known: dict[str, Any] | None = None
         self._lost = False
+        self.contested = False
+        """What stood there was not what was written last, and the holder was the same; for its reader to take back."""
 
     def renew(self) -> LeaseState:
         """Renew once. Raises ApiError where the API did not answer; that is neither held nor lost."""
@@ -253,6 +255,7 @@ class AgentLease:
             self._lost = True
             return LeaseState.LOST
         self._known = self._api.write_lease(self._name, self._holder, found)
+        self.contested = True
         return LeaseState.HELD
 
 

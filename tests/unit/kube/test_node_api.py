@@ -167,8 +167,10 @@ def test_a_report_is_written_over_what_was_known_only(cluster: Cluster) -> None:
 def test_a_write_by_others_that_leaves_the_holder_costs_nothing(cluster: Cluster) -> None:
     lease = AgentLease(cluster.api, "n1", "u-1/b")
     lease.renew()
+    assert not lease.contested
     cluster.objects[LEASE]["metadata"]["resourceVersion"] = "77"
     assert lease.renew() is LeaseState.HELD
+    assert lease.contested, "a store that was set back looks like that too"
 
 
 def test_a_dead_server_is_an_api_error(tmp_path: Path, cluster: Cluster) -> None:
