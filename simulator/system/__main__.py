@@ -45,15 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Led,
         choices=list(Led),
         default=Led.SOME,
-        help="which schedules are led by the controller's own loops (some: every twentieth)",
+        help="which schedules are led by the controller's own loops (some: every twentieth, with the real ring inside)",
     )
     replay = commands.add_parser("replay", help="one schedule again, with everything that happens")
     replay.add_argument("schedule", help="a file, - for standard input, or a seed")
     replay.add_argument("--real", action="store_true", help="led by the controller's own loops")
+    replay.add_argument("--ring", action="store_true", help="and the real ring tells them what it sees")
     replay.add_argument("--log", action="store_true", help="and what they log")
     options = parser.parse_args(arguments)
     if options.command == "replay":
-        return _replay(options.schedule, real=options.real or options.log, log=options.log)
+        real = options.real or options.ring or options.log
+        return _replay(options.schedule, real=real, ring=options.ring, log=options.log)
     seeds = range(options.first, options.first + options.seeds)
     program = revision(Path(__file__).parent)
     ledger = Ledger(options.ledger, program)
@@ -68,7 +70,7 @@ def _many(seeds: range, jobs: int, ledger: Ledger, led: Led, report: Path | None
     for done, outcome in enumerate(_outcomes(left, jobs, led), 1):
         ledger.enter(Entry.of(outcome))
         if outcome.broken:
-            how = " (real loops)" if outcome.real else ""
+            how = " (real loops)" * outcome.real + " (real ring)" * outcome.ring
             print(f"seed {outcome.schedule.seed}{how}: {outcome.broken}", flush=True)
             if (outcome.number, outcome.real) not in told:
                 told.add((outcome.number, outcome.real))
@@ -113,14 +115,14 @@ def _indented(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines())
 
 
-def _replay(what: str, *, real: bool, log: bool) -> int:
+def _replay(what: str, *, real: bool, ring: bool, log: bool) -> int:
     if what.isdigit():
         schedule = draw(int(what))
     else:
         schedule = read(sys.stdin.read() if what == "-" else Path(what).read_text(encoding="utf-8"))
     logger = logging.getLogger("ringfence")
     logger.setLevel(logging.INFO if log else logging.CRITICAL)
-    outcome = play(schedule, real=real, tell=logger if log else None)
+    outcome = play(schedule, real=real, ring=ring, tell=logger if log else None)
     print(schedule, schedule.cluster, *outcome.log, sep="\n")
     print(outcome.broken or "no invariant broke")
     return 1 if outcome.broken else 0

@@ -381,9 +381,8 @@ class Mirror:
             if name not in memory.stored:
                 self._server.take("failovers", name)
             elif name in memory.confirmed and "confirm" not in raw["spec"]:
-                said, at = memory.confirmed[name]
+                said, _ = memory.confirmed[name]
                 word: Json = {"statement": said.statement, "confirmedBy": said.confirmed_by}
-                word["confirmedAt"] = stamp(VirtualClock.WALL + at)
                 self._server.put("failovers", name, {**raw, "spec": {**raw["spec"], "confirm": word}})
         for node, held in memory.remediators.leases.items():
             if held.holder == OURS or not self._new("leases", f"node-{node}", held, NODE_LEASES):

@@ -175,9 +175,17 @@ def _run_until(world: World, invariants: Invariants, instant: float) -> None:
 
 def _do(world: World, act: Act) -> None:
     kind, device = act.words[0], act.words[1] if len(act.words) > 1 else ""
+    if kind == "confirm" and not _true(world, device):
+        return
     boxes = {"bmc": world.plant.bmcs, "pdu": world.plant.pdus}.get(kind)
     if boxes is None or device in boxes:
         world.do(list(act.words))
+
+
+def _true(world: World, node: str) -> bool:
+    """Whether a person who looks finds the node off, and is asked about it."""
+    asked = any(r.boot.node == node for r in world.memory.open)
+    return asked and not world.plant.nodes[node].powered
 
 
 class Led(StrEnum):

@@ -111,8 +111,26 @@ def draw(seed: int) -> Schedule:
         acts += _fault(dice, ladder, at)
         if dice.random() < 0.35:  # two at once
             acts += _fault(dice, ladder, round(at + dice.choice((0.0, 0.3, 1.0, 2.5, 4.0)), 2))
-    acts = [act for act in acts + _weather(random.Random(f"weather {seed}")) if act.at < MEND]
+    acts += _weather(random.Random(f"weather {seed}")) + _chain(random.Random(f"chain {seed}"), ladder)
+    acts = [act for act in acts if act.at < MEND]
     return Schedule(seed, (*sorted(acts, key=lambda act: act.at), Act(MEND, ("mend",)), Act(END, ("end",))))
+
+
+def _chain(dice: random.Random, ladder: str) -> list[Act]:
+    """In every third schedule: what belongs together, since one alone would hardly lead there."""
+    if dice.random() >= 1 / 3:
+        return []
+    at, node = round(dice.uniform(1.0, 20.0), 2), dice.choice(NODES)
+    match ladder:
+        case "slot":  # a node that has lost its storage, for long enough to be told
+            lines = [(0.0, f"cut-storage {node}"), (dice.uniform(15.0, 35.0), f"heal-storage {node}")]
+        case "leases":  # a node that another remediator has just begun to mend
+            lines = [(0.0, f"lease {node} nhc 30"), (dice.uniform(0.5, 3.0), f"isolate {node}")]
+            lines += [(dice.uniform(15.0, 30.0), f"rejoin {node}")]
+        case _:  # a dead node whose devices tell nothing: it is waited for a person, who looks and says so
+            lines = [(0.0, f"bmc {node} hang"), (0.0, f"pdu {node} hang"), (0.1, f"power-cut {node}")]
+            lines += [(dice.uniform(15.0, 38.0), f"confirm {node}")]
+    return [Act(round(at + after, 2), tuple(words.split())) for after, words in lines]
 
 
 def _weather(dice: random.Random) -> list[Act]:

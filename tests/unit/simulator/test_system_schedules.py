@@ -1,4 +1,4 @@
-"""Some random schedules of the whole system, as `make sim` plays them: a minute on two cores."""
+"""Some random schedules of the whole system, as `make sim` plays them: a minute and a half on two cores."""
 
 from __future__ import annotations
 
