@@ -195,7 +195,13 @@ class Deeds:
         meta = found["metadata"]
         vm = self._plant.vms[meta["name"]]
         if self.watch is not None and (boot := self._cause(vm.name)) is not None:
-            self.watch.asked(boot, DeleteVmi(GUESTS, vm.name, meta["uid"]))
+            if boot not in self._proved:
+                raise rules.Broken(
+                    f"{self._plant.now:.2f}: the instance of {vm.name} is deleted without a stored proof for {boot}"
+                )
+            if any(r.boot == boot and r.proofs for r in self._memory.stored.values()):
+                # Else it was sent under a proof, and overtaken by its end.
+                self.watch.asked(boot, DeleteVmi(GUESTS, vm.name, meta["uid"]))
         stands = vm.kept or vm.phase != "Failed"
         if meta["uid"] != vm.uid or not stands:
             return
