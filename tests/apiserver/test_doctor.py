@@ -13,6 +13,7 @@ from apiserver.chart import NAMESPACE, token
 from apiserver.server import Server
 from ringfence.cli.bundle import collect, write
 from ringfence.cli.doctor import Level, Look, examine
+from ringfence.kube.access import Access
 from ringfence.kube.kubeconfig import KubeconfigReader
 
 pytestmark = pytest.mark.apiserver
@@ -37,7 +38,7 @@ def reader(server: Server, folder: Path) -> KubeconfigReader:
         "contexts": [{"name": "test", "context": named}],
     }
     (folder / "kubeconfig").write_text(json.dumps(text))
-    return KubeconfigReader(str(folder / "kubeconfig"))
+    return KubeconfigReader(Access(str(folder / "kubeconfig")))
 
 
 def test_the_controllers_account_may_see_all_that_helm_test_and_uninstall_ask(

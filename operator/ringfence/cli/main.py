@@ -34,16 +34,16 @@ from ringfence import __version__
 from ringfence.cli import bundle, confirmation, doctor, incident, leave
 from ringfence.cli import devices as fence_devices
 from ringfence.cli import keys as group_keys
+from ringfence.cli.access import reaches_cluster, reaches_cluster_openly, said
 from ringfence.cli.chronicle import EventRow, event_rows
 from ringfence.cli.picture import NotInstalledError, Reader, failover_rows, gather, objects
 from ringfence.cli.ring import ring
+from ringfence.kube.access import Access
 from ringfence.ports import ClusterError, Forbidden, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from ringfence.cli.show import Format
 
-KUBECONFIG, CONTEXT = "ringfence.kubeconfig", "ringfence.context"
-"""Where options that stand before the command are kept."""
 WATCH_EVERY = 2.0
 """Seconds between two looks of a watch."""
 REFUSED, UNREACHABLE, NOT_THERE, FORBIDDEN, NOT_DONE, NOT_WELL = 1, 3, 4, 5, 6, 7
@@ -53,8 +53,8 @@ REFUSED, UNREACHABLE, NOT_THERE, FORBIDDEN, NOT_DONE, NOT_WELL = 1, 3, 4, 5, 6, 
 class World:
     """What the commands have around them; a test gives its own."""
 
-    connect: Callable[[str | None, str | None], Reader]
-    """By kubeconfig and context, each None for the default. Raises ClusterError."""
+    connect: Callable[[Access], Reader]
+    """Raises ClusterError."""
     now: Callable[[], datetime]
     again: Callable[[], bool]
     """Waits until a watch should look again; False ends it."""
@@ -77,8 +77,6 @@ app.add_typer(failover_app, name="failover")
 keys_app = typer.Typer(help="The ring's group keys, and their change.", rich_markup_mode=None)
 app.add_typer(keys_app, name="keys")
 
-Kubeconfig = Annotated[str | None, typer.Option("--kubeconfig", help="Path of the kubeconfig.")]
-Context = Annotated[str | None, typer.Option("--context", help="Context in the kubeconfig.")]
 Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Only protected VMs of this namespace; default: all.")
 ]
@@ -89,24 +87,22 @@ Release = Annotated[str, typer.Option("--release-namespace", help="Where ringfen
 
 
 @app.callback()
-def everywhere(world: typer.Context, kubeconfig: Kubeconfig = None, context: Context = None) -> None:
+@reaches_cluster_openly
+def everywhere(world: typer.Context) -> None:
     """High availability for KubeVirt VMs: what ringfence sees, does and refuses."""
-    # As with kubectl, these two may stand before the command as well.
-    world.meta[KUBECONFIG], world.meta[CONTEXT] = kubeconfig, context
 
 
 @app.command()
+@reaches_cluster
 def status(
     world: typer.Context,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
     namespace: Namespace = None,
     output: Output = "table",
 ) -> None:
     """Zones, nodes with their verdicts, protected VMs, open failovers."""
     form = _format(output)
     with _sentences():
-        picture = gather(_reader(world, kubeconfig, context), namespace)
+        picture = gather(_reader(world), namespace)
     from ringfence.cli import show  # noqa: PLC0415
 
     if form in {show.Format.JSON, show.Format.YAML}:
@@ -116,16 +112,15 @@ def status(
 
 
 @app.command()
+@reaches_cluster
 def failovers(
     world: typer.Context,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
     output: Output = "table",
 ) -> None:
     """All failovers on record, oldest first."""
     form = _format(output)
     with _sentences():
-        rows = failover_rows(objects(_reader(world, kubeconfig, context), "failovers"))
+        rows = failover_rows(objects(_reader(world), "failovers"))
     from ringfence.cli import show  # noqa: PLC0415
 
     if form in {show.Format.JSON, show.Format.YAML}:
@@ -138,18 +133,17 @@ def failovers(
 
 
 @app.command()
+@reaches_cluster
 def explain(
     world: typer.Context,
     node: Annotated[str, typer.Argument(help="Name of the node.")],
     release: Release = "ringfence-system",
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
     output: Output = "table",
 ) -> None:
     """What happened to NODE, why, and what was refused: verdicts with their votes, and its latest failover."""
     form = _format(output)
     with _sentences():
-        told = incident.investigate(_reader(world, kubeconfig, context), node, release)
+        told = incident.investigate(_reader(world), node, release)
     from ringfence.cli import show  # noqa: PLC0415
 
     if form in {show.Format.JSON, show.Format.YAML}:
@@ -159,20 +153,19 @@ def explain(
 
 
 @app.command()
+@reaches_cluster
 def members(
     world: typer.Context,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show it anew every 2 s, until Ctrl-C.")
     ] = False,
     release: Release = "ringfence-system",
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
     output: Output = "table",
 ) -> None:
     """The ring: each member's verdict, state, path, agent; with -o wide who observes it, and who says what of it."""
     form = _format(output)
     with _sentences():
-        reader = _reader(world, kubeconfig, context)
+        reader = _reader(world)
         from ringfence.cli import show  # noqa: PLC0415
 
         while True:
@@ -186,19 +179,18 @@ def members(
 
 
 @app.command()
+@reaches_cluster
 def events(
     world: typer.Context,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Go on showing new ones, until Ctrl-C.")
     ] = False,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
     output: Output = "table",
 ) -> None:
     """What ringfence has told of late: verdicts, acts, refusals, oldest first (as long as the cluster keeps Events)."""
     form = _format(output)
     with _sentences():
-        reader = _reader(world, kubeconfig, context)
+        reader = _reader(world)
         rows = event_rows(reader.list_events())
         from ringfence.cli import show  # noqa: PLC0415
 
@@ -227,6 +219,7 @@ def _follow(context: typer.Context, reader: Reader, rows: list[EventRow]) -> Non
 
 
 @app.command("doctor")
+@reaches_cluster
 def examine(
     world: typer.Context,
     only: Annotated[
@@ -234,8 +227,6 @@ def examine(
         typer.Option("--only", metavar="PART", help=f"One of {', '.join(doctor.PARTS)}; may be repeated."),
     ] = None,
     release: Release = "ringfence-system",
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
     output: Output = "table",
 ) -> None:
     """What would stand in the way of a failover: the installation, nodes, fences, KubeVirt, storage, tolerations.
@@ -246,7 +237,7 @@ def examine(
     if unknown := [part for part in only or () if part not in doctor.PARTS]:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(doctor.PARTS)}", param_hint="--only")
     with _sentences():
-        look = doctor.Look(_reader(world, kubeconfig, context), release, _world(world).now())
+        look = doctor.Look(_reader(world), release, _world(world).now())
         findings = doctor.examine(look, only or ())
     from ringfence.cli import show  # noqa: PLC0415
 
@@ -259,14 +250,13 @@ def examine(
 
 
 @app.command("support-bundle")
+@reaches_cluster
 def support_bundle(
     world: typer.Context,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="Where to write it; default: a name with the time.")
     ] = None,
     release: Release = "ringfence-system",
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
 ) -> None:
     """What somebody needs who shall help you: objects, Events, logs and the doctor's findings, in one archive.
 
@@ -275,7 +265,7 @@ def support_bundle(
     now = _world(world).now()
     target = file or Path(f"ringfence-support-{now:%Y%m%d-%H%M%S}.tar.gz")
     with _sentences():
-        packed = bundle.collect(_reader(world, kubeconfig, context), release, now)
+        packed = bundle.collect(_reader(world), release, now)
     try:
         bundle.write(packed, target)
     except OSError as error:
@@ -310,6 +300,7 @@ def completion(
 
 
 @fence_app.command()
+@reaches_cluster
 def confirm(
     world: typer.Context,
     node: Annotated[str, typer.Argument(help="Name of the node that is off.")],
@@ -324,8 +315,6 @@ def confirm(
         str | None, typer.Option("--statement", help="How you know that it is off; kept on record.")
     ] = None,
     release: Release = "ringfence-system",
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
 ) -> None:
     """State that NODE is off, so that its VMs may start elsewhere. Refused while the node shows a sign of life.
 
@@ -336,7 +325,7 @@ def confirm(
             "say how you know that the node is off, or leave it out", param_hint="--statement"
         )
     with _sentences():
-        reader = _reader(world, kubeconfig, context)
+        reader = _reader(world)
         asked = confirmation.prepare(reader, node, release, _world(world).now())
         for line in asked.lines():
             typer.echo(line)
@@ -351,6 +340,7 @@ def confirm(
 
 
 @failover_app.command("release")
+@reaches_cluster
 def failover_release(
     world: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the Failover, or of its node.")],
@@ -359,14 +349,12 @@ def failover_release(
         str, typer.Option("--reason", help="Why the limit need not hold now; kept on record.")
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
 ) -> None:
     """Let a node be fenced though too many of its zone are down at once. No other limit can be overruled."""
     if not reason.strip():
         raise typer.BadParameter("say why the limit need not hold now", param_hint="--reason")
     with _sentences():
-        reader = _reader(world, kubeconfig, context)
+        reader = _reader(world)
         asked = leave.prepare(reader, name)
         for line in asked.lines():
             typer.echo(line)
@@ -377,13 +365,12 @@ def failover_release(
 
 
 @fence_app.command("status")
-def fence_status(
-    world: typer.Context, kubeconfig: Kubeconfig = None, context: Context = None, output: Output = "table"
-) -> None:
+@reaches_cluster
+def fence_status(world: typer.Context, output: Output = "table") -> None:
     """Every fence device and node: whether it would work now, when that was last proved, its last drill."""
     form = _format(output)
     with _sentences():
-        rows = fence_devices.device_rows(_reader(world, kubeconfig, context))
+        rows = fence_devices.device_rows(_reader(world))
     from ringfence.cli import show  # noqa: PLC0415
 
     if form in {show.Format.JSON, show.Format.YAML}:
@@ -396,6 +383,7 @@ def fence_status(
 
 
 @fence_app.command()
+@reaches_cluster
 def drill(
     world: typer.Context,
     device: Annotated[str, typer.Argument(help="Name of the FenceDevice.")],
@@ -405,15 +393,13 @@ def drill(
         bool, typer.Option("--watch", "-w", help="Show what becomes of it, until it is over.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
 ) -> None:
     """Switch NODE off and on by DEVICE, to prove that it cuts exactly this node.
 
     The controller refuses it while the node carries guests, takes pods, or anything fails over.
     """
     with _sentences():
-        reader = _reader(world, kubeconfig, context)
+        reader = _reader(world)
         question = f"This switches {node} off, and on again. A device that is wired to another node switches that one off. Go on?"
         if not yes and not typer.confirm(question):
             _end("no drill was asked for", REFUSED)
@@ -443,22 +429,20 @@ def _watch_drill(context: typer.Context, reader: Reader, device: str, request: s
 
 
 @keys_app.callback(invoke_without_command=True)
-def keys(
-    world: typer.Context, kubeconfig: Kubeconfig = None, context: Context = None, output: Output = "table"
-) -> None:
+@reaches_cluster
+def keys(world: typer.Context, output: Output = "table") -> None:
     """The ring's group keys, and their change; without a command as `keys status`."""
     if world.invoked_subcommand is None:
-        keys_status(world, kubeconfig, context, output)
+        keys_status(world, output=output)
 
 
 @keys_app.command("status")
-def keys_status(
-    world: typer.Context, kubeconfig: Kubeconfig = None, context: Context = None, output: Output = "table"
-) -> None:
+@reaches_cluster
+def keys_status(world: typer.Context, output: Output = "table") -> None:
     """The keys' generation, how far a change of them has come, and which agents it waits for."""
     form = _format(output)
     with _sentences():
-        row = group_keys.look(_reader(world, kubeconfig, context))
+        row = group_keys.look(_reader(world))
     from ringfence.cli import show  # noqa: PLC0415
 
     if form in {show.Format.JSON, show.Format.YAML}:
@@ -468,6 +452,7 @@ def keys_status(
 
 
 @keys_app.command("rotate")
+@reaches_cluster
 def keys_rotate(
     world: typer.Context,
     *,
@@ -478,15 +463,13 @@ def keys_rotate(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Show the progress until it is done.")
     ] = True,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
 ) -> None:
     """Change the group key that seals all that agents say to each other, while they go on.
 
     Takes up to five minutes: each of three steps waits until every kubelet has brought the changed Secret to its agent.
     """
     with _sentences():
-        reader = _reader(world, kubeconfig, context)
+        reader = _reader(world)
         wanted = group_keys.ask(reader, without or ())
         typer.echo(f"generation {wanted} of the group keys is asked for")
         if wait and not _show_rotation(world, reader, wanted):
@@ -526,10 +509,10 @@ def _pause() -> bool:
     return True
 
 
-def _connect(kubeconfig: str | None, context: str | None) -> Reader:
+def _connect(access: Access) -> Reader:
     from ringfence.kube.kubeconfig import KubeconfigReader  # noqa: PLC0415 - a second's import
 
-    return KubeconfigReader(kubeconfig, context)
+    return KubeconfigReader(access)
 
 
 def _world(context: typer.Context) -> World:
@@ -538,9 +521,8 @@ def _world(context: typer.Context) -> World:
     return world
 
 
-def _reader(context: typer.Context, kubeconfig: str | None, name: str | None) -> Reader:
-    before = context.meta
-    return _world(context).connect(kubeconfig or before.get(KUBECONFIG), name or before.get(CONTEXT))
+def _reader(context: typer.Context) -> Reader:
+    return _world(context).connect(said(context))
 
 
 def _format(text: str) -> Format:

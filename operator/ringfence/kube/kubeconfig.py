@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
+import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
+from ringfence.kube.access import Access
 from ringfence.ports import ClusterError, Conflict, Forbidden, NotFound, Refused, Unavailable
 
 GROUP = "ringfence.io"
@@ -35,6 +37,10 @@ CONTROLLER_PORT = 7949
 DRILL = "ringfence.io/drill"
 """The annotation that asks for a drill."""
 
+DEFAULT = Access()
+_OPTIONS = "of the command line's options"
+"""Name of the context that --cluster and --user make."""
+
 
 class KubeconfigError(ClusterError):
     """The kubeconfig, or the context in it, can't be used."""
@@ -43,43 +49,54 @@ class KubeconfigError(ClusterError):
 class KubeconfigReader:
     """Reads ringfence's objects with the rights of the kubeconfig's user; writes a confirmation, or a wish for new keys."""
 
-    def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
-        """Take the named file, else ``$KUBECONFIG`` or ``~/.kube/config``, else the pod's service account.
+    def __init__(self, access: Access = DEFAULT) -> None:
+        """By what ``access`` names, else ``$KUBECONFIG`` or ``~/.kube/config``, else the pod's service account.
 
         Raises KubeconfigError.
         """
-        configuration = client.Configuration()
-        # 429 with Retry-After is how a server says that it is still starting (a new CRD's storage, for one).
-        configuration.retries = urllib3.Retry(total=4, connect=1, read=1)
-        try:
-            if kubeconfig is None and context is None and _is_inside_a_pod():
-                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-            else:
-                config.load_kube_config(kubeconfig, context, configuration)  # type: ignore[no-untyped-call]
-        except (config.ConfigException, OSError) as error:
-            raise KubeconfigError(f"kubeconfig: {error}") from error
+        configuration, self.namespace = configured(access)
         api = self._api = client.ApiClient(configuration)
+        if access.as_user is not None:
+            api.rest_client.pool_manager = _Impersonating(api.rest_client.pool_manager, access)
+        self._patience = _patience(access.request_timeout)
         self._objects = client.CustomObjectsApi(api)
         self._core = client.CoreV1Api(api)
         self._coordination = client.CoordinationV1Api(api)
         self._authentication = client.AuthenticationV1Api(api)
 
+    def _asked(self, call: Callable[..., Any], *arguments: object, **options: object) -> Any:
+        """Make one request and return its JSON, with the client's errors in our words."""
+        return json.loads(self._answered(call, *arguments, **options))
+
+    def _answered(self, call: Callable[..., Any], *arguments: object, **options: object) -> bytes:
+        try:
+            response = call(*arguments, **options, _preload_content=False, _request_timeout=self._patience)
+            body: bytes = response.data
+        except ApiException as error:
+            raise _refusal(error) from error
+        except urllib3.exceptions.HTTPError as error:
+            reason = getattr(error, "reason", None) or error
+            raise Unavailable(f"the API server does not answer: {reason}") from error
+        return body
+
     def list_objects(self, plural: str, namespace: str | None = None) -> Sequence[Mapping[str, object]]:
         """All objects of one of our kinds; ``namespace`` narrows a namespaced kind. Raises ClusterError."""
         if namespace is None:
-            answer = _asked(self._objects.list_custom_object_for_all_namespaces, GROUP, VERSION, plural)
+            answer = self._asked(self._objects.list_custom_object_for_all_namespaces, GROUP, VERSION, plural)
         else:
-            answer = _asked(self._objects.list_namespaced_custom_object, GROUP, VERSION, namespace, plural)
+            answer = self._asked(
+                self._objects.list_namespaced_custom_object, GROUP, VERSION, namespace, plural
+            )
         return _items(answer)
 
     def list_nodes(self) -> Sequence[Mapping[str, object]]:
         """All Nodes. Raises ClusterError."""
-        return _items(_asked(self._core.list_node))
+        return _items(self._asked(self._core.list_node))
 
     def list_events(self) -> Sequence[Mapping[str, object]]:
         """The Events that ringfence's controllers have recorded and the API server still keeps. Raises ClusterError."""
         return _items(
-            _asked(
+            self._asked(
                 self._core.list_event_for_all_namespaces,
                 field_selector="reportingComponent=ringfence.io/ringfence-controller",
             )
@@ -90,11 +107,11 @@ class KubeconfigReader:
 
         Raises ClusterError; NotFound where nobody leads.
         """
-        lease = _asked(self._coordination.read_namespaced_lease, LEASE, namespace)
+        lease = self._asked(self._coordination.read_namespaced_lease, LEASE, namespace)
         leader = (lease.get("spec") or {}).get("holderIdentity")
         if not leader:
             raise NotFound(f"nobody leads: the Lease {namespace}/{LEASE} has no holder", status=404)
-        answer = _asked(
+        answer = self._asked(
             self._core.connect_get_namespaced_pod_proxy_with_path,
             f"{leader}:{CONTROLLER_PORT}",
             namespace,
@@ -104,12 +121,12 @@ class KubeconfigReader:
 
     def fetch(self, path: str) -> Mapping[str, object]:
         """What the API server answers to a GET of this path of its own, such as ``/api/v1/nodes``. Raises ClusterError."""
-        answer = _asked(self._get, path)
+        answer = self._asked(self._get, path)
         return answer if isinstance(answer, dict) else {}
 
     def fetch_text(self, path: str) -> str:
         """The same for what is no JSON: a pod's log. Raises ClusterError."""
-        return _answered(self._get, path).decode("utf-8", errors="replace")
+        return self._answered(self._get, path).decode("utf-8", errors="replace")
 
     def _get(
         self, path: str, *, _preload_content: bool, _request_timeout: tuple[float, float]
@@ -125,14 +142,16 @@ class KubeconfigReader:
     def get_lease(self, namespace: str, name: str) -> Mapping[str, object] | None:
         """A Lease, None if there is none of that name. Raises ClusterError."""
         try:
-            found: Mapping[str, object] = _asked(self._coordination.read_namespaced_lease, name, namespace)
+            found: Mapping[str, object] = self._asked(
+                self._coordination.read_namespaced_lease, name, namespace
+            )
         except NotFound:
             return None
         return found
 
     def get_vm(self, namespace: str, name: str) -> Mapping[str, object]:
         """A VirtualMachine of KubeVirt's. Raises ClusterError."""
-        found: Mapping[str, object] = _asked(
+        found: Mapping[str, object] = self._asked(
             self._objects.get_namespaced_custom_object,
             *("kubevirt.io", "v1", namespace, "virtualmachines", name),
         )
@@ -141,7 +160,7 @@ class KubeconfigReader:
     def whoami(self) -> str:
         """The user name that the API server sees in our requests (SelfSubjectReview). Raises ClusterError."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-        answer = _asked(self._authentication.create_self_subject_review, review)
+        answer = self._asked(self._authentication.create_self_subject_review, review)
         return str(answer["status"]["userInfo"]["username"])
 
     def confirm_failover(self, name: str, uid: str, statement: str, confirmed_by: str) -> None:
@@ -160,7 +179,7 @@ class KubeconfigReader:
 
     def _add(self, name: str, uid: str, word: Mapping[str, object]) -> None:
         patch = {"metadata": {"uid": uid}, "spec": word}
-        _asked(
+        self._asked(
             self._objects.patch_cluster_custom_object,
             *(GROUP, VERSION, "failovers", name, patch),
             field_manager="ringfence-cli",
@@ -169,7 +188,7 @@ class KubeconfigReader:
     def ask_for_drill(self, device: str, uid: str, request: str) -> None:
         """Write the annotation of the FenceDevice with this UID that asks for a drill. Raises ClusterError."""
         patch = {"metadata": {"uid": uid, "annotations": {DRILL: request}}}
-        _asked(
+        self._asked(
             self._objects.patch_cluster_custom_object,
             *(GROUP, VERSION, "fencedevices", device, patch),
             field_manager="ringfence-cli",
@@ -178,33 +197,99 @@ class KubeconfigReader:
     def ask_for_keys(self, generation: int, without: Sequence[str]) -> None:
         """Write ``spec.gossip`` of the HACluster: the generation of group keys that there shall be. Raises ClusterError."""
         patch = {"spec": {"gossip": {"keyGeneration": generation, "rotateWithout": list(without)}}}
-        _asked(
+        self._asked(
             self._objects.patch_cluster_custom_object,
             *(GROUP, VERSION, "haclusters", CLUSTER_NAME, patch),
             field_manager="ringfence-cli",
         )
 
 
-def _asked(call: Callable[..., Any], *arguments: object, **options: object) -> Any:
-    """Make one request and return its JSON, with the client's errors in our words."""
-    return json.loads(_answered(call, *arguments, **options))
-
-
-def _answered(call: Callable[..., Any], *arguments: object, **options: object) -> bytes:
+def configured(access: Access) -> tuple[client.Configuration, str]:
+    """The client's configuration, and the namespace that the context names. Raises KubeconfigError."""
+    configuration = client.Configuration()
+    # 429 with Retry-After is how a server says that it is still starting (a new CRD's storage, for one).
+    configuration.retries = urllib3.Retry(total=4, connect=1, read=1)
+    named = (access.kubeconfig, access.context, access.cluster, access.user, access.server)
+    namespace = "default"
     try:
-        response = call(
-            *arguments,
-            **options,
-            _preload_content=False,
-            _request_timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+        if named == (None,) * len(named) and _is_inside_a_pod():
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        elif access.server is None or access.kubeconfig is not None or _has_kubeconfig():
+            namespace = _load(access, configuration)
+    except (config.ConfigException, OSError, yaml.YAMLError) as error:
+        raise KubeconfigError(f"kubeconfig: {error}") from error
+    _override(access, configuration)
+    return configuration, namespace
+
+
+def _load(access: Access, configuration: client.Configuration) -> str:
+    """Read the kubeconfig into it, with the chosen context, or one made of the chosen cluster and user."""
+    files = access.kubeconfig or str(config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
+    merger = config.kube_config.KubeConfigMerger(files)  # type: ignore[no-untyped-call]
+    if (merged := merger.config) is None:
+        raise config.ConfigException(f"there is none at {files}")
+
+    def loader_of(context: str | None) -> Any:
+        # What a token's refresh gives is written back, as kubectl does.
+        return config.kube_config.KubeConfigLoader(  # type: ignore[no-untyped-call]
+            merged, context, config_persister=merger.save_changes
         )
-        body: bytes = response.data
-    except ApiException as error:
-        raise _refusal(error) from error
-    except urllib3.exceptions.HTTPError as error:
-        reason = getattr(error, "reason", None) or error
-        raise Unavailable(f"the API server does not answer: {reason}") from error
-    return body
+
+    loader = loader_of(access.context)
+    context = dict(loader.current_context.get("context") or {})
+    if access.cluster is not None or access.user is not None:
+        chosen = {"cluster": access.cluster or context.get("cluster")}
+        if access.user or context.get("user"):
+            chosen["user"] = access.user or context.get("user")
+        node = config.kube_config.ConfigNode("options", {"name": _OPTIONS, "context": chosen})  # type: ignore[no-untyped-call]
+        merged.value["contexts"].append(node)
+        if chosen.get("user") is not None:
+            merged["users"].get_with_name(chosen["user"])  # its absence is passed over silently else
+        loader = loader_of(_OPTIONS)
+    loader.load_and_set(configuration)
+    return str(context.get("namespace") or "default")
+
+
+def _override(access: Access, configuration: client.Configuration) -> None:
+    """What was said on the command line counts more than the file."""
+    if access.server is not None:
+        configuration.host = access.server.rstrip("/")
+    if access.certificate_authority is not None:
+        if not Path(access.certificate_authority).is_file():
+            raise KubeconfigError(f"--certificate-authority: there is no file {access.certificate_authority}")
+        configuration.ssl_ca_cert, configuration.verify_ssl = access.certificate_authority, True
+    if access.insecure_skip_tls_verify is not None:
+        configuration.verify_ssl = not access.insecure_skip_tls_verify
+    if access.token is not None:
+        # It alone: a server believes a certificate before it looks at the token.
+        configuration.cert_file = configuration.key_file = None
+        configuration.refresh_api_key_hook = None
+        configuration.api_key = {"authorization": f"Bearer {access.token}"}
+
+
+def _patience(seconds: float | None) -> tuple[float | None, float | None]:
+    """How long a request waits for a connection, and for each part of its answer."""
+    if seconds is None:
+        return CONNECT_TIMEOUT, READ_TIMEOUT
+    return (min(seconds, CONNECT_TIMEOUT), seconds) if seconds > 0 else (None, None)
+
+
+class _Impersonating:
+    """The client's connections, each request in another's name. Its own headers can't be repeated, and groups are."""
+
+    def __init__(self, pool: Any, access: Access) -> None:
+        self._pool = pool
+        self._names = [("Impersonate-User", access.as_user or "")]
+        self._names += [("Impersonate-Group", group) for group in access.as_group]
+
+    def request(self, method: str, url: str, *, headers: Mapping[str, str], **options: Any) -> Any:
+        both = urllib3.HTTPHeaderDict(headers)
+        for name, value in self._names:
+            both.add(name, value)
+        return self._pool.request(method, url, headers=both, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
 
 
 def _refusal(error: ApiException) -> ClusterError:
@@ -230,8 +315,10 @@ def _items(answer: Any) -> Sequence[Mapping[str, object]]:
     return tuple(answer.get("items") or ())
 
 
+def _has_kubeconfig() -> bool:
+    return bool(os.environ.get("KUBECONFIG")) or (Path.home() / ".kube" / "config").exists()
+
+
 def _is_inside_a_pod() -> bool:
     """Nothing names a kubeconfig, and the kubelet left a service account here."""
-    if os.environ.get("KUBECONFIG") or (Path.home() / ".kube" / "config").exists():
-        return False
-    return "KUBERNETES_SERVICE_HOST" in os.environ
+    return not _has_kubeconfig() and "KUBERNETES_SERVICE_HOST" in os.environ

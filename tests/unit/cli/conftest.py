@@ -17,7 +17,7 @@ def run() -> Run:
     """Run one command against a reader, with the terminal's answer if it asks."""
 
     def invoke(reader: FakeReader, *arguments: str, answer: str = "") -> Result:
-        world = World(connect=lambda _kubeconfig, _context: reader, now=lambda: NOW, again=reader.again)
+        world = World(connect=lambda _access: reader, now=lambda: NOW, again=reader.again)
         return CliRunner().invoke(app, list(arguments), obj=world, input=answer)
 
     return invoke

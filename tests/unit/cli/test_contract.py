@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from ringfence.cli import main
 from ringfence.cli.main import World, app
+from ringfence.kube.access import Access
 
 from .cluster import NOW, FakeReader, incident
 from .conftest import Run
@@ -22,6 +23,10 @@ WRITES = {"fence confirm", "fence drill", "keys rotate", "support-bundle", "comp
 """Commands that do something instead of showing it."""
 GROUPS = {"fence", "failover"}
 """They do nothing without a command of theirs."""
+KUBECTLS = {
+    *("--kubeconfig", "--context", "--cluster", "--user", "--server", "-s", "--token", "--as", "--as-group"),
+    *("--request-timeout", "--insecure-skip-tls-verify", "--certificate-authority"),
+}
 ALONE = {"version", "completion"}
 """Commands that ask no cluster."""
 
@@ -48,7 +53,7 @@ def options(command: TyperCommand | TyperGroup) -> set[str]:
 @pytest.mark.parametrize("name", tree())
 def test_every_command_has_kubectls_options(name: str) -> None:
     own = options(tree()[name])
-    assert name in ALONE or {"--kubeconfig", "--context"} <= own
+    assert name in ALONE or own >= KUBECTLS
     assert name in WRITES or {"--output", "-o"} <= own
 
 
@@ -76,8 +81,8 @@ def test_exit_codes_are_the_same_in_code_and_page() -> None:
 def test_options_before_the_command_count_and_those_behind_it_count_more() -> None:
     asked = []
 
-    def connect(kubeconfig: str | None, context: str | None) -> FakeReader:
-        asked.append((kubeconfig, context))
+    def connect(access: Access) -> FakeReader:
+        asked.append((access.kubeconfig, access.context, access.as_group))
         return incident()
 
     world = World(connect=connect, now=lambda: NOW, again=lambda: False)
@@ -85,9 +90,17 @@ def test_options_before_the_command_count_and_those_behind_it_count_more() -> No
         ["--context", "lab", "--kubeconfig", "file", "status"],
         ["--context", "lab", "status", "--context", "other"],
         ["--context", "lab", "fence", "status"],
+        ["fence", "status", "--as", "kim", "--as-group", "a", "--as-group", "b"],
+        ["--as", "kim", "--as-group", "a", "keys"],
     ):
         assert CliRunner().invoke(app, words, obj=world).exit_code == 0
-    assert asked == [("file", "lab"), (None, "other"), (None, "lab")]
+    assert asked == [
+        ("file", "lab", ()),
+        (None, "other", ()),
+        (None, "lab", ()),
+        (None, None, ("a", "b")),
+        (None, None, ("a",)),
+    ]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

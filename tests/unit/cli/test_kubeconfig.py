@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from ringfence.kube.access import Access
 from ringfence.kube.kubeconfig import KubeconfigError, KubeconfigReader
 from ringfence.ports import ClusterError, Conflict, Forbidden, NotFound, Refused, Unavailable
 
@@ -81,7 +82,7 @@ def server() -> Server:
 @pytest.fixture
 def reader(server: Server, tmp_path: Path) -> Iterator[KubeconfigReader]:
     with serving(server) as url:
-        yield KubeconfigReader(kubeconfig(tmp_path, url))
+        yield KubeconfigReader(Access(kubeconfig(tmp_path, url)))
 
 
 def test_lists(server: Server, reader: KubeconfigReader) -> None:
@@ -183,12 +184,12 @@ def test_nobody_listens(server: Server, tmp_path: Path) -> None:
     with serving(server) as url:
         pass
     with pytest.raises(Unavailable, match="does not answer"):
-        KubeconfigReader(kubeconfig(tmp_path, url)).list_nodes()
+        KubeconfigReader(Access(kubeconfig(tmp_path, url))).list_nodes()
 
 
 def test_no_such_context(tmp_path: Path) -> None:
     with pytest.raises(KubeconfigError, match="other"):
-        KubeconfigReader(kubeconfig(tmp_path, "http://127.0.0.1:1"), "other")
+        KubeconfigReader(Access(kubeconfig(tmp_path, "http://127.0.0.1:1"), "other"))
 
 
 def test_new_keys_are_asked_for_by_one_merge_patch(server: Server, reader: KubeconfigReader) -> None:

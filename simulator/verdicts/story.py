@@ -17,14 +17,14 @@ from typing import Any
 
 from ringfence.core.failover import limits
 from ringfence.core.model import Verdict
-from scenarios import ring_attacks
-from scenarios.ring_api import Api, Incident
-from scenarios.ring_controller import Controller
 from simulator import faults
 from simulator.crypto import Keyring
 from simulator.node import Node
 from simulator.script import read
 from simulator.story import SETTLING
+from simulator.verdicts import attacks
+from simulator.verdicts.api import Api, Incident
+from simulator.verdicts.controller import Controller
 from simulator.world import World, boot_id
 
 TICK = 0.05
@@ -59,7 +59,7 @@ class RingStory:
         }
         self._began = 0.0
         self.log: list[str] = []
-        self.attacker = ring_attacks.Attacker(self.world, tuple(self.controllers.values()), keys.verify)
+        self.attacker = attacks.Attacker(self.world, tuple(self.controllers.values()), keys.verify)
         self._told: dict[tuple[str, str], str] = {}
         self._false_since: dict[tuple[str, str], float] = {}
         self._well_since = {node.name: 0.0 for node in self.world.nodes}

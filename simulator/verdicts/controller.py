@@ -16,8 +16,8 @@ from ringfence.core.gossip.report import AgentView
 from ringfence.core.model import Mode, RingState, Verdict
 from ringfence.net.stream import PUSH_EVERY, QUIET
 from ringfence.net.views import decode_view, encode_view
-from scenarios.ring_api import Api
 from simulator.node import Node
+from simulator.verdicts.api import Api
 from simulator.world import World
 
 Verify = Callable[[bytes, bytes, bytes], bool]

@@ -14,8 +14,8 @@ from ringfence.core.gossip.report import AgentView, SubjectView
 from ringfence.core.gossip.rings import rings_of
 from ringfence.core.gossip.wire import Ballot, Crypto, Header, Votes, boot_bytes, encode, tag_of
 from ringfence.core.model import RingState, SignedVote, Vote
-from scenarios.ring_controller import Controller, Verify
 from simulator.node import Node
+from simulator.verdicts.controller import Controller, Verify
 from simulator.world import World, boot_id
 
 EVERY = 0.1
