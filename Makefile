@@ -20,6 +20,10 @@ PURE := $(wildcard tests/unit tests/scenarios tests/contract tests/fuzz)
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
 
+.PHONY: simulate
+simulate: $(VENV) ## the stories of what can go wrong, or STORY=a1-network-cut played in virtual time: seconds, no root
+	@$(RUN)/ringfence simulate $(STORY)
+
 .PHONY: demo
 demo: $(VENV) ## the main job: a node is cut off, its VM ticks on elsewhere (root; the first time builds for up to 30 min)
 	@$(RUN)/python -m lab demo

@@ -80,6 +80,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in shelf().glob(f"*/{SCRIPT}")))
 
 
+def title(name: str) -> str:
+    """The heading of that story's README. Raises StoryError."""
+    return _readme(shelf() / name)[0]
+
+
 def find(name: str) -> Story:
     """The story of that name. Raises StoryError; `LookupError` where there is none of that name."""
     if name not in names():
@@ -89,16 +94,14 @@ def find(name: str) -> Story:
 
 def read(folder: Path) -> Story:
     """The story in this folder. Raises StoryError."""
-    head, _, prose = _text(folder / README).partition("\n") if (folder / README).exists() else ("", "", "")
+    heading, prose = _readme(folder)
     try:
         cluster = yaml.safe_load(_text(folder / CLUSTER))
     except yaml.YAMLError as error:
         raise StoryError(f"{CLUSTER} is no YAML: {' '.join(str(error).split())}") from error
     _check(cluster)
     *faults, end = _script(_text(folder / SCRIPT))
-    return Story(
-        folder.resolve().name, head.lstrip("# ").strip(), prose.strip(), cluster, tuple(faults), end.at
-    )
+    return Story(folder.resolve().name, heading, prose, cluster, tuple(faults), end.at)
 
 
 def play(story: Story) -> tuple[str, ...]:
@@ -174,6 +177,14 @@ def _text(path: Path) -> str:
         raise StoryError(f"there is no {path}: a story is a folder with {CLUSTER} and {SCRIPT}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise StoryError(f"{path} can't be read: {error}") from error
+
+
+def _readme(folder: Path) -> tuple[str, str]:
+    """Heading and prose; a person's own story needs none."""
+    if not (folder / README).exists():
+        return "", ""
+    head, _, prose = _text(folder / README).partition("\n")
+    return head.lstrip("# ").strip(), prose.strip()
 
 
 def _script(text: str) -> list[Fault]:

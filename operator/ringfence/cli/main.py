@@ -5,12 +5,12 @@ Exit codes, also in docs/command-line.md:
 ====  =====================================================================================
 0     done, or shown
 1     refused: nothing waits, the node lives, the flag that confirms is missing, or the API server says no
-2     the command line itself is wrong
+2     the command line itself is wrong, or the story that `simulate` shall play
 3     the API server can't be reached, or the kubeconfig can't be used
-4     not there: the node, the failover, or ringfence's kinds in this cluster
+4     not there: the node, VM, failover or story, or ringfence's kinds in this cluster
 5     forbidden: this user's rights don't reach
 6     asked for and under way, but you stopped waiting before it was done
-7     looked at, and something would stand in the way of a failover (`doctor`)
+7     looked at, and something would stand in the way of a failover (`doctor`, `dry-run`), or an invariant broke (`simulate`)
 ====  =====================================================================================
 
 rich, the Kubernetes client and YAML are imported by the command that needs them, so ``--help`` and completion answer
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Annotated, Never
 import typer
 
 from ringfence import __version__
-from ringfence.cli import bundle, confirmation, doctor, incident, leave
+from ringfence.cli import bundle, confirmation, doctor, incident, leave, simulation, supposition
 from ringfence.cli import devices as fence_devices
 from ringfence.cli import keys as group_keys
 from ringfence.cli.access import reaches_cluster, reaches_cluster_openly, said
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 WATCH_EVERY = 2.0
 """Seconds between two looks of a watch."""
-REFUSED, UNREACHABLE, NOT_THERE, FORBIDDEN, NOT_DONE, NOT_WELL = 1, 3, 4, 5, 6, 7
+REFUSED, USAGE, UNREACHABLE, NOT_THERE, FORBIDDEN, NOT_DONE, NOT_WELL = 1, 2, 3, 4, 5, 6, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +273,65 @@ def support_bundle(
     typer.echo(f"{target}: {len(packed.files)} files")
     for line in packed.missing:
         typer.echo(f"not in it: {line}")
+
+
+@app.command("dry-run")
+@reaches_cluster
+def dry_run(
+    world: typer.Context,
+    kill: Annotated[
+        list[str], typer.Option("--kill", metavar="NODE", help="The node; repeated: all of them at once.")
+    ],
+    release: Release = "ringfence-system",
+    output: Output = "table",
+) -> None:
+    """What would be decided if NODE fell silent now: verdict, limits, fence, VMs. Nothing is done, nothing is written.
+
+    The acting controller answers, by the code and the view of the cluster by which it would act. Ends with 7 if the
+    VMs of one of the nodes would not be restarted without anybody's help.
+    """
+    form = _format(output)
+    with _sentences():
+        answer = supposition.ask(_reader(world), release, kill)
+    from ringfence.cli import show  # noqa: PLC0415
+
+    rows = supposition.read(answer)
+    if form in {show.Format.JSON, show.Format.YAML}:
+        typer.echo(show.as_text(answer, form))
+    else:
+        show.supposed(show.console(sys.stdout), rows)
+    if not all(row.good for row in rows):
+        raise typer.Exit(NOT_WELL)
+
+
+@app.command()
+def simulate(
+    story: Annotated[
+        str | None,
+        typer.Argument(
+            help="A story, or a folder with your own cluster.yaml and script.txt. Without it: which stories there are.",
+            autocompletion=simulation.known,
+        ),
+    ] = None,
+    output: Output = "table",
+) -> None:
+    """Play an incident in virtual time, in seconds: the code that decides, in a modelled cluster. Needs none of yours.
+
+    Ends with 7 if an invariant broke on the way: a VM ran twice, a node was fenced that lives, and the like.
+    """
+    form = _format(output)
+    with _sentences():
+        told = simulation.stories() if story is None else simulation.perform(story)
+    from ringfence.cli import show  # noqa: PLC0415
+
+    if form in {show.Format.JSON, show.Format.YAML}:
+        typer.echo(show.as_text(told, form))
+    elif isinstance(told, simulation.Played):
+        show.played(show.console(sys.stdout), told)
+    else:
+        show.console(sys.stdout).print(show.stories(told))
+    if isinstance(told, simulation.Played) and told.broken:
+        _end(f"an invariant broke: {told.broken}", NOT_WELL)
 
 
 @app.command()
@@ -546,7 +605,15 @@ def _sentences() -> Iterator[None]:
         group_keys.NothingToldError,
     ) as error:
         _end(str(error), REFUSED)
-    except (NotInstalledError, incident.UnknownNodeError, NotFound) as error:
+    except simulation.BadScriptError as error:
+        _end(str(error), USAGE)
+    except (
+        NotInstalledError,
+        incident.UnknownNodeError,
+        simulation.NoStageError,
+        supposition.NothingSupposedError,
+        NotFound,
+    ) as error:
         _end(str(error), NOT_THERE)
     except Forbidden as error:
         _end(str(error), FORBIDDEN)

@@ -25,6 +25,8 @@ from ringfence.cli.incident import Incident, Present
 from ringfence.cli.keys import KeysRow
 from ringfence.cli.picture import FailoverRow, NodeRow, Picture, ProtectedVMRow, ZoneRow
 from ringfence.cli.ring import MemberRow, Ring
+from ringfence.cli.simulation import Played, StoryRow
+from ringfence.cli.supposition import Supposed
 
 PIPE_WIDTH = 10_000
 """Columns of an output that is no terminal: nothing is folded there."""
@@ -251,6 +253,51 @@ def _failover(out: rich.console.Console, shown: Incident, failover: FailoverRow)
             out.print(_words(f"  {moment.seconds:+9.1f}  {moment.what}"))
     if failover.waits:
         out.print(_words(f"\nwaits for a person: ringfence fence confirm {failover.node}"))
+
+
+def supposed(out: rich.console.Console, rows: Sequence[Supposed]) -> None:
+    """What would be done and refused, node by node; the outcome is the last line of each."""
+    names = ", ".join(row.node for row in rows)
+    out.print(_words(f"if {names} fell silent now (nothing is done or written)", style="bold"))
+    for row in rows:
+        out.print(_words(f"\n{row.node}"))
+        _facts(out, *row.facts)
+        for title, lines in row.groups:
+            out.print(_words(f"\n{row.node}: {title}"))
+            _facts(out, *lines)
+        out.print(_words(f"\n{row.outcome}", style="green" if row.good else "bold red"))
+
+
+def stories(rows: Sequence[StoryRow]) -> rich.table.Table:
+    table = _table("STORY", "WHAT IT SHOWS")
+    for row in rows:
+        _row(table, row.name, row.title)
+    return table
+
+
+_KINDS = {
+    "fault": "bold red",
+    "order": "yellow",
+    "world": "cyan",
+    "Held": "magenta",
+    "AwaitingConfirmation": "magenta",
+    "Recovered": "green",
+    "Closed": "green",
+}
+
+
+def played(out: rich.console.Console, shown: Played) -> None:
+    """A story: what it is about, then line by line what happened and what was decided."""
+    out.print(_words(shown.title or shown.name, style="bold"))
+    if shown.about:
+        out.print(_words(f"\n{shown.about}"))
+    out.print("\nseconds")
+    for line in shown.lines:
+        style = _KINDS.get(line.kind, "")
+        kind = rich.text.Text(f"{line.kind}: " if line.kind else "", style=style)
+        out.print(rich.text.Text.assemble((f"{line.at:7.2f} ", "dim"), kind, line.text))
+    if not shown.broken:
+        out.print(_words(f"\n{shown.seconds:g} s were played, and every invariant held", style="green"))
 
 
 def keys(out: rich.console.Console, row: KeysRow) -> None:

@@ -119,7 +119,9 @@ async def run(chosen: argparse.Namespace) -> None:
                 stop_flag=stop,
             )
 
-        health = await serve(chosen.metrics_port, metrics, lambda: replica.world.own.swept, replica.ring)
+        health = await serve(
+            *(chosen.metrics_port, metrics, lambda: replica.world.own.swept, replica.ring, replica.suppose)
+        )
         tasks = [asyncio.create_task(start(), name=name) for name, start in replica.work().items()]
         tasks.append(by_kopf := asyncio.create_task(operator(), name="kopf"))
         waiting = asyncio.create_task(stop.wait(), name="stop")
@@ -154,15 +156,25 @@ def opener(cluster: Cluster, epochs: Epochs, agents: Sequence[Path]) -> OpenDevi
 
 
 async def serve(
-    port: int, metrics: ControllerMetrics, ready: Callable[[], bool], ring: Callable[[], dict[str, Any]]
+    port: int,
+    metrics: ControllerMetrics,
+    ready: Callable[[], bool],
+    ring: Callable[[], dict[str, Any]],
+    suppose: Callable[[Sequence[str]], dict[str, Any]],
 ) -> web.AppRunner:
-    """``/metrics``, ``/members``, ``/healthz``, ``/readyz`` on this port. A loop that does not turn answers none of them."""
+    """``/metrics``, ``/members``, ``/dry-run?node=``, ``/healthz``, ``/readyz`` on this port.
+
+    A loop that does not turn answers none of them.
+    """
 
     async def exposition(_: web.Request) -> web.Response:
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     async def table(_: web.Request) -> web.Response:
         return web.json_response(ring())
+
+    async def supposed(request: web.Request) -> web.Response:
+        return web.json_response(suppose(request.query.getall("node", [])))
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok")
@@ -179,6 +191,7 @@ async def serve(
         [
             web.get("/metrics", exposition),
             web.get("/members", table),
+            web.get("/dry-run", supposed),
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
         ]

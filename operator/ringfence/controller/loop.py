@@ -238,7 +238,7 @@ class Loop:
     def _judge(self, now: float) -> None:
         for node in list(self._witness.nodes()):
             evidence = self._witness.evidence(
-                node, now, device_proved=self._device_proved(node), roles=self._network_roles(node)
+                node, now, device_proved=self.device_proved(node), roles=self._network_roles(node)
             )
             if evidence is None:
                 continue
@@ -273,7 +273,8 @@ class Loop:
         known = self._world.nodes.store.get(("", node))
         return roles(self._world.networks_of(known)) if known is not None else {}
 
-    def _device_proved(self, node: str) -> bool:
+    def device_proved(self, node: str) -> bool:
+        """Whether a device of the node has proved itself of late."""
         return any(
             (proof := self._devices.proof(name, node)) is not None and proof.ok
             for (_, name), device in self._world.own.all(FenceDevice).items()
@@ -424,6 +425,33 @@ class Loop:
                 self._ended_at[after.boot.node] = now
 
     # --- looks -----------------------------------------------------------------------------------------
+
+    def supposing(
+        self, boot: Boot, judgement: Judgement, down: frozenset[str], silent: frozenset[str]
+    ) -> tuple[Look, limits.Situation]:
+        """What an incident of the node would look at, were it judged so now; for `controller/foresight.py`.
+
+        Args:
+            down: the nodes that are supposed to be Down, this one included where it would be.
+            silent: the nodes that are supposed not to be heard.
+        """
+        now = self._clock.monotonic()
+        zone, _ = self.zone_of(self._world.nodes.store.get(("", boot.node)))
+        situation = self.situation(boot.node)
+        situation = replace(
+            situation,
+            alive=situation.alive - silent,
+            down_in_zone=situation.down_in_zone | (down & frozenset(self._names_in(zone))),
+            in_flight_elsewhere=situation.in_flight_elsewhere | (down - {boot.node}),
+        )
+        look = replace(
+            self._look(boot, None, now),
+            judgement=judgement,
+            limit=limits.limitation(situation),
+            limit_when_found_off=limits.limitation_when_found_off(situation),
+            order_delay=zone.spec.fencing.delay_seconds if zone is not None else 0.0,
+        )
+        return look, situation
 
     def _look(self, boot: Boot, adopted: Adopted | None, now: float) -> Look:
         node = self._world.nodes.store.get(("", boot.node))
@@ -578,7 +606,7 @@ class Loop:
     def _situation(
         self, node: str, zone: HAZone | None, trouble: str | None, now: float, *, released: bool
     ) -> limits.Situation:
-        members = {n.name for n in self._world.nodes_of(zone)} if zone else set()
+        members = self._names_in(zone)
         roster = (
             frozenset(m.name for m in self._witness.roster.members) if self._witness.roster else frozenset()
         )
@@ -634,6 +662,9 @@ class Loop:
         )
         now = self._clock.monotonic()
         return self._situation(node, zone, trouble, now, released=self._released(adopted))
+
+    def _names_in(self, zone: HAZone | None) -> set[str]:
+        return {n.name for n in self._world.nodes_of(zone)} if zone else set()
 
     def _only_power(self, zone: HAZone, node: str) -> bool:
         """Whether it has devices, and each of them cuts: a watchdog is counted out, on whichever half."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from ringfence.controller.admission import Admission
 from ringfence.controller.devices import DeviceBook, OpenDevice
 from ringfence.controller.drills import Drills
 from ringfence.controller.evidence import Verify, Witness
+from ringfence.controller.foresight import dry_run
 from ringfence.controller.keys import KeyKeeper, holders
 from ringfence.controller.launchers import Launchers
 from ringfence.controller.leadership import Leadership
@@ -270,6 +271,10 @@ class Replica:
             for node in world.nodes.store.values()
         }
         return members(self._witness, self.loop.judgements, reports, self._clock.monotonic(), named=named)
+
+    def suppose(self, nodes: Sequence[str]) -> dict[str, Any]:
+        """What would follow if these nodes fell silent now, as ``/dry-run`` tells it."""
+        return dry_run(nodes, self.loop, self.world, self._witness, self._clock)
 
     async def _sweep(self) -> None:
         """Kopf forgets nothing but deletions during its own relist: a LIST a minute sees those (STYLE, kopf)."""

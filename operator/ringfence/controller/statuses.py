@@ -312,12 +312,6 @@ class Statuses:
             devices.append(
                 (device, self._unproved(storage, node, zone.spec.fencing if zone else ZoneFencing()))
             )
-        others = [
-            n
-            for n in self._world.nodes.store.values()
-            if n.name != node and n.ready.status.value == "True" and not n.unschedulable
-            and n.labels.get("kubevirt.io/schedulable") == "true"
-        ]  # fmt: skip
         facts = VmFacts(
             vm=pvm.spec.vm.name,
             exists=vm is not None and not vm.deleting,
@@ -335,7 +329,7 @@ class Statuses:
             storage_fences=tuple(sorted(storages)),
             not_cut=self._not_cut(namespace, vm, vmi, storages) if storages else (),
             self_fencing=self_fencing,
-            healthy_others=len(others),
+            healthy_others=len(self._world.takers(node)),
         )
         return assess(facts), (node if running else None)
 

@@ -242,6 +242,15 @@ class World:
     def nodes_of(self, zone: HAZone) -> list[NodeObject]:
         return [n for n in self.nodes.store.values() if _claims(zone, n)]
 
+    def takers(self, node: str) -> list[NodeObject]:
+        """The other nodes that KubeVirt could start a VM on."""
+        return [
+            n
+            for n in self.nodes.store.values()
+            if n.name != node and n.ready.status.value == "True" and not n.unschedulable
+            and n.labels.get("kubevirt.io/schedulable") == "true"
+        ]  # fmt: skip
+
     def networks_of(self, node: NodeObject) -> tuple[ZoneNetwork, ...]:
         """The further networks of its zone; none where it is in no zone or in two."""
         zones = self.zones_of(node)

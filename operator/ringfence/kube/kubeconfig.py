@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import urllib3
 import yaml
@@ -107,17 +108,28 @@ class KubeconfigReader:
 
         Raises ClusterError; NotFound where nobody leads.
         """
+        return self._ask_leader(namespace, "members")
+
+    def dry_run(self, namespace: str, nodes: Sequence[str]) -> Mapping[str, object]:
+        """What the acting controller would decide if all of these nodes fell silent now, by the same way.
+
+        Raises ClusterError; NotFound where nobody leads, or who leads is of a version that can't say.
+        """
+        return self._ask_leader(namespace, "dry-run?" + urlencode([("node", node) for node in nodes]))
+
+    def _ask_leader(self, namespace: str, question: str) -> Mapping[str, object]:
         lease = self._asked(self._coordination.read_namespaced_lease, LEASE, namespace)
         leader = (lease.get("spec") or {}).get("holderIdentity")
         if not leader:
             raise NotFound(f"nobody leads: the Lease {namespace}/{LEASE} has no holder", status=404)
-        answer = self._asked(
-            self._core.connect_get_namespaced_pod_proxy_with_path,
-            f"{leader}:{CONTROLLER_PORT}",
-            namespace,
-            "members",
-        )
-        return answer if isinstance(answer, dict) else {}
+        pod = f"/api/v1/namespaces/{namespace}/pods/{leader}:{CONTROLLER_PORT}"
+        try:
+            return self.fetch(f"{pod}/proxy/{question}")
+        except NotFound as error:
+            raise NotFound(
+                f"the acting controller, {leader}, can't be asked that: it is gone, or older than this command ({error})",
+                status=error.status,
+            ) from error
 
     def fetch(self, path: str) -> Mapping[str, object]:
         """What the API server answers to a GET of this path of its own, such as ``/api/v1/nodes``. Raises ClusterError."""

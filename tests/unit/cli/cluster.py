@@ -68,6 +68,10 @@ class FakeReader:
     """What each look at the Events shows; a watch ends with the last."""
     rings: dict[str, Object] = field(default_factory=dict)
     """What the acting controller says of the ring, by the release's namespace."""
+    suppositions: dict[str, Object] = field(default_factory=dict)
+    """What the acting controller would decide, by the release's namespace."""
+    supposed: list[tuple[str, ...]] = field(default_factory=list)
+    """Nodes of which that was asked."""
     leases: dict[tuple[str, str], Object] = field(default_factory=dict)
     """By namespace and name."""
     vms: dict[tuple[str, str], Object] = field(default_factory=dict)
@@ -136,6 +140,12 @@ class FakeReader:
         if namespace not in self.rings:
             raise NotFound(f'leases "ringfence-controller" not found in {namespace}', status=404)
         return self.rings[namespace]
+
+    def dry_run(self, namespace: str, nodes: Sequence[str]) -> Mapping[str, object]:
+        self.supposed.append(tuple(nodes))
+        if namespace not in self.suppositions:
+            raise NotFound(f'leases "ringfence-controller" not found in {namespace}', status=404)
+        return self.suppositions[namespace]
 
     def list_events(self) -> Sequence[Mapping[str, object]]:
         if "events" in self.forbidden:
