@@ -123,16 +123,20 @@ def foresee(boot: Boot, look: Look, situation: Situation) -> Foresight:
         hedges=look.hedges,
         order_delay=look.order_delay,
         proofs_required=look.proofs_required,
-        deletions=_deletions(boot, silent),
-        vms=_fates(opened, silent),
+        deletions=_deletions(silent, cover := _cover(boot, silent)),
+        vms=_fates(opened, silent, frozenset(ref.uid for ref in cover)),
     )
 
 
-def _deletions(boot: Boot, look: Look) -> tuple[Deletions, ...]:
-    """Class by class, as each step of the recovery would find them."""
+def _cover(boot: Boot, look: Look) -> tuple[PodRef, ...]:
+    """The pods that the proof would be about."""
     cover = recovery.covered(look.pods)
-    if (cut := _only_a_cut(boot, look)) is not None:
-        cover = tuple(ref for ref in cover if ref.uid in cut)
+    cut = _only_a_cut(boot, look)
+    return cover if cut is None else tuple(ref for ref in cover if ref.uid in cut)
+
+
+def _deletions(look: Look, cover: tuple[PodRef, ...]) -> tuple[Deletions, ...]:
+    """Class by class, as each step of the recovery would find them."""
     left = look.pods
     found: list[Deletions] = []
     while due := recovery.deletions(left, cover, force=True):
@@ -157,13 +161,15 @@ def _only_a_cut(boot: Boot, look: Look) -> frozenset[str] | None:
     return frozenset(recover.pods) if recover is not None else frozenset()
 
 
-def _fates(opened: Record, look: Look) -> tuple[Fate, ...]:
+def _fates(opened: Record, look: Look, cover: frozenset[str]) -> tuple[Fate, ...]:
     looks = {(vm.namespace, vm.name): vm for vm in look.vms}
     fates = []
     for record in with_pods(opened.vms, look.pods):
         seen = looks.get((record.namespace, record.name))
-        then, _ = recovery.follow(record, _ended(seen), opened.boot.node, pod_gone=True, wall=look.wall)
-        fates.append(Fate(record, seen.run_strategy if seen else "", then.message))
+        gone = not record.pod_uid or record.pod_uid in cover
+        then, _ = recovery.follow(record, _ended(seen), opened.boot.node, gone, look.wall)
+        stays = "" if gone else "no device of the node would let its old launcher be deleted"
+        fates.append(Fate(record, seen.run_strategy if seen else "", then.message or stays))
     return tuple(fates)
 
 
