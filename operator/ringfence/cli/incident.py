@@ -11,12 +11,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ringfence.cli import advice
 from ringfence.cli.ballot import VoteRow, vote_rows
 from ringfence.cli.chronicle import EventRow, event_rows
 from ringfence.cli.document import Document, instant
 from ringfence.cli.picture import FailoverRow, NodeRow, Reader, failover_row, node_rows, objects, started
 from ringfence.cli.ring import MemberRow, ring
-from ringfence.ports import ClusterError, Forbidden
+from ringfence.ports import ClusterError, Forbidden, NotFound
 
 EVENTS_TOLD = 20
 """The last so many."""
@@ -71,12 +72,30 @@ class Incident:
     """None: ringfence has no such member, or a note says why it isn't known."""
     events: tuple[EventRow, ...] = ()
     """Verdicts about the node, and what its failovers did and refused, oldest first."""
+    waits_for: str = ""
+    """What the failover waits for; empty: for nothing."""
+    could_do: tuple[str, ...] = ()
+    """What a person could do about it."""
     notes: tuple[str, ...] = ()
     """What is not shown, and why."""
 
 
-def investigate(reader: Reader, name: str, release: str) -> Incident:
-    """Read what there is about the node; ``release`` is the namespace of the controller.
+def investigate_failover(reader: Reader, name: str, release: str) -> Incident:
+    """As :func:`investigate`, about this Failover, the node's latest or not. Raises NotFound too."""
+    failover = next((one for one in objects(reader, "failovers") if one.name == name), None)
+    if failover is None:
+        raise NotFound(f"no failover {name}; ringfence failovers lists them", status=404)
+    return investigate(reader, failover.text("spec", "node"), release, about=name)
+
+
+def investigate(reader: Reader, name: str, release: str, about: str = "") -> Incident:
+    """Read what there is about the node.
+
+    Args:
+        reader: the cluster.
+        name: of the node.
+        release: the namespace of the controller.
+        about: the Failover to tell of; empty: the node's latest.
 
     Raises UnknownNodeError, NotInstalledError, ClusterError.
     """
@@ -84,6 +103,7 @@ def investigate(reader: Reader, name: str, release: str) -> Incident:
     devices = objects(reader, "fencedevices")
     reports = objects(reader, "nodereports")
     failovers = [f for f in objects(reader, "failovers") if f.text("spec", "node") == name]
+    told = next((f for f in failovers if f.name == about), max(failovers, key=started, default=None))
     try:
         nodes = tuple(Document(node) for node in reader.list_nodes())
     except Forbidden:  # zones and failovers tell enough
@@ -97,11 +117,12 @@ def investigate(reader: Reader, name: str, release: str) -> Incident:
     boot = report.text("status", "bootID") or node.text("status", "nodeInfo", "bootID")
     ways = tuple(device_line(device) for device in devices if name in device.texts("spec", "nodes"))
     story = (
-        tell(max(failovers, key=started), seen, boot, ways)
-        if failovers
+        tell(told, seen, boot, ways)
+        if told is not None
         else Incident(node=seen, boot_id=boot, devices=ways, failover=None)
     )
-    notes = []
+    notes: list[str] = []
+    could = advice.of_failover(told, _mode(reader, notes)) if told is not None else advice.Advice()
     present: Present | None = None
     events: tuple[EventRow, ...] = ()
     try:
@@ -112,7 +133,23 @@ def investigate(reader: Reader, name: str, release: str) -> Incident:
         events = _events(reader, name, {failover.name for failover in failovers})
     except ClusterError as error:
         notes.append(f"events: {error}")
-    return replace(story, present=present, events=events, notes=tuple(notes))
+    return replace(
+        story,
+        present=present,
+        events=events,
+        waits_for=could.waits_for,
+        could_do=could.could_do,
+        notes=tuple(notes),
+    )
+
+
+def _mode(reader: Reader, notes: list[str]) -> str:
+    try:
+        clusters = objects(reader, "haclusters")
+    except Forbidden as error:
+        notes.append(f"the HACluster's mode: {error}")
+        return ""
+    return next((one.text("spec", "mode") for one in clusters if one.name == "default"), "")
 
 
 def _present(answer: Document, name: str) -> Present | None:

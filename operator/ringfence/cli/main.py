@@ -31,7 +31,17 @@ from typing import TYPE_CHECKING, Annotated, Never
 import typer
 
 from ringfence import __version__
-from ringfence.cli import bundle, confirmation, doctor, incident, leave, simulation, supposition
+from ringfence.cli import (
+    bundle,
+    confirmation,
+    doctor,
+    guest,
+    incident,
+    leave,
+    simulation,
+    subject,
+    supposition,
+)
 from ringfence.cli import devices as fence_devices
 from ringfence.cli import keys as group_keys
 from ringfence.cli.access import reaches_cluster, reaches_cluster_openly, said
@@ -80,6 +90,9 @@ app.add_typer(keys_app, name="keys")
 Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Only protected VMs of this namespace; default: all.")
 ]
+Everywhere = Annotated[
+    bool, typer.Option("--all-namespaces", "-A", help="Protected VMs of all namespaces, whatever -n says.")
+]
 Output = Annotated[
     str, typer.Option("--output", "-o", metavar="table|wide|json|yaml", help="Form of the output.")
 ]
@@ -97,12 +110,13 @@ def everywhere(world: typer.Context) -> None:
 def status(
     world: typer.Context,
     namespace: Namespace = None,
+    everywhere: Everywhere = False,
     output: Output = "table",
 ) -> None:
     """Zones, nodes with their verdicts, protected VMs, open failovers."""
     form = _format(output)
     with _sentences():
-        picture = gather(_reader(world), namespace)
+        picture = gather(_reader(world), None if everywhere else namespace)
     from ringfence.cli import show  # noqa: PLC0415
 
     if form in {show.Format.JSON, show.Format.YAML}:
@@ -136,18 +150,41 @@ def failovers(
 @reaches_cluster
 def explain(
     world: typer.Context,
-    node: Annotated[str, typer.Argument(help="Name of the node.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="NODE|VM|FAILOVER",
+            help="A name, KIND/NAME (node/n1, vm/db, failover/n1-0a1b2c3d-x1) or NAMESPACE/NAME of a VM.",
+        ),
+    ],
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Of the VM; default: the context's.")
+    ] = None,
+    everywhere: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="The VM may be in any namespace.")
+    ] = False,
     release: Release = "ringfence-system",
     output: Output = "table",
 ) -> None:
-    """What happened to NODE, why, and what was refused: verdicts with their votes, and its latest failover."""
+    """What is known of a node, a VM or a failover, what was decided and why, what it waits for, what you could do."""
     form = _format(output)
+    told: incident.Incident | guest.GuestStory
     with _sentences():
-        told = incident.investigate(_reader(world), node, release)
+        reader = _reader(world)
+        about = subject.resolve(reader, what, namespace, everywhere=everywhere)
+        match about.sort:
+            case subject.Sort.VM:
+                told = guest.investigate(reader, about.namespace, about.name)
+            case subject.Sort.FAILOVER:
+                told = incident.investigate_failover(reader, about.name, release)
+            case subject.Sort.NODE:
+                told = incident.investigate(reader, about.name, release)
     from ringfence.cli import show  # noqa: PLC0415
 
     if form in {show.Format.JSON, show.Format.YAML}:
         typer.echo(show.as_text(told, form))
+    elif isinstance(told, guest.GuestStory):
+        show.guest(show.console(sys.stdout), told)
     else:
         show.incident(show.console(sys.stdout), told)
 
@@ -610,6 +647,7 @@ def _sentences() -> Iterator[None]:
     except (
         NotInstalledError,
         incident.UnknownNodeError,
+        subject.UnknownSubjectError,
         simulation.NoStageError,
         supposition.NothingSupposedError,
         NotFound,

@@ -29,6 +29,11 @@ RESOURCES = ("haclusters", "hazones", "fencedevices", "nodereports", "protectedv
 class Reader(Protocol):
     """What the command line needs of a cluster; errors are those of ``ringfence.ports``."""
 
+    @property
+    def namespace(self) -> str:
+        """The namespace of the kubeconfig's context."""
+        ...
+
     def list_objects(self, plural: str, namespace: str | None = None) -> Sequence[Mapping[str, object]]: ...
 
     def list_nodes(self) -> Sequence[Mapping[str, object]]: ...

@@ -21,6 +21,7 @@ from ringfence.cli.chronicle import EventRow
 from ringfence.cli.devices import DeviceRow
 from ringfence.cli.doctor.finding import Finding, Level
 from ringfence.cli.document import instant
+from ringfence.cli.guest import GuestStory
 from ringfence.cli.incident import Incident, Present
 from ringfence.cli.keys import KeysRow
 from ringfence.cli.picture import FailoverRow, NodeRow, Picture, ProtectedVMRow, ZoneRow
@@ -205,10 +206,7 @@ def incident(out: rich.console.Console, shown: Incident) -> None:
         out.print("\nevents (oldest first)")
         for row in shown.events:
             out.print(_words(f"  {event_line(row)}"))
-    if shown.notes:
-        out.print("\nnot shown")
-        for note in shown.notes:
-            out.print(_words(f"  {note}"))
+    _notes(out, shown.notes)
 
 
 def _present(out: rich.console.Console, present: Present) -> None:
@@ -251,8 +249,55 @@ def _failover(out: rich.console.Console, shown: Incident, failover: FailoverRow)
         out.print("\ntimeline (seconds since the incident began)")
         for moment in shown.timeline:
             out.print(_words(f"  {moment.seconds:+9.1f}  {moment.what}"))
-    if failover.waits:
-        out.print(_words(f"\nwaits for a person: ringfence fence confirm {failover.node}"))
+    _advice(out, shown.waits_for, shown.could_do)
+
+
+def guest(out: rich.console.Console, shown: GuestStory) -> None:
+    """A VM: its protection, its node, its latest incident."""
+    out.print(_words(f"VM {shown.namespace}/{shown.name}"))
+    nobody = "by nobody: there is no ProtectedVM that names it"
+    condition = " ".join(filter(None, (f"Protected={shown.protected}", shown.reason)))
+    _facts(
+        out,
+        ("KubeVirt", ", ".join(filter(None, (shown.status, shown.run_strategy))) or "no such VirtualMachine"),
+        ("node", shown.node.name if shown.node else ""),
+        ("its verdict", f"{shown.node.verdict} {shown.node.sentence}".strip() if shown.node else ""),
+        (
+            "protected",
+            f"by {shown.protected_by}, priority {shown.priority or '100'}" if shown.protected else nobody,
+        ),
+        ("on node failure", shown.on_node_failure),
+        ("condition", f"{condition}: {shown.message}" if shown.protected else ""),
+    )
+    if shown.failover is not None:
+        out.print(_words(f"\nits latest failover {shown.failover.name}: {shown.failover.phase}"))
+        _facts(
+            out,
+            ("of node", shown.failover.node),
+            ("begun", shown.failover.started_at),
+            ("sentence", shown.failover.sentence),
+            ("this VM", shown.state),
+        )
+    else:
+        out.print("\nno failover of it is on record")
+    _advice(out, shown.waits_for, shown.could_do)
+    _notes(out, shown.notes)
+
+
+def _advice(out: rich.console.Console, waits_for: str, could_do: Sequence[str]) -> None:
+    if waits_for:
+        out.print(_words(f"\nwaits for {waits_for}"))
+    if could_do:
+        out.print("\nyou could")
+        for line in could_do:
+            out.print(_words(f"  {line}"))
+
+
+def _notes(out: rich.console.Console, notes: Sequence[str]) -> None:
+    if notes:
+        out.print("\nnot shown")
+        for note in notes:
+            out.print(_words(f"  {note}"))
 
 
 def supposed(out: rich.console.Console, rows: Sequence[Supposed]) -> None:

@@ -83,6 +83,7 @@ class FakeReader:
     fetched: list[str] = field(default_factory=list)
     """Paths that were asked for."""
     user: str = "alice"
+    namespace: str = "default"
     forbidden: frozenset[str] = frozenset()
     confirmed: list[tuple[str, str, str, str]] = field(default_factory=list)
     released: list[tuple[str, str, str, str]] = field(default_factory=list)

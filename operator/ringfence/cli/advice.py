@@ -1,0 +1,123 @@
+"""What an incident or a VM waits for, and what a person could do about it. Said from the phase on record; nothing is judged here.
+
+Commands that are named are this command line's own, or kubectl's on ringfence's objects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ringfence.cli.document import Document
+from ringfence.core.failover.limits import STORM_WORDS
+from ringfence.core.failover.phase import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    waits_for: str = ""
+    """Empty: for nothing."""
+    could_do: tuple[str, ...] = ()
+    """A sentence each; empty: nothing is needed, or nothing helps."""
+
+
+def of_failover(failover: Document, mode: str) -> Advice:
+    """``mode`` is the HACluster's, empty where it isn't known."""
+    status, node = failover.part("status"), failover.text("spec", "node")
+    match status.text("phase"):
+        case "":
+            return Advice("the acting controller's first step", ("ringfence status: does one lead?",))
+        case Phase.HOLDING:
+            return Advice("the end of the hold; a sign of life ends the incident before")
+        case Phase.HELD:
+            return _held(failover, status.text("heldReason"), mode)
+        case Phase.FENCING:
+            return Advice(
+                f"a proof that {node} is off",
+                ("ringfence fence status: what the devices say", f"switch {node} off: that is seen, too"),
+            )
+        case Phase.AWAITING_CONFIRMATION:
+            return Advice(
+                f"a device that proves {node} off, which is tried again by itself, or a person's word",
+                (
+                    f"switch {node} off, see that it is off, then: ringfence fence confirm {node}",
+                    "mend the fence device: ringfence fence status",
+                ),
+            )
+        case Phase.RECOVERING:
+            return Advice(_unsettled(status), _for_the_unsettled(status))
+        case Phase.RECOVERED:
+            return Advice(
+                f"{node} with a new boot; until then it takes no pods",
+                (
+                    f"find out why {node} died, then switch it on",
+                    f"kubectl delete node {node}, if it won't come back",
+                ),
+            )
+        case _:
+            return Advice()
+
+
+def _held(failover: Document, reason: str, mode: str) -> Advice:
+    waits = f"the end of this: {reason}" if reason else "the end of what holds it"
+    if reason.startswith(STORM_WORDS):
+        return Advice(
+            waits,
+            (
+                "mend what these nodes have in common: a switch, a storage, a power feed",
+                f"ringfence failover release {failover.name} --reason WHY, if it must be fenced all the same",
+            ),
+        )
+    if mode not in ("", "Active"):
+        return Advice(waits, (ARM,))
+    return Advice(waits, ("mend that; it then goes on by itself",))
+
+
+ARM = """kubectl patch hacluster default --type merge -p '{"spec":{"mode":"Active"}}'"""
+"""Arms ringfence again."""
+
+
+def _unsettled(status: Document) -> str:
+    names = [
+        f"{vm.text('namespace')}/{vm.text('name')} ({vm.text('message') or vm.text('state')})"
+        for vm in status.parts("vms")
+        if vm.text("state") not in ("Running", "Left")
+    ]
+    return "KubeVirt to start: " + ", ".join(names) if names else "the last pods to go"
+
+
+def _for_the_unsettled(status: Document) -> tuple[str, ...]:
+    return tuple(
+        f"kubectl -n {vm.text('namespace')} describe vmi {vm.text('name')}: what keeps it"
+        for vm in status.parts("vms")
+        if vm.text("state") not in ("Running", "Left")
+    )
+
+
+def of_vm(
+    name: str, namespace: str, protected: Document | None, node: str, incident: Advice | None
+) -> Advice:
+    """Of a VM: what its open incident waits for, else what its protection lacks.
+
+    Args:
+        protected: the condition of its ProtectedVM; None where there is no such object.
+        node: where it runs; empty: nowhere that is known.
+        incident: the advice on the open Failover that it belongs to.
+    """
+    if incident is not None:
+        return incident
+    if protected is None:
+        return Advice(
+            could_do=(f"protect it: a ProtectedVM in namespace {namespace} with spec.vm.name: {name}",)
+        )
+    match protected.text("status"), protected.text("reason"):
+        case "True", _:
+            return Advice(could_do=(f"ringfence dry-run --kill {node}: what would follow",) if node else ())
+        case _, "":
+            return Advice("the acting controller's first look at it", ("ringfence status: does one lead?",))
+        case _, "ClusterPaused" | "ClusterDisarmed" | "ClusterDryRun":
+            return Advice("the HACluster's mode to be Active", (ARM,))
+        case _, reason:
+            return Advice(
+                f"Protected=True, and it is {reason}",
+                (f"mend what its message says: {protected.text('message')}",),
+            )
