@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import json
 
-from .cluster import MEMBER, Object, failover, incident
+import pytest
+
+from ringfence.cli import advice
+from ringfence.cli.document import Document
+from ringfence.core.failover.phase import ENDED, Phase
+
+from .cluster import MEMBER, Object, failover, incident, named
 from .conftest import Run
 
 
@@ -164,3 +170,110 @@ def test_a_vote_that_nobody_signed_is_not_called_signed(run: Run) -> None:
     reader.objects["failovers"] = [odd]
     shown = run(reader, "explain", "n2")
     assert "n1 none (round ?, NOT SIGNED)" in shown.stdout
+
+
+def lines(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
+def test_what_it_waits_for_and_what_a_person_could_do(run: Run) -> None:
+    told = run(incident(), "explain", "n2")
+    assert (
+        "waits for a device that proves n2 off, which is tried again by itself, or a person's word"
+        in told.stdout
+    )
+    could = told.stdout.partition("you could\n")[2]
+    assert "switch n2 off, see that it is off, then: ringfence fence confirm n2" in could
+    plain = json.loads(run(incident(), "explain", "node/n2", "-o", "json").stdout)
+    assert plain["waitsFor"].startswith("a device that proves n2 off")
+    assert len(plain["couldDo"]) == 2
+
+
+def test_a_failover_by_its_name_even_if_it_is_not_the_latest(run: Run) -> None:
+    reader = incident()
+    older = failover("n2-older", "Closed")
+    older["metadata"] = {"name": "n2-older", "creationTimestamp": "2029-01-01T12:00:00Z"}
+    older["status"] = {"phase": "Closed", "startedAt": "2029-01-01T12:00:00Z", "sentence": "recovered"}
+    reader.objects["failovers"].append(older)
+    for name in ("n2-older", "failover/n2-older", "fo/n2-older"):
+        told = run(reader, "explain", name)
+        assert told.exit_code == 0
+        assert "failover n2-older: Closed" in told.stdout
+        assert "waits for" not in told.stdout
+    assert run(reader, "explain", "fo/nowhere").exit_code == 4
+
+
+@pytest.mark.parametrize("phase", [*Phase, "", "Tomorrow's"])
+def test_every_phase_is_told(run: Run, phase: str) -> None:
+    reader = incident()
+    reader.objects["failovers"] = [failover(phase=phase)]
+    shown = run(reader, "explain", "n2")
+    assert shown.exit_code == 0
+    assert ("waits for" in shown.stdout) == (phase in set(Phase) - ENDED | {""})
+
+
+def held(reason: str, mode: str = "Active") -> str:
+    one = failover(phase="Held")
+    one["status"] = {"phase": "Held", "heldReason": reason}
+    return " ".join(advice.of_failover(Document(one), mode).could_do)
+
+
+def test_each_kind_of_hold_has_its_own_way_out() -> None:
+    assert "ringfence failover release n2-b0075678-x1" in held("too many nodes of zone a are down at once")
+    assert "kubectl patch hacluster default" in held("HACluster mode is Paused: nothing is fenced", "Paused")
+    assert "mend that" in held("our side is the minority: it sees 1 of 5 nodes alive")
+
+
+def test_a_vm_with_its_protection_its_node_and_its_incident(run: Run) -> None:
+    reader = incident()
+    reader.vms["shop", "db"] = {"spec": {"runStrategy": "Always"}, "status": {"printableStatus": "Running"}}
+    for words in (["db", "-n", "shop"], ["shop/db"], ["vm/db", "-A"], ["pvm/db", "--namespace", "shop"]):
+        shown = run(reader, "explain", *words)
+        assert shown.exit_code == 0, shown.stderr
+        told = lines(shown.stdout)
+        assert told[0] == "VM shop/db"
+        for line in (
+            "KubeVirt Running, Always",
+            "node n2",
+            "its verdict Down n2 is down (2 of 2 peers: n1, n3)",
+            "protected by db, priority 100",
+            "on node failure Restart",
+            "condition Protected=True Protected:",
+            "its latest failover n2-b0075678-x1: AwaitingConfirmation",
+            "this VM Waiting",
+            "waits for a device that proves n2 off, which is tried again by itself, or a person's word",
+        ):
+            assert line in told, line
+
+
+def test_an_unprotected_vm_says_what_would_mend_it(run: Run) -> None:
+    reader = incident()
+    reader.vms["site", "web"] = {"spec": {"running": True}}
+    told = json.loads(run(reader, "explain", "site/web", "-o", "json").stdout)
+    assert (told["protected"], told["reason"], told["runStrategy"]) == ("False", "VolumeNotShared", "Always")
+    assert told["waitsFor"] == "Protected=True, and it is VolumeNotShared"
+    assert told["couldDo"] == ["mend what its message says: disk web-0 is ReadWriteOnce [local]"]
+    assert told["failover"] is None
+
+
+def test_a_vm_that_nobody_protects(run: Run) -> None:
+    reader = incident()
+    reader.vms["default", "loose"] = {}
+    shown = run(reader, "explain", "vm/loose")
+    assert shown.exit_code == 0
+    assert "by nobody: there is no ProtectedVM that names it" in shown.stdout
+    assert "protect it: a ProtectedVM in namespace default with spec.vm.name: loose" in shown.stdout
+
+
+def test_a_vm_in_the_wrong_namespace_is_pointed_to(run: Run) -> None:
+    shown = run(incident(), "explain", "vm/db")
+    assert shown.exit_code == 4
+    assert shown.stderr == "ringfence: no VM db in namespace default; there is one in shop: say so with -n\n"
+
+
+def test_a_name_in_two_namespaces_is_asked_about(run: Run) -> None:
+    reader = incident()
+    reader.objects["protectedvms"].append(named("db", "test", spec={"vm": {"name": "db"}}))
+    shown = run(reader, "explain", "db", "-A")
+    assert shown.exit_code == 4
+    assert "VM db is in more than one namespace: shop, test; say which with -n" in shown.stderr
