@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer
 import yaml
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from apiserver.shown import Shown, commands
 from publish.api_reference import page
 from ringfence.api.v1alpha1 import KINDS
 from ringfence.cli.main import app
@@ -70,23 +69,42 @@ def test_every_phase_in_which_a_failover_can_stand_is_explained() -> None:
     assert told == set(Phase) - {Phase.RECOVERED, Phase.CLOSED}
 
 
-def commands() -> Iterator[tuple[str, str]]:
-    """Lines of the pages' code blocks that call ringfence."""
-    for path in sorted([*DOCS.glob("*.md"), ROOT / "README.md"]):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if found := re.match(r"^(?: {4}|\$ )\s*(?:\$ )?(ringfence [a-z].*)$", line):
-                yield path.name, found[1].partition("  #")[0].strip()
-
-
-@pytest.mark.parametrize(("where", "line"), sorted(set(commands())))
-def test_commands_in_the_pages_are_commands(where: str, line: str) -> None:
-    words = shlex.split(line.partition("|")[0].partition(">")[0])[1:]
+def reached(words: list[str]) -> tuple[TyperCommand | TyperGroup, list[str]]:
+    """The command that these words call, and what is left of them for it."""
     at = typer.main.get_command(app)
+    assert isinstance(at, TyperCommand | TyperGroup)
     while isinstance(at, TyperGroup) and words and words[0] in at.commands:
-        at = at.commands[words.pop(0)]
-    known = {option for parameter in at.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    assert not isinstance(at, TyperGroup) or not words, f"{where}: there is no {line}"
-    assert {word for word in words if word.startswith("-")} <= known, f"{where}: {line}"
+        found = at.commands[words[0]]
+        assert isinstance(found, TyperCommand | TyperGroup)
+        at, words = found, words[1:]
+    return at, words
+
+
+@pytest.mark.parametrize("shown", commands("ringfence"), ids=lambda one: f"{one.page}: {one.line}")
+def test_commands_in_the_pages_are_commands(shown: Shown) -> None:
+    at, words = reached(shown.words)
+    assert not isinstance(at, TyperGroup) or not words, f"there is no {shown.line}"
+    known = {option for one in at.params for option in (*one.opts, *one.secondary_opts)} | {"--help"}
+    assert {word.partition("=")[0] for word in words if word.startswith("-")} <= known
+    if shown.whole and not isinstance(at, TyperGroup):
+        at.make_context(
+            shown.line, words
+        )  # parses as the shell's words would be: raises what a person would be told
+
+
+@pytest.mark.parametrize("shown", commands("make"), ids=lambda one: f"{one.page}: {one.line}")
+def test_make_knows_what_the_pages_make(shown: Shown) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {word for word in shown.words if "=" not in word} <= targets
+
+
+def test_the_pages_show_commands() -> None:
+    assert len(commands("ringfence")) > 50
+    assert {one.line for one in commands("ringfence") if one.page == "README.md"} >= {
+        "ringfence status",
+        "ringfence doctor",
+        "ringfence dry-run --kill NODE",
+    }
 
 
 def test_every_page_has_its_place_in_the_site() -> None:
