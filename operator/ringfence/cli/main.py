@@ -48,6 +48,7 @@ from ringfence.cli.access import reaches_cluster, reaches_cluster_openly, said
 from ringfence.cli.chronicle import EventRow, event_rows
 from ringfence.cli.picture import NotInstalledError, Reader, failover_rows, gather, objects
 from ringfence.cli.ring import ring
+from ringfence.cli.waiting import waiting
 from ringfence.kube.access import Access
 from ringfence.ports import ClusterError, Forbidden, NotFound, Unavailable
 
@@ -273,7 +274,7 @@ def examine(
     form = _format(output)
     if unknown := [part for part in only or () if part not in doctor.PARTS]:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(doctor.PARTS)}", param_hint="--only")
-    with _sentences():
+    with _sentences(), waiting("looking at the cluster"):
         look = doctor.Look(_reader(world), release, _world(world).now())
         findings = doctor.examine(look, only or ())
     from ringfence.cli import show  # noqa: PLC0415
@@ -301,7 +302,7 @@ def support_bundle(
     """
     now = _world(world).now()
     target = file or Path(f"ringfence-support-{now:%Y%m%d-%H%M%S}.tar.gz")
-    with _sentences():
+    with _sentences(), waiting("collecting objects, Events and logs"):
         packed = bundle.collect(_reader(world), release, now)
     try:
         bundle.write(packed, target)
@@ -328,7 +329,7 @@ def dry_run(
     VMs of one of the nodes would not be restarted without anybody's help.
     """
     form = _format(output)
-    with _sentences():
+    with _sentences(), waiting("asking the acting controller"):
         answer = supposition.ask(_reader(world), release, kill)
     from ringfence.cli import show  # noqa: PLC0415
 
@@ -357,7 +358,7 @@ def simulate(
     Ends with 7 if an invariant broke on the way: a VM ran twice, a node was fenced that lives, and the like.
     """
     form = _format(output)
-    with _sentences():
+    with _sentences(), waiting("playing"):
         told = simulation.stories() if story is None else simulation.perform(story)
     from ringfence.cli import show  # noqa: PLC0415
 
@@ -502,7 +503,8 @@ def drill(
         request = fence_devices.ask(reader, device, node, _world(world).now())
         typer.echo(f"{device}: a drill with {node} is asked for")
         if watch:
-            _watch_drill(world, reader, device, request)
+            with waiting(f"waiting for the drill of {device}"):
+                _watch_drill(world, reader, device, request)
 
 
 def _watch_drill(context: typer.Context, reader: Reader, device: str, request: str) -> None:
@@ -568,7 +570,9 @@ def keys_rotate(
         reader = _reader(world)
         wanted = group_keys.ask(reader, without or ())
         typer.echo(f"generation {wanted} of the group keys is asked for")
-        if wait and not _show_rotation(world, reader, wanted):
+        with waiting("waiting for the agents"):
+            done = not wait or _show_rotation(world, reader, wanted)
+        if not done:
             _end("you stopped waiting; it goes on in the cluster: ringfence keys status", NOT_DONE)
 
 
