@@ -27,7 +27,7 @@ KUBECTLS = {
     *("--kubeconfig", "--context", "--cluster", "--user", "--server", "-s", "--token", "--as", "--as-group"),
     *("--request-timeout", "--insecure-skip-tls-verify", "--certificate-authority"),
 }
-ALONE = {"version", "completion"}
+ALONE = {"version", "completion", "simulate"}
 """Commands that ask no cluster."""
 
 
@@ -91,7 +91,7 @@ def test_options_before_the_command_count_and_those_behind_it_count_more() -> No
         ["--context", "lab", "status", "--context", "other"],
         ["--context", "lab", "fence", "status"],
         ["fence", "status", "--as", "kim", "--as-group", "a", "--as-group", "b"],
-        ["--as", "kim", "--as-group", "a", "keys"],
+        ["--as", "kim", "--as-group", "a", "fence", "status"],
     ):
         assert CliRunner().invoke(app, words, obj=world).exit_code == 0
     assert asked == [
