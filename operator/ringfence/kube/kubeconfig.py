@@ -272,11 +272,21 @@ def _override(access: Access, configuration: client.Configuration) -> None:
         configuration.ssl_ca_cert, configuration.verify_ssl = access.certificate_authority, True
     if access.insecure_skip_tls_verify is not None:
         configuration.verify_ssl = not access.insecure_skip_tls_verify
+    if not configuration.verify_ssl:
+        # Who asked for it knows; kubectl doesn't say so at each request either.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     if access.token is not None:
         # It alone: a server believes a certificate before it looks at the token.
         configuration.cert_file = configuration.key_file = None
         configuration.refresh_api_key_hook = None
         configuration.api_key = {"authorization": f"Bearer {access.token}"}
+    elif (refresh := configuration.refresh_api_key_hook) is not None:
+        # With each request the client's hook takes over all of the kubeconfig again, the server's address included.
+        def refreshed(anew: client.Configuration) -> None:
+            refresh(anew)
+            _override(access, anew)
+
+        configuration.refresh_api_key_hook = refreshed
 
 
 def _patience(seconds: float | None) -> tuple[float | None, float | None]:

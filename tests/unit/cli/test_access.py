@@ -92,8 +92,11 @@ def kubeconfig(tmp_path: Path) -> str:
 
 
 def told(access: Access) -> tuple[str, str, bool, str]:
+    """Of the second request: the client takes over the kubeconfig anew with each."""
     configuration, namespace = configured(access)
-    return configuration.host, configuration.api_key["authorization"], configuration.verify_ssl, namespace
+    for _ in range(2):
+        token = configuration.auth_settings()["BearerToken"]["value"]
+    return configuration.host, token, configuration.verify_ssl, namespace
 
 
 def test_each_option_replaces_its_part_of_the_kubeconfig(kubeconfig: str) -> None:
