@@ -139,8 +139,6 @@ def _do(stage: World | verdicts.RingStory, fault: Fault) -> None:
         ) from error
     except IndexError as error:
         raise StoryError(f"{line}: a word is missing behind {fault.words[-1]!r}") from error
-    except StopIteration as error:
-        raise StoryError(f"{line}: there is no open failover of {fault.words[-1]} then") from error
     except ValueError as error:
         raise StoryError(f"{line}: {error}") from error
 

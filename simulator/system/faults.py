@@ -268,9 +268,12 @@ class Faults:
             case "untaint":
                 plant.nodes[rest[0]].out_of_service = plant.nodes[rest[0]].foreign_taint = False
             case "confirm":
-                name = next(
+                open_ = [
                     n for n, r in memory.stored.items() if r.boot.node == rest[0] and r.phase not in ENDED
-                )
+                ]
+                if not open_:
+                    raise ValueError(f"there is no open failover of {rest[0]} then")
+                name = open_[0]
                 said = Confirmation("I pulled the plug", "kim", plant.now)
                 memory.confirmed[name] = (said, plant.now)
             case _:

@@ -58,7 +58,8 @@ class KubeconfigReader:
         configuration, self.namespace = configured(access)
         api = self._api = client.ApiClient(configuration)
         if access.as_user is not None:
-            api.rest_client.pool_manager = _Impersonating(api.rest_client.pool_manager, access)
+            rest: Any = api.rest_client
+            rest.pool_manager = _Impersonating(rest.pool_manager, access)
         self._patience = _patience(access.request_timeout)
         self._objects = client.CustomObjectsApi(api)
         self._core = client.CoreV1Api(api)

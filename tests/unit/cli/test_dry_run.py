@@ -7,72 +7,71 @@ import json
 from .cluster import FakeReader, Object
 from .conftest import Run
 
+NODE: Object = {
+    "node": "n1",
+    "bootID": "boot-n1",
+    "verdict": "Healthy",
+    "sentence": "n1 is alive",
+    "openFailover": "",
+    "supposed": {"verdict": "Down", "sentence": "n1 is down: supposed: 2 of 2 peers: n2, n3"},
+    "outcome": "n1 would be fenced, and 1 VM restarted elsewhere",
+    "phase": "Fencing",
+    "phaseSentence": "fencing, level 1: bmc-n1 is ordered off",
+    "refusals": [],
+    "fence": {
+        "first": "fencing, level 1: bmc-n1 is ordered off",
+        "proofsRequired": 2,
+        "orderDelaySeconds": 3.0,
+        "levels": [
+            {
+                "level": 1,
+                "hedgeAfterSeconds": 5.0,
+                "devices": [{"name": "bmc-n1", "unusable": "", "error": "", "how": "power"}],
+            },
+            {
+                "level": 2,
+                "hedgeAfterSeconds": None,
+                "devices": [
+                    {
+                        "name": "ceph",
+                        "unusable": "it is not allowed",
+                        "error": "no answer",
+                        "how": "storage",
+                    }
+                ],
+            },
+        ],
+    },
+    "deletions": [
+        {"role": "VIRT_API", "pods": ["kubevirt/virt-api-1"]},
+        {"role": "LAUNCHER", "pods": ["shop/virt-launcher-db", "shop/virt-launcher-web"]},
+    ],
+    "vms": [
+        {
+            "namespace": "shop",
+            "name": "db",
+            "runStrategy": "Always",
+            "then": "the old launcher is gone",
+            "protected": "False",
+            "reason": "VolumeNotShared",
+            "message": "claim db [local] can't be attached",
+        }
+    ],
+    "left": [{"namespace": "shop", "name": "loose", "reason": "no ProtectedVM names it"}],
+    "targets": ["n2", "n3"],
+}
+
 ANSWER: Object = {
     "supposedDown": ["n1"],
     "controller": "controller-a",
     "mode": "Active",
     "holdSeconds": 2.0,
-    "nodes": [
-        {
-            "node": "n1",
-            "bootID": "boot-n1",
-            "verdict": "Healthy",
-            "sentence": "n1 is alive",
-            "openFailover": "",
-            "supposed": {"verdict": "Down", "sentence": "n1 is down: supposed: 2 of 2 peers: n2, n3"},
-            "outcome": "n1 would be fenced, and 1 VM restarted elsewhere",
-            "phase": "Fencing",
-            "phaseSentence": "fencing, level 1: bmc-n1 is ordered off",
-            "refusals": [],
-            "fence": {
-                "first": "fencing, level 1: bmc-n1 is ordered off",
-                "proofsRequired": 2,
-                "orderDelaySeconds": 3.0,
-                "levels": [
-                    {
-                        "level": 1,
-                        "hedgeAfterSeconds": 5.0,
-                        "devices": [{"name": "bmc-n1", "unusable": "", "error": "", "how": "power"}],
-                    },
-                    {
-                        "level": 2,
-                        "hedgeAfterSeconds": None,
-                        "devices": [
-                            {
-                                "name": "ceph",
-                                "unusable": "it is not allowed",
-                                "error": "no answer",
-                                "how": "storage",
-                            }
-                        ],
-                    },
-                ],
-            },
-            "deletions": [
-                {"role": "VIRT_API", "pods": ["kubevirt/virt-api-1"]},
-                {"role": "LAUNCHER", "pods": ["shop/virt-launcher-db", "shop/virt-launcher-web"]},
-            ],
-            "vms": [
-                {
-                    "namespace": "shop",
-                    "name": "db",
-                    "runStrategy": "Always",
-                    "then": "the old launcher is gone",
-                    "protected": "False",
-                    "reason": "VolumeNotShared",
-                    "message": "claim db [local] can't be attached",
-                }
-            ],
-            "left": [{"namespace": "shop", "name": "loose", "reason": "no ProtectedVM names it"}],
-            "targets": ["n2", "n3"],
-        }
-    ],
+    "nodes": [NODE],
 }
 
 
 def answering(**changes: object) -> FakeReader:
-    (node,) = ANSWER["nodes"]  # type: ignore[misc]
-    return FakeReader(suppositions={"ringfence-system": {**ANSWER, "nodes": [{**node, **changes}]}})
+    return FakeReader(suppositions={"ringfence-system": {**ANSWER, "nodes": [{**NODE, **changes}]}})
 
 
 def test_everything_has_its_place(run: Run) -> None:

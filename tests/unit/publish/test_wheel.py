@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[3]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built by the project's own build system and unpacked as an installer does."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [Path(sys.executable).parent / "uv", "build", "--quiet", "--wheel", "--out-dir", folder, ROOT]
+    uv = Path(sys.executable).parent / "uv"
+    build = [str(uv), "build", "--quiet", "--wheel", f"--out-dir={folder}", str(ROOT)]
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     done = subprocess.run(build, env=environment, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
