@@ -281,7 +281,9 @@ def _override(access: Access, configuration: client.Configuration) -> None:
         configuration.cert_file = configuration.key_file = None
         configuration.refresh_api_key_hook = None
         configuration.api_key = {"authorization": f"Bearer {access.token}"}
-    elif (refresh := configuration.refresh_api_key_hook) is not None:
+        return
+    refresh: Any = configuration.refresh_api_key_hook
+    if refresh is not None:
         # With each request the client's hook takes over all of the kubeconfig again, the server's address included.
         def refreshed(anew: client.Configuration) -> None:
             refresh(anew)

@@ -96,7 +96,7 @@ def told(access: Access) -> tuple[str, str, bool, str]:
     configuration, namespace = configured(access)
     for _ in range(2):
         token = configuration.auth_settings()["BearerToken"]["value"]
-    return configuration.host, token, configuration.verify_ssl, namespace
+    return configuration.host, str(token), configuration.verify_ssl, namespace
 
 
 def test_each_option_replaces_its_part_of_the_kubeconfig(kubeconfig: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import rich.console
 
-from ringfence.cli import simulation
+from ringfence.cli import show, simulation
 from simulator import library
 
 from .cluster import FakeReader
@@ -125,6 +128,30 @@ def test_a_broken_invariant_is_exit_code_7(run: Run, tmp_path: Path) -> None:
     assert "an invariant broke: 9.05: n1 is cut from its storage without an open incident" in shown.stderr
     assert "fault: delete-failover n1" in shown.stdout, "the story as far as it went"
     assert "every invariant held" not in shown.stdout
+
+
+@pytest.mark.parametrize("colours", [True, False])
+def test_colours_are_for_terminals_without_no_color(monkeypatch: pytest.MonkeyPatch, colours: bool) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if not colours:
+        monkeypatch.setenv("NO_COLOR", "1")
+    out = io.StringIO()
+    lines = (simulation.Line(1.0, "fault", "cut n1"), simulation.Line(2.0, "Recovered", "db runs on n2"))
+    terminal = rich.console.Console(file=out, force_terminal=True, width=100)
+    show.played(terminal, simulation.Played("own", "", "", 3.0, lines))
+    assert ("\x1b[1;31mfault: " in out.getvalue()) == ("\x1b[32mRecovered: " in out.getvalue()) == colours
+
+
+def test_where_there_is_no_simulator_it_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in the image, which leaves it out.
+    for module in ("simulator", "simulator.library"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for words in (["simulate"], ["simulate", "a1-network-cut"]):
+        shown = run(FakeReader(), *words)
+        assert shown.exit_code == 4
+        assert "pip install 'ringfence[cli]'" in shown.stderr
+    assert simulation.known("a1") == []
 
 
 def test_names_are_completed() -> None:
