@@ -282,14 +282,14 @@ def _override(access: Access, configuration: client.Configuration) -> None:
         configuration.refresh_api_key_hook = None
         configuration.api_key = {"authorization": f"Bearer {access.token}"}
         return
-    refresh: Any = configuration.refresh_api_key_hook
-    if refresh is not None:
+    loose: Any = configuration  # its annotations know no hook
+    if (refresh := loose.refresh_api_key_hook) is not None:
         # With each request the client's hook takes over all of the kubeconfig again, the server's address included.
         def refreshed(anew: client.Configuration) -> None:
             refresh(anew)
             _override(access, anew)
 
-        configuration.refresh_api_key_hook = refreshed
+        loose.refresh_api_key_hook = refreshed
 
 
 def _patience(seconds: float | None) -> tuple[float | None, float | None]:
