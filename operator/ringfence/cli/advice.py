@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ringfence.cli.document import Document
+from ringfence.cli.picture import NodeRow
 from ringfence.core.failover.limits import STORM_WORDS
 from ringfence.core.failover.phase import Phase
+from ringfence.core.model import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,32 @@ def _for_the_unsettled(status: Document) -> tuple[str, ...]:
         for vm in status.parts("vms")
         if vm.text("state") not in ("Running", "Left")
     )
+
+
+def of_node(node: NodeRow, release: str) -> Advice:
+    """Of a node without an open failover; ``release`` is ringfence's namespace."""
+    name = node.name
+    if not node.zone:
+        return Advice(could_do=("watch it: name it in spec.nodes of a HAZone",))
+    match node.verdict:
+        case Verdict.SUSPECT:
+            return Advice(
+                "votes of its peers, or a sign of life", ("ringfence members -o wide: who says what",)
+            )
+        case Verdict.AGENT_DOWN | Verdict.LEFT:
+            pods = f"kubectl -n {release} get pods -l app.kubernetes.io/component=agent -o wide"
+            return Advice(could_do=(f"{pods}: what keeps its agent",))
+        case Verdict.CONTROL_PATH_LOST:
+            return Advice(could_do=(f"look at the kubelet of {name}, and at its way to the API server",))
+        case Verdict.GUEST_NET_LOST | Verdict.STORAGE_LOST:
+            away = f"or move its VMs away: kubectl drain {name} --ignore-daemonsets --delete-emptydir-data"
+            return Advice(could_do=("mend what its verdict names; nothing is done to the node for it", away))
+        case Verdict.HUNG:
+            return Advice(could_do=(f"look at the console of {name}; nobody is fenced for it by itself",))
+        case "":
+            return Advice(could_do=("ringfence status: does a controller lead?",))
+        case _:
+            return Advice(could_do=(f"ringfence dry-run --kill {name}: what would follow",))
 
 
 def of_vm(

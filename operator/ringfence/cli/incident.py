@@ -15,7 +15,16 @@ from ringfence.cli import advice
 from ringfence.cli.ballot import VoteRow, vote_rows
 from ringfence.cli.chronicle import EventRow, event_rows
 from ringfence.cli.document import Document, instant
-from ringfence.cli.picture import FailoverRow, NodeRow, Reader, failover_row, node_rows, objects, started
+from ringfence.cli.picture import (
+    CLOSED,
+    FailoverRow,
+    NodeRow,
+    Reader,
+    failover_row,
+    node_rows,
+    objects,
+    started,
+)
 from ringfence.cli.ring import MemberRow, ring
 from ringfence.ports import ClusterError, Forbidden, NotFound
 
@@ -122,7 +131,12 @@ def investigate(reader: Reader, name: str, release: str, about: str = "") -> Inc
         else Incident(node=seen, boot_id=boot, devices=ways, failover=None)
     )
     notes: list[str] = []
-    could = advice.of_failover(told, _mode(reader, notes)) if told is not None else advice.Advice()
+    over = told is None or told.text("status", "phase") in CLOSED
+    could = (
+        advice.of_node(seen, release)
+        if told is None or (over and not about)
+        else advice.of_failover(told, _mode(reader, notes))
+    )
     present: Present | None = None
     events: tuple[EventRow, ...] = ()
     try:

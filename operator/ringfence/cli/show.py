@@ -202,6 +202,7 @@ def incident(out: rich.console.Console, shown: Incident) -> None:
         _failover(out, shown, shown.failover)
     else:
         out.print("\nno failover is recorded for this node")
+    _advice(out, shown.waits_for, shown.could_do)
     if shown.events:
         out.print("\nevents (oldest first)")
         for row in shown.events:
@@ -249,7 +250,6 @@ def _failover(out: rich.console.Console, shown: Incident, failover: FailoverRow)
         out.print("\ntimeline (seconds since the incident began)")
         for moment in shown.timeline:
             out.print(_words(f"  {moment.seconds:+9.1f}  {moment.what}"))
-    _advice(out, shown.waits_for, shown.could_do)
 
 
 def guest(out: rich.console.Console, shown: GuestStory) -> None:

@@ -7,8 +7,9 @@ import pytest
 from ringfence.cli import advice
 from ringfence.cli.document import Document
 from ringfence.core.failover.phase import ENDED, Phase
+from ringfence.core.model import Verdict
 
-from .cluster import MEMBER, Object, failover, incident, named
+from .cluster import MEMBER, Object, failover, incident, named, node
 from .conftest import Run
 
 
@@ -210,6 +211,24 @@ def test_every_phase_is_told(run: Run, phase: str) -> None:
     shown = run(reader, "explain", "n2")
     assert shown.exit_code == 0
     assert ("waits for" in shown.stdout) == (phase in set(Phase) - ENDED | {""})
+
+
+@pytest.mark.parametrize("verdict", [*Verdict, "", "Tomorrow's"])
+def test_every_verdict_has_something_that_a_person_could_do(run: Run, verdict: str) -> None:
+    reader = incident()
+    reader.objects["failovers"] = []
+    zone = reader.objects["hazones"][0]["status"]
+    assert isinstance(zone, dict)
+    zone["nodeVerdicts"] = [{"name": "n2", "verdict": verdict, "sentence": "so it is"}]
+    told = json.loads(run(reader, "explain", "n2", "-o", "json").stdout)
+    assert told["couldDo"]
+    assert (told["waitsFor"] != "") == (verdict == Verdict.SUSPECT)
+
+
+def test_a_node_that_nobody_watches_could_be(run: Run) -> None:
+    reader = incident()
+    reader.nodes.append(node("n7"))
+    assert "watch it: name it in spec.nodes of a HAZone" in run(reader, "explain", "n7").stdout
 
 
 def held(reason: str, mode: str = "Active") -> str:
