@@ -21,7 +21,7 @@ from ringfence.core.fencing.orders import OrderOff
 from ringfence.core.setback import SetBack
 from simulator.system import detector, kubevirt, looks, triples
 from simulator.system.candidates import Candidates
-from simulator.system.executor import Executor
+from simulator.system.executor import Deadly, Died, Executor
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
 from simulator.system.vm import Vm
@@ -105,7 +105,7 @@ class Controller:
                 node.word = ""
         try:
             for name in down:
-                if name not in open_ and looks.affected(memory.cache or plant, name):
+                if name not in open_ and looks.affected(memory.cache or plant, name, memory.open):
                     self._open(name)
             for name in [r.name for r in sorted(memory.open, key=machine.precedence)]:
                 if self._drive(name):
@@ -174,8 +174,12 @@ class Controller:
                 if memory.election is not None and memory.election.leader:
                     memory.election.freeze(step.record, step.commands)
                 return True
-            for command in step.commands:
-                self._executor.run(step.record, command)
+            try:
+                for command in step.commands:
+                    self._executor.run(step.record, command)
+            except Died:
+                self._die()
+                return True
             if step.record == before:
                 break
         return False
@@ -210,10 +214,7 @@ class Controller:
                 return True
             if self.die_after == record.phase:
                 self.die_after = None
-                if memory.election is None:
-                    self.new_leader()
-                else:
-                    self.kill(memory.election.leader, RESTARTS)
+                self._die()
                 return True
         return False
 
@@ -222,6 +223,16 @@ class Controller:
         plant = self._plant
         situation = looks.situation_of(plant, self._memory, node)
         return looks.judgement_of(plant, node).verdict, triples.name_of(situation)
+
+    def die_at(self, deadly: Deadly) -> None:
+        """The leader is killed at that command, once."""
+        self._executor.deadly = deadly
+
+    def _die(self) -> None:
+        if self._memory.election is None:
+            self.new_leader()
+        else:
+            self.kill(self._memory.election.leader, RESTARTS)
 
     # --- who leads --------------------------------------------------------------------------------------------------
 

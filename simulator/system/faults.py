@@ -10,7 +10,7 @@ from ringfence.core.failover.look import Confirmation
 from ringfence.core.failover.node_lease import Held
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.model import Mode
-from simulator.system import kubevirt, machines
+from simulator.system import kubevirt, machines, migrations
 from simulator.system.control import Control
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
@@ -251,6 +251,18 @@ class Faults:
                 plant.vms[rest[0]].only = rest[1]
             case "no-lock":
                 plant.vms[rest[0]].locked = False
+            case "migrate":
+                migrations.begin(plant, plant.vms[rest[0]], rest[1], float(rest[2]))
+            case "starts-fail":
+                plant.vms[rest[0]].fails = int(rest[1])
+            case "blocked":
+                plant.vms[
+                    rest[0]
+                ].blocked = "KubeVirt starts it only after a person's recovery (ManualRecoveryRequired)"
+            case "unblocked":
+                plant.vms[rest[0]].blocked = ""
+            case "capacity":
+                plant.placement.capacity[rest[0]] = int(rest[1])
             case "late-start":
                 plant.vms[rest[0]].late_start = True
             case "halt":

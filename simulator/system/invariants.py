@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
+from ringfence.core.failover.commands import Command
 from ringfence.core.failover.phase import ENDED, Phase
 from ringfence.core.failover.record import Record, VmState
 from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RecoveryCommand, RequestStart
@@ -192,6 +193,9 @@ class Invariants:
         for what, now in state.items():
             if self._states.get(what) != now:
                 self._states[what], self._since_when[what] = now, self.world.now
+
+    def commanded(self, command: Command | RecoveryCommand) -> None:
+        """What a command may not do is checked where it is done."""
 
     def _proved(self) -> set[str]:
         return {r.boot.node for r in self.world.memory.open if r.proofs}

@@ -13,6 +13,7 @@ import yaml
 
 from scenarios import ring_story
 from simulator.system.device import LadderSetup
+from simulator.system.scheduler import Placement
 from simulator.system.watchdogs import kennel
 from simulator.system.world import World
 
@@ -46,6 +47,8 @@ def play(story: Path) -> list[str]:
             setup.get("maxConcurrentOrders"),
         ),
         controllers=setup.get("controllers"),
+        kubevirt_pods=setup.get("kubevirtPods"),
+        placement=Placement(**setup.get("placement", {})),
     )
     for at, words in faults:
         while world.now < at:

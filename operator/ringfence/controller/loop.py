@@ -19,7 +19,7 @@ from ringfence.api.v1alpha1.hacluster import HAClusterSpec
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
-from ringfence.controller import records
+from ringfence.controller import records, restarts
 from ringfence.controller.chassis import orders_at
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.evidence import Witness
@@ -51,6 +51,7 @@ from ringfence.core.fencing.selffence import WatchdogLook
 from ringfence.core.model import Boot, Mode, RingState, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
+from ringfence.kube.reflector import Key
 from ringfence.metrics import ControllerMetrics
 from ringfence.ports import Clock, Cluster, ClusterError, Conflict, Json, ObjectRef, Scribe, TooLate
 
@@ -335,7 +336,7 @@ class Loop:
     async def _open(self, now: float) -> None:
         """Open a failover for every node that is Down, has something to lose, and has none open."""
         assert self._executor is not None
-        covered = {f.spec.node for f in self._open_failovers().values()}
+        covered = set(self.busy_nodes())
         covered |= {
             a.record.boot.node
             for a in self._adopted.values()
@@ -444,9 +445,11 @@ class Loop:
         situation = self._situation(boot.node, zone, trouble, now, released=self._released(adopted))
         record = adopted.record if adopted else None
         affected = self.affected(boot.node)
+        protected, lost = restarts.protected(self._world), self._lost()
         vmis = frozenset(v.vmi_uid for v in affected) | frozenset(
             v.vmi_uid for v in (record.vms if record else ())
         )
+        vmis |= restarts.targets_on(self._world, boot.node, protected.keys())
         vms = {(v.namespace, v.name) for v in (*affected, *(record.vms if record else ()))}
         pods = self._world.pods_on(boot.node, vmis, self._world.claims_of(vms))
         # What the next proof is about: instances may have changed since the incident was opened.
@@ -478,7 +481,19 @@ class Loop:
             proofs_required=zone.spec.fencing.proofs if zone else 1,
             pods=pods,
             attachments=self._world.attachments_on(boot.node),
-            vms=tuple(self._vm_look(v, record) for v in (record.vms if record and record.vms else affected)),
+            vms=tuple(
+                self._vm_look(v, record, protected, lost)
+                for v in (record.vms if record and record.vms else affected)
+            ),
+            room=restarts.room(
+                self._world,
+                [a.record for a in self._adopted.values() if a.record],
+                record.name if record else "",
+                self._clock.wall(),
+            ),
+            unready=restarts.unready(
+                self._world, {key for vm in vms for key in restarts.after(protected.get(vm), vm[0])}
+            ),
             affected=affected,
             confirmation=self._confirmation(adopted),
             power_on=zone is not None and zone.spec.fencing.power_on == "Always",
@@ -643,6 +658,7 @@ class Loop:
     def affected(self, node: str) -> tuple[VmRecord, ...]:
         """The protected VMs that would be lost with the node: that run there, or last ran there and run nowhere."""
         found = []
+        lost = self._lost()
         for (namespace, _), pvm in self._world.own.all(ProtectedVM).items():
             if pvm.spec.on_node_failure != "Restart":
                 continue
@@ -655,12 +671,20 @@ class Loop:
                 continue
             here = vmi.node == node and vmi.phase in ("Running", "Scheduled", "Unknown")
             stuck = vmi.phase != "Running" and vmi.node != node and last == node
-            if here or stuck:
-                found.append(VmRecord(namespace, vm.name, vm.uid, vmi.uid if here else ""))
+            arrives = restarts.arrives(vmi, node, lost)
+            if here or stuck or arrives:
+                found.append(VmRecord(namespace, vm.name, vm.uid, vmi.uid if here or arrives else ""))
         return tuple(sorted(found, key=lambda v: (v.namespace, v.name)))
 
-    def _vm_look(self, record: VmRecord, incident: Record | None) -> VmLook:
+    def _vm_look(
+        self,
+        record: VmRecord,
+        incident: Record | None,
+        protected: Mapping[Key, ProtectedVM],
+        lost: frozenset[str],
+    ) -> VmLook:
         key = (record.namespace, record.name)
+        pvm = protected.get(key)
         vm: VmObject | None = self._world.vms.store.get(key)
         vmi: VmiObject | None = self._world.vmis.store.get(key)
         stuck_since = self._world.lock_refused.get(vmi.uid) if vmi else None
@@ -684,11 +708,24 @@ class Loop:
                 node=vmi.node,
                 lock_refused_for=self._clock.monotonic() - stuck_since if stuck_since is not None else None,
                 deleting=vmi.deleting,
+                on_lost_node=vmi.node in lost,
+                unschedulable=restarts.unschedulable(vmi),
             )
             if vmi
             else None,
             start_requested="Start" in requests,
+            priority=pvm.spec.priority if pvm is not None else 0,
+            after=restarts.after(pvm, record.namespace),
+            failures=vm.start_failure.failures if vm and vm.start_failure else 0,
+            blocked=restarts.blocked(vm),
         )
+
+    def _lost(self) -> frozenset[str]:
+        """The nodes that are found Down, or are proved off and not back yet."""
+        records = (a.record for a in self._adopted.values() if a.record is not None)
+        gone = {r.boot.node for r in records if r.phase not in ENDED and r.proofs and not r.new_boot_id}
+        down = {name for name, judgement in self.judgements.items() if judgement.verdict is Verdict.DOWN}
+        return frozenset(gone | down)
 
     def _deleted_by_user(self, record: VmRecord, vmi: VmiObject | None) -> bool:
         """The instance of the dead node is being deleted while it still counts as running: none of KubeVirt's doing."""
@@ -752,7 +789,8 @@ class Loop:
 
     def busy_nodes(self) -> frozenset[str]:
         """Nodes whose devices an incident uses."""
-        return frozenset(f.spec.node for f in self._open_failovers().values())
+        unread = {u.node for u in self._world.own.unread("failovers").values() if u.phase not in ENDED}
+        return frozenset(f.spec.node for f in self._open_failovers().values()) | unread
 
 
 def _backoff(ladder_pass: int) -> float:
