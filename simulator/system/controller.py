@@ -104,6 +104,8 @@ class Controller:
                 plant.time.say(f"word: to {node.name}: taken back")
                 node.word = ""
         try:
+            self._write_anew()
+            open_ = {r.boot.node for r in memory.open}
             for name in down:
                 if name not in open_ and looks.affected(memory.cache or plant, name, memory.open):
                     self._open(name)
@@ -135,6 +137,16 @@ class Controller:
         else:
             memory.published = marks
         memory.epoch = plant.roster = max(memory.epoch, plant.roster) + 1
+
+    def _write_anew(self) -> None:
+        """As the product's loop: an incident under way outlives its object."""
+        memory = self._memory
+        for name, record in list(memory.deleted.items()):
+            if memory.write_fails():
+                raise NotStored
+            del memory.deleted[name]
+            memory.stored[name] = record
+            self._plant.time.say(f"controller: {name} was deleted while it is under way, it is written anew")
 
     def _sweep(self, busy: set[str]) -> None:
         """As ``controller/strays.py``."""
@@ -274,6 +286,7 @@ class Controller:
     def _forget(self, takeover: float) -> None:
         plant, memory = self._plant, self._memory
         plant.working.clear()
+        memory.deleted.clear()
         if plant.kennel is not None:
             plant.kennel.new_leader()
         for box in (*plant.bmcs.values(), *plant.pdus.values(), *plant.cutters.values()):

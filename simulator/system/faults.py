@@ -52,6 +52,7 @@ class Faults:
         for box in (*plant.bmcs.values(), *plant.pdus.values()):
             box.mode, box.lied = "ok", False
         plant.apart, plant.api_out, plant.write_needs, plant.zone = frozenset(), False, 0.03, True
+        plant.outside.clear()
         plant.csi_detaches = memory.remediators.answer = True
         memory.refusing, memory.cache, memory.mode = 0.0, None, Mode.ACTIVE
         memory.watches_late, memory.admits = 0.0, True
@@ -240,9 +241,15 @@ class Faults:
                 plant.nodes[rest[0]].cordoned = False
             case "delete-failover":
                 for name in [r.name for r in memory.open if r.boot.node == rest[0]]:
-                    del memory.stored[name]
+                    memory.deleted[name] = memory.stored.pop(name)
             case "delete-zone":
                 plant.zone = False
+            case "zone-without":
+                plant.outside.add(rest[0])
+            case "zone-with":
+                plant.outside.discard(rest[0])
+            case "delete-node":
+                plant.nodes[rest[0]].registered = False
             case "make-zone":
                 plant.zone = True
             case "force-delete-launcher":

@@ -148,7 +148,7 @@ class Invariants:
 
     def ordered(self, record: Record, order: OrderOff) -> None:
         plant, node = self.world.plant, record.boot.node
-        if not plant.zone and self._known_for("zone"):
+        if not plant.in_zone(node) and self._known_for("zone"):
             raise self._broken(7, f"{node} is ordered off, and it is in no HAZone")
         since = self._heard_since.get(node)
         if since is not None and self.world.now - since >= HEALTHY_FOR:
@@ -186,7 +186,7 @@ class Invariants:
         leader = memory.election.leader if memory.election is not None else ""
         state: dict[str, object] = {
             "mode": memory.mode,
-            "zone": plant.zone,
+            "zone": (plant.zone, *sorted(plant.outside)),
             "majority": self._in_minority(),
             "api": leader != "" and plant.with_api_of(leader),
         }

@@ -31,6 +31,8 @@ STORM_FRACTION = 0.4
 
 
 def judgement_of(plant: Plant, node: str) -> Judgement:
+    if not plant.nodes[node].registered:
+        return Judgement(Verdict.SUSPECT, f"nothing is known of {node}")
     return judge(detector.evidence(plant, plant.nodes[node]), plant.now)
 
 
@@ -65,7 +67,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
     """Everything that a step of the incident about this boot goes by."""
     node, now = plant.nodes[boot.node], plant.now
     evidence = detector.evidence(plant, node)
-    judgement = judge(evidence, now)
+    judgement = judgement_of(plant, boot.node)
     cache = memory.cache or plant
     noted = cache.nodes[boot.node]
     due = affected(cache, boot.node, memory.open)
@@ -92,7 +94,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         hold_over=down_since is not None and now - down_since >= HOLD and now >= judgement.not_before,
         life_at=now if boot == node.known and memory.leads(boot.node) else life.latest,
         life_sign=life.latest_sign(),
-        node_exists=True,
+        node_exists=noted.registered,
         current_boot_id=noted.known.boot_id if now >= noted.booted_at else boot.boot_id,
         node_ready=cache.takes_pods(noted),
         suspect_taint=noted.suspect,
@@ -151,15 +153,15 @@ def situation_of(plant: Plant, memory: Memory, node: str) -> limits.Situation:
     return limits.Situation(
         node=node,
         mode=memory.mode,
-        zone="a" if plant.zone else None,
+        zone="a" if plant.in_zone(node) else None,
         zone_trouble=None,
         protected_vms=len(affected(memory.cache or plant, node, records)),
         alive=plant.heard() - memory.apart,
         electorate=frozenset(plant.nodes) - (proved - {node}),
-        zone_size=len(plant.nodes) if plant.zone else 0,
+        zone_size=len([n for n in plant.nodes if plant.in_zone(n)]),
         storm_fraction=STORM_FRACTION,
         storm_released=False,
-        down_in_zone=down if plant.zone else frozenset(),
+        down_in_zone=frozenset(n for n in down if plant.in_zone(n)),
         in_flight_elsewhere=frozenset(r.boot.node for r in records if r.phase not in PROVED) - {node},
         fencing=frozenset(
             r.boot.node for r in records if r.phase is Phase.FENCING or may_be_off_soon(r, plant.now)
@@ -178,7 +180,7 @@ def situation_of(plant: Plant, memory: Memory, node: str) -> limits.Situation:
 
 
 def _levels(plant: Plant, memory: Memory, boot: Boot) -> Rungs:
-    if not plant.zone:
+    if not plant.in_zone(boot.node):
         return ()
     rungs: Rungs = ((_device(plant, memory, f"bmc-{boot.node}"),),) if boot.node in plant.bmcs else ()
     if boot.node in plant.pdus:

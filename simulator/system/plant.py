@@ -46,6 +46,8 @@ class Plant:
     """Seconds that a write to the API server takes."""
     zone: bool = True
     """The nodes' HAZone is there."""
+    outside: set[str] = field(default_factory=set)
+    """Nodes that somebody has taken out of it."""
     apart: frozenset[str] = frozenset()
     """Nodes between which and the others the ring's packets don't pass."""
     viewer: str = ""
@@ -75,6 +77,9 @@ class Plant:
     @property
     def dogs(self) -> dict[str, Dog]:
         return self.kennel.dogs if self.kennel is not None else {}
+
+    def in_zone(self, node: str) -> bool:
+        return self.zone and node not in self.outside
 
     def up(self, node: Node) -> bool:
         return node.up(self.time.now)

@@ -53,7 +53,17 @@ from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
 from ringfence.kube.reflector import Key
 from ringfence.metrics import ControllerMetrics
-from ringfence.ports import Clock, Cluster, ClusterError, Conflict, Json, ObjectRef, Scribe, TooLate
+from ringfence.ports import (
+    AlreadyExists,
+    Clock,
+    Cluster,
+    ClusterError,
+    Conflict,
+    Json,
+    ObjectRef,
+    Scribe,
+    TooLate,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +141,8 @@ class Loop:
         self._ask = ask
         self._poked = asyncio.Event()
         self._adopted: dict[str, Adopted] = {}
+        self._deleted: dict[str, Adopted] = {}
+        """Incidents under way whose objects somebody has deleted: to be written anew."""
         self._ended_at: dict[str, float] = {}
         self._settled_at: float | None = None
         self._executor: Executor | None = None
@@ -198,6 +210,7 @@ class Loop:
             for adopted in self._adopted.values():
                 adopted.record = None
         try:
+            await self._write_anew(now)
             await self._open(now)
             # While that was stored the caches may have heard of a failover that the leader before has begun.
             self._adopt(self._clock.monotonic())
@@ -220,7 +233,40 @@ class Loop:
             phases[node] not in _PATIENT if node in phases else bool(self.affected(node)) for node in down
         )
 
+    async def _write_anew(self, now: float) -> None:
+        """An incident that is under way outlives its object: orders may be at work, and VMs half-way.
+
+        Whoever wants to stop ringfence sets the HACluster's mode; a Failover that is gone would only be opened anew, with
+        no memory of its orders.
+        """
+        assert self._executor is not None
+        for name, gone in list(self._deleted.items()):
+            assert gone.record is not None
+            try:
+                record, raw = await self._executor.create(gone.record)
+            except AlreadyExists:
+                # An old LIST had missed it; or our own write was cut off between the object and its first status.
+                raw = await self._cluster.get(kinds.FAILOVER, name)
+                if raw.get("status", {}).get("phase"):
+                    gone.record = None
+                else:
+                    raw = await self._executor.store_first(gone.record, raw)
+            else:
+                gone.record, gone.confirmed = record, (None, NEVER)
+                sentence = f"{name} was deleted while it is under way ({record.phase}): it is written anew and goes on"
+                self._narrator.tell(
+                    ObjectRef(kinds.FAILOVER, name, uid=raw["metadata"]["uid"]),
+                    "WrittenAnew",
+                    sentence,
+                    warning=True,
+                )
+            gone.raw, self._adopted[name] = raw, gone
+            del self._deleted[name]
+            self._world.own.seen("failovers", raw)
+            self._adopt(now)
+
     async def _end_term(self) -> None:
+        self._deleted.clear()
         if self._executor is not None:
             executor, self._executor = self._executor, None
             await executor.close()
@@ -307,7 +353,10 @@ class Loop:
             if phase in ENDED:
                 self._ended_at.setdefault(failover.spec.node, now)
         for name in [n for n in self._adopted if ("", n) not in failovers]:
-            del self._adopted[name]  # somebody has deleted the object: the incident is over for us
+            gone = self._adopted.pop(name)  # somebody has deleted the object
+            under_way = gone.record is not None and gone.record.phase not in ENDED
+            if under_way and self._executor is not None and self._leadership.leads:
+                self._deleted[name] = gone
 
     def _record(self, name: str, failover: Failover) -> Adopted:
         adopted = self._adopted[name]

@@ -178,12 +178,10 @@ def _vm(vm: VmRecord) -> Json:
         row["releasedAt"] = stamp(vm.released_wall)
     if vm.running_wall is not None:
         row["runningAt"] = stamp(vm.running_wall)
+    if vm.failed_uid:
+        row |= {"startFailures": vm.failures, "failedVMIUID": vm.failed_uid}
     if vm.failed_wall is not None:
-        row |= {
-            "startFailures": vm.failures,
-            "failedVMIUID": vm.failed_uid,
-            "failedAt": stamp(vm.failed_wall),
-        }
+        row["failedAt"] = stamp(vm.failed_wall)
     return row
 
 

@@ -61,7 +61,7 @@ class VmRecord:
     failures: int = 0
     """New instances that have failed before they ran."""
     failed_uid: str = ""
-    """The last of them."""
+    """The last of them, or the last that was stuck and deleted: neither counts again."""
     failed_wall: float | None = None
 
 

@@ -229,7 +229,10 @@ def follow(
         return record, ()
     if vmi.lock_refused_for is not None and vmi.lock_refused_for >= timing.STUCK_AFTER:
         record = replace(
-            record, state=VmState.STUCK, message="the new instance failed on the old one's image lock"
+            record,
+            state=VmState.STUCK,
+            message="the new instance failed on the old one's image lock",
+            failed_uid=vmi.uid,  # it ends because we delete it: no start that failed by itself
         )
         return record, () if vmi.deleting else (DeleteVmi(look.namespace, look.name, vmi.uid),)
     if vmi.unschedulable and vmi.uid != record.vmi_uid and not vmi.node:
@@ -252,10 +255,8 @@ def _failed(
     Either way a VM that does not start keeps neither its incident open nor its node away for ever.
     """
     vmi = look.vmi
-    if vmi is not None and (
-        vmi.phase != "Failed" or vmi.deleting or vmi.uid == record.vmi_uid or record.state is VmState.STUCK
-    ):
-        vmi = None  # no start that failed by itself: a stuck one was deleted by us
+    if vmi is not None and (vmi.phase != "Failed" or vmi.deleting or vmi.uid == record.vmi_uid):
+        vmi = None
     if vmi is not None and vmi.uid != record.failed_uid:
         record = replace(record, failures=record.failures + 1, failed_uid=vmi.uid, failed_wall=wall)
     failures = max(record.failures, look.failures)

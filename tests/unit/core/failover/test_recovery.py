@@ -236,4 +236,6 @@ def test_a_vm_that_fails_too_often_is_given_up_until_it_runs_after_all() -> None
 def test_a_stuck_instance_that_we_deleted_is_no_failed_start() -> None:
     look = replace(SEEN, vmi=vmi(phase="Failed", deleting=True))
     assert follow(RELEASED, look, "n1", True, 60.0)[0].failures == 0
-    assert follow(STUCK, replace(SEEN, vmi=vmi(phase="Failed")), "n1", True, 60.0)[0].failures == 0
+    stuck = follow(RELEASED, replace(SEEN, vmi=vmi(lock_refused_for=9.0)), "n1", True, 60.0)[0]
+    assert stuck.state is VmState.STUCK
+    assert follow(stuck, replace(SEEN, vmi=vmi(phase="Failed")), "n1", True, 60.0)[0].failures == 0
