@@ -33,6 +33,8 @@ NODES = ["n1", "n2", "n3", "n4"]
 LEADERS = ["n2", "n3"]
 VMS = {"db": "n1", "web": "n1", "other": "n4"}
 LATEST = 150.0
+MOST = 4
+"""Stories in which a command is tried that many of them give: the whole matrix takes half a minute of one core."""
 Script = tuple[tuple[float, str], ...]
 
 
@@ -164,7 +166,7 @@ def _undisturbed(story: str) -> End:
 def test_the_next_leader_goes_on(kind: type, after: bool) -> None:
     stories = [name for name in STORIES if _undisturbed(name).commanded[kind]]
     assert stories, f"no story here gives {kind.__name__}: add one to STORIES"
-    for story in stories:
+    for story in stories[:MOST]:
         wanted = _undisturbed(story)
         for spared in sorted({0, wanted.commanded[kind] - 1 if story == stories[0] else 0}):
             end = _play(story, Deadly(kind, after, spared))
