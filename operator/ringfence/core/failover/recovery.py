@@ -263,14 +263,15 @@ def _failed(
     if failures >= timing.START_TRIES or record.state is VmState.FAILED:
         message = f"does not start: {max(failures, 1)} starts have failed, its instance's events say why"
         return replace(record, state=VmState.FAILED, message=message), ()
-    if vmi is None or record.failed_wall is None:
+    failed_at = record.failed_wall
+    if vmi is None or failed_at is None:
         return None
     record = replace(
         record, state=VmState.STARTING, message=f"a start has failed ({failures} of {timing.START_TRIES})"
     )
     if look.run_strategy not in ("Manual", "Once") or look.start_requested:
         return record, ()
-    if wall - record.failed_wall < timing.START_BACKOFF[max(record.failures, 1) - 1]:
+    if wall - failed_at < timing.START_BACKOFF[max(record.failures, 1) - 1]:
         return record, ()
     if look.run_strategy == "Manual":
         return record, (RequestStart(look.namespace, look.name, look.uid, stop_uid=vmi.uid),)
