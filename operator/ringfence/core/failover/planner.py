@@ -42,7 +42,14 @@ _UNDER_WAY = (VmState.PENDING, VmState.RELEASED, VmState.STARTING, VmState.STUCK
 
 def _lately(vm: VmRecord, wall: float, seconds: float) -> bool:
     """Whether it was let go so lately, and neither runs nor waits for a node."""
-    return vm.state in _UNDER_WAY and vm.released_wall is not None and wall - vm.released_wall < seconds
+    return (
+        vm.state in _UNDER_WAY and vm.released_wall is not None and _within(seconds, vm.released_wall, wall)
+    )
+
+
+def _within(seconds: float, since: float, wall: float) -> bool:
+    """Whether it is less than so long ago. A clock that was set back makes nobody wait: what lies ahead is over."""
+    return 0.0 <= wall - since < seconds
 
 
 def waits(record: Record, look: Look, among: set[Key] | None = None) -> dict[Key, str]:
@@ -119,7 +126,7 @@ def _placed(vm: VmRecord, look: VmLook) -> bool:
 def _dependency(record: Record, look: VmLook, now: Look) -> str | None:
     """What the VM depends on and waits for."""
     proved = next((at for name, at in record.timings if name == "proof"), None)
-    if proved is None or now.wall - (record.doubted_wall + proved) >= timing.DEPENDENCY_WAIT:
+    if proved is None or not _within(timing.DEPENDENCY_WAIT, record.doubted_wall + proved, now.wall):
         return None
     mine = {_key(v): v for v in record.vms}
     for key in look.after:

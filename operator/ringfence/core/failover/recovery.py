@@ -271,7 +271,7 @@ def _failed(
     )
     if look.run_strategy not in ("Manual", "Once") or look.start_requested:
         return record, ()
-    if wall - failed_at < timing.START_BACKOFF[max(record.failures, 1) - 1]:
+    if 0.0 <= wall - failed_at < timing.START_BACKOFF[max(record.failures, 1) - 1]:
         return record, ()
     if look.run_strategy == "Manual":
         return record, (RequestStart(look.namespace, look.name, look.uid, stop_uid=vmi.uid),)

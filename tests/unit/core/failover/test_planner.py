@@ -179,6 +179,14 @@ def test_nobody_waits_for_one_that_its_user_has_stopped() -> None:
     assert waiting(record, look_of(wish("low", 10), wish("high", 900, stopped=True))) == {}
 
 
+def test_a_clock_that_was_set_back_makes_nobody_wait() -> None:
+    high = vm("high", VmState.RELEASED, PROVED_AT)
+    looks = (wish("low", 10), wish("high", 900), wish("app", 10, "db"))
+    record = record_of(vm("low"), vm("app"), high)
+    look = look_of(*looks, gone=("high",), wall=PROVED_AT - 3600, unready=("db",), room=2)
+    assert waiting(record, look) == {}
+
+
 def test_only_the_launchers_of_those_who_wait_stay() -> None:
     record = record_of(vm("a"), vm("b"))
     pods = [
