@@ -6,6 +6,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 
+from ringfence.core.failover import machine
 from ringfence.core.failover.look import Confirmation
 from ringfence.core.failover.node_lease import Held
 from ringfence.core.failover.phase import ENDED
@@ -241,7 +242,9 @@ class Faults:
                 plant.nodes[rest[0]].cordoned = False
             case "delete-failover":
                 for name in [r.name for r in memory.open if r.boot.node == rest[0]]:
-                    memory.deleted[name] = memory.stored.pop(name)
+                    record = memory.stored.pop(name)
+                    if machine.outlives_its_object(record, plant.now):
+                        memory.deleted[name] = record
             case "delete-zone":
                 plant.zone = False
             case "zone-without":

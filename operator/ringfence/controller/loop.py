@@ -354,8 +354,13 @@ class Loop:
                 self._ended_at.setdefault(failover.spec.node, now)
         for name in [n for n in self._adopted if ("", n) not in failovers]:
             gone = self._adopted.pop(name)  # somebody has deleted the object
-            under_way = gone.record is not None and gone.record.phase not in ENDED
-            if under_way and self._executor is not None and self._leadership.leads:
+            if gone.record is None or gone.record.phase in ENDED:
+                continue
+            if (
+                machine.outlives_its_object(gone.record, now)
+                and self._executor is not None
+                and self._leadership.leads
+            ):
                 self._deleted[name] = gone
 
     def _record(self, name: str, failover: Failover) -> Adopted:

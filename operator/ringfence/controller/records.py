@@ -179,7 +179,7 @@ def _vm(vm: VmRecord) -> Json:
     if vm.running_wall is not None:
         row["runningAt"] = stamp(vm.running_wall)
     if vm.failed_uid:
-        row |= {"startFailures": vm.failures, "failedVMIUID": vm.failed_uid}
+        row |= {"startFailures": vm.failures, "failedInstanceUID": vm.failed_uid}
     if vm.failed_wall is not None:
         row["failedAt"] = stamp(vm.failed_wall)
     return row
@@ -249,7 +249,7 @@ def record_of(
                 released_wall=parse(v.released_at) if v.released_at else None,
                 running_wall=parse(v.running_at) if v.running_at else None,
                 failures=v.start_failures or 0,
-                failed_uid=v.failed_vmi_uid or "",
+                failed_uid=v.failed_instance_uid or "",
                 failed_wall=parse(v.failed_at) if v.failed_at else None,
             )
             for v in status.vms or ()

@@ -602,6 +602,22 @@ async def test_an_incident_under_way_outlives_its_object() -> None:
     assert site.count("bmc-n1 off") == 1
 
 
+async def test_an_incident_that_has_done_nothing_yet_is_ended_by_its_deletion() -> None:
+    """The node is down still: another one begins, and holds anew what it has to."""
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})
+    site.put("haclusters", "default", {"mode": "Paused"})
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.down.add("n1")
+    await play(leader, 4.0)
+    assert site.failover()["status"]["phase"] == "Held"
+    del site.objects["failovers", site.failover()["metadata"]["name"]]
+    site.down.clear()
+    await play(leader, 4.0)
+    assert [key for key in site.objects if key[0] == "failovers"] == []
+    assert site.count("bmc-n1 off") == 0
+
+
 async def test_an_incident_of_a_newer_controller_is_left_alone_and_no_other_is_opened_beside_it() -> None:
     site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})
     site.runs("db", "n1")

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
-from ringfence.controller import restarts
+from ringfence.controller import records, restarts
 from ringfence.controller.world import OwnKinds
-from ringfence.core.failover.record import STATE_VERSION
+from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.record import STATE_VERSION, Record, VmRecord, VmState
+from ringfence.core.model import Boot
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
 from ringfence.ports import Json
 
@@ -104,6 +107,34 @@ def test_an_incident_of_a_newer_controller_is_left_to_it_and_not_forgotten(raw: 
     assert why in unread.why
     own.seen("failovers", failover() | {"metadata": {"name": "n1-1", "resourceVersion": "8"}})
     assert not own.unread("failovers"), "it was written by one that we understand"
+
+
+def test_what_is_stored_of_a_vm_is_read_again_as_it_was() -> None:
+    vm = VmRecord(
+        "shop",
+        "db",
+        "vm",
+        "vmi",
+        "pod",
+        VmState.WAITING,
+        "",
+        "no node takes it",
+        50.0,
+        None,
+        2,
+        "vmi-3",
+        60.0,
+    )
+    boot = Boot("n1", "u", "b")
+    record = Record("n1-1", boot, Phase.RECOVERING, "s", doubted_wall=1.0, started_wall=2.0, vms=(vm,))
+    raw = {
+        "metadata": {"name": "n1-1"},
+        "spec": records.spec_of(record),
+        "status": records.status_of(record, [], 0.0),
+    }
+    read = records.record_of(Failover.model_validate(raw), 0.0, 0.0, 0.0)
+    assert read is not None
+    assert read.vms == (vm,)
 
 
 def test_an_incident_without_a_version_is_of_the_first_one() -> None:

@@ -274,7 +274,7 @@ class FailoverVM(Model):
     """When it was seen running elsewhere."""
     start_failures: Annotated[int, Field(ge=0)] = 0
     """New instances that have failed before they ran."""
-    failed_vmi_uid: UID | None = None
+    failed_instance_uid: UID | None = None
     """The UID of the last of them."""
     failed_at: Time | None = None
     """When that was seen."""

@@ -22,6 +22,10 @@ Key = tuple[str, str]
 """Namespace and name of a VM."""
 
 
+ROUNDED = 1.0
+"""Seconds by which an instant on record may lie ahead of the clock that wrote it, or of the next leader's."""
+
+
 def room(targets: int, elsewhere: int) -> int:
     """How many VMs of an incident may be starting at once.
 
@@ -49,7 +53,7 @@ def _lately(vm: VmRecord, wall: float, seconds: float) -> bool:
 
 def _within(seconds: float, since: float, wall: float) -> bool:
     """Whether it is less than so long ago. A clock that was set back makes nobody wait: what lies ahead is over."""
-    return 0.0 <= wall - since < seconds
+    return -ROUNDED <= wall - since < seconds
 
 
 def waits(record: Record, look: Look, among: set[Key] | None = None) -> dict[Key, str]:
