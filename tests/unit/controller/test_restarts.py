@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller import records, restarts
-from ringfence.controller.world import OwnKinds
+from ringfence.controller.evidence import Witness
+from ringfence.controller.world import OwnKinds, World
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import STATE_VERSION, Record, VmRecord, VmState
+from ringfence.core.fencing.proof import PoweredOff, PowerOffHow
 from ringfence.core.model import Boot
-from ringfence.kube.objects import NodeObject, VmiObject, VmObject
+from ringfence.core.timing import STARTS_PER_NODE
+from ringfence.kube.client import ApiServer
+from ringfence.kube.objects import NodeObject, PodObject, VmiObject, VmObject
+from ringfence.net.crypto import verify
 from ringfence.ports import Json
 
 
@@ -141,3 +146,94 @@ def test_an_incident_without_a_version_is_of_the_first_one() -> None:
     own = OwnKinds(lambda _plural, _key: None)
     own.seen("failovers", failover(stateVersion=None))
     assert not own.unread("failovers")
+
+
+class Hands:
+    def monotonic(self) -> float:
+        return 0.0
+
+    def wall(self) -> float:
+        return 0.0
+
+
+def pvm(vm: str, **spec: Any) -> Json:
+    return {
+        "metadata": {"namespace": "a", "name": f"p-{vm}-{spec.get('priority', '')}", "resourceVersion": "1"},
+        "spec": {"vm": {"name": vm}} | spec,
+    }
+
+
+def world_of(*pvms: Json) -> World:
+    """Caches with these ProtectedVMs, and the VM db on n1 whose migration's target is on n2."""
+    world = World(
+        cast("ApiServer", None), Hands(), "ringfence-system", Witness(verify), lambda: 0.5, lambda: None
+    )
+    for raw in pvms:
+        world.own.seen("protectedvms", raw)
+    world.nodes.store["", "n2"] = node()
+    world.vms.store["a", "db"] = VmObject.from_raw(
+        {"metadata": {"namespace": "a", "name": "db"}, "spec": {"runStrategy": "Always"}}
+    )
+    world.vmis.store["a", "db"] = vmi(
+        nodeName="n1", phase="Running", conditions=[{"type": "Ready", "status": "True"}]
+    )
+    target = {
+        "namespace": "a",
+        "name": "target",
+        "uid": "t",
+        "labels": {
+            "kubevirt.io": "virt-launcher",
+            "kubevirt.io/created-by": "u",
+            "kubevirt.io/migrationJobUID": "m",
+        },
+    }
+    world.pods.store["a", "target"] = PodObject.from_raw({"metadata": target, "spec": {"nodeName": "n2"}})
+    return world
+
+
+def test_of_two_that_protect_one_vm_the_more_important_counts() -> None:
+    world = world_of(
+        pvm("db", priority=10),
+        pvm("db", priority=900),
+        pvm("db", priority=50),
+        pvm("web", onNodeFailure="Ignore"),
+    )
+    found = restarts.protected(world)
+    assert {key: one.spec.priority for key, one in found.items()} == {("a", "db"): 900}
+
+
+def test_a_migrations_target_goes_with_the_other_pods_of_its_node_where_its_vm_is_protected() -> None:
+    world = world_of(pvm("db"))
+    assert restarts.targets_on(world, "n2", {("a", "db")}) == {"u"}
+    assert restarts.targets_on(world, "n2", set()) == frozenset(), "nobody asked for that VM"
+    assert restarts.targets_on(world, "n1", {("a", "db")}) == frozenset()
+
+
+def test_one_is_waited_for_until_it_is_ready_if_it_is_to_run_at_all() -> None:
+    world = world_of()
+    key = ("a", "db")
+    assert restarts.unready(world, [key, ("a", "nothing")]) == frozenset()
+    world.vmis.store[key] = vmi(phase="Running", conditions=[{"type": "Ready", "status": "False"}])
+    assert restarts.unready(world, [key]) == {key}
+    del world.vmis.store[key]
+    assert restarts.unready(world, [key]) == {key}
+    halted = {"metadata": {"namespace": "a", "name": "db"}, "spec": {"runStrategy": "Halted"}}
+    world.vms.store[key] = VmObject.from_raw(halted)
+    assert restarts.unready(world, [key]) == frozenset()
+
+
+def test_what_starts_under_other_incidents_takes_room() -> None:
+    vms = tuple(VmRecord("a", f"v{n}", "", "", state=VmState.STARTING, released_wall=0.0) for n in range(3))
+    proof = PoweredOff(Boot("n1", "u", "b"), "bmc", PowerOffHow.FOUND, 0.0, "")
+    other = Record(
+        "n1-1",
+        proof.boot,
+        Phase.RECOVERING,
+        "s",
+        doubted_wall=0.0,
+        started_wall=0.0,
+        proofs=(proof,),
+        vms=vms,
+    )
+    assert restarts.room(world_of(), [other], "n3-1", 1.0) == STARTS_PER_NODE - 3
+    assert restarts.room(world_of(), [other], "n1-1", 1.0) == STARTS_PER_NODE, "its own are no others'"
