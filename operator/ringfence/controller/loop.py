@@ -42,7 +42,7 @@ from ringfence.core.failover import limits, machine
 from ringfence.core.failover.beyond import may_be_off_soon
 from ringfence.core.failover.look import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
-from ringfence.core.failover.record import Record, VmRecord
+from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.failover.recovery import VmiLook, VmLook
 from ringfence.core.failover.vms import merged
 from ringfence.core.fencing.proof import CutVm
@@ -228,9 +228,13 @@ class Loop:
         What waits for a person, or for the node's return, is told by an event: a node may be off for months.
         """
         down = [node for node, judgement in self.judgements.items() if judgement.verdict is Verdict.DOWN]
-        phases = {f.spec.node: f.status.phase for f in self._open_failovers().values()} if down else {}
+        if not down:
+            return False
+        patient = {f.spec.node: _patient(f) for f in self._open_failovers().values()}
+        unread = self.busy_nodes() - patient.keys()  # a newer controller's business
         return any(
-            phases[node] not in _PATIENT if node in phases else bool(self.affected(node)) for node in down
+            not patient[node] if node in patient else node not in unread and bool(self.affected(node))
+            for node in down
         )
 
     async def _write_anew(self, now: float) -> None:
@@ -452,7 +456,7 @@ class Loop:
                 self._world.own.seen("failovers", adopted.raw)
                 self._note(before, adopted.record, now)
                 self._adopt(now)
-            busy = busy or adopted.record.phase in (Phase.HOLDING, Phase.FENCING, Phase.RECOVERING)
+            busy = busy or _under_way(adopted.record)
         return busy
 
     async def _resume_empty(self, name: str, failover: Failover) -> None:
@@ -845,6 +849,19 @@ class Loop:
         """Nodes whose devices an incident uses."""
         unread = {u.node for u in self._world.own.unread("failovers").values() if u.phase not in ENDED}
         return frozenset(f.spec.node for f in self._open_failovers().values()) | unread
+
+
+def _under_way(record: Record) -> bool:
+    """Whether the incident's next step may come without an event."""
+    moving = any(not vm.state.settled and vm.state is not VmState.WAITING for vm in record.vms)
+    return record.phase in (Phase.HOLDING, Phase.FENCING) or (record.phase is Phase.RECOVERING and moving)
+
+
+def _patient(failover: Failover) -> bool:
+    """Whether nothing of the incident is to be done soon: it waits for a person, for its node, or for a node that takes its VMs."""
+    status = failover.status
+    waits = all(vm.state.settled or vm.state is VmState.WAITING for vm in status.vms)
+    return status.phase in _PATIENT or (status.phase is Phase.RECOVERING and bool(status.vms) and waits)
 
 
 def _backoff(ladder_pass: int) -> float:

@@ -22,6 +22,7 @@ from ringfence.core.failover.record import Record
 from ringfence.core.failover.recovery import RecoveryCommand
 from ringfence.core.fencing.orders import OrderOff
 from simulator.system import power
+from simulator.system.controller import Controller
 from simulator.system.executor import Deadly
 from simulator.system.invariants import Invariants
 from simulator.system.rules import Broken
@@ -130,6 +131,7 @@ def _play(story: str, deadly: Deadly | None) -> End:
     notes = Notes(world)
     world.controller.watched_by(notes)
     if deadly is not None:
+        assert isinstance(world.controller, Controller)
         world.controller.die_at(deadly)
     lines = list(script)
     try:
