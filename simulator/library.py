@@ -15,6 +15,7 @@ import yaml
 
 from ringfence.core.model import Mode
 from simulator.system.device import LadderSetup
+from simulator.system.scheduler import Placement
 from simulator.system.watchdogs import kennel
 from simulator.system.world import World
 from simulator.verdicts import story as verdicts
@@ -25,6 +26,7 @@ DEVICE_MODES = ("ok", "ignore", "refuse", "hang", "slow", "flap", "unauthorized"
 _FIELDS = (
     *("nodes", "vms", "bmcs", "mode", "volumes", "watchdog", "heartbeat", "storageFence", "nodeLeases"),
     *("pdus", "hedgeAfterSeconds", "delaySeconds", "maxConcurrentOrders", "controllers"),
+    *("kubevirtPods", "placement"),
 )
 _RING_FIELDS = ("nodes", "zones", "controllers", "hazones", "seed", "settled")
 _LONGEST = 3600.0
@@ -162,6 +164,8 @@ def _world(cluster: Mapping[str, Any]) -> World:
             cluster.get("maxConcurrentOrders"),
         ),
         controllers=cluster.get("controllers"),
+        kubevirt_pods=cluster.get("kubevirtPods"),
+        placement=Placement(**cluster.get("placement", {})),
     )
 
 

@@ -21,7 +21,7 @@ from ringfence.core.fencing.orders import OrderOff
 from ringfence.core.setback import SetBack
 from simulator.system import detector, kubevirt, looks, triples
 from simulator.system.candidates import Candidates
-from simulator.system.executor import Executor
+from simulator.system.executor import Deadly, Died, Executor
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
 from simulator.system.vm import Vm
@@ -104,8 +104,10 @@ class Controller:
                 plant.time.say(f"word: to {node.name}: taken back")
                 node.word = ""
         try:
+            self._write_anew()
+            open_ = {r.boot.node for r in memory.open}
             for name in down:
-                if name not in open_ and looks.affected(memory.cache or plant, name):
+                if name not in open_ and looks.affected(memory.cache or plant, name, memory.open):
                     self._open(name)
             for name in [r.name for r in sorted(memory.open, key=machine.precedence)]:
                 if self._drive(name):
@@ -135,6 +137,16 @@ class Controller:
         else:
             memory.published = marks
         memory.epoch = plant.roster = max(memory.epoch, plant.roster) + 1
+
+    def _write_anew(self) -> None:
+        """As the product's loop: an incident under way outlives its object."""
+        memory = self._memory
+        for name, record in list(memory.deleted.items()):
+            if memory.write_fails():
+                raise NotStored
+            del memory.deleted[name]
+            memory.stored[name] = record
+            self._plant.time.say(f"controller: {name} was deleted while it is under way, it is written anew")
 
     def _sweep(self, busy: set[str]) -> None:
         """As ``controller/strays.py``."""
@@ -174,8 +186,12 @@ class Controller:
                 if memory.election is not None and memory.election.leader:
                     memory.election.freeze(step.record, step.commands)
                 return True
-            for command in step.commands:
-                self._executor.run(step.record, command)
+            try:
+                for command in step.commands:
+                    self._executor.run(step.record, command)
+            except Died:
+                self._die()
+                return True
             if step.record == before:
                 break
         return False
@@ -210,10 +226,7 @@ class Controller:
                 return True
             if self.die_after == record.phase:
                 self.die_after = None
-                if memory.election is None:
-                    self.new_leader()
-                else:
-                    self.kill(memory.election.leader, RESTARTS)
+                self._die()
                 return True
         return False
 
@@ -222,6 +235,16 @@ class Controller:
         plant = self._plant
         situation = looks.situation_of(plant, self._memory, node)
         return looks.judgement_of(plant, node).verdict, triples.name_of(situation)
+
+    def die_at(self, deadly: Deadly) -> None:
+        """The leader is killed at that command, once."""
+        self._executor.deadly = deadly
+
+    def _die(self) -> None:
+        if self._memory.election is None:
+            self.new_leader()
+        else:
+            self.kill(self._memory.election.leader, RESTARTS)
 
     # --- who leads --------------------------------------------------------------------------------------------------
 
@@ -263,6 +286,7 @@ class Controller:
     def _forget(self, takeover: float) -> None:
         plant, memory = self._plant, self._memory
         plant.working.clear()
+        memory.deleted.clear()
         if plant.kennel is not None:
             plant.kennel.new_leader()
         for box in (*plant.bmcs.values(), *plant.pdus.values(), *plant.cutters.values()):

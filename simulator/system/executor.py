@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from ringfence.core.failover import commands
 from ringfence.core.failover.cut import LiftCut
 from ringfence.core.failover.node_lease import ReleaseNodeLease, TakeNodeLease
 from ringfence.core.failover.record import Record
-from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RecoveryCommand, RequestStart
+from ringfence.core.failover.recovery import (
+    DeletePod,
+    DeleteVmi,
+    FreeLeadership,
+    RecoveryCommand,
+    RequestStart,
+)
 from ringfence.core.fencing.orders import LookOnceMore, OrderOff, ReadPower, RevokeAgentLease
 from ringfence.core.model import Boot
-from simulator.system import attachments, kubevirt, power, rules
+from simulator.system import attachments, infrastructure, kubevirt, migrations, power, rules
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
 from simulator.system.vm import Vm
@@ -28,14 +36,44 @@ def _to_api(command: commands.Command) -> bool:
     )
 
 
+class Died(Exception):
+    """The leader was killed at this very command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadly:
+    """The command at which the leader is killed: right before it, or right after it."""
+
+    kind: type
+    after: bool
+    spared: int = 0
+    """So many of that kind go well before."""
+
+
 class Executor:
     def __init__(self, plant: Plant, memory: Memory) -> None:
         self._plant = plant
         self._memory = memory
         self.watch: Watch | None = None
+        self.deadly: Deadly | None = None
 
     def run(self, record: Record, command: commands.Command) -> None:
-        """Start one command; what comes of it is seen in a later look."""
+        """Start one command; what comes of it is seen in a later look. Raises Died where the leader is killed at it."""
+        self._at(command, after=False)
+        self._start(record, command)
+        self._at(command, after=True)
+
+    def _at(self, command: commands.Command | RecoveryCommand, *, after: bool) -> None:
+        if self.watch is not None and not after:
+            self.watch.commanded(command)
+        deadly = self.deadly
+        if deadly is None or not isinstance(command, deadly.kind) or deadly.after is not after:
+            return
+        self.deadly = replace(deadly, spared=deadly.spared - 1) if deadly.spared else None
+        if self.deadly is None:
+            raise Died
+
+    def _start(self, record: Record, command: commands.Command) -> None:
         plant, memory, node = self._plant, self._memory, record.boot.node
         say, after = plant.time.say, plant.time.after
         if _to_api(command) and memory.write_fails():
@@ -105,9 +143,15 @@ class Executor:
                 after(plant.write_needs, lambda: setattr(plant.nodes[node], "out_of_service", True))
             case commands.RemoveTaints(out_of_service=both):
                 self._untaint(record, both=both)
+            case commands.RehearseAdmission(namespace=namespace, name=name):
+                if (rehearsed := ("rehearse", record.name)) not in plant.working:
+                    plant.working.add(rehearsed)  # once an incident and leader
+                    say(f"rehearse: what virt-api says to {namespace}/{name}")
             case commands.RecoverPods(recover=recover, commands=asks):
                 for ask in asks:
+                    self._at(ask, after=False)
                     self._recover(recover.boot, ask)
+                    self._at(ask, after=True)
 
     def _takes_place(self, device: str, takes: float) -> None:
         """The chassis has an order more in work, until it has answered; never more than it takes."""
@@ -149,6 +193,13 @@ class Executor:
             return
         match ask:
             case DeletePod(ref=ref, force=force):
+                if infrastructure.delete(plant, ref.uid):
+                    self._memory.forced.append((ref.name, boot.node))
+                    return
+                moving = next((v for v in plant.vms.values() if v.target_pod == ref.uid), None)
+                if moving is not None and (force or plant.takes_pods(plant.nodes[boot.node])):
+                    migrations.over(plant, moving)
+                    return
                 vm = next((v for v in plant.vms.values() if v.pod == ref.uid), None)
                 if vm is None:
                     return
@@ -158,6 +209,8 @@ class Executor:
                 elif plant.up(plant.nodes[boot.node]):
                     vm.qemu.discard(boot.node)
                     kubevirt.launcher_gone(plant, vm)
+            case FreeLeadership(pod=pod):
+                infrastructure.free(plant, pod)
             case DeleteVmi():
                 self._delete_instance(plant.vms[ask.name], ask.uid)
             case RequestStart():

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 
+from ringfence.core.failover import machine
 from ringfence.core.failover.look import Confirmation
 from ringfence.core.failover.node_lease import Held
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.model import Mode
-from simulator.system import kubevirt, machines
+from simulator.system import kubevirt, machines, migrations
 from simulator.system.control import Control
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
@@ -52,6 +53,7 @@ class Faults:
         for box in (*plant.bmcs.values(), *plant.pdus.values()):
             box.mode, box.lied = "ok", False
         plant.apart, plant.api_out, plant.write_needs, plant.zone = frozenset(), False, 0.03, True
+        plant.outside.clear()
         plant.csi_detaches = memory.remediators.answer = True
         memory.refusing, memory.cache, memory.mode = 0.0, None, Mode.ACTIVE
         memory.watches_late, memory.admits = 0.0, True
@@ -240,9 +242,17 @@ class Faults:
                 plant.nodes[rest[0]].cordoned = False
             case "delete-failover":
                 for name in [r.name for r in memory.open if r.boot.node == rest[0]]:
-                    del memory.stored[name]
+                    record = memory.stored.pop(name)
+                    if machine.outlives_its_object(record, plant.now):
+                        memory.deleted[name] = record
             case "delete-zone":
                 plant.zone = False
+            case "zone-without":
+                plant.outside.add(rest[0])
+            case "zone-with":
+                plant.outside.discard(rest[0])
+            case "delete-node":
+                plant.nodes[rest[0]].registered = False
             case "make-zone":
                 plant.zone = True
             case "force-delete-launcher":
@@ -251,6 +261,18 @@ class Faults:
                 plant.vms[rest[0]].only = rest[1]
             case "no-lock":
                 plant.vms[rest[0]].locked = False
+            case "migrate":
+                migrations.begin(plant, plant.vms[rest[0]], rest[1], float(rest[2]))
+            case "starts-fail":
+                plant.vms[rest[0]].fails = int(rest[1])
+            case "blocked":
+                plant.vms[
+                    rest[0]
+                ].blocked = "KubeVirt starts it only after a person's recovery (ManualRecoveryRequired)"
+            case "unblocked":
+                plant.vms[rest[0]].blocked = ""
+            case "capacity":
+                plant.placement.capacity[rest[0]] = int(rest[1])
             case "late-start":
                 plant.vms[rest[0]].late_start = True
             case "halt":

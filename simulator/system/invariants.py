@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
+from ringfence.core.failover.commands import Command
 from ringfence.core.failover.phase import ENDED, Phase
 from ringfence.core.failover.record import Record, VmState
 from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RecoveryCommand, RequestStart
@@ -147,7 +148,7 @@ class Invariants:
 
     def ordered(self, record: Record, order: OrderOff) -> None:
         plant, node = self.world.plant, record.boot.node
-        if not plant.zone and self._known_for("zone"):
+        if not plant.in_zone(node) and self._known_for("zone"):
             raise self._broken(7, f"{node} is ordered off, and it is in no HAZone")
         since = self._heard_since.get(node)
         if since is not None and self.world.now - since >= HEALTHY_FOR:
@@ -185,13 +186,16 @@ class Invariants:
         leader = memory.election.leader if memory.election is not None else ""
         state: dict[str, object] = {
             "mode": memory.mode,
-            "zone": plant.zone,
+            "zone": (plant.zone, *sorted(plant.outside)),
             "majority": self._in_minority(),
             "api": leader != "" and plant.with_api_of(leader),
         }
         for what, now in state.items():
             if self._states.get(what) != now:
                 self._states[what], self._since_when[what] = now, self.world.now
+
+    def commanded(self, command: Command | RecoveryCommand) -> None:
+        """What a command may not do is checked where it is done."""
 
     def _proved(self) -> set[str]:
         return {r.boot.node for r in self.world.memory.open if r.proofs}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.system.node import Node
+from simulator.system import infrastructure, scheduler
 from simulator.system.plant import Plant
 from simulator.system.vm import Vm
 
@@ -53,7 +53,7 @@ def end_orphan_later(plant: Plant, vm: Vm, node: str) -> None:
 
 def turn(plant: Plant, vm: Vm) -> None:
     """One tick of the VM's controllers, scheduler and launcher."""
-    if plant.api_out or (vm.released_at is None and vm.qemu):
+    if plant.api_out or (vm.released_at is None and vm.qemu) or not infrastructure.works(plant):
         return  # it runs, or nothing of it changes
     home = plant.nodes.get(vm.launcher_on)
     killed = vm.phase == "Running" and not vm.qemu
@@ -62,17 +62,15 @@ def turn(plant: Plant, vm: Vm) -> None:
     if vm.released_at is None or plant.now - vm.released_at < 0.5:
         return
     if vm.phase == "Failed":
-        if vm.stopped or vm.deleted or vm.gone or vm.kept:
+        held_up = vm.stopped or vm.deleted or vm.gone or vm.kept or vm.target or vm.blocked
+        if held_up or plant.now < vm.retry_at:
             return
-        fit = [n for n in plant.nodes.values() if vm.only in ("", n.name)]
-        ready = [n for n in fit if _schedulable(plant, n)]
-        free = [n for n in ready if n.name != vm.node] or ready
-        if not free:
-            return
-        chosen = min(free, key=lambda n: _load(plant, n.name)) if plant.spread else free[0]
-        vm.vmi, vm.phase, vm.node = vm.vmi + 1, "Scheduled", chosen.name
-        vm.pod, vm.launcher_on = f"pod-{vm.name}-{vm.vmi}", vm.node
+        vm.vmi, vm.phase = vm.vmi + 1, "Scheduling"
+        vm.pod, vm.launcher_on = f"pod-{vm.name}-{vm.vmi}", ""
         vm.lock_refused_at, vm.asked = None, False
+        _schedule(plant, vm)
+    elif vm.phase == "Scheduling":
+        _schedule(plant, vm)
     elif (
         vm.phase == "Scheduled"
         and vm.lock_refused_at is None
@@ -82,16 +80,29 @@ def turn(plant: Plant, vm: Vm) -> None:
     ):
         if vm.locked and plant.writers(vm):
             vm.lock_refused_at = plant.now  # QEMU's image lock: refused, and nobody tries again
+        elif vm.fails:
+            _start_fails(plant, vm)
         else:
-            vm.phase, vm.released_at = "Running", None
+            vm.phase, vm.released_at, vm.failures, vm.running_at = "Running", None, 0, plant.now
             vm.qemu = vm.qemu | {vm.node}
             plant.last_run[vm.name] = vm.node
             plant.time.say(f"world: {vm.name} runs on {vm.node}")
 
 
-def _schedulable(plant: Plant, node: Node) -> bool:
-    return plant.up(node) and not (node.suspect or node.out_of_service or node.cordoned)
+def _schedule(plant: Plant, vm: Vm) -> None:
+    """A node for its launcher, or the reason why there is none."""
+    chosen, why = scheduler.choose(plant, vm)
+    if chosen is None:
+        vm.node, vm.unschedulable = "", why
+        return
+    if vm.unschedulable:
+        vm.released_at = plant.now  # from here on it takes its time
+    vm.phase, vm.node, vm.launcher_on, vm.unschedulable = "Scheduled", chosen.name, chosen.name, ""
 
 
-def _load(plant: Plant, node: str) -> int:
-    return sum(vm.launcher_on == node for vm in plant.vms.values())
+def _start_fails(plant: Plant, vm: Vm) -> None:
+    """The new instance fails before it runs: tried again with KubeVirt's pauses (KUBEVIRT §1)."""
+    vm.fails, vm.failures = vm.fails - 1, vm.failures + 1
+    launcher_gone(plant, vm)
+    vm.retry_at = plant.now + min(300.0, 10.0 * vm.failures**2)
+    plant.time.say(f"world: a start of {vm.name} fails")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ringfence.controller.chassis import orders_at
@@ -10,7 +11,7 @@ from ringfence.controller.targets import DeviceTarget
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, Life
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
-from ringfence.core.failover import limits
+from ringfence.core.failover import limits, planner
 from ringfence.core.failover.beyond import may_be_off_soon
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import PROVED, Phase
@@ -21,7 +22,7 @@ from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import DeviceLook, Rungs
 from ringfence.core.model import Boot, Verdict
 from ringfence.ports import DeviceSpec
-from simulator.system import attachments, detector
+from simulator.system import attachments, detector, infrastructure, scheduler
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
 
@@ -30,6 +31,8 @@ STORM_FRACTION = 0.4
 
 
 def judgement_of(plant: Plant, node: str) -> Judgement:
+    if not plant.nodes[node].registered:
+        return Judgement(Verdict.SUSPECT, f"nothing is known of {node}")
     return judge(detector.evidence(plant, plant.nodes[node]), plant.now)
 
 
@@ -42,25 +45,32 @@ def down(plant: Plant) -> list[str]:
     ]
 
 
-def affected(plant: Plant, node: str) -> tuple[VmRecord, ...]:
+def affected(plant: Plant, node: str, records: Iterable[Record] = ()) -> tuple[VmRecord, ...]:
     """The VMs that would be lost with the node: that run there, or last ran there and run nowhere."""
     found = []
     for vm in plant.vms.values():
         here = vm.node == node and vm.phase in ("Running", "Scheduled")
         stuck = vm.phase != "Running" and vm.node != node and plant.last_run[vm.name] == node
-        if not vm.stopped and not vm.deleted and (here or stuck):
-            found.append(VmRecord("default", vm.name, f"vm-{vm.name}", vm.uid if here else ""))
+        arriving = vm.target == node and vm.node in _lost(plant, records)
+        if not vm.stopped and not vm.deleted and (here or stuck or arriving):
+            found.append(VmRecord("default", vm.name, f"vm-{vm.name}", vm.uid if here or arriving else ""))
     return tuple(found)
+
+
+def _lost(plant: Plant, records: Iterable[Record]) -> frozenset[str]:
+    """The nodes that are found Down, or are proved off and not back yet."""
+    gone = {r.boot.node for r in records if r.proofs and not r.new_boot_id}
+    return frozenset(gone.union(down(plant)))
 
 
 def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Look:
     """Everything that a step of the incident about this boot goes by."""
     node, now = plant.nodes[boot.node], plant.now
     evidence = detector.evidence(plant, node)
-    judgement = judge(evidence, now)
+    judgement = judgement_of(plant, boot.node)
     cache = memory.cache or plant
     noted = cache.nodes[boot.node]
-    due = affected(cache, boot.node)
+    due = affected(cache, boot.node, memory.open)
     situation = situation_of(plant, memory, boot.node)
     life = plant.life[boot.node] if node.known == boot else Life()
     down_since = memory.down_since.get(boot.node)
@@ -84,7 +94,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         hold_over=down_since is not None and now - down_since >= HOLD and now >= judgement.not_before,
         life_at=now if boot == node.known and memory.leads(boot.node) else life.latest,
         life_sign=life.latest_sign(),
-        node_exists=True,
+        node_exists=noted.registered,
         current_boot_id=noted.known.boot_id if now >= noted.booted_at else boot.boot_id,
         node_ready=cache.takes_pods(noted),
         suspect_taint=noted.suspect,
@@ -105,13 +115,19 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         proofs_required=plant.proofs_required,
         pods=pods,
         attachments=attachments.attached_to(cache, boot.node),
-        vms=tuple(_vm(cache, v) for v in vms),
+        vms=tuple(_vm(cache, v, _lost(plant, memory.open)) for v in vms),
         affected=due,
         confirmation=confirm[0] if confirm else None,
         power_on=True,
         power_on_due=now - max(memory.powered_on.get(name, NEVER), phase_since) >= wait,
         retry_due=now - phase_since >= timing.LADDER_BACKOFF[min(passes, len(timing.LADDER_BACKOFF) - 1)],
         slot_due=slot_due(evidence) if node.known == boot else NEVER,
+        room=_room(plant, memory, name),
+        unready=frozenset(
+            ("default", vm.name)
+            for vm in cache.vms.values()
+            if not (vm.phase == "Running" and now - vm.running_at >= plant.placement.boots.get(vm.name, 0.0))
+        ),
         hedges=plant.ladder.hedges,
         order_delay=plant.ladder.delay,
         told_fenced=node.word == boot.boot_id if plant.heartbeat else None,
@@ -123,6 +139,12 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
     )
 
 
+def _room(plant: Plant, memory: Memory, name: str) -> int:
+    targets = sum(scheduler.schedulable(plant, node) for node in plant.nodes.values())
+    elsewhere = sum(planner.starting(r.vms, plant.now) for r in memory.open if r.proofs and r.name != name)
+    return planner.room(targets, elsewhere)
+
+
 def situation_of(plant: Plant, memory: Memory, node: str) -> limits.Situation:
     """What limits look at."""
     records = memory.open
@@ -131,15 +153,15 @@ def situation_of(plant: Plant, memory: Memory, node: str) -> limits.Situation:
     return limits.Situation(
         node=node,
         mode=memory.mode,
-        zone="a" if plant.zone else None,
+        zone="a" if plant.in_zone(node) else None,
         zone_trouble=None,
-        protected_vms=len(affected(memory.cache or plant, node)),
+        protected_vms=len(affected(memory.cache or plant, node, records)),
         alive=plant.heard() - memory.apart,
         electorate=frozenset(plant.nodes) - (proved - {node}),
-        zone_size=len(plant.nodes) if plant.zone else 0,
+        zone_size=len([n for n in plant.nodes if plant.in_zone(n)]),
         storm_fraction=STORM_FRACTION,
         storm_released=False,
-        down_in_zone=down if plant.zone else frozenset(),
+        down_in_zone=frozenset(n for n in down if plant.in_zone(n)),
         in_flight_elsewhere=frozenset(r.boot.node for r in records if r.phase not in PROVED) - {node},
         fencing=frozenset(
             r.boot.node for r in records if r.phase is Phase.FENCING or may_be_off_soon(r, plant.now)
@@ -158,7 +180,7 @@ def situation_of(plant: Plant, memory: Memory, node: str) -> limits.Situation:
 
 
 def _levels(plant: Plant, memory: Memory, boot: Boot) -> Rungs:
-    if not plant.zone:
+    if not plant.in_zone(boot.node):
         return ()
     rungs: Rungs = ((_device(plant, memory, f"bmc-{boot.node}"),),) if boot.node in plant.bmcs else ()
     if boot.node in plant.pdus:
@@ -215,14 +237,20 @@ def _cutter(plant: Plant, node: str) -> DeviceLook:
 
 
 def _pods(plant: Plant, node: str) -> tuple[PodLook, ...]:
-    return tuple(
+    launchers = (
         PodLook(PodRef("default", vm.pod, vm.pod), PodRole.LAUNCHER, vm.uid, protected=True)
         for vm in plant.vms.values()
         if vm.launcher_on == node and vm.pod
     )
+    targets = (
+        PodLook(PodRef("default", vm.target_pod, vm.target_pod), PodRole.LAUNCHER, vm.uid, protected=True)
+        for vm in plant.vms.values()
+        if vm.target == node
+    )
+    return (*infrastructure.looks(plant, node), *launchers, *targets)
 
 
-def _vm(plant: Plant, record: VmRecord) -> VmLook:
+def _vm(plant: Plant, record: VmRecord, lost: frozenset[str]) -> VmLook:
     vm = plant.vms[record.name]
     refused = None if vm.lock_refused_at is None else plant.now - vm.lock_refused_at
     return VmLook(
@@ -233,5 +261,19 @@ def _vm(plant: Plant, record: VmRecord) -> VmLook:
         run_strategy=vm.strategy,
         stopped_by_user=vm.stopped or vm.deleted,
         start_requested=vm.asked,
-        vmi=None if vm.gone else VmiLook(vm.uid, vm.phase, vm.node, refused, vm.deleting),
+        vmi=None
+        if vm.gone
+        else VmiLook(
+            vm.uid,
+            vm.phase,
+            vm.node,
+            refused,
+            vm.deleting,
+            on_lost_node=vm.node != "" and vm.node in lost,
+            unschedulable=vm.unschedulable,
+        ),
+        priority=plant.placement.priority.get(vm.name, 100),
+        after=tuple(("default", name) for name in plant.placement.after.get(vm.name, ())),
+        failures=vm.failures,
+        blocked=vm.blocked,
     )

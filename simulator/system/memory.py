@@ -24,6 +24,8 @@ class Memory:
     """None: somebody leads, wherever he may run."""
     stored: dict[str, Record] = field(default_factory=dict)
     """The Failovers by name; all the rest a new leader has to learn anew."""
+    deleted: dict[str, Record] = field(default_factory=dict)
+    """Failovers that somebody has deleted, for as long as a leader lives who knows them."""
     opened: int = 0
     """Failovers that there have been."""
     confirmed: dict[str, tuple[Confirmation, float]] = field(default_factory=dict)

@@ -188,7 +188,7 @@ class Mirror:
         body: Json = {
             "metadata": {
                 "uid": node.identity.node_uid,
-                "labels": {"kubernetes.io/hostname": node.name},
+                "labels": {"kubernetes.io/hostname": node.name, "kubevirt.io/schedulable": "true"},
             },
             "spec": {"taints": taints, "unschedulable": node.cordoned},
             "status": {
@@ -305,7 +305,7 @@ class Mirror:
     def _instance(self, vm: Vm) -> None:
         refused = vm.lock_refused_at is not None
         deleting = vm.deleting or vm.deleted
-        seen = (vm.uid, vm.phase, vm.node, refused, deleting)
+        seen = (vm.uid, vm.phase, vm.node, refused, deleting, vm.unschedulable)
         if not self._new("virtualmachineinstances", vm.name, seen, GUESTS):
             return
         shown = self._shown.get(("virtualmachineinstances", GUESTS, vm.name))
@@ -323,6 +323,15 @@ class Mirror:
             }
             trouble["message"] = 'Failed to get "write" lock'
             status["conditions"] = [trouble]
+        if vm.unschedulable:
+            status["conditions"] = [
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "reason": "Unschedulable",
+                    "message": vm.unschedulable,
+                }
+            ]
         volumes = [{"name": "disk", "persistentVolumeClaim": {"claimName": vm.name}}]
         body: Json = {"metadata": meta, "spec": {"domain": {}, "volumes": volumes}, "status": status}
         self._say("virtualmachineinstances", vm.name, seen, body, GUESTS)

@@ -32,6 +32,8 @@ class Node:
     cordoned: bool = False
     suspect: bool = False
     out_of_service: bool = False
+    registered: bool = True
+    """There is a Node object of that name."""
     foreign_taint: bool = False
     """That taint is somebody else's."""
     silent_since: float | None = None

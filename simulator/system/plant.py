@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ringfence.core.detection.evidence import Life
 from ringfence.core.setback import SetBack
@@ -11,6 +12,10 @@ from simulator.system.node import Node
 from simulator.system.timeline import Timeline
 from simulator.system.vm import Vm, Volume
 from simulator.system.watchdogs import Dog, Kennel
+
+if TYPE_CHECKING:
+    from simulator.system.infrastructure import Infrastructure
+    from simulator.system.scheduler import Placement
 
 
 @dataclass
@@ -21,6 +26,7 @@ class Plant:
     vms: dict[str, Vm]
     volumes: dict[str, Volume]
     ladder: LadderSetup
+    placement: Placement
     pdus: dict[str, Device]
     cutters: dict[str, Device]
     """How the storage's fence behaves, by node."""
@@ -40,6 +46,8 @@ class Plant:
     """Seconds that a write to the API server takes."""
     zone: bool = True
     """The nodes' HAZone is there."""
+    outside: set[str] = field(default_factory=set)
+    """Nodes that somebody has taken out of it."""
     apart: frozenset[str] = frozenset()
     """Nodes between which and the others the ring's packets don't pass."""
     viewer: str = ""
@@ -57,6 +65,8 @@ class Plant:
     """The signs of life of each node, as the controller has seen them."""
     working: set[object] = field(default_factory=set)
     """What is under way on the controller's behalf: devices at work, deletions sent."""
+    infrastructure: list[Infrastructure] = field(default_factory=list)
+    """KubeVirt's own pods, where the story places them; none: KubeVirt works whatever happens."""
     at_chassis: list[str] = field(default_factory=list)
     """Devices behind the chassis whose order it has not answered or carried out yet, whoever gave it."""
 
@@ -67,6 +77,9 @@ class Plant:
     @property
     def dogs(self) -> dict[str, Dog]:
         return self.kennel.dogs if self.kennel is not None else {}
+
+    def in_zone(self, node: str) -> bool:
+        return self.zone and node not in self.outside
 
     def up(self, node: Node) -> bool:
         return node.up(self.time.now)

@@ -41,7 +41,11 @@ def error(plant: Plant, mode: str) -> str | None:
     """Why a use comes to nothing."""
     if mode == "flap":
         return "no connection" if int(plant.now / FLAPS) % 2 else None
-    return {"hang": "no answer within 5 s", "unauthorized": "wrong password"}.get(mode)
+    return {
+        "hang": "no answer within 5 s",
+        "unauthorized": "wrong password",
+        "no-secret": "its Secret is not there",
+    }.get(mode)
 
 
 def read(plant: Plant, device: str) -> None:

@@ -31,6 +31,23 @@ class Vm:
     """Its ended instance stands there as Failed, and KubeVirt makes no other while it does (Once, Manual)."""
     asked: bool = False
     """A start is requested."""
+    unschedulable: str = ""
+    """Why no node takes its new instance, in the scheduler's words."""
+    target: str = ""
+    """The node to which it is being migrated."""
+    target_pod: str = ""
+    moves_at: float = 0.0
+    """When the migration is through."""
+    fails: int = 0
+    """So many starts more come to nothing."""
+    failures: int = 0
+    """Starts in a row that have."""
+    retry_at: float = 0.0
+    """Until then KubeVirt starts it no more."""
+    blocked: str = ""
+    """KubeVirt starts it only after a person has done something."""
+    running_at: float = 0.0
+    """Since when it runs."""
     gone: bool = False
     """There is no instance, and KubeVirt makes none before it is asked to (RerunOnFailure, Manual)."""
     orphaned_at: dict[str, float] = field(default_factory=dict)

@@ -6,16 +6,27 @@ from collections.abc import Callable
 
 from ringfence.core.detection.evidence import Life
 from ringfence.core.model import Mode
-from simulator.system import attachments, detector, kubevirt, machines, rules, slots
+from simulator.system import (
+    attachments,
+    detector,
+    infrastructure,
+    kubevirt,
+    machines,
+    migrations,
+    rules,
+    slots,
+)
 from simulator.system.candidates import Candidates
 from simulator.system.control import Control
 from simulator.system.controller import Controller
 from simulator.system.device import Device, LadderSetup
 from simulator.system.faults import Faults
+from simulator.system.infrastructure import Infrastructure
 from simulator.system.memory import Memory
 from simulator.system.node import Node
 from simulator.system.plant import Plant
 from simulator.system.remediators import Remediators
+from simulator.system.scheduler import Placement
 from simulator.system.timeline import TICK, Timeline
 from simulator.system.vm import Vm, Volume
 from simulator.system.watchdogs import Kennel
@@ -42,6 +53,8 @@ class World:
         controllers: list[str] | None = None,
         strategies: dict[str, str] | None = None,
         proofs: int = 1,
+        kubevirt_pods: dict[str, str] | None = None,
+        placement: Placement | None = None,
         spread: bool = False,
         verdict_after: float = 0.7,
         control: MakeControl = Controller,
@@ -59,6 +72,7 @@ class World:
             {v: Vm(v, node, pod=f"pod-{v}-1", launcher_on=node, qemu={node}) for v, node in vms.items()},
             {v: Volume(shared=kind == "rwx", attached={vms[v]}) for v, kind in (volumes or {}).items()},
             ladder,
+            placement or Placement(),
             {n: Device(mode) for n, mode in ladder.pdus.items()},
             {n: Device() for n in nodes} if storage_fence is not None else {},
             storage_fence,
@@ -70,6 +84,7 @@ class World:
             spread=spread,
             verdict_after=verdict_after,
             proofs_required=proofs,
+            infrastructure=[Infrastructure(kind, node) for kind, node in (kubevirt_pods or {}).items()],
         )
         for name, strategy in (strategies or {}).items():
             self.plant.vms[name].strategy = strategy
@@ -108,7 +123,9 @@ class World:
             attachments.turn(plant, name, volume)
         if plant.spread and self.time.every(1.0):
             kubevirt.end_orphans(plant)
+        infrastructure.turn(plant)
         for vm in plant.vms.values():
+            migrations.turn(plant, vm)
             kubevirt.turn(plant, vm)
         self.controller.turn()
         rules.every_tick(plant, self.memory)

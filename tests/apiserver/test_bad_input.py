@@ -361,6 +361,10 @@ REFUSED: dict[str, tuple[Json, str]] = {
     "device's node twice": (device(nodes=["n1", "n1"]), 'spec.nodes[1]: Duplicate value: "n1"'),
     "priority below 0": (protected(priority=-1), "spec.priority must be from 0 to 1000: remove it for 100"),
     "priority above 1000": (protected(priority=1001), "spec.priority must be from 0 to 1000"),
+    "depends on itself": (
+        protected(dependsOn=[{"name": "db"}, {"name": "vm"}], vm={"name": "vm"}),
+        "spec.dependsOn must not name the VM itself: remove it there",
+    ),
     "protected without VM": (_object("ProtectedVM", {}), "spec.vm: Required value"),
     "protected with an empty VM name": (protected(vm={"name": ""}), "spec.vm.name"),
     "on failure unknown": (protected(onNodeFailure="Pray"), 'supported values: "Restart", "Ignore"'),

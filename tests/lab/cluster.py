@@ -601,13 +601,18 @@ class Lab:
                 self.kubectl("taint", "node", name, taint, check=False)
         for vm in self.get("vms"):
             self.delete_vm(vm["metadata"]["name"], vm["metadata"]["namespace"])
-        self.kubectl("delete", "failovers", "--all", "--wait=false", check=False)
+        until("every failover to be over and deleted", self._no_failovers, seconds, every=1.0)
         self.kubectl("-n", NAMESPACE, "delete", "secret", "bmc-credentials", "--ignore-not-found")
         self.kubectl(
             "-n", NAMESPACE, "scale", "deployment", "ringfence-controller", "--replicas=2", check=False
         )
         self.kubectl("uncordon", *self.nodes, check=False)
         self.wait_well(seconds)
+
+    def _no_failovers(self) -> bool:
+        """One that is deleted while an order may be at work, or VMs are on their way, is written anew until it is through."""
+        self.kubectl("delete", "failovers", "--all", "--wait=true", "--timeout=30s", check=False)
+        return not self.get("failovers")
 
     def wait_well(self, seconds: float = 180) -> None:
         """Until Kubernetes and KubeVirt are themselves again: every node Ready, untainted, and takes VMs."""

@@ -19,7 +19,7 @@ from ringfence.api.v1alpha1.hacluster import HAClusterSpec
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
-from ringfence.controller import records
+from ringfence.controller import records, restarts
 from ringfence.controller.chassis import orders_at
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.evidence import Witness
@@ -42,7 +42,7 @@ from ringfence.core.failover import limits, machine
 from ringfence.core.failover.beyond import may_be_off_soon
 from ringfence.core.failover.look import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
-from ringfence.core.failover.record import Record, VmRecord
+from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.failover.recovery import VmiLook, VmLook
 from ringfence.core.failover.vms import merged
 from ringfence.core.fencing.proof import CutVm
@@ -51,8 +51,19 @@ from ringfence.core.fencing.selffence import WatchdogLook
 from ringfence.core.model import Boot, Mode, RingState, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
+from ringfence.kube.reflector import Key
 from ringfence.metrics import ControllerMetrics
-from ringfence.ports import Clock, Cluster, ClusterError, Conflict, Json, ObjectRef, Scribe, TooLate
+from ringfence.ports import (
+    AlreadyExists,
+    Clock,
+    Cluster,
+    ClusterError,
+    Conflict,
+    Json,
+    ObjectRef,
+    Scribe,
+    TooLate,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +141,8 @@ class Loop:
         self._ask = ask
         self._poked = asyncio.Event()
         self._adopted: dict[str, Adopted] = {}
+        self._deleted: dict[str, Adopted] = {}
+        """Incidents under way whose objects somebody has deleted: to be written anew."""
         self._ended_at: dict[str, float] = {}
         self._settled_at: float | None = None
         self._executor: Executor | None = None
@@ -197,6 +210,7 @@ class Loop:
             for adopted in self._adopted.values():
                 adopted.record = None
         try:
+            await self._write_anew(now)
             await self._open(now)
             # While that was stored the caches may have heard of a failover that the leader before has begun.
             self._adopt(self._clock.monotonic())
@@ -214,12 +228,49 @@ class Loop:
         What waits for a person, or for the node's return, is told by an event: a node may be off for months.
         """
         down = [node for node, judgement in self.judgements.items() if judgement.verdict is Verdict.DOWN]
-        phases = {f.spec.node: f.status.phase for f in self._open_failovers().values()} if down else {}
+        if not down:
+            return False
+        patient = {f.spec.node: _patient(f) for f in self._open_failovers().values()}
+        unread = self.busy_nodes() - patient.keys()  # a newer controller's business
         return any(
-            phases[node] not in _PATIENT if node in phases else bool(self.affected(node)) for node in down
+            not patient[node] if node in patient else node not in unread and bool(self.affected(node))
+            for node in down
         )
 
+    async def _write_anew(self, now: float) -> None:
+        """An incident that is under way outlives its object: orders may be at work, and VMs half-way.
+
+        Whoever wants to stop ringfence sets the HACluster's mode; a Failover that is gone would only be opened anew, with
+        no memory of its orders.
+        """
+        assert self._executor is not None
+        for name, gone in list(self._deleted.items()):
+            assert gone.record is not None
+            try:
+                record, raw = await self._executor.create(gone.record)
+            except AlreadyExists:
+                # An old LIST had missed it; or our own write was cut off between the object and its first status.
+                raw = await self._cluster.get(kinds.FAILOVER, name)
+                if raw.get("status", {}).get("phase"):
+                    gone.record = None
+                else:
+                    raw = await self._executor.store_first(gone.record, raw)
+            else:
+                gone.record, gone.confirmed = record, (None, NEVER)
+                sentence = f"{name} was deleted while it is under way ({record.phase}): it is written anew and goes on"
+                self._narrator.tell(
+                    ObjectRef(kinds.FAILOVER, name, uid=raw["metadata"]["uid"]),
+                    "WrittenAnew",
+                    sentence,
+                    warning=True,
+                )
+            gone.raw, self._adopted[name] = raw, gone
+            del self._deleted[name]
+            self._world.own.seen("failovers", raw)
+            self._adopt(now)
+
     async def _end_term(self) -> None:
+        self._deleted.clear()
         if self._executor is not None:
             executor, self._executor = self._executor, None
             await executor.close()
@@ -307,7 +358,15 @@ class Loop:
             if phase in ENDED:
                 self._ended_at.setdefault(failover.spec.node, now)
         for name in [n for n in self._adopted if ("", n) not in failovers]:
-            del self._adopted[name]  # somebody has deleted the object: the incident is over for us
+            gone = self._adopted.pop(name)  # somebody has deleted the object
+            if gone.record is None or gone.record.phase in ENDED:
+                continue
+            if (
+                machine.outlives_its_object(gone.record, now)
+                and self._executor is not None
+                and self._leadership.leads
+            ):
+                self._deleted[name] = gone
 
     def _record(self, name: str, failover: Failover) -> Adopted:
         adopted = self._adopted[name]
@@ -336,7 +395,7 @@ class Loop:
     async def _open(self, now: float) -> None:
         """Open a failover for every node that is Down, has something to lose, and has none open."""
         assert self._executor is not None
-        covered = {f.spec.node for f in self._open_failovers().values()}
+        covered = set(self.busy_nodes())
         covered |= {
             a.record.boot.node
             for a in self._adopted.values()
@@ -398,7 +457,7 @@ class Loop:
                 self._world.own.seen("failovers", adopted.raw)
                 self._note(before, adopted.record, now)
                 self._adopt(now)
-            busy = busy or adopted.record.phase in (Phase.HOLDING, Phase.FENCING, Phase.RECOVERING)
+            busy = busy or _under_way(adopted.record)
         return busy
 
     async def _resume_empty(self, name: str, failover: Failover) -> None:
@@ -472,9 +531,11 @@ class Loop:
         situation = self._situation(boot.node, zone, trouble, now, released=self._released(adopted))
         record = adopted.record if adopted else None
         affected = self.affected(boot.node)
+        protected, lost = restarts.protected(self._world), self._lost()
         vmis = frozenset(v.vmi_uid for v in affected) | frozenset(
             v.vmi_uid for v in (record.vms if record else ())
         )
+        vmis |= restarts.targets_on(self._world, boot.node, protected.keys())
         vms = {(v.namespace, v.name) for v in (*affected, *(record.vms if record else ()))}
         pods = self._world.pods_on(boot.node, vmis, self._world.claims_of(vms))
         # What the next proof is about: instances may have changed since the incident was opened.
@@ -506,7 +567,19 @@ class Loop:
             proofs_required=zone.spec.fencing.proofs if zone else 1,
             pods=pods,
             attachments=self._world.attachments_on(boot.node),
-            vms=tuple(self._vm_look(v, record) for v in (record.vms if record and record.vms else affected)),
+            vms=tuple(
+                self._vm_look(v, record, protected, lost)
+                for v in (record.vms if record and record.vms else affected)
+            ),
+            room=restarts.room(
+                self._world,
+                [a.record for a in self._adopted.values() if a.record],
+                record.name if record else "",
+                self._clock.wall(),
+            ),
+            unready=restarts.unready(
+                self._world, {key for vm in vms for key in restarts.after(protected.get(vm), vm[0])}
+            ),
             affected=affected,
             confirmation=self._confirmation(adopted),
             power_on=zone is not None and zone.spec.fencing.power_on == "Always",
@@ -674,6 +747,7 @@ class Loop:
     def affected(self, node: str) -> tuple[VmRecord, ...]:
         """The protected VMs that would be lost with the node: that run there, or last ran there and run nowhere."""
         found = []
+        lost = self._lost()
         for (namespace, _), pvm in self._world.own.all(ProtectedVM).items():
             if pvm.spec.on_node_failure != "Restart":
                 continue
@@ -686,12 +760,20 @@ class Loop:
                 continue
             here = vmi.node == node and vmi.phase in ("Running", "Scheduled", "Unknown")
             stuck = vmi.phase != "Running" and vmi.node != node and last == node
-            if here or stuck:
-                found.append(VmRecord(namespace, vm.name, vm.uid, vmi.uid if here else ""))
+            arrives = restarts.arrives(vmi, node, lost)
+            if here or stuck or arrives:
+                found.append(VmRecord(namespace, vm.name, vm.uid, vmi.uid if here or arrives else ""))
         return tuple(sorted(found, key=lambda v: (v.namespace, v.name)))
 
-    def _vm_look(self, record: VmRecord, incident: Record | None) -> VmLook:
+    def _vm_look(
+        self,
+        record: VmRecord,
+        incident: Record | None,
+        protected: Mapping[Key, ProtectedVM],
+        lost: frozenset[str],
+    ) -> VmLook:
         key = (record.namespace, record.name)
+        pvm = protected.get(key)
         vm: VmObject | None = self._world.vms.store.get(key)
         vmi: VmiObject | None = self._world.vmis.store.get(key)
         stuck_since = self._world.lock_refused.get(vmi.uid) if vmi else None
@@ -715,11 +797,24 @@ class Loop:
                 node=vmi.node,
                 lock_refused_for=self._clock.monotonic() - stuck_since if stuck_since is not None else None,
                 deleting=vmi.deleting,
+                on_lost_node=vmi.node in lost,
+                unschedulable=restarts.unschedulable(vmi),
             )
             if vmi
             else None,
             start_requested="Start" in requests,
+            priority=pvm.spec.priority if pvm is not None else 0,
+            after=restarts.after(pvm, record.namespace),
+            failures=vm.start_failure.failures if vm and vm.start_failure else 0,
+            blocked=restarts.blocked(vm),
         )
+
+    def _lost(self) -> frozenset[str]:
+        """The nodes that are found Down, or are proved off and not back yet."""
+        records = (a.record for a in self._adopted.values() if a.record is not None)
+        gone = {r.boot.node for r in records if r.phase not in ENDED and r.proofs and not r.new_boot_id}
+        down = {name for name, judgement in self.judgements.items() if judgement.verdict is Verdict.DOWN}
+        return frozenset(gone | down)
 
     def _deleted_by_user(self, record: VmRecord, vmi: VmiObject | None) -> bool:
         """The instance of the dead node is being deleted while it still counts as running: none of KubeVirt's doing."""
@@ -783,7 +878,21 @@ class Loop:
 
     def busy_nodes(self) -> frozenset[str]:
         """Nodes whose devices an incident uses."""
-        return frozenset(f.spec.node for f in self._open_failovers().values())
+        unread = {u.node for u in self._world.own.unread("failovers").values() if u.phase not in ENDED}
+        return frozenset(f.spec.node for f in self._open_failovers().values()) | unread
+
+
+def _under_way(record: Record) -> bool:
+    """Whether the incident's next step may come without an event."""
+    moving = any(not vm.state.settled and vm.state is not VmState.WAITING for vm in record.vms)
+    return record.phase in (Phase.HOLDING, Phase.FENCING) or (record.phase is Phase.RECOVERING and moving)
+
+
+def _patient(failover: Failover) -> bool:
+    """Whether nothing of the incident is to be done soon: it waits for a person, for its node, or for a node that takes its VMs."""
+    status = failover.status
+    waits = all(vm.state.settled or vm.state is VmState.WAITING for vm in status.vms)
+    return status.phase in _PATIENT or (status.phase is Phase.RECOVERING and bool(status.vms) and waits)
 
 
 def _backoff(ladder_pass: int) -> float:

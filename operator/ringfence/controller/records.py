@@ -14,7 +14,7 @@ from ringfence.api.v1alpha1.failover import Failover, FailoverProof, FenceOrder
 from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.core import timing
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
-from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
+from ringfence.core.failover.record import STATE_VERSION, Moment, PodRef, Record, VmRecord, VmState
 from ringfence.core.fencing.orders import Action, Begun, Order
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
@@ -37,6 +37,7 @@ def spec_of(record: Record) -> Json:
 def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
     """The status to store. ``offset`` is wall minus monotonic, to write the machine's instants for people."""
     return {
+        "stateVersion": STATE_VERSION,
         "phase": record.phase.value,
         "sentence": record.sentence[:1024],
         "doubtedAt": stamp(record.doubted_wall),
@@ -177,6 +178,10 @@ def _vm(vm: VmRecord) -> Json:
         row["releasedAt"] = stamp(vm.released_wall)
     if vm.running_wall is not None:
         row["runningAt"] = stamp(vm.running_wall)
+    if vm.failed_uid:
+        row |= {"startFailures": vm.failures, "failedInstanceUID": vm.failed_uid}
+    if vm.failed_wall is not None:
+        row["failedAt"] = stamp(vm.failed_wall)
     return row
 
 
@@ -243,6 +248,9 @@ def record_of(
                 message=v.message or "",
                 released_wall=parse(v.released_at) if v.released_at else None,
                 running_wall=parse(v.running_at) if v.running_at else None,
+                failures=v.start_failures or 0,
+                failed_uid=v.failed_instance_uid or "",
+                failed_wall=parse(v.failed_at) if v.failed_at else None,
             )
             for v in status.vms or ()
         ),

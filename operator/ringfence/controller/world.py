@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 import pydantic
@@ -22,7 +23,7 @@ from ringfence.controller.attachments import attached_to
 from ringfence.controller.evidence import Witness
 from ringfence.controller.targets import DeviceTarget, targets
 from ringfence.core.detection.evidence import Ready
-from ringfence.core.failover.record import PodRef
+from ringfence.core.failover.record import STATE_VERSION, PodRef
 from ringfence.core.failover.recovery import AttachmentLook, PodLook
 from ringfence.core.failover.recovery import PodRole as Rank
 from ringfence.kube import kinds
@@ -56,12 +57,25 @@ OWN: Mapping[str, type[pydantic.BaseModel]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """One of our own objects that this controller does not understand."""
+
+    node: str
+    phase: str
+    why: str
+
+
 class OwnKinds:
-    """Our own objects, parsed. An object that can't be read is logged and left out: it ends nothing."""
+    """Our own objects, parsed. An object that can't be read is logged and left out: it ends nothing.
+
+    A Failover is not forgotten for that: whoever opened another incident of its node would fence it twice.
+    """
 
     def __init__(self, on_change: Callable[[str, Key], None]) -> None:
         self._stores: dict[str, dict[Key, pydantic.BaseModel]] = {plural: {} for plural in OWN}
         self._raw: dict[str, dict[Key, Json]] = {plural: {} for plural in OWN}
+        self._unread: dict[str, dict[Key, Unread]] = {plural: {} for plural in OWN}
         self._on_change = on_change
         self.swept = False
 
@@ -73,19 +87,29 @@ class OwnKinds:
             if self._stores[plural].pop(key, None) is not None:
                 self._on_change(plural, key)
             self._raw[plural].pop(key, None)
+            self._unread[plural].pop(key, None)
             return
         known = self._raw[plural].get(key)
         if known is not None and _version(known) >= _version(raw):
             return
         self._raw[plural][key] = raw
         try:
-            self._stores[plural][key] = OWN[plural].model_validate(raw)
-        except pydantic.ValidationError as error:
+            self._stores[plural][key] = _understood(OWN[plural].model_validate(raw))
+            self._unread[plural].pop(key, None)
+        except (pydantic.ValidationError, NewerState) as error:
             logger.error(
                 "%s %s can't be read, it is left out: %s", plural, "/".join(filter(None, key)), error
             )
             self._stores[plural].pop(key, None)
+            spec, status = raw.get("spec") or {}, raw.get("status") or {}
+            self._unread[plural][key] = Unread(
+                str(spec.get("node") or ""), str(status.get("phase") or ""), str(error)
+            )
         self._on_change(plural, key)
+
+    def unread(self, plural: str) -> Mapping[Key, Unread]:
+        """Those that were left out."""
+        return self._unread[plural]
 
     def sweep(self, plural: str, raws: Iterable[Json]) -> None:
         """A whole LIST: what is not in it is gone."""
@@ -105,6 +129,20 @@ class OwnKinds:
     @property
     def cluster(self) -> HACluster | None:
         return self.all(HACluster).get(("", "default"))
+
+
+class NewerState(Exception):
+    """What is stored was written by a newer ringfence than this."""
+
+
+def _understood(found: Model) -> Model:
+    """The same object. Raises NewerState for an incident whose stored state is of a later version than ours."""
+    if isinstance(found, Failover) and (found.status.state_version or 0) > STATE_VERSION:
+        raise NewerState(
+            f"its state has version {found.status.state_version}, this controller knows {STATE_VERSION}: a newer one has"
+            " written it and goes on with it; upgrade this one"
+        )
+    return found
 
 
 def _version(raw: Json) -> int:

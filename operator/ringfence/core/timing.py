@@ -119,6 +119,20 @@ STUCK_AFTER = 3.0
 """A VMI that fails on the old QEMU's image lock for so long is deleted, once the proof stands (KUBEVIRT §7)."""
 DETACH_TOLD_AFTER = 5.0
 """A volume that the dead node still has, so long after its launchers are gone, is named: the storage driver is slow."""
+STARTS_PER_NODE = 8
+"""VMs that are on their way to Running at once, for each node that can take some."""
+START_COUNTS = 30.0
+"""A VM that was let go this long ago keeps no other waiting any more: whatever it waits for, it is not its turn."""
+PLACED_WITHIN = 10.0
+"""A VM that was let go has a node, or a reason why it has none, after a second or two; nobody of lower priority waits longer."""
+DEPENDENCY_WAIT = 60.0
+"""A VM waits this long after the proof for those that it depends on. Kubernetes itself deletes what is left on a node that is
+out of service as soon as it counts as not ready (some 50 to 70 s after its death): no order could be kept for longer."""
+START_BACKOFF = (10.0, 40.0, 90.0, 160.0)
+"""Pauses before another start of a VM whose new instance has failed, where KubeVirt makes none by itself. Its own are these."""
+START_TRIES = 5
+"""So many failed starts, and the incident waits for that VM no longer."""
+assert len(START_BACKOFF) == START_TRIES - 1
 COMMAND_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pauses before a failed command is tried again."""
 

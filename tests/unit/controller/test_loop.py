@@ -28,6 +28,7 @@ from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
+from ringfence.core.failover.record import STATE_VERSION
 from ringfence.core.gossip.corroboration import vote_payload
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.report import AgentView, SubjectView
@@ -578,3 +579,55 @@ async def test_a_node_that_registers_anew_in_the_same_boot_is_the_same_machine()
     leader.witness.boot_seen("n1", "uid-other", "boot-2")
     leader.witness.probe_seen("n1", answered=True, now=now)
     assert leader.loop._look(incident, None, now).life_at == NEVER, "another machine, or another boot"
+
+
+async def test_an_incident_under_way_outlives_its_object() -> None:
+    """Whoever deletes it makes neither the order forgotten nor another one sent."""
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.down.add("n1")
+    await play(leader, 4.0)
+    assert site.count("bmc-n1 off") == 1
+    name = site.failover()["metadata"]["name"]
+    del site.objects["failovers", name]
+    await play(leader, 1.0)
+    anew = site.failover()
+    assert anew["metadata"]["name"] == name
+    assert len(anew["status"]["orders"]) == 1
+    assert site.count("bmc-n1 off") == 1
+    site.off.add("n1")
+    await play(leader, 3.0)
+    assert site.count("delete launcher-db") >= 1, "the incident goes on"
+    assert site.count("bmc-n1 off") == 1
+
+
+async def test_an_incident_that_has_done_nothing_yet_is_ended_by_its_deletion() -> None:
+    """The node is down still: another one begins, and holds anew what it has to."""
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})
+    site.put("haclusters", "default", {"mode": "Paused"})
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.down.add("n1")
+    await play(leader, 4.0)
+    assert site.failover()["status"]["phase"] == "Held"
+    del site.objects["failovers", site.failover()["metadata"]["name"]]
+    site.down.clear()
+    await play(leader, 4.0)
+    assert [key for key in site.objects if key[0] == "failovers"] == []
+    assert site.count("bmc-n1 off") == 0
+
+
+async def test_an_incident_of_a_newer_controller_is_left_alone_and_no_other_is_opened_beside_it() -> None:
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.put("failovers", "n1-new", {"node": "n1", "nodeUID": "uid-n1", "bootID": "boot-n1"})
+    status = {"phase": "Fencing", "stateVersion": STATE_VERSION + 1, "proofs": []}
+    site.objects["failovers", "n1-new"]["status"] = status
+    site.down.add("n1")
+    await play(leader, 5.0)
+    assert [key for key in site.objects if key[0] == "failovers"] == [("failovers", "n1-new")]
+    assert site.objects["failovers", "n1-new"]["status"] == status
+    assert site.deeds == []
+    assert leader.loop.busy_nodes() == {"n1"}

@@ -272,6 +272,12 @@ class FailoverVM(Model):
     """When its old pod was deleted under a cut from the storage, or was gone."""
     running_at: Time | None = None
     """When it was seen running elsewhere."""
+    start_failures: Annotated[int, Field(ge=0)] = 0
+    """New instances that have failed before they ran."""
+    failed_instance_uid: UID | None = None
+    """The UID of the last of them."""
+    failed_at: Time | None = None
+    """When that was seen."""
 
 
 class FailoverMoment(Model):
@@ -288,6 +294,8 @@ class FailoverMoment(Model):
 class FailoverStatus(Conditioned):
     """The incident: evidence, proof, orders, VMs. Written by the controller's account alone."""
 
+    state_version: Annotated[int | None, Field(ge=0)] = None
+    """Of what is stored here: an older controller leaves an incident to a newer one whose state it does not know."""
     phase: Phase | None = None
     """Where the incident stands."""
     sentence: Sentence | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ringfence.core import timing
 from ringfence.core.detection.verdict import Judgement
 from ringfence.core.failover import node_lease
 from ringfence.core.failover.node_lease import NodeLeaseLook
@@ -73,6 +74,10 @@ class Look:
     node_lease: NodeLeaseLook = node_lease.UNUSED
     hedges: tuple[float | None, ...] = ()
     """The zone's ``hedgeAfterSeconds``, level by level."""
+    room: int = timing.STARTS_PER_NODE
+    """VMs that may be on their way to Running at once under this incident (:func:`ringfence.core.failover.planner.room`)."""
+    unready: frozenset[tuple[str, str]] = frozenset()
+    """Of the VMs that those of the incident depend on: which are not ready now, and are to be."""
     order_delay: float = 0.0
     """Seconds that the zone's nodes are to be left before the first order, the random part drawn."""
 

@@ -69,6 +69,14 @@ def precedence(record: Record) -> tuple[int, int, float, str]:
     return (record.ladder_pass, len(record.orders), record.started_wall, record.name)
 
 
+def outlives_its_object(record: Record, now: float) -> bool:
+    """Whether the incident goes on though somebody has deleted its object: VMs are half-way, or an order may be at work.
+
+    Else whoever deletes it has ended it; a node that is still down then gets another, which begins at its beginning.
+    """
+    return record.phase is Phase.RECOVERING or any(now < order.effective_until for order in record.orders)
+
+
 def step(record: Record, look: Look) -> Step:
     """One step of one failover."""
     if record.phase in ENDED:

@@ -21,15 +21,19 @@ class VmState(StrEnum):
     RELEASED = "Released"
     """The old launcher is gone; KubeVirt has not made a new instance yet."""
     STARTING = "Starting"
+    WAITING = "Waiting"
+    """No node takes the new instance, or KubeVirt makes none before a person has done something: tried for ever."""
     STUCK = "Stuck"
     """The new instance failed on the old QEMU's image lock; it is deleted so that KubeVirt tries again."""
     RUNNING = "Running"
     LEFT = "Left"
     """Its user stopped or deleted it: left alone."""
+    FAILED = "Failed"
+    """Its new instances have failed so often that the incident goes on without it."""
 
     @property
     def settled(self) -> bool:
-        return self in (VmState.RUNNING, VmState.LEFT)
+        return self in (VmState.RUNNING, VmState.LEFT, VmState.FAILED)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -54,6 +58,11 @@ class VmRecord:
     released_wall: float | None = None
     """When its old launcher was deleted or seen to be gone: from then on it may run elsewhere."""
     running_wall: float | None = None
+    failures: int = 0
+    """New instances that have failed before they ran."""
+    failed_uid: str = ""
+    """The last of them, or the last that was stuck and deleted: neither counts again."""
+    failed_wall: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,10 @@ class Moment:
     wall: float
     phase: Phase
     sentence: str
+
+
+STATE_VERSION = 1
+"""Of what is stored. A controller that finds a greater number leaves the incident to one that knows it."""
 
 
 @dataclass(frozen=True, slots=True)

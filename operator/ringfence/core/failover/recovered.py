@@ -61,10 +61,8 @@ def recovered(record: Record, look: Look) -> Step:
             return Step(record, precautions.tell(record, look))
         sentence = f"{sentences.outcome(record)}; but {refuted}{ask}"
         return Step(enter(record, Phase.RECOVERED, sentence, look), precautions.tell(record, look))
-    lease_allows = look.node_lease.foreign is None and look.node_lease.settled
-    tries_left = record.power_on_tries < timing.POWER_ON_TRIES
-    if look.power_on and look.power_on_due and lease_allows and tries_left:
-        return _power_on(record, look)
+    if _may_power_on(record, look):
+        return _power_on(record, look, sentences.outcome(record))
     return Step(record, precautions.tell(record, look))
 
 
@@ -76,7 +74,34 @@ def _refuted(record: Record, look: Look) -> str | None:
     return next((why for why in whys if why is not None), None)
 
 
-def _power_on(record: Record, look: Look) -> Step:
+def come_back(record: Record, look: Look) -> Step:
+    """The node's way back while VMs of its own incident wait, perhaps for this very node; the incident stays open.
+
+    To be asked only when every launcher of the old boot is gone: then its next boot has none to start again.
+    """
+    if not look.node_exists:
+        return Step(record)
+    if look.current_boot_id in ("", record.boot.boot_id):
+        return _power_on(record, look, record.sentence) if _may_power_on(record, look) else Step(record)
+    record = replace(record, new_boot_id=look.current_boot_id)
+    if not look.node_ready:
+        return Step(record)
+    if (lifting := cut.lift(record, look.levels, look.now)) is not None:
+        return Step(record, lifting)
+    if look.own_taint and recovery.left_attached(look.attachments):
+        return Step(record)
+    if look.suspect_taint or look.own_taint:
+        return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
+    return Step(record)
+
+
+def _may_power_on(record: Record, look: Look) -> bool:
+    lease_allows = look.node_lease.foreign is None and look.node_lease.settled
+    tries_left = record.power_on_tries < timing.POWER_ON_TRIES
+    return look.power_on and look.power_on_due and lease_allows and tries_left
+
+
+def _power_on(record: Record, look: Look, so_far: str) -> Step:
     """Order it on by every device that has cut its power: the one that proved it, and those that were ordered beside it."""
     cut_by = {p.device for p in record.proofs if isinstance(p, PoweredOff)}
     if not cut_by or order_working(record, look):
@@ -95,13 +120,14 @@ def _power_on(record: Record, look: Look) -> Step:
             places.take(chassis)
             now_on.append(name)
     if not now_on:
-        sentence = f"{sentences.outcome(record)}; powering {record.boot.node} on waits for other orders to its chassis"
-        return Step(enter(record, Phase.RECOVERED, sentence, look), precautions.tell(record, look))
+        sentence = f"{so_far}; powering {record.boot.node} on waits for other orders to its chassis"
+        return Step(enter(record, record.phase, sentence, look), precautions.tell(record, look))
     until = look.now + timing.ORDER_EFFECT
     orders = tuple(Order(name, tried[name] + 1, look.now, until, Action.ON) for name in now_on)
+    on = f"; powering {record.boot.node} on"
     record = replace(record, power_on_tries=record.power_on_tries + 1, orders=(*record.orders, *orders))
     return Step(
-        enter(record, Phase.RECOVERED, f"{sentences.outcome(record)}; powering {record.boot.node} on", look),
+        enter(record, record.phase, f"{so_far.removesuffix(on)}{on}", look),
         tuple(OrderOn(name) for name in now_on),
     )
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ringfence.core.failover import beyond, cut, precautions, recovery, sentences
+from ringfence.core.failover import beyond, cut, planner, precautions, recovery, sentences
 from ringfence.core.failover.climb import new_pass
-from ringfence.core.failover.commands import AddOutOfServiceTaint, Command, RecoverPods, RemoveTaints
+from ringfence.core.failover.commands import AddOutOfServiceTaint, Command, RecoverPods
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
-from ringfence.core.failover.record import Record, VmRecord
-from ringfence.core.failover.recovery import RecoveryCommand
+from ringfence.core.failover.record import Record, VmRecord, VmState
+from ringfence.core.failover.recovered import come_back
+from ringfence.core.failover.recovery import DeletePod, FreeLeadership, RecoveryCommand
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.failover.vms import has_launcher, released
 from ringfence.core.fencing.proof import RecoverVms, StorageCut, permit, permit_vms, void_because
@@ -24,7 +25,8 @@ def recovering(record: Record, look: Look) -> Step:
     if recover is None and (some := permit_vms(record.boot, record.proofs, look.proofs_required)) is not None:
         return _recovering_some(record, look, some)
     later_boot = look.current_boot_id not in ("", record.boot.boot_id)
-    if recover is not None and not later_boot:
+    # Once we have ordered it on, what answers there may be its next boot already.
+    if recover is not None and not later_boot and not record.power_on_tries:
         for proof in recover.proofs:
             if (why := void_because(proof, look.life_at, look.life_sign)) is not None:
                 void = replace(new_pass(record, look), proofs=())
@@ -54,8 +56,8 @@ def recovering(record: Record, look: Look) -> Step:
             return Step(record, (AddOutOfServiceTaint(recover), *precautions.rehearsal(record, look), *tell))
         record = replace(record, tainted=True)
     force = record.tainted or foreign
-    due = recovery.deletions(look.pods, record.pods, force=force)
-    if not due:
+    due, waiting = _due(record, look, force=force)
+    if not due and not waiting:
         record = timed(record, "deleted", look.wall)
     if record.cuts:
         deleted = {c.ref.uid for c in due if isinstance(c, recovery.DeletePod)}
@@ -66,15 +68,11 @@ def recovering(record: Record, look: Look) -> Step:
     looks = {(v.namespace, v.name): v for v in look.vms}
     for vm in record.vms:
         gone = vm.pod_uid not in present if vm.pod_uid else not has_launcher(vm, look.pods)
+        key = (vm.namespace, vm.name)
         vm_next, wishes = recovery.follow(
-            vm,
-            looks.get((vm.namespace, vm.name)),
-            record.boot.node,
-            gone,
-            look.wall,
-            later_boot=later_boot,
+            vm, looks.get(key), record.boot.node, gone, look.wall, later_boot=later_boot
         )
-        vms.append(vm_next)
+        vms.append(_waits(vm_next, waiting.get(key)))
         asks.extend(wishes)
     record = replace(record, vms=tuple(vms))
     if asks:
@@ -82,11 +80,28 @@ def recovering(record: Record, look: Look) -> Step:
     if not due and all(v.state.settled for v in vms):
         record = timed(record, "running", look.wall)
         return Step(enter(record, Phase.RECOVERED, sentences.outcome(record), look), tuple(commands))
-    empty = not due and not (look.own_taint and recovery.left_attached(look.attachments))
-    if later_boot and empty and look.node_ready and (look.suspect_taint or look.own_taint):
+    record = enter(record, Phase.RECOVERING, _progress(record, look, len(due)), look)
+    only_wait = all(v.state.settled or v.state is VmState.WAITING for v in vms)
+    if not due and not waiting and (later_boot or only_wait):
         # Nothing of the old boot is left there, and one of these VMs may have nowhere else to go.
-        commands.append(RemoveTaints(record.boot.node, out_of_service=True))
-    return Step(enter(record, Phase.RECOVERING, _progress(record, look, len(due)), look), tuple(commands))
+        back = come_back(record, look)
+        return Step(back.record, (*commands, *back.commands))
+    return Step(record, tuple(commands))
+
+
+def _due(
+    record: Record, look: Look, *, force: bool, among: set[planner.Key] | None = None
+) -> tuple[tuple[DeletePod | FreeLeadership, ...], dict[planner.Key, str]]:
+    """The deletions that are due now, and the VMs whose launchers stay for a while, each with what it waits for."""
+    due = recovery.deletions(look.pods, record.pods, force=force)
+    waiting = planner.waits(record, look, among)
+    return planner.due_now(due, record, waiting), waiting
+
+
+def _waits(vm: VmRecord, why: str | None) -> VmRecord:
+    if vm.state is not VmState.PENDING:
+        return vm
+    return replace(vm, message=why or "")
 
 
 def _progress(record: Record, look: Look, due: int) -> str:
@@ -95,12 +110,12 @@ def _progress(record: Record, look: Look, due: int) -> str:
     if due:
         by = " by somebody else, whose taint is left alone" if look.foreign_taint else ""
         return f"{record.boot.node} is marked out of service{by}; deleting its pods"
-    waiting = ", ".join(
-        f"{v.name} {v.state.lower()}" + (f" ({v.message})" if v.message else "")
-        for v in record.vms
-        if not v.state.settled
-    )
-    return f"pods of {record.boot.node} are deleted; {waiting}{sentences.slow_detach(record, look)}"
+    # As it is said when the order is given: one story line an order, not two.
+    on = f"; powering {record.boot.node} on" if record.power_on_tries and not record.new_boot_id else ""
+    end = f"{sentences.unsettled(record)}{sentences.slow_detach(record, look)}{on}"
+    if any(v.state is VmState.PENDING for v in record.vms):
+        return f"{record.boot.node} is marked out of service; {end}"
+    return f"pods of {record.boot.node} are deleted; {end}"
 
 
 def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
@@ -130,13 +145,13 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
     if not cut.stands(record.proofs, look.levels, look.now):
         sentence = f"{record.boot.node} was cut from its storage; reading whether it still is"
         return Step(enter(record, Phase.RECOVERING, sentence, look), watch)
-    due = recovery.deletions(look.pods, record.pods, force=True)
-    if not due:
+    named = {(vm.namespace, vm.name) for vm in recover.vms}
+    due, queued = _due(record, look, force=True, among=named)
+    if not due and not queued:
         record = timed(record, "deleted", look.wall)
     deleted = {c.ref.uid for c in due if isinstance(c, recovery.DeletePod)}
     record = replace(record, vms=released(record.vms, deleted, look))
     looks = {(v.namespace, v.name): v for v in look.vms}
-    named = {(vm.namespace, vm.name) for vm in recover.vms}
     reach = {volume for p in record.proofs if isinstance(p, StorageCut) for volume in p.volumes}
     volumes = {(vm.namespace, vm.name): vm.volumes for vm in look.vm_volumes}
     asks: list[RecoveryCommand] = list(due)
@@ -150,7 +165,7 @@ def _recovering_some(record: Record, look: Look, recover: RecoverVms) -> Step:
             continue
         gone = vm.pod_uid not in present if vm.pod_uid else not has_launcher(vm, look.pods)
         vm_next, wishes = recovery.follow(vm, looks.get(key), record.boot.node, gone, look.wall)
-        vms.append(vm_next)
+        vms.append(_waits(vm_next, queued.get(key)))
         asks.extend(wishes)
     record = replace(record, vms=tuple(vms))
     commands: list[Command] = [*watch]

@@ -54,6 +54,10 @@ class VmiLook:
     lock_refused_for: float | None = None
     """Seconds since it was first seen to fail on the image's write lock."""
     deleting: bool = False
+    on_lost_node: bool = False
+    """The node that it is said to run on is lost too: what is said of it is old."""
+    unschedulable: str = ""
+    """Why no node takes it, in the scheduler's words; empty: one does, or nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,14 @@ class VmLook:
     """Halted, deleted, or a Stop request that is not ours is pending."""
     vmi: VmiLook | None
     start_requested: bool = False
+    priority: int = 100
+    """Who goes first: the greater number."""
+    after: tuple[tuple[str, str], ...] = ()
+    """VMs (namespace, name) that are to be ready before it is started."""
+    failures: int = 0
+    """Starts in a row that never reached Running, as KubeVirt counts them."""
+    blocked: str = ""
+    """Why KubeVirt starts it only after a person has done something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +186,7 @@ def follow(
         and vmi.phase == "Running"
         and vmi.node
         and (vmi.node != dead_node or (later_boot and vmi.uid != record.vmi_uid))
+        and not vmi.on_lost_node
         and not vmi.deleting  # an instance on its way out is no success: nobody may start the next one
     ):
         again = " again, under its later boot" if vmi.node == dead_node else ""
@@ -190,6 +203,10 @@ def follow(
     if record.state is VmState.RUNNING:
         # Seen to run once: what becomes of it later is not this incident's business.
         return record, ()
+    if look.blocked and (vmi is None or vmi.phase in ("Failed", "Succeeded")):
+        return replace(record, state=VmState.WAITING, message=look.blocked), ()
+    if (failed := _failed(record, look, wall)) is not None:
+        return failed
     if vmi is None:
         if (
             look.run_strategy in ("Manual", "RerunOnFailure")
@@ -212,9 +229,14 @@ def follow(
         return record, ()
     if vmi.lock_refused_for is not None and vmi.lock_refused_for >= timing.STUCK_AFTER:
         record = replace(
-            record, state=VmState.STUCK, message="the new instance failed on the old one's image lock"
+            record,
+            state=VmState.STUCK,
+            message="the new instance failed on the old one's image lock",
+            failed_uid=vmi.uid,  # it ends because we delete it: no start that failed by itself
         )
         return record, () if vmi.deleting else (DeleteVmi(look.namespace, look.name, vmi.uid),)
+    if vmi.unschedulable and vmi.uid != record.vmi_uid and not vmi.node:
+        return replace(record, state=VmState.WAITING, message=f"no node takes it: {vmi.unschedulable}"), ()
     if vmi.uid != record.vmi_uid or vmi.node != dead_node:
         state = VmState.STUCK if record.state is VmState.STUCK and vmi.deleting else VmState.STARTING
         where = f" on {vmi.node}" if vmi.node else ""
@@ -222,3 +244,35 @@ def follow(
             record, state=state, message=f"its new instance is {vmi.phase or 'Pending'}{where}"
         ), ()
     return record, ()
+
+
+def _failed(
+    record: VmRecord, look: VmLook, wall: float
+) -> tuple[VmRecord, tuple[RecoveryCommand, ...]] | None:
+    """What follows from failed starts; None: there is none to speak of.
+
+    KubeVirt starts again by itself, with pauses, what runs Always or RerunOnFailure; the others are ours to start again.
+    Either way a VM that does not start keeps neither its incident open nor its node away for ever.
+    """
+    vmi = look.vmi
+    if vmi is not None and (vmi.phase != "Failed" or vmi.deleting or vmi.uid == record.vmi_uid):
+        vmi = None
+    if vmi is not None and vmi.uid != record.failed_uid:
+        record = replace(record, failures=record.failures + 1, failed_uid=vmi.uid, failed_wall=wall)
+    failures = max(record.failures, look.failures)
+    if failures >= timing.START_TRIES or record.state is VmState.FAILED:
+        message = f"does not start: {max(failures, 1)} starts have failed, its instance's events say why"
+        return replace(record, state=VmState.FAILED, message=message), ()
+    failed_at = record.failed_wall
+    if vmi is None or failed_at is None:
+        return None
+    record = replace(
+        record, state=VmState.STARTING, message=f"a start has failed ({failures} of {timing.START_TRIES})"
+    )
+    if look.run_strategy not in ("Manual", "Once") or look.start_requested:
+        return record, ()
+    if 0.0 <= wall - failed_at < timing.START_BACKOFF[max(record.failures, 1) - 1]:
+        return record, ()
+    if look.run_strategy == "Manual":
+        return record, (RequestStart(look.namespace, look.name, look.uid, stop_uid=vmi.uid),)
+    return record, (DeleteVmi(look.namespace, look.name, vmi.uid),)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ringfence.core import timing
 from ringfence.core.failover import recovery
 from ringfence.core.failover.look import Look
-from ringfence.core.failover.record import Record
+from ringfence.core.failover.record import Record, VmState
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
     FencingProof,
@@ -14,6 +16,9 @@ from ringfence.core.fencing.proof import (
     SelfFenced,
     StorageCut,
 )
+
+FEW = 12
+"""More VMs than these are counted in a sentence, not named one by one; the record has each."""
 
 
 def foreign_taint(look: Look) -> str:
@@ -51,5 +56,21 @@ def slow_detach(record: Record, look: Look) -> str:
 
 
 def outcome(record: Record) -> str:
+    if len(record.vms) > FEW:
+        counted = Counter(v.message for v in record.vms)
+        return f"recovered: {', '.join(f'{number} VMs ({what})' for what, number in counted.most_common(5))}"
     done = ", ".join(f"{v.name} {v.message}" for v in record.vms) or "nothing was left to move"
     return f"recovered: {done}"
+
+
+def unsettled(record: Record) -> str:
+    """The VMs that are still under way, each with how far it is; where they are many, how many are how far."""
+    left = [v for v in record.vms if not v.state.settled]
+    if len(left) > FEW:
+        counted = Counter(v.state for v in left)
+        return ", ".join(
+            f"{counted[state]} {state.lower()} ({next(v.name for v in left if v.state is state)} ...)"
+            for state in VmState
+            if counted[state]
+        )
+    return ", ".join(f"{v.name} {v.state.lower()}" + (f" ({v.message})" if v.message else "") for v in left)

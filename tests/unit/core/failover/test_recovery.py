@@ -171,3 +171,71 @@ def test_who_needs_a_start_after_a_stuck_instance_is_gone(
     assert go(STUCK, look) == (VmState.STUCK, asks)
     assert go(STUCK, replace(look, start_requested=True)) == (VmState.STUCK, ())
     assert go(STUCK, replace(look, stopped_by_user=True)) == (VmState.LEFT, ())
+
+
+def test_one_that_no_node_takes_waits_with_the_schedulers_reason() -> None:
+    look = replace(SEEN, vmi=vmi(phase="Scheduling", node="", unschedulable="0/3 nodes are available"))
+    after, asks = follow(RELEASED, look, "n1", True, 60.0)
+    assert (after.state, after.message, asks) == (
+        VmState.WAITING,
+        "no node takes it: 0/3 nodes are available",
+        (),
+    )
+
+
+def test_the_dead_nodes_next_boot_may_take_it_but_nothing_old_counts_as_running_there() -> None:
+    waiting = replace(RELEASED, state=VmState.WAITING)
+    back = replace(SEEN, vmi=vmi(phase="Running", node="n1"))
+    assert follow(waiting, back, "n1", True, 60.0, later_boot=True)[0].state is VmState.RUNNING
+    assert follow(waiting, back, "n1", True, 60.0)[0].state is not VmState.RUNNING
+    old = replace(SEEN, vmi=vmi("vmi-1", "Running", "n1"))
+    assert follow(waiting, old, "n1", True, 60.0, later_boot=True)[0].state is not VmState.RUNNING
+
+
+def test_what_is_said_to_run_on_another_lost_node_does_not_count() -> None:
+    look = replace(SEEN, vmi=vmi("vmi-1", "Running", "n2", on_lost_node=True))
+    assert go(RELEASED, look)[0] is not VmState.RUNNING
+
+
+def test_a_vm_that_kubevirt_leaves_to_a_person_waits_and_says_so() -> None:
+    look = replace(SEEN, vmi=vmi("vmi-1", "Failed", "n1"), blocked="a person has to recover it")
+    after, asks = follow(RELEASED, look, "n1", True, 60.0)
+    assert (after.state, after.message, asks) == (VmState.WAITING, "a person has to recover it", ())
+
+
+@pytest.mark.parametrize(
+    ("strategy", "ask"),
+    [
+        ("Always", ()),
+        ("RerunOnFailure", ()),
+        ("Manual", (replace(START, stop_uid="vmi-2"),)),
+        ("Once", (DeleteVmi("vms", "db", "vmi-2"),)),
+    ],
+)
+def test_a_failed_start_is_tried_again_with_a_pause_where_kubevirt_does_not(
+    strategy: str, ask: tuple[RecoveryCommand, ...]
+) -> None:
+    look = replace(SEEN, run_strategy=strategy, vmi=vmi(phase="Failed"))
+    failed, asks = follow(RELEASED, look, "n1", True, 60.0)
+    assert (failed.state, failed.failures, asks) == (VmState.STARTING, 1, ())
+    again, asks = follow(failed, look, "n1", True, 60.0 + timing.START_BACKOFF[0])
+    assert (again.failures, asks) == (1, ask), "one instance fails once"
+
+
+def test_a_vm_that_fails_too_often_is_given_up_until_it_runs_after_all() -> None:
+    record = RELEASED
+    for number in range(timing.START_TRIES):
+        look = replace(SEEN, run_strategy="Manual", vmi=vmi(f"vmi-{number + 2}", "Failed"))
+        record, asks = follow(record, look, "n1", True, 60.0)
+    assert (record.state, record.state.settled, asks) == (VmState.FAILED, True, ())
+    assert "5 starts have failed" in record.message
+    assert follow(RELEASED, replace(look, failures=5), "n1", True, 60.0)[0].state is VmState.FAILED
+    assert go(record, replace(SEEN, vmi=vmi("vmi-9", "Running")))[0] is VmState.RUNNING
+
+
+def test_a_stuck_instance_that_we_deleted_is_no_failed_start() -> None:
+    look = replace(SEEN, vmi=vmi(phase="Failed", deleting=True))
+    assert follow(RELEASED, look, "n1", True, 60.0)[0].failures == 0
+    stuck = follow(RELEASED, replace(SEEN, vmi=vmi(lock_refused_for=9.0)), "n1", True, 60.0)[0]
+    assert stuck.state is VmState.STUCK
+    assert follow(stuck, replace(SEEN, vmi=vmi(phase="Failed")), "n1", True, 60.0)[0].failures == 0
