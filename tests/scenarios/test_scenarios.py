@@ -46,6 +46,8 @@ def play(story: Path) -> list[str]:
             setup.get("maxConcurrentOrders"),
         ),
         controllers=setup.get("controllers"),
+        zones=setup.get("zones"),
+        tells_verdicts=setup.get("verdicts", False),
     )
     for at, words in faults:
         while world.now < at:
