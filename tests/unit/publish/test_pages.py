@@ -62,6 +62,7 @@ def test_every_reason_of_a_condition_has_its_mend() -> None:
     told = (ROOT / "operator/ringfence/controller/statuses.py").read_text(encoding="utf-8")
     zones, devices = told.partition("async def _zones")[2].partition("async def _fence_devices")[::2]
     found = set(re.findall(r'ok, reason(?:, message)? = False, "(\w+)"', zones))
+    found |= _words(r'Trouble\(\s*"(\w+)"', "controller/zones.py")
     found |= _words(r'return "(\w+)", \(', "core/fencing/slottrouble.py")
     assert refusals.ZONES.keys() == found
     devices = devices.partition("async def _protected_vms")[0]
