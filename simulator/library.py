@@ -26,7 +26,7 @@ DEVICE_MODES = ("ok", "ignore", "refuse", "hang", "slow", "flap", "unauthorized"
 _FIELDS = (
     *("nodes", "vms", "bmcs", "mode", "volumes", "watchdog", "heartbeat", "storageFence", "nodeLeases"),
     *("pdus", "hedgeAfterSeconds", "delaySeconds", "maxConcurrentOrders", "controllers"),
-    *("kubevirtPods", "placement"),
+    *("kubevirtPods", "placement", "zones", "verdicts"),
 )
 _RING_FIELDS = ("nodes", "zones", "controllers", "hazones", "seed", "settled")
 _LONGEST = 3600.0
@@ -166,6 +166,8 @@ def _world(cluster: Mapping[str, Any]) -> World:
         controllers=cluster.get("controllers"),
         kubevirt_pods=cluster.get("kubevirtPods"),
         placement=Placement(**cluster.get("placement", {})),
+        zones=cluster.get("zones"),
+        tells_verdicts=cluster.get("verdicts", False),
     )
 
 

@@ -18,6 +18,8 @@ from ringfence.core.failover.anew import Mark, proved_marks
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.orders import OrderOff
+from ringfence.core.fencing.slottrouble import gone_for_all
+from ringfence.core.model import Verdict
 from ringfence.core.setback import SetBack
 from simulator.system import detector, kubevirt, looks, triples
 from simulator.system.candidates import Candidates
@@ -69,6 +71,7 @@ class Controller:
         self._executor = Executor(plant, memory)
         self._leaderless_until = NEVER
         self._watch: Watch | None = None
+        self._told: dict[str, str] = {}
         self.backup_when: str | None = None
         """The cluster's store is backed up when an incident enters this phase."""
         self._backup: Backup | None = None
@@ -94,6 +97,7 @@ class Controller:
                 memory.down_since.setdefault(name, plant.now)
             else:
                 memory.down_since.pop(name, None)
+        self._notice()
         open_ = {r.boot.node for r in memory.open}
         if plant.time.every(1.0):
             self._publish()
@@ -148,6 +152,24 @@ class Controller:
             memory.stored[name] = record
             self._plant.time.say(f"controller: {name} was deleted while it is under way, it is written anew")
 
+    def _notice(self) -> None:
+        """What its Node says of each node; and in stories that ask for it, what each is found and its zone is told."""
+        plant = self._plant
+        for name, node in plant.nodes.items():
+            silent = detector.evidence(plant, node).ring.doubted_at > NEVER
+            self._memory.intents.see(node.known, looks.marks_of(plant, node), silent=silent)
+            if self._memory.tells_verdicts:
+                found = looks.judgement_of(plant, name)
+                if self._told.get(name, Verdict.HEALTHY.value) != found.verdict.value:
+                    plant.time.say(f"verdict: {name} is {found.verdict}: {found.sentence}")
+                self._told[name] = found.verdict.value
+        if self._memory.tells_verdicts and plant.heartbeat:
+            trouble = gone_for_all(looks.slots_of(plant, frozenset(plant.nodes)))
+            reason, message = trouble or ("Ready", "slots are written")
+            if self._told.get("", "Ready") != reason:
+                plant.time.say(f"zone: {reason}: {message}")
+            self._told[""] = reason
+
     def _sweep(self, busy: set[str]) -> None:
         """As ``controller/strays.py``."""
         now, since = self._plant.now, self._memory.stray_since
@@ -158,7 +180,7 @@ class Controller:
             elif now - since.setdefault(name, now) >= STRAY_FOR:
                 self._plant.time.say(f"sweep: {name} is out of service for no incident, it is no more")
                 self._plant.nodes[name].out_of_service = False
-            if name not in busy:
+            if name not in busy and self._memory.incidents_lately(node.known, "", now) < limits.FLAPS:
                 self._plant.nodes[name].suspect = False
 
     def _open(self, name: str) -> None:
@@ -233,7 +255,9 @@ class Controller:
     def seen_of(self, node: str) -> triples.Sight:
         """What the leader makes of the node."""
         plant = self._plant
-        situation = looks.situation_of(plant, self._memory, node)
+        about = next((r for r in self._memory.open if r.boot.node == node), None)
+        boot = about.boot if about is not None else plant.nodes[node].known
+        situation = looks.situation_of(plant, self._memory, boot, about)
         return looks.judgement_of(plant, node).verdict, triples.name_of(situation)
 
     def die_at(self, deadly: Deadly) -> None:

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ringfence.core.detection.evidence import Evidence, Ready, RingEvidence
+from ringfence.core.detection.evidence import NEVER, Evidence, Ready, RingEvidence
 from ringfence.core.model import RingState
 from simulator.system import slots
 from simulator.system.node import Node
 from simulator.system.plant import Plant
 
 AGENT_RENEWS = 5
+LONELY_RENEWS = 1
+"""As ``agent/kubernetes_link.py``: an agent that most peers don't hear says in time that it lives."""
 KUBELET_RENEWS = 10
+
+
+def renews_every(plant: Plant, node: Node) -> int:
+    """Seconds between two renewals of its agent's Lease."""
+    lonely = node.silent_since is not None and 2 * len(plant.heard_by(node)) <= len(plant.nodes)
+    return LONELY_RENEWS if lonely else AGENT_RENEWS
 
 
 def live(plant: Plant, node: Node) -> None:
@@ -28,7 +36,7 @@ def live(plant: Plant, node: Node) -> None:
         seen["packet"] = now
     elif node.silent_since is None:
         node.silent_since = now
-    if api and node.agent and time.every(AGENT_RENEWS):
+    if api and node.agent and time.every(renews_every(plant, node)):
         dog = plant.dogs.get(node.name)
         if dog is None or dog.revoked != node.identity:
             seen["agent_lease"] = now
@@ -61,8 +69,18 @@ def evidence(plant: Plant, node: Node) -> Evidence:
     if node.silent_since is not None:
         ring = _silent(plant, node, node.silent_since)
     ready = Ready.TRUE if plant.takes_pods(node) else Ready.UNKNOWN
+    life, silent = plant.life[node.name], node.silent_since
     return Evidence(
-        node.known, ring, plant.life[node.name], ready, has_agent=True, slot=slots.seen(plant, node)
+        node.known,
+        ring,
+        life,
+        ready,
+        has_agent=True,
+        slot=slots.seen(plant, node),
+        kubelet_silent_since=life.kubelet_lease,
+        # virt-handler stands still with the agent; when its last heartbeat came is not played.
+        heartbeat_silent_since=plant.now if silent is None else silent,
+        agent_down_at=silent if silent is not None and ring.state is RingState.AGENT_DOWN else NEVER,
     )
 
 

@@ -141,8 +141,8 @@ class Executor:
                 if plant.nodes[node].foreign_taint:
                     raise rules.Broken(f"{plant.now:.2f}: somebody else's taint of {node} is written over")
                 after(plant.write_needs, lambda: setattr(plant.nodes[node], "out_of_service", True))
-            case commands.RemoveTaints(out_of_service=both):
-                self._untaint(record, both=both)
+            case commands.RemoveTaints(out_of_service=both, suspect=suspect):
+                self._untaint(record, both=both, suspect=suspect)
             case commands.RehearseAdmission(namespace=namespace, name=name):
                 if (rehearsed := ("rehearse", record.name)) not in plant.working:
                     plant.working.add(rehearsed)  # once an incident and leader
@@ -164,12 +164,12 @@ class Executor:
             raise rules.Broken(f"{plant.now:.2f}: orders in work at once: {', '.join(working)}")
         plant.time.after(takes, lambda: plant.at_chassis.remove(device))
 
-    def _untaint(self, record: Record, *, both: bool) -> None:
+    def _untaint(self, record: Record, *, both: bool, suspect: bool) -> None:
         plant, node = self._plant, self._plant.nodes[record.boot.node]
         if both:
             left = [a.volume for a in attachments.attached_to(plant, node.name) if not a.wanted]
             rules.untaint_due(plant, record, left)
-        node.suspect = False
+        node.suspect = node.suspect and not suspect
         stays = node.foreign_taint or not both
         node.out_of_service = node.out_of_service and stays
 

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 
 from ringfence.core.failover import machine
+from ringfence.core.failover.intent import ANNOTATIONS
 from ringfence.core.failover.look import Confirmation
 from ringfence.core.failover.node_lease import Held
 from ringfence.core.failover.phase import ENDED
@@ -36,6 +37,7 @@ class Faults:
             self._api,
             self._controllers,
             self._user,
+            self._intent,
         )
         if not any(kind(what, rest) for kind in kinds):
             raise ValueError(f"no such fault: {what}")
@@ -45,7 +47,7 @@ class Faults:
         plant, memory = self._plant, self._memory
         for name, node in plant.nodes.items():
             node.linked = node.api = node.peers = node.storage = node.kubelet = True
-            node.doubted = node.cordoned = node.suspended = False
+            node.doubted = node.cordoned = node.suspended = node.evicted = node.shutting_down = False
             if not node.agent:
                 self._agent("start-agent", [name])
             if not node.powered:
@@ -87,6 +89,11 @@ class Faults:
                 _suspend(plant, rest[0], runs=False)
             case "resume":
                 _suspend(plant, rest[0], runs=True)
+            case "hang":
+                # Userspace stands still, the kernel answers: a deadlocked disk driver, or no memory.
+                _hang(plant, rest[0], runs=False)
+            case "unhang":
+                _hang(plant, rest[0], runs=True)
             case "cut-peers":
                 plant.nodes[rest[0]].peers = False
             case "heal-peers":
@@ -194,6 +201,7 @@ class Faults:
             case "admission":
                 memory.admits = rest[0] == "ok"
             case "caches-stand":
+                memory.cache_since = plant.now if memory.cache is None else memory.cache_since
                 memory.cache = memory.cache or snapshot(plant)
             case "caches-follow":
                 memory.cache = None
@@ -219,6 +227,8 @@ class Faults:
                 self._controller.backup_when = rest[0]
             case "restore":
                 self._controller.restore()
+            case "roster":
+                self._memory.newer_roster = rest[0] == "newer"
             case "minority":
                 self._memory.apart = set(rest)
             case _:
@@ -255,6 +265,10 @@ class Faults:
                 plant.nodes[rest[0]].registered = False
             case "make-zone":
                 plant.zone = True
+            case "leave-zone":
+                plant.zones[rest[0]] = tuple(z for z in plant.zones[rest[0]] if z != rest[1])
+            case "hang-guest":
+                plant.vms[rest[0]].hangs = True
             case "force-delete-launcher":
                 kubevirt.launcher_gone(plant, plant.vms[rest[0]])
             case "pin":
@@ -302,6 +316,33 @@ class Faults:
                 return False
         return True
 
+    def _intent(self, what: str, rest: list[str]) -> bool:
+        """What people and tools say of a node's future, and of an incident."""
+        plant, memory, node = self._plant, self._memory, self._plant.nodes.get(rest[0] if rest else "")
+        if node is None:
+            return False
+        match what:
+            case "announce":
+                node.shutting_down = True
+            case "mark" if rest[1] in ANNOTATIONS:
+                node.annotations[rest[1]] = rest[2]
+            case "mark":
+                node.marks.add(rest[1])
+            case "unmark":
+                node.annotations.pop(rest[1], None)
+                node.marks.discard(rest[1])
+            case "drain":
+                node.cordoned = node.evicted = True
+            case "maintain":
+                plant.maintained[node.name] = f"NodeMaintenance {rest[1]}: {' '.join(rest[2:])}"
+            case "end-maintenance":
+                plant.maintained.pop(node.name, None)
+            case "release":
+                memory.released |= {r.name for r in memory.open if r.boot.node == node.name}
+            case _:
+                return False
+        return True
+
 
 def snapshot(plant: Plant) -> Plant:
     """What a cache holds of the plant that is not followed any more."""
@@ -317,12 +358,17 @@ def _suspend(plant: Plant, name: str, *, runs: bool) -> None:
     node.suspended = not runs
 
 
+def _hang(plant: Plant, name: str, *, runs: bool) -> None:
+    node = plant.nodes[name]
+    node.agent = node.kubelet = node.api = node.storage = runs
+
+
 def _shut_down(plant: Plant, vm: Vm) -> None:
     """Its user's wish is carried out by the kubelet of its node, as soon as that is there."""
     home = plant.nodes.get(vm.launcher_on)
     if not (vm.stopped or vm.deleted) or home is None:
         return
-    if plant.takes_pods(home):
+    if plant.takes_pods(home) and not vm.hangs:
         vm.qemu.discard(home.name)
         kubevirt.launcher_gone(plant, vm)
         vm.gone = True

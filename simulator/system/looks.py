@@ -9,10 +9,11 @@ from ringfence.controller.chassis import orders_at
 from ringfence.controller.devices import mismatch
 from ringfence.controller.targets import DeviceTarget
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER, Life
+from ringfence.core.detection.evidence import NEVER, Life, SlotEvidence
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits, planner
 from ringfence.core.failover.beyond import may_be_off_soon
+from ringfence.core.failover.intent import Marks
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import PROVED, Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord
@@ -20,10 +21,12 @@ from ringfence.core.failover.recovery import PodLook, PodRole, VmiLook, VmLook
 from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import DeviceLook, Rungs
+from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot, Verdict
 from ringfence.ports import DeviceSpec
-from simulator.system import attachments, detector, infrastructure, scheduler
+from simulator.system import attachments, detector, infrastructure, scheduler, slots
 from simulator.system.memory import Memory
+from simulator.system.node import Node
 from simulator.system.plant import Plant
 
 HOLD = 2.0
@@ -71,7 +74,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
     cache = memory.cache or plant
     noted = cache.nodes[boot.node]
     due = affected(cache, boot.node, memory.open)
-    situation = situation_of(plant, memory, boot.node)
+    situation = situation_of(plant, memory, boot, record)
     life = plant.life[boot.node] if node.known == boot else Life()
     down_since = memory.down_since.get(boot.node)
     name = record.name if record else ""
@@ -136,6 +139,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         node_lease=memory.remediators.look(boot.node),
         set_back=plant.set_back,
         compared=now >= memory.compared_at,
+        quarantined=situation.incidents_lately + (record is not None) >= limits.FLAPS,
     )
 
 
@@ -145,23 +149,43 @@ def _room(plant: Plant, memory: Memory, name: str) -> int:
     return planner.room(targets, elsewhere)
 
 
-def situation_of(plant: Plant, memory: Memory, node: str) -> limits.Situation:
+def marks_of(plant: Plant, node: Node) -> Marks:
+    """What its Node says of its future."""
+    return Marks(
+        annotations=node.annotations,
+        taints=frozenset(node.marks),
+        shutting_down=node.shutting_down,
+        ready=plant.takes_pods(node),
+        cordoned=node.cordoned,
+        evicted=node.evicted,
+    )
+
+
+def slots_of(plant: Plant, nodes: frozenset[str]) -> dict[str, SlotEvidence]:
+    """What is seen of their slots."""
+    return {n: slots.seen(plant, plant.nodes[n]) for n in nodes} if plant.heartbeat else {}
+
+
+def situation_of(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> limits.Situation:
     """What limits look at."""
-    records = memory.open
+    records, node, now = memory.open, boot.node, plant.now
+    since = memory.down_since.get(node)
+    members, claims = plant.zone_members(node), plant.zones_of(node)
+    states = {n: s.state for n, s in slots_of(plant, members - {node}).items()}
+    alive = plant.heard() - memory.apart
     proved = frozenset(r.boot.node for r in records if r.ended_boot)
     down = frozenset(memory.down_since) - proved | {r.boot.node for r in records}
     return limits.Situation(
         node=node,
         mode=memory.mode,
-        zone="a" if plant.in_zone(node) else None,
-        zone_trouble=None,
+        zone=plant.zone_of(node),
+        zone_trouble=f"{node} is in more than one HAZone: {', '.join(claims)}" if len(claims) > 1 else None,
         protected_vms=len(affected(memory.cache or plant, node, records)),
-        alive=plant.heard() - memory.apart,
-        electorate=frozenset(plant.nodes) - (proved - {node}),
-        zone_size=len([n for n in plant.nodes if plant.in_zone(n)]),
+        alive=alive,
+        electorate=frozenset(plant.nodes) - ((proved | plant.maintained.keys()) - {node}),
+        zone_size=len(members),
         storm_fraction=STORM_FRACTION,
-        storm_released=False,
-        down_in_zone=frozenset(n for n in down if plant.in_zone(n)),
+        down_in_zone=(down & members) - (plant.maintained.keys() - {node}),
         in_flight_elsewhere=frozenset(r.boot.node for r in records if r.phase not in PROVED) - {node},
         fencing=frozenset(
             r.boot.node for r in records if r.phase is Phase.FENCING or may_be_off_soon(r, plant.now)
@@ -170,9 +194,21 @@ def situation_of(plant: Plant, memory: Memory, node: str) -> limits.Situation:
         leader_node=memory.election.leader if memory.election is not None else "-",
         power_devices=node in plant.bmcs and node not in plant.dogs,
         settled_for=memory.settled_for(plant.now),
-        cache_age=0.0,
+        cache_age=now - memory.cache_since if memory.cache is not None else 0.0,
         writable=True,
         remediator=memory.remediators.look(node).foreign,
+        maintenance=plant.maintained.get(node),
+        maintained=frozenset(plant.maintained),
+        intent=memory.intents.of(boot),
+        down_for=now - since if since is not None else 0.0,
+        zone_members=members,
+        refuge=frozenset(n for n in alive - members if plant.zones_of(n)),
+        slots_seen=frozenset(n for n, state in states.items() if state is not SlotState.NONE),
+        slots_moving=frozenset(n for n, state in states.items() if state is SlotState.MOVING),
+        slot_witnesses=frozenset(states),
+        incidents_lately=memory.incidents_lately(boot, record.name if record else "", now),
+        roster_epochs=(1,) if memory.newer_roster else (),
+        released=record is not None and record.name in memory.released,
     )
 
 
@@ -180,7 +216,7 @@ def situation_of(plant: Plant, memory: Memory, node: str) -> limits.Situation:
 
 
 def _levels(plant: Plant, memory: Memory, boot: Boot) -> Rungs:
-    if not plant.in_zone(boot.node):
+    if plant.zone_of(boot.node) is None:
         return ()
     rungs: Rungs = ((_device(plant, memory, f"bmc-{boot.node}"),),) if boot.node in plant.bmcs else ()
     if boot.node in plant.pdus:

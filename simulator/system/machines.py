@@ -18,6 +18,7 @@ def power(plant: Plant, name: str, *, on: bool) -> None:
             plant.now + BOOT_NEEDS,
         )
         node.silent_since, node.known_boot = None, node.identity.boot_id
+        node.shutting_down = False
     elif not on:
         node.powered = False
         for vm in plant.vms.values():
@@ -29,6 +30,7 @@ def boots_unseen(plant: Plant, name: str) -> None:
     node = plant.nodes[name]
     node.known_boot = node.known.boot_id
     node.powered, node.boot, node.booted_at = True, node.boot + 1, plant.now + BOOT_NEEDS
+    node.shutting_down = False
 
 
 def reset(plant: Plant, name: str) -> None:

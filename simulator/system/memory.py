@@ -6,11 +6,13 @@ import random
 from dataclasses import dataclass, field
 
 from ringfence.core.detection.evidence import NEVER
+from ringfence.core.failover import limits
 from ringfence.core.failover.anew import Mark
+from ringfence.core.failover.intent import Intents
 from ringfence.core.failover.look import Confirmation
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
-from ringfence.core.model import Mode
+from ringfence.core.model import Boot, Mode
 from simulator.system.candidates import Candidates
 from simulator.system.plant import Plant
 from simulator.system.remediators import Remediators
@@ -57,6 +59,15 @@ class Memory:
     admits: bool = True
     """An admission webhook lets Failovers be created."""
     dice: random.Random = field(default_factory=lambda: random.Random(0))
+    cache_since: float = 0.0
+    """Since when those caches stand still."""
+    intents: Intents = field(default_factory=Intents)
+    released: set[str] = field(default_factory=set)
+    """Failovers that a person has released."""
+    tells_verdicts: bool = False
+    """The story tells what each node is found, too."""
+    newer_roster: bool = False
+    """The agents go by a roster that the leader has not read yet."""
     apart: set[str] = field(default_factory=set)
     """The nodes whose agents this side doesn't hear."""
     forced: list[tuple[str, str]] = field(default_factory=list)
@@ -84,6 +95,16 @@ class Memory:
     @property
     def open(self) -> list[Record]:
         return [r for r in self.stored.values() if r.phase not in ENDED]
+
+    def incidents_lately(self, boot: Boot, but: str, now: float) -> int:
+        """As ``controller/loop.py``."""
+        return sum(
+            record.boot.node_uid == boot.node_uid
+            and record.name != but
+            and record.phase in ENDED
+            and record.started_wall >= now - limits.FLAPS_WITHIN
+            for record in self.stored.values()
+        )
 
     def leads(self, node: str) -> bool:
         """Whether the leader runs on that node."""

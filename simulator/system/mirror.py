@@ -13,7 +13,7 @@ from ringfence.core.fencing.selffence import lease_holder, revocation
 from ringfence.core.model import Mode
 from ringfence.ports import Json
 from simulator.system.apiserver import ApiServer
-from simulator.system.detector import AGENT_RENEWS, KUBELET_RENEWS
+from simulator.system.detector import KUBELET_RENEWS, renews_every
 from simulator.system.memory import Memory
 from simulator.system.node import Node
 from simulator.system.outlets import uuid_of
@@ -239,7 +239,7 @@ class Mirror:
                 dog.revoked = node.identity
                 plant.time.say(f"revoke: the Lease of the agent of {node.name}")
             return
-        if runs and (plant.time.every(AGENT_RENEWS) or holder != mine):
+        if runs and (plant.time.every(renews_every(plant, node)) or holder != mine):
             spec = {"holderIdentity": mine, "leaseDurationSeconds": 10, "renewTime": wall}
             self._server.put("leases", name, {"spec": spec}, NAMESPACE)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from ringfence.core.detection.evidence import NEVER
@@ -58,6 +58,13 @@ class Node:
     """Its outlet at the PDU, where it has one, is on."""
     switched_off: bool = False
     """Its BMC has been told to keep it off."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    marks: set[str] = field(default_factory=set)
+    """Taints of others than us."""
+    shutting_down: bool = False
+    """Its operating system has announced that it goes down."""
+    evicted: bool = False
+    """VMs are to be moved off it: a drain, where it is cordoned too."""
     guests: frozenset[str] | None = None
     """What its agent has reported last of its guests, and when that was seen to change."""
     guests_at: float = NEVER

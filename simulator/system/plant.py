@@ -47,7 +47,11 @@ class Plant:
     zone: bool = True
     """The nodes' HAZone is there."""
     outside: set[str] = field(default_factory=set)
-    """Nodes that somebody has taken out of it."""
+    """Nodes that somebody has taken out of every zone."""
+    zones: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The HAZones that claim a node, where there is another than the one named a that claims all."""
+    maintained: dict[str, str] = field(default_factory=dict)
+    """Nodes that a NodeMaintenance names, and what it says."""
     apart: frozenset[str] = frozenset()
     """Nodes between which and the others the ring's packets don't pass."""
     viewer: str = ""
@@ -79,7 +83,8 @@ class Plant:
         return self.kennel.dogs if self.kennel is not None else {}
 
     def in_zone(self, node: str) -> bool:
-        return self.zone and node not in self.outside
+        """Whether a HAZone claims it."""
+        return bool(self.zones_of(node))
 
     def up(self, node: Node) -> bool:
         return node.up(self.time.now)
@@ -119,7 +124,22 @@ class Plant:
 
     def takes_pods(self, node: Node) -> bool:
         """Whether its kubelet starts what is bound to it."""
-        return node.kubelet and self.with_api(node)
+        return node.kubelet and not node.shutting_down and self.with_api(node)
+
+    def zones_of(self, name: str) -> tuple[str, ...]:
+        if not self.zone or name in self.outside:
+            return ()
+        return self.zones.get(name, ()) if self.zones else ("a",)
+
+    def zone_of(self, name: str) -> str | None:
+        """Its one HAZone; None: it is in none, or in two."""
+        claims = self.zones_of(name)
+        return claims[0] if len(claims) == 1 else None
+
+    def zone_members(self, name: str) -> frozenset[str]:
+        """The nodes of its zone, itself included; none where it is in no zone, or in two."""
+        zone = self.zone_of(name)
+        return frozenset(n for n in self.nodes if zone in self.zones_of(n))
 
     def boxes(self, node: str) -> list[Device]:
         """The devices that cut the node's power."""

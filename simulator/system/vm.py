@@ -12,6 +12,8 @@ class Vm:
     strategy: str = "Always"
     stopped: bool = False
     """Its user has stopped it."""
+    hangs: bool = False
+    """Its guest doesn't hear the power button."""
     deleted: bool = False
     """Its user has deleted it; the object stays for as long as its launcher does."""
     vmi: int = 1

@@ -59,6 +59,8 @@ class World:
         verdict_after: float = 0.7,
         control: MakeControl = Controller,
         warm_up: float = 0.0,
+        zones: dict[str, list[str]] | None = None,
+        tells_verdicts: bool = False,
     ) -> None:
         """``spread``: the scheduler goes by load, and the controller hears the side of its own node only. ``control``: who leads;
         ``warm_up``: seconds before 0 at which time begins, for processes that have to find each other first.
@@ -85,6 +87,12 @@ class World:
             verdict_after=verdict_after,
             proofs_required=proofs,
             infrastructure=[Infrastructure(kind, node) for kind, node in (kubevirt_pods or {}).items()],
+            zones={
+                node: tuple(sorted(zone for zone, members in zones.items() if node in members))
+                for node in nodes
+            }
+            if zones
+            else {},
         )
         for name, strategy in (strategies or {}).items():
             self.plant.vms[name].strategy = strategy
@@ -94,6 +102,7 @@ class World:
             Candidates(controllers) if controllers else None,
         )
         self.controller: Control = control(self.plant, self.memory)
+        self.memory.tells_verdicts = tells_verdicts
         self._faults = Faults(self.plant, self.memory, self.controller)
 
     @property

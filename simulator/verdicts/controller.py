@@ -207,6 +207,7 @@ class Controller:
         incidents, proved = self._api.incidents, self._proved()
         zone = self._zones[node]
         members = frozenset(name for name, of in self._zones.items() if of == zone)
+        since = self.witness.down(node, self.judgements[node].verdict is Verdict.DOWN, now)
         down = {n for n, j in self.judgements.items() if j.verdict is Verdict.DOWN and n not in proved}
         return limits.Situation(
             node=node,
@@ -218,7 +219,6 @@ class Controller:
             electorate=self._electorate(node),
             zone_size=len(members),
             storm_fraction=0.4,
-            storm_released=False,
             down_in_zone=frozenset((down | incidents.keys()) & members),
             in_flight_elsewhere=frozenset(n for n in incidents if n not in proved and n != node),
             fencing=frozenset(n for n, i in incidents.items() if i.ordered_by and not i.proved),
@@ -228,6 +228,9 @@ class Controller:
             settled_for=now - self.started_at,
             cache_age=now - self._contact_at,
             writable=self.leads or not self.election.holder,
+            down_for=now - since if since > NEVER else 0.0,
+            zone_members=members,
+            refuge=self.witness.alive(now) - members,
         )
 
     def why_not(self, node: str) -> str | None:

@@ -76,7 +76,19 @@ def failover(**changes: Any) -> Json:
     return _object("Failover", {"node": "n1", "nodeUID": "u", "bootID": "b"} | changes)
 
 
+def maintenance(**changes: Any) -> Json:
+    return _object("NodeMaintenance", {"nodes": ["n1"], "reason": "a DIMM is swapped"} | changes)
+
+
 REFUSED: dict[str, tuple[Json, str]] = {
+    "maintenance of nobody": (
+        maintenance(nodes=[]),
+        "spec.nodes must name at least one node: those that are worked on",
+    ),
+    "maintenance of one node twice": (
+        maintenance(nodes=["n1", "n1"]),
+        'spec.nodes[1]: Duplicate value: "n1"',
+    ),
     "cluster of another name": (
         cluster("main"),
         "metadata.name must be 'default': a cluster has one HACluster, rename this one",
@@ -439,6 +451,7 @@ def test_is_refused_with_the_mend(server: Server, case: str) -> None:
             ),
         ),
         protected(priority=0),
+        maintenance(reason=""),
         failover(confirm={"statement": "unplugged", "confirmedBy": "admin"}),
     ],
 )

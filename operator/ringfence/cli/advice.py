@@ -5,11 +5,12 @@ Commands that are named are this command line's own, or kubectl's on ringfence's
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ringfence.cli.document import Document
 from ringfence.cli.picture import NodeRow
-from ringfence.core.failover.limits import STORM_WORDS
+from ringfence.core.failover import refusals
 from ringfence.core.failover.phase import Phase
 from ringfence.core.model import Verdict
 
@@ -61,17 +62,17 @@ def of_failover(failover: Document, mode: str) -> Advice:
 
 def _held(failover: Document, reason: str, mode: str) -> Advice:
     waits = f"the end of this: {reason}" if reason else "the end of what holds it"
-    if reason.startswith(STORM_WORDS):
-        return Advice(
-            waits,
-            (
-                "mend what these nodes have in common: a switch, a storage, a power feed",
-                f"ringfence failover release {failover.name} --reason WHY, if it must be fenced all the same",
-            ),
-        )
     if mode not in ("", "Active"):
         return Advice(waits, (ARM,))
-    return Advice(waits, ("mend that; it then goes on by itself",))
+    refusal = refusals.of(reason)
+    if refusal is None:
+        return Advice(waits, ("mend that; it then goes on by itself",))
+    return Advice(waits, (_plain(refusal.mend).replace("release NAME", f"release {failover.name}"),))
+
+
+def _plain(markdown: str) -> str:
+    """A sentence of the docs for a terminal."""
+    return re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", markdown).replace("`", "")
 
 
 ARM = """kubectl patch hacluster default --type merge -p '{"spec":{"mode":"Active"}}'"""

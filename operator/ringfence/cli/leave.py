@@ -1,4 +1,4 @@
-"""A person's leave to go on against the limit on how many nodes of a zone may be fenced at once.
+"""A person's leave to go on against a limit that weighs what is likely: a storm, a whole zone, planned work, a flapping node.
 
 The other limits end by themselves when their reason does; nobody's leave makes a minority the larger side.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ringfence.cli.document import Document
 from ringfence.cli.picture import CLOSED, HELD, Reader, objects, started
-from ringfence.core.failover.limits import STORM_WORDS
+from ringfence.core.failover import refusals
 from ringfence.ports import NotFound
 
 
@@ -56,10 +56,11 @@ def prepare(reader: Reader, name: str) -> Leave:
         )
     if phase != HELD:
         raise NoLeaveError(f"{failover.name} is not held; it is in {phase or 'no phase yet'}")
-    if not held.startswith(STORM_WORDS):
+    limit = refusals.of(held)
+    if limit is None or not limit.releasable:
         raise NoLeaveError(
             f"{failover.name} is held for another reason, which nobody's leave ends: {held or 'none is told'}."
-            " It goes on by itself when that ends"
+            f" It goes on by itself when that ends{'. ' + limit.mend if limit is not None else ''}"
         )
     return Leave(
         failover=failover.name,

@@ -447,7 +447,7 @@ def failover_release(
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
 ) -> None:
-    """Let a node be fenced though too many of its zone are down at once. No other limit can be overruled."""
+    """Let a node be fenced against a limit that weighs what is likely: too many at once, planned work. No other can be overruled."""
     if not reason.strip():
         raise typer.BadParameter("say why the limit need not hold now", param_hint="--reason")
     with _sentences():

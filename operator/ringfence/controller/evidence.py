@@ -19,6 +19,7 @@ from ringfence.core.detection.evidence import (
     NetworkRole,
     Ready,
     RingEvidence,
+    SlotEvidence,
 )
 from ringfence.core.detection.heartbeats import Heartbeats
 from ringfence.core.fencing.slotreport import SlotReport
@@ -315,6 +316,11 @@ class Witness:
             device_proved=device_proved,
             slot=self.heartbeats.of(known.boot, known.past, now),
         )
+
+    def slot(self, node: str, now: float) -> SlotEvidence:
+        """What is seen of the slot of the node's present boot."""
+        known = self._nodes.get(node)
+        return self.heartbeats.of(known.boot, known.past, now) if known else SlotEvidence()
 
     def told_fenced(self, boot: Boot, now: float) -> bool | None:
         """Whether the heartbeat volume tells this boot that it is fenced; None where nobody can say."""

@@ -180,8 +180,11 @@ class Executor:
                 self._run(("lease", boot.node), self._node_leases.take(boot, self._deadline()))
             case ReleaseNodeLease(boot=boot):
                 self._run(("lease back", boot.node), self._node_leases.release(boot, self._deadline()))
-            case RemoveTaints(out_of_service=out_of_service):
-                self._run(("untaint", record.boot.node), self._untaint(record, out_of_service=out_of_service))
+            case RemoveTaints(out_of_service=out_of_service, suspect=suspect):
+                self._run(
+                    ("untaint", record.boot.node),
+                    self._untaint(record, out_of_service=out_of_service, suspect=suspect),
+                )
             case RehearseAdmission(namespace=namespace, name=name):
                 # Once an incident: it repeats itself as long as that helps.
                 self._run(
@@ -244,7 +247,7 @@ class Executor:
         except NotFound:
             logger.info("node %s is gone: nothing to taint", record.boot.node)
 
-    async def _untaint(self, record: Record, *, out_of_service: bool) -> None:
+    async def _untaint(self, record: Record, *, out_of_service: bool, suspect: bool) -> None:
         node, uid = record.boot.node, record.boot.node_uid
         try:
             if out_of_service:
@@ -256,7 +259,8 @@ class Executor:
                     value=OUT_OF_SERVICE_VALUE,
                     deadline=self._deadline(),
                 )
-            await self._cluster.remove_taint(node, uid, SUSPECT, "NoSchedule", deadline=self._deadline())
+            if suspect:
+                await self._cluster.remove_taint(node, uid, SUSPECT, "NoSchedule", deadline=self._deadline())
         except NotFound:
             logger.info("node %s is gone: nothing to untaint", node)
 

@@ -28,6 +28,7 @@ from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.networks import roles
 from ringfence.controller.node_leases import NodeLeases
+from ringfence.controller.rfc3339 import parse
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.storages import as_storage, guests_since, written_by
 from ringfence.controller.strays import Strays
@@ -40,6 +41,7 @@ from ringfence.core.detection.heartbeats import Heartbeats
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits, machine
 from ringfence.core.failover.beyond import may_be_off_soon
+from ringfence.core.failover.intent import Intents, Marks
 from ringfence.core.failover.look import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord, VmState
@@ -48,6 +50,7 @@ from ringfence.core.failover.vms import merged
 from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import DeviceLook, Rungs
 from ringfence.core.fencing.selffence import WatchdogLook
+from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot, Mode, RingState, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
@@ -149,6 +152,11 @@ class Loop:
         self._saw_majority = False
         self._told = ToldVerdicts()
         self._strays = Strays()
+        self._intents = Intents()
+        self._slots_seen: dict[str, tuple[float, dict[str, SlotState]]] = {}
+        """By zone: when the slots of its nodes were last looked at, and what was seen."""
+        self._marked: dict[str, tuple[NodeObject, Boot, bool, bool]] = {}
+        """What was last taken in of each node's future: its object, its boot, whether it is evacuated, whether it is silent."""
         self.judgements: dict[str, Judgement] = {}
 
     def sees_majority(self) -> bool:
@@ -158,6 +166,7 @@ class Loop:
         now = self._clock.monotonic()
         proved = {a.record.boot.node for a in self._adopted.values() if a.record and a.record.ended_boot}
         electorate = frozenset(m.name for m in self._witness.roster.members) - proved
+        electorate -= self._world.maintained().keys()
         counted = limits.sees_half(self._witness.alive(now), electorate)
         # Agents of a larger ring count heads only while somebody is doubted; else nobody is missed.
         majority = counted or self._witness.calm(now)
@@ -287,6 +296,7 @@ class Loop:
     # --- verdicts --------------------------------------------------------------------------------------
 
     def _judge(self, now: float) -> None:
+        evacuated = self._evacuated()
         for node in list(self._witness.nodes()):
             evidence = self._witness.evidence(
                 node, now, device_proved=self.device_proved(node), roles=self._network_roles(node)
@@ -297,6 +307,7 @@ class Loop:
             before = self.judgements.get(node)
             self.judgements[node] = judgement
             self._witness.down(node, judgement.verdict is Verdict.DOWN, now)
+            self._watch_intent(evidence.boot, evacuated, silent=evidence.ring.doubted_at > NEVER)
             if evidence.ring.single and not evidence.own_probe_silent:
                 self._probe(node)
             if evidence.ring.state is RingState.UNREACHABLE:
@@ -306,6 +317,9 @@ class Loop:
                 self._metrics.verdict(node, before.verdict if before else None, judgement.verdict)
         for gone in self.judgements.keys() - set(self._witness.nodes()):
             self._metrics.node_gone(gone, self.judgements.pop(gone).verdict)
+            self._marked.pop(gone, None)
+        if len(self._intents) > 2 * len(self.judgements):
+            self._intents.keep(boot for _, boot, _, _ in self._marked.values())
         if (roster := self._witness.roster) is not None:
             alive = self._witness.alive(now) & roster.by_name.keys()
             self._metrics.ring(roster.epoch, len(roster.members), len(alive))
@@ -319,6 +333,32 @@ class Loop:
         about = ObjectRef(kinds.NODE, boot.node, uid=boot.node_uid)
         warning = judgement.verdict is not Verdict.HEALTHY
         self._narrator.tell(about, judgement.verdict.value, judgement.sentence, warning=warning)
+
+    def _evacuated(self) -> frozenset[str]:
+        """Nodes that an eviction wants VMs off; asked for only where one is cordoned."""
+        if not any(node.unschedulable for node in self._world.nodes.store.values()):
+            return frozenset()
+        return frozenset(vmi.evacuated_from for vmi in self._world.vmis.store.values() if vmi.evacuated_from)
+
+    def _watch_intent(self, boot: Boot, evacuated: frozenset[str], *, silent: bool) -> None:
+        node = self._world.nodes.store.get(("", boot.node))
+        if node is None:
+            return
+        # Of a thousand nodes hardly one says something new on a turn.
+        evicted = node.name in evacuated
+        before, self._marked[boot.node] = self._marked.get(boot.node), (node, boot, evicted, silent)
+        if before is not None and before[0] is node and before[1:] == (boot, evicted, silent):
+            return
+        marks = Marks(
+            annotations=node.marks,
+            taints=frozenset(taint.key for taint in node.taints),
+            shutting_down=node.ready.shutting_down,
+            ready=node.ready.status.value == "True",
+            deleting=node.deleting,
+            cordoned=node.unschedulable,
+            evicted=evicted,
+        )
+        self._intents.see(boot, marks, silent=silent)
 
     def _network_roles(self, node: str) -> Mapping[str, NetworkRole]:
         known = self._world.nodes.store.get(("", node))
@@ -528,8 +568,8 @@ class Loop:
             self._witness.down(boot.node, judgement.verdict is Verdict.DOWN, now) if current else NEVER
         )
         zone, trouble = self.zone_of(node)
-        situation = self._situation(boot.node, zone, trouble, now, released=self._released(adopted))
         record = adopted.record if adopted else None
+        situation = self._situation_of(boot, adopted, zone, trouble, now)
         affected = self.affected(boot.node)
         protected, lost = restarts.protected(self._world), self._lost()
         vmis = frozenset(v.vmi_uid for v in affected) | frozenset(
@@ -599,6 +639,28 @@ class Loop:
             node_lease=self._node_leases.look(boot.node),
             set_back=self._setbacks.last,
             compared=self._setbacks.compared,
+            quarantined=situation.incidents_lately + (record is not None) >= limits.FLAPS,
+        )
+
+    def _incidents_lately(self, boot: Boot, but: str) -> int:
+        """How many Failovers of the node are over that were begun within the last hour."""
+        since = self._clock.wall() - limits.FLAPS_WITHIN
+        return sum(
+            one.spec.node_uid == boot.node_uid
+            and name != but
+            and one.status.phase in ENDED
+            and one.status.started_at is not None
+            and parse(one.status.started_at) >= since
+            for (_, name), one in self._world.own.all(Failover).items()
+        )
+
+    def _quarantined(self) -> frozenset[str]:
+        """Nodes that keep the suspect taint for having flapped."""
+        boots = (self._witness.boot(f.spec.node) for f in self._world.own.all(Failover).values())
+        return frozenset(
+            boot.node
+            for boot in boots
+            if boot is not None and self._incidents_lately(boot, "") >= limits.FLAPS
         )
 
     def _levels(self, zone: HAZone | None, boot: Boot, volumes: tuple[CutVm, ...]) -> Rungs:
@@ -689,6 +751,9 @@ class Loop:
             r.boot.node for r in open_records if r.phase not in PROVED and r.boot.node != node
         )
         window = self.spec.storm_window_seconds
+        maintained = self._world.maintained()
+        slots = {n: state for n, state in self._slot_states(zone, members, now).items() if n != node}
+        alive = self._witness.alive(now)
         lately = {
             r.boot.node
             for r in open_records
@@ -703,12 +768,12 @@ class Loop:
             zone=zone.metadata.name if zone else None,
             zone_trouble=trouble,
             protected_vms=len(self.affected(node)),
-            alive=self._witness.alive(now),
-            electorate=roster - (proved - {node}),
+            alive=alive,
+            electorate=roster - ((proved | maintained.keys()) - {node}),
             zone_size=len(members),
             storm_fraction=self.spec.storm_fraction,
-            storm_released=released,
-            down_in_zone=frozenset(down & members),
+            released=released,
+            down_in_zone=frozenset((down & members) - (maintained.keys() - {node})),
             in_flight_elsewhere=in_flight,
             fencing=frozenset(
                 r.boot.node for r in open_records if r.phase is Phase.FENCING or may_be_off_soon(r, now)
@@ -720,6 +785,16 @@ class Loop:
             cache_age=self._world.oldest_contact(now),
             writable=self._leadership.leads or not self._leadership.election.holder,
             remediator=self._node_leases.look(node).foreign,
+            maintenance=maintained.get(node),
+            maintained=frozenset(maintained),
+            grace=self.spec.shutdown_grace_seconds,
+            zone_members=frozenset(members),
+            refuge=frozenset(self._elsewhere(zone) & alive),
+            slots_seen=frozenset(slots),
+            slots_moving=frozenset(n for n, state in slots.items() if state is SlotState.MOVING),
+            slot_witnesses=self._witness.heartbeats.reporters(now) - {node},
+            roster_epoch=self._witness.roster.epoch if self._witness.roster else 0,
+            roster_epochs=tuple(v.roster_epoch for v in self._witness.fresh_views(now) if v.healthy),
         )
 
     def situation(self, node: str) -> limits.Situation:
@@ -734,7 +809,44 @@ class Loop:
             None,
         )
         now = self._clock.monotonic()
-        return self._situation(node, zone, trouble, now, released=self._released(adopted))
+        record = adopted.record if adopted is not None else None
+        boot = record.boot if record is not None else self._witness.boot(node)
+        if boot is None:
+            return self._situation(node, zone, trouble, now, released=self._released(adopted))
+        return self._situation_of(boot, adopted, zone, trouble, now)
+
+    def _situation_of(
+        self, boot: Boot, adopted: Adopted | None, zone: HAZone | None, trouble: str | None, now: float
+    ) -> limits.Situation:
+        """The node's situation with what is about this boot of it, and this incident."""
+        judgement, record = self.judgements.get(boot.node), adopted.record if adopted else None
+        is_down = judgement is not None and judgement.verdict is Verdict.DOWN
+        since = self._witness.down(boot.node, is_down, now) if self._witness.boot(boot.node) else NEVER
+        return replace(
+            self._situation(boot.node, zone, trouble, now, released=self._released(adopted)),
+            intent=self._intents.of(boot),
+            down_for=now - since if since > NEVER else 0.0,
+            incidents_lately=self._incidents_lately(boot, record.name if record else ""),
+        )
+
+    def _elsewhere(self, zone: HAZone | None) -> set[str]:
+        """The nodes of the other enabled zones."""
+        zones = self._world.own.all(HAZone).values()
+        others = [z for z in zones if zone is not None and z is not zone and z.spec.enabled]
+        return {n.name for other in others for n in self._world.nodes_of(other)}
+
+    def _slot_states(self, zone: HAZone | None, nodes: set[str], now: float) -> dict[str, SlotState]:
+        """What is seen of the slots of the zone's nodes, where it has a heartbeat volume and they have one; as of the last look."""
+        if zone is None or zone.spec.storage is None or zone.spec.storage.heartbeat is None:
+            return {}
+        seen_at, states = self._slots_seen.get(zone.metadata.name, (NEVER, {}))
+        if (
+            now - seen_at >= timing.SLOT_LOOK
+        ):  # they are looked at no more often, and a zone may have hundreds
+            found = {n: self._witness.slot(n, now).state for n in nodes}
+            states = {n: state for n, state in found.items() if state is not SlotState.NONE}
+            self._slots_seen[zone.metadata.name] = now, states
+        return states
 
     def _names_in(self, zone: HAZone | None) -> set[str]:
         return {n.name for n in self._world.nodes_of(zone)} if zone else set()
@@ -844,7 +956,8 @@ class Loop:
     async def sweep_taints(self) -> None:
         """Take our taints off nodes that no open failover is about (:mod:`~ringfence.controller.strays`)."""
         nodes = list(self._world.nodes.store.values())
-        for node, taint in self._strays.due(nodes, self.busy_nodes(), self._clock.monotonic()):
+        quarantined = self._quarantined()
+        for node, taint in self._strays.due(nodes, self.busy_nodes(), self._clock.monotonic(), quarantined):
             logger.info("node %s: its taint %s belongs to no open failover, it goes", node.name, taint.key)
             await self._cluster.remove_taint(
                 node.name,

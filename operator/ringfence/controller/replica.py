@@ -61,6 +61,7 @@ OWN_KINDS: dict[str, Kind] = {
     "protectedvms": kinds.PROTECTED_VM,
     "failovers": kinds.FAILOVER,
     "nodereports": kinds.NODE_REPORT,
+    "nodemaintenances": kinds.NODE_MAINTENANCE,
 }
 assert OWN_KINDS.keys() == OWN.keys()
 

@@ -10,6 +10,7 @@ from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
 from ringfence.api.v1alpha1.hazone import HAZone, ZoneFencing
+from ringfence.api.v1alpha1.nodemaintenance import NodeMaintenance
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller.chassis import chassis_of, sessions_at
@@ -107,7 +108,13 @@ class Statuses:
 
     async def write(self) -> None:
         """One round over all objects."""
-        for round_ in (self._clusters, self._zones, self._fence_devices, self._protected_vms):
+        for round_ in (
+            self._clusters,
+            self._zones,
+            self._fence_devices,
+            self._protected_vms,
+            self._maintenances,
+        ):
             await round_()
 
     async def wait(self, missing: Mapping[str, ClusterError | None], *, write: bool) -> None:
@@ -268,6 +275,17 @@ class Statuses:
             return trouble
         return self._watchdogs.trouble(node, zone.spec.fencing.watchdog if zone else None)
 
+    async def _maintenances(self) -> None:
+        for (_, name), one in self._world.own.all(NodeMaintenance).items():
+            missing = [n for n in one.spec.nodes if ("", n) not in self._world.nodes.store]
+            ok, reason = not missing, "NodeNotFound" if missing else "InForce"
+            message = f"{', '.join(one.spec.nodes)}: not fenced, and no VM restarted, until this is deleted"
+            if missing:
+                message = f"there is no node {', '.join(missing)}: spec.nodes goes by their names; {message}"
+            await self._say(
+                kinds.NODE_MAINTENANCE, "nodemaintenances", name, "", "InForce", ok, reason, message, {}
+            )
+
     async def _protected_vms(self) -> None:
         count = 0
         for (namespace, name), pvm in self._world.own.all(ProtectedVM).items():
@@ -325,6 +343,7 @@ class Statuses:
             volumes=self._volumes(namespace, vm, vmi),
             zone=zone.metadata.name if zone else None,
             zone_trouble=trouble,
+            maintenance=self._world.maintained().get(node),
             devices=tuple(sorted(devices)),
             storage_fences=tuple(sorted(storages)),
             not_cut=self._not_cut(namespace, vm, vmi, storages) if storages else (),

@@ -24,16 +24,22 @@ class Strays:
         self._since: dict[str, float] = {}
 
     def due(
-        self, nodes: Iterable[NodeObject], busy: frozenset[str], now: float
+        self,
+        nodes: Iterable[NodeObject],
+        busy: frozenset[str],
+        now: float,
+        quarantined: frozenset[str] = frozenset(),
     ) -> tuple[tuple[NodeObject, Taint], ...]:
-        """The taints to take off now. ``busy``: the nodes that an open failover is about."""
+        """The taints to take off now. ``busy``: the nodes that an open failover is about; ``quarantined``: those that keep
+        the suspect taint for having flapped, until their hour is over.
+        """
         found: list[tuple[NodeObject, Taint]] = []
         since: dict[str, float] = {}
         for node in nodes:
             if node.name in busy:
                 continue
             for taint in node.taints:
-                if (taint.key, taint.effect) == (SUSPECT, "NoSchedule"):
+                if (taint.key, taint.effect) == (SUSPECT, "NoSchedule") and node.name not in quarantined:
                     found.append((node, taint))
                 elif (taint.key, taint.value) == (OUT_OF_SERVICE, OUT_OF_SERVICE_VALUE):
                     since[node.uid] = self._since.get(node.uid, now)

@@ -17,6 +17,7 @@ from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
 from ringfence.api.v1alpha1.hazone import HAZone, NodeSelector, SelectorRequirement, ZoneNetwork
+from ringfence.api.v1alpha1.nodemaintenance import NodeMaintenance
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller.attachments import attached_to
@@ -54,6 +55,7 @@ OWN: Mapping[str, type[pydantic.BaseModel]] = {
     "protectedvms": ProtectedVM,
     "failovers": Failover,
     "nodereports": NodeReport,
+    "nodemaintenances": NodeMaintenance,
 }
 
 
@@ -288,6 +290,14 @@ class World:
             if n.name != node and n.ready.status.value == "True" and not n.unschedulable
             and n.labels.get("kubevirt.io/schedulable") == "true"
         ]  # fmt: skip
+
+    def maintained(self) -> dict[str, str]:
+        """The nodes in maintenance, each with the NodeMaintenance that says so, as a clause."""
+        found: dict[str, str] = {}
+        for (_, name), one in sorted(self.own.all(NodeMaintenance).items(), reverse=True):
+            why = f": {one.spec.reason}" if one.spec.reason else ""
+            found |= dict.fromkeys(one.spec.nodes, f"NodeMaintenance {name}{why}")
+        return found
 
     def networks_of(self, node: NodeObject) -> tuple[ZoneNetwork, ...]:
         """The further networks of its zone; none where it is in no zone or in two."""

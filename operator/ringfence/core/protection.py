@@ -38,6 +38,8 @@ class VmFacts:
     volumes: tuple[VolumeLook, ...] = ()
     zone: str | None = None
     zone_trouble: str | None = None
+    maintenance: str | None = None
+    """The NodeMaintenance that names the node, as a clause."""
     devices: tuple[tuple[str, str | None], ...] = ()
     """Fence devices of the node: (name, why it can't be used; None if proved)."""
     storage_fences: tuple[str, ...] = ()
@@ -88,6 +90,13 @@ def assess(facts: VmFacts) -> Protection:
             False,
             "NodeNotInZone",
             facts.zone_trouble or f"node {facts.node} is in no enabled HAZone; add it to spec.nodes of one",
+        )
+    if facts.maintenance is not None:
+        return Protection(
+            False,
+            "NodeInMaintenance",
+            f"node {facts.node} is in maintenance ({facts.maintenance}): it is not fenced until that is deleted;"
+            f" move the VM meanwhile",
         )
     if not facts.devices:
         return Protection(

@@ -57,6 +57,9 @@ SETTLE = 3.0
 SECOND_SET_HOLD = 3.0
 """How much longer a verdict is held that the second set of observers made: many nodes died at once (GOSSIP §11)."""
 
+ZONE_HOLD = 30.0
+"""How long a whole zone that is gone is looked at before the first of its nodes is ordered off (GOSSIP §7)."""
+
 # --- hold and fence -----------------------------------------------------------------------------------------
 READ_SPACING = 0.3
 """``off`` must be read twice, this far apart."""

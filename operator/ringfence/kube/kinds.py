@@ -27,4 +27,5 @@ HA_ZONE = Kind("ringfence.io", "v1alpha1", "hazones", "HAZone", namespaced=False
 FENCE_DEVICE = Kind("ringfence.io", "v1alpha1", "fencedevices", "FenceDevice", namespaced=False)
 PROTECTED_VM = Kind("ringfence.io", "v1alpha1", "protectedvms", "ProtectedVM", namespaced=True)
 FAILOVER = Kind("ringfence.io", "v1alpha1", "failovers", "Failover", namespaced=False)
+NODE_MAINTENANCE = Kind("ringfence.io", "v1alpha1", "nodemaintenances", "NodeMaintenance", namespaced=False)
 NODE_REPORT = Kind("ringfence.io", "v1alpha1", "nodereports", "NodeReport", namespaced=False)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from ringfence.core.failover.intent import ANNOTATIONS
 from ringfence.ports import LeaseRecord, Taint
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
@@ -146,6 +147,8 @@ class NodeReady:
     reason: str
     heartbeat: str
     transition: str
+    shutting_down: bool = False
+    """The kubelet says that the machine shuts down (it does with ``shutdownGracePeriod`` in its settings)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,8 @@ class NodeObject:
     """virt-handler's annotation, RFC 3339, every 60-132 s; empty where there is none."""
     resource_version: str
     deleting: bool
+    marks: Labels
+    """Those annotations by which tools say that they take the node away (:mod:`ringfence.core.failover.intent`)."""
 
     @classmethod
     def from_raw(cls, raw: object) -> Self:
@@ -175,7 +180,11 @@ class NodeObject:
             reason=_str(found, "reason"),
             heartbeat=_str(found, "lastHeartbeatTime"),
             transition=_str(found, "lastTransitionTime"),
+            # No field of its own: Kubernetes' documents call it the reason, its kubelet writes it into the message.
+            shutting_down=word == "False"
+            and "node is shutting down" in f"{_str(found, 'reason')} {_str(found, 'message')}",
         )
+        annotations = _labels(raw, "metadata", "annotations")
         return cls(
             name=_str(raw, "metadata", "name"),
             uid=_str(raw, "metadata", "uid"),
@@ -193,9 +202,10 @@ class NodeObject:
             ),
             labels=_labels(raw, "metadata", "labels"),
             unschedulable=_true(raw, "spec", "unschedulable"),
-            virt_heartbeat=_str(raw, "metadata", "annotations", VIRT_HEARTBEAT),
+            virt_heartbeat=annotations.get(VIRT_HEARTBEAT, ""),
             resource_version=_str(raw, "metadata", "resourceVersion"),
             deleting=_deleting(raw),
+            marks=Labels((key, annotations[key]) for key in ANNOTATIONS if key in annotations),
         )
 
 
@@ -451,6 +461,8 @@ class VmiObject:
     host_disks: tuple[str, ...]
     has_host_devices: bool
     migration: Migration | None
+    evacuated_from: str
+    """The node that an eviction wants it off."""
     reason: str
     active_pods: tuple[tuple[str, str], ...]
     """(pod UID, node) as KubeVirt lists them."""
@@ -492,6 +504,7 @@ class VmiObject:
             )
             if isinstance(moving, dict)
             else None,
+            evacuated_from=_str(raw, "status", "evacuationNodeName"),
             reason=_str(raw, "status", "reason"),
             active_pods=tuple(sorted(_labels(raw, "status", "activePods").items())),
             resource_version=_str(raw, "metadata", "resourceVersion"),

@@ -66,6 +66,7 @@ def test_nothing_preserves_unknown_fields() -> None:
 def test_names() -> None:
     assert {kind.names.kind: kind.names.short for kind in KINDS} == {
         "HACluster": "hac",
+        "NodeMaintenance": "nm",
         "HAZone": "haz",
         "ProtectedVM": "pvm",
         "FenceDevice": "fd",

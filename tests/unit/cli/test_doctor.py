@@ -117,6 +117,7 @@ def well() -> FakeReader:
                     status={"conditions": [condition("Protected", "True", "Ready")]},
                 )
             ],
+            "nodemaintenances": [],
             "failovers": [],
         },
         nodes=[node(name) for name in NODES],

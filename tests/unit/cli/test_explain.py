@@ -238,9 +238,12 @@ def held(reason: str, mode: str = "Active") -> str:
 
 
 def test_each_kind_of_hold_has_its_own_way_out() -> None:
-    assert "ringfence failover release n2-b0075678-x1" in held("too many nodes of zone a are down at once")
+    assert "ringfence failover release n2-b0075678-x1" in held(
+        "too many nodes of zone a are down at once: n2, n3, n4 (at most 2 of 5)"
+    )
     assert "kubectl patch hacluster default" in held("HACluster mode is Paused: nothing is fenced", "Paused")
-    assert "mend that" in held("our side is the minority: it sees 1 of 5 nodes alive")
+    assert "confirm by hand once this side" in held("our side is the minority: it sees 1 of 5 nodes alive")
+    assert "mend that" in held("a limit of another release")
 
 
 def test_a_vm_with_its_protection_its_node_and_its_incident(run: Run) -> None:

@@ -127,6 +127,7 @@ class Site:
         self.vms: dict[str, str] = {}
         """VM: the node that it runs on."""
         self.classes: dict[str, str] = {}
+        self.annotations: dict[str, dict[str, str]] = {name: {} for name in NODES}
         self.put("haclusters", "default", {"mode": "Active"})
         self.put("hazones", "a", {"nodes": {"names": list(NODES)}, "fencing": fencing})
         for device in devices:
@@ -321,11 +322,22 @@ class Replica:
 
     def _watch(self) -> None:
         site, world, now = self.site, self.world, self.site.clock.now
-        for plural in ("haclusters", "hazones", "fencedevices", "protectedvms", "failovers"):
+        for plural in (
+            "haclusters",
+            "hazones",
+            "fencedevices",
+            "protectedvms",
+            "nodemaintenances",
+            "failovers",
+        ):
             world.own.sweep(plural, [raw for (kind, _), raw in site.objects.items() if kind == plural])
         for name in NODES:
             raw = {
-                "metadata": {"name": name, "uid": f"uid-{name}"},
+                "metadata": {
+                    "name": name,
+                    "uid": f"uid-{name}",
+                    "annotations": site.annotations[name],
+                },
                 "spec": {
                     "taints": [
                         {"key": key, "effect": "NoSchedule", "value": "ringfence"}

@@ -46,3 +46,12 @@ def test_what_an_open_failover_is_about_stays_and_its_time_counts_from_its_end()
 def test_somebody_elses_taint_is_never_touched() -> None:
     strays, tainted = Strays(), node(THEIRS, OTHER)
     assert [swept(strays, tainted, NOBODY, now) for now in (0.0, 60.0)] == [[], []]
+
+
+def test_a_node_in_quarantine_keeps_the_suspect_taint_until_its_hour_is_over() -> None:
+    strays, tainted = Strays(), node(SUSPECTED, OURS)
+    kept = strays.due([tainted], NOBODY, 0.0, frozenset({"n1"}))
+    later = strays.due([tainted], NOBODY, STRAY_FOR, frozenset({"n1"}))
+    assert kept == ()
+    assert [taint.key for _, taint in later] == [OUT_OF_SERVICE], "that one keeps nobody out for good"
+    assert SUSPECT in swept(strays, tainted, NOBODY, STRAY_FOR + 1)

@@ -32,6 +32,11 @@ OBSTACLES: list[tuple[dict[str, Any], str, str]] = [
     ({"host_disks": ("disk0",)}, "VolumeNotShared", "disk0 is a file of its host"),
     ({"running": False}, "NotRunning", "does not run now"),
     ({"zone": None}, "NodeNotInZone", "n1 is in no enabled HAZone"),
+    (
+        {"maintenance": "NodeMaintenance dimm"},
+        "NodeInMaintenance",
+        "n1 is in maintenance (NodeMaintenance dimm)",
+    ),
     ({"devices": ()}, "NoFenceDevice", "no FenceDevice of zone a reaches node n1"),
     ({"devices": (("bmc", "wrong password"), ("pdu", None))}, "FenceDeviceUnproved", "bmc: wrong password"),
     (

@@ -11,11 +11,14 @@ import yaml
 from typer.core import TyperCommand, TyperGroup
 
 from apiserver.shown import Shown, commands
+from publish import refusals, verdicts
 from publish.api_reference import page
 from ringfence.api.v1alpha1 import KINDS
 from ringfence.cli.main import app
+from ringfence.controller.keys import NOT_WRITTEN, UNREADABLE
 from ringfence.core import protection
 from ringfence.core.failover.phase import Phase
+from ringfence.core.gossip.keys import Step
 from ringfence.core.model import Mode
 
 ROOT = Path(__file__).parents[3]
@@ -39,6 +42,47 @@ def test_api_reference_has_every_field_of_every_kind() -> None:
             if (field := kind.model_fields.get(name)) is not None and field.annotation is not None:
                 for one in field.annotation.model_fields.values():
                     assert f"`{one.serialization_alias or one.alias}`" in part, (kind.names.kind, one.alias)
+
+
+def test_the_pages_of_verdicts_and_refusals_are_what_the_code_says() -> None:
+    """Else: ``make published``."""
+    assert read("every-verdict.md") == verdicts.page()
+    assert read("every-refusal.md") == refusals.page()
+
+
+def _words(pattern: str, *names: str) -> set[str]:
+    """What a pattern finds in these files of the product."""
+    files = [path for name in names for path in sorted((ROOT / "operator/ringfence").glob(name))]
+    assert files
+    return {word for path in files for word in re.findall(pattern, path.read_text(encoding="utf-8"))}
+
+
+def test_every_reason_of_a_condition_has_its_mend() -> None:
+    told = (ROOT / "operator/ringfence/controller/statuses.py").read_text(encoding="utf-8")
+    zones, devices = told.partition("async def _zones")[2].partition("async def _fence_devices")[::2]
+    found = set(re.findall(r'ok, reason(?:, message)? = False, "(\w+)"', zones))
+    found |= _words(r'Trouble\(\s*"(\w+)"', "controller/zones.py")
+    found |= _words(r'return "(\w+)", \(', "core/fencing/slottrouble.py")
+    assert refusals.ZONES.keys() == found
+    devices = devices.partition("async def _protected_vms")[0]
+    found = set(re.findall(r'(?:bad\.append\(\(|reason = )"(\w+)"', devices))
+    found |= _words(
+        r'(?:Objection\(\s*|reason(?:: str)? = |reason=)"(\w+)"', "controller/devices.py", "controller/targets.py",
+        "core/fencing/*.py", "fencing/*.py",
+    )  # fmt: skip
+    found |= _words(r'_wrong\(.*, "(\w+)"\)', "fencing/secret.py")
+    found |= set(re.findall(r'return "(\w+)"', _reason_of_errors()))
+    assert refusals.DEVICES.keys() == found - {"Proved", "InForce"}
+    assert refusals.MAINTENANCES.keys() == set(re.findall(r'reason = not missing, "(\w+)" if', told))
+    assert refusals.KEYS.keys() == {step.value for step in Step if step is not Step.SETTLED} | {
+        UNREADABLE,
+        NOT_WRITTEN,
+    }
+
+
+def _reason_of_errors() -> str:
+    source = (ROOT / "operator/ringfence/controller/devices.py").read_text(encoding="utf-8")
+    return source.partition("def _reason(")[2]
 
 
 def test_every_reason_of_an_unprotected_vm_is_explained() -> None:

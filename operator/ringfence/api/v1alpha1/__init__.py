@@ -8,10 +8,19 @@ from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.meta import API_VERSION, GROUP, VERSION, ObjectMeta, Resource
+from ringfence.api.v1alpha1.nodemaintenance import NodeMaintenance
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 
-KINDS: tuple[type[Resource], ...] = (HACluster, HAZone, ProtectedVM, FenceDevice, Failover, NodeReport)
+KINDS: tuple[type[Resource], ...] = (
+    HACluster,
+    HAZone,
+    ProtectedVM,
+    FenceDevice,
+    NodeMaintenance,
+    Failover,
+    NodeReport,
+)
 """Every kind, in the order in which a reader meets them."""
 
 __all__ = [
@@ -24,6 +33,7 @@ __all__ = [
     "FenceDevice",
     "HACluster",
     "HAZone",
+    "NodeMaintenance",
     "NodeReport",
     "ObjectMeta",
     "ProtectedVM",

@@ -9,7 +9,9 @@ from ringfence.cli.doctor.look import Look, age, named
 from ringfence.cli.document import Document
 from ringfence.ports import NotFound
 
-PLURALS = ("haclusters", "hazones", "fencedevices", "protectedvms", "failovers", "nodereports")
+PLURALS = (
+    "haclusters", "hazones", "fencedevices", "protectedvms", "nodemaintenances", "failovers", "nodereports",
+)  # fmt: skip
 LEASE = "ringfence-controller"
 FRESH = 15.0
 """Seconds since its last renewal by which somebody still leads; its times are another machine's."""

@@ -78,6 +78,10 @@ class Heartbeats:
         """Those that are fresh."""
         return (report for report, at in self._reports.values() if now - at <= VIEW_FRESH)
 
+    def reporters(self, now: float) -> frozenset[str]:
+        """The nodes whose reports are fresh."""
+        return frozenset(report.reporter.node for report in self.reports(now))
+
     def moved_at(self, boot: Boot, past: Collection[str]) -> float:
         """When the slot of this boot was last seen to move; see :meth:`of` for ``past``."""
         moves = self._moves.get(boot.node_uid, {})

@@ -34,10 +34,11 @@ class AddSuspectTaint:
 
 @dataclass(frozen=True, slots=True)
 class RemoveTaints:
-    """Suspect, and out-of-service where it is ours."""
+    """Suspect, unless the node stays in quarantine, and out-of-service where it is ours."""
 
     node: str
     out_of_service: bool
+    suspect: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,11 +46,12 @@ def recovered(record: Record, look: Look) -> Step:
         if look.own_taint and (attached := recovery.left_attached(look.attachments)):
             why = f"its taints stay until the storage driver has detached {', '.join(attached)}"
             return Step(enter(record, Phase.RECOVERED, f"{sentence}; {why}", look))
-        if look.suspect_taint or look.own_taint:
-            return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
+        stays = look.quarantined
+        if (look.suspect_taint and not stays) or look.own_taint:
+            return Step(record, (RemoveTaints(record.boot.node, out_of_service=True, suspect=not stays),))
         if look.foreign_taint:
             sentence += "; its out-of-service taint is somebody else's and stays"
-        sentence += cut.left_standing(record.cuts, look.levels)
+        sentence += cut.left_standing(record.cuts, look.levels) + sentences.quarantine(look)
         return Step(enter(timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
     if permit(record.boot, record.proofs, look.proofs_required) is None:
         return _recovered_some(record, look)

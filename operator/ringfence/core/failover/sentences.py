@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from ringfence.core import timing
-from ringfence.core.failover import recovery
+from ringfence.core.failover import limits, recovery
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.record import Record, VmState
 from ringfence.core.fencing.proof import (
@@ -26,6 +26,14 @@ def foreign_taint(look: Look) -> str:
     if not look.foreign_taint:
         return ""
     return "; it carries somebody else's out-of-service taint, and what Kubernetes does for that is not ours"
+
+
+def quarantine(look: Look) -> str:
+    """For the end of an incident of a node that comes and goes."""
+    if not look.quarantined:
+        return ""
+    minutes = f"{limits.FLAPS_WITHIN / 60:.0f} min"
+    return f"; it has had {limits.FLAPS} incidents within {minutes}, so it stays in quarantine: no new VM comes to it, move those that it has"
 
 
 def of_proof(proof: FencingProof) -> str:

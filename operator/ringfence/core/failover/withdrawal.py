@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ringfence.core.failover import cut
+from ringfence.core.failover import cut, sentences
 from ringfence.core.failover.climb import order_working
 from ringfence.core.failover.commands import RemoveTaints
 from ringfence.core.failover.look import Look
@@ -37,9 +37,10 @@ def withdraw(record: Record, look: Look) -> Step | None:
         return Step(enter(replace(record, lifting=True), record.phase, sentence, look))
     # Out-of-service is ours only if a proof has ever stood, and was void later.
     ours = any(name == "proof" for name, _ in record.timings)
-    if look.suspect_taint or (ours and look.own_taint):
-        return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours),))
-    left = cut.left_standing(record.cuts, look.levels)
+    stays = look.quarantined
+    if (look.suspect_taint and not stays) or (ours and look.own_taint):
+        return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours, suspect=not stays),))
+    left = cut.left_standing(record.cuts, look.levels) + sentences.quarantine(look)
     moved = "".join(f"; {v.name} {v.message}" for v in record.vms if v.state is VmState.RUNNING)
     return Step(enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}{moved}{left}", look))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ringfence.core.detection.evidence import SlotEvidence
 from ringfence.core.fencing.slotreport import SlotReport
+from ringfence.core.fencing.slotwatch import SlotState
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,17 @@ class HeartbeatWanted:
     volume: str
     interval: float
     stop_guests: bool
+
+
+def gone_for_all(slots: Mapping[str, SlotEvidence]) -> tuple[str, str] | None:
+    """That nobody writes any more, as (reason, message): then it is the storage that is gone, and no node."""
+    there = sorted(node for node, slot in slots.items() if slot.state is not SlotState.NONE)
+    if len(there) < 2 or any(slots[node].state is SlotState.MOVING for node in there):
+        return None
+    return "StorageGone", (
+        f"none of {', '.join(there)} writes its slot any more: the storage is gone for all, and nobody is fenced for it;"
+        " bring it back, VMs wait for their disks"
+    )
 
 
 def heartbeat_trouble(
@@ -39,6 +51,8 @@ def heartbeat_trouble(
             f"no heartbeat process reports the volume {wanted.volume}{found}: set slots.enabled and slots.volume in the"
             " chart, or correct spec.storage.heartbeat.volume"
         )
+    if len(heard) > 1 and (gone := gone_for_all(slots)) is not None:
+        return gone
     slow = sorted(n for n, s in slots.items() if s.interval > wanted.interval)
     if slow:
         return "HeartbeatTooSlow", (

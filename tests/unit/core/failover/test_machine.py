@@ -472,6 +472,17 @@ def test_withdrawn_only_when_the_taints_are_gone() -> None:
     assert step(FENCING, tainted).record.phase is Phase.WITHDRAWN, "an administrator's own taint stays"
 
 
+def test_a_node_in_quarantine_keeps_the_suspect_taint_beyond_its_incident() -> None:
+    living = replace(LOOK, judgement=ALIVE, suspect_taint=True, quarantined=True)
+    withdrawn = step(FENCING, living)
+    assert withdrawn.record.phase is Phase.WITHDRAWN
+    assert withdrawn.commands == ()
+    assert "so it stays in quarantine" in withdrawn.record.sentence
+    void = replace(FENCING, timings=(("proof", 3.0),))
+    tainted = replace(living, out_of_service_taint=True)
+    assert step(void, tainted).commands == (RemoveTaints("n1", out_of_service=True, suspect=False),)
+
+
 def test_nobody_powers_a_node_on_while_an_order_may_take_effect() -> None:
     recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True)
     look = replace(LOOK, out_of_service_taint=True, pods=())

@@ -39,6 +39,12 @@ def test_nothing_to_say() -> None:
             "n1 write more rarely than every 1 s",
         ),
         (
+            [SEES, report("n2", guests=0)],
+            {"n1": SlotEvidence(SlotState.UNREAD, 1.0), "n2": SlotEvidence(SlotState.SILENT, 1.0)},
+            "StorageGone",
+            "none of n1, n2 writes its slot any more: the storage is gone for all, and nobody is fenced for it",
+        ),
+        (
             [SEES, report("n2", guests=None)],
             SLOTS,
             "GuestsNotStopped",
@@ -56,6 +62,11 @@ def test_each_trouble_has_its_reason_and_its_mend(
     assert found is not None
     assert found[0] == reason
     assert words in found[1]
+
+
+def test_one_that_sees_nothing_move_may_have_lost_its_own_way_there() -> None:
+    gone = {"n1": SlotEvidence(SlotState.UNREAD, 1.0), "n2": SlotEvidence(SlotState.UNREAD, 1.0)}
+    assert heartbeat_trouble(WANTED, ["n1", "n2"], [SEES], gone) is None
 
 
 def test_who_is_not_to_stop_guests_need_not_see_them() -> None:
