@@ -120,13 +120,13 @@ def test_a_folder_without_a_script_is_no_story(run: Run, tmp_path: Path) -> None
 
 
 def test_a_broken_invariant_is_exit_code_7(run: Run, tmp_path: Path) -> None:
-    # Somebody deletes the record of a cut that nobody can lift any more: the model's rules call that broken.
-    cluster = f"{NODES}bmcs: {{n1: null}}\nstorageFence: [db]\n"
-    cut_off = story(tmp_path, cluster, "1 cut n1\n9 heal n1\n9 delete-failover n1\n20 end\n")
-    shown = run(FakeReader(), "simulate", cut_off)
+    # A BMC that lies, and a disk without a lock: what a proof by one device assumes does not hold.
+    cluster = f"{NODES}bmcs: {{n1: lie}}\n"
+    lied_to = story(tmp_path, cluster, "0.5 no-lock db\n1 cut n1\n20 end\n")
+    shown = run(FakeReader(), "simulate", lied_to)
     assert shown.exit_code == 7
-    assert "an invariant broke: 9.05: n1 is cut from its storage without an open incident" in shown.stderr
-    assert "fault: delete-failover n1" in shown.stdout, "the story as far as it went"
+    assert "an invariant broke: 7.80: db runs on n1, n2 at once" in shown.stderr
+    assert "fault: cut n1" in shown.stdout, "the story as far as it went"
     assert "every invariant held" not in shown.stdout
 
 
