@@ -39,4 +39,4 @@ def test_protected_within_half_a_minute(bare: Lab) -> None:
         lab.kubectl(
             "wait", "--for=condition=Protected", "protectedvms", "--all", "-n", "default", "--timeout=10s"
         )
-        lab.helm("test", "ringfence", "--namespace", "ringfence-system")
+        lab.helm("test", "ringfence", "--namespace", "ringfence-system", "--logs")

@@ -149,6 +149,6 @@ def run(*command: str, check: bool = True, stdin: str | None = None) -> str:
     done = subprocess.run(command, capture_output=True, text=True, input=stdin, check=False)
     if check and done.returncode != 0:
         raise RuntimeError(
-            f"{' '.join(command[:6])}: exit {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}"
+            f"{' '.join(command[:6])}: exit {done.returncode}: {(done.stderr + done.stdout).strip()[-2000:]}"
         )
     return done.stdout
