@@ -263,8 +263,12 @@ def test_notes_give_the_next_three_commands() -> None:
     ]
 
 
-@pytest.mark.parametrize(("hook", "parts"), [("test", "installation kubevirt"), ("pre-delete", "uninstall")])
-def test_hooks_ask_the_doctor_as_the_controller_and_as_an_ordinary_pod(hook: str, parts: str) -> None:
+@pytest.mark.parametrize(
+    ("hook", "parts", "wait"), [("test", "installation kubevirt", 60), ("pre-delete", "uninstall", 0)]
+)
+def test_hooks_ask_the_doctor_as_the_controller_and_as_an_ordinary_pod(
+    hook: str, parts: str, wait: int
+) -> None:
     (found,) = (
         each
         for each in documents(more=())
@@ -274,7 +278,7 @@ def test_hooks_ask_the_doctor_as_the_controller_and_as_an_ordinary_pod(hook: str
     (container,) = spec["containers"]
     assert container["command"] == ["ringfence", "doctor"]
     assert container["args"] == [
-        "--release-namespace=$(POD_NAMESPACE)", *(f"--only={part}" for part in parts.split())
+        "--release-namespace=$(POD_NAMESPACE)", *(f"--only={part}" for part in parts.split()), f"--wait={wait}"
     ]  # fmt: skip
     assert spec["serviceAccountName"] == "ringfence-controller"
     assert spec["restartPolicy"] == "Never"

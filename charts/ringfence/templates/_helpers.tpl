@@ -38,7 +38,7 @@ system:serviceaccount:{{ .Release.Namespace }}:ringfence-agent
 {{- end }}
 {{- end }}
 
-{{- /* The spec of a pod that asks `ringfence doctor` about the named parts, as the controller, and ends. */ -}}
+{{- /* The spec of a pod that asks `ringfence doctor` about the named parts, as the controller, looks again for so many seconds while something is broken, and ends. */ -}}
 {{- define "ringfence.doctorPod" -}}
 {{- $top := index . 0 }}
 restartPolicy: Never
@@ -68,9 +68,10 @@ containers:
     command: [ringfence, doctor]
     args:
       - --release-namespace=$(POD_NAMESPACE)
-      {{- range rest . }}
+      {{- range index . 1 }}
       - --only={{ . }}
       {{- end }}
+      - --wait={{ index . 2 }}
     env:
       - name: POD_NAMESPACE
         valueFrom: {fieldRef: {fieldPath: metadata.namespace}}

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Never
 
@@ -264,6 +264,12 @@ def examine(
         list[str] | None,
         typer.Option("--only", metavar="PART", help=f"One of {', '.join(doctor.PARTS)}; may be repeated."),
     ] = None,
+    wait: Annotated[
+        int,
+        typer.Option(
+            "--wait", metavar="SECONDS", min=0, help="Look again for so long while something is broken."
+        ),
+    ] = 0,
     release: Release = "ringfence-system",
     output: Output = "table",
 ) -> None:
@@ -274,16 +280,21 @@ def examine(
     form = _format(output)
     if unknown := [part for part in only or () if part not in doctor.PARTS]:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(doctor.PARTS)}", param_hint="--only")
+    until = _world(world).now() + timedelta(seconds=wait)
     with _sentences(), waiting("looking at the cluster"):
-        look = doctor.Look(_reader(world), release, _world(world).now())
-        findings = doctor.examine(look, only or ())
+        while True:
+            look = doctor.Look(_reader(world), release, _world(world).now())
+            findings = doctor.examine(look, only or ())
+            well = not any(finding.level is doctor.Level.BROKEN for finding in findings)
+            if well or look.now >= until or not _world(world).again():
+                break
     from ringfence.cli import show  # noqa: PLC0415
 
     if form in {show.Format.JSON, show.Format.YAML}:
         typer.echo(show.as_text(findings, form))
     else:
         show.findings(show.console(sys.stdout), findings, wide=form is show.Format.WIDE)
-    if any(finding.level is doctor.Level.BROKEN for finding in findings):
+    if not well:
         raise typer.Exit(NOT_WELL)
 
 

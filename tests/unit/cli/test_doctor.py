@@ -243,6 +243,8 @@ TROUBLES: list[tuple[str, Callable[[FakeReader], object], Level, str, str]] = [
      Level.BROKEN, "n3", "no watchdog is reported"),
     ("a VM that is not protected", lambda r: set_at(r.objects["protectedvms"], 0, "status", "conditions",
      to=[condition("Protected", "False", "VolumeNotShared", "claim db-0")]), Level.BROKEN, "VM shop/db", "VolumeNotShared"),
+    ("a VM in a dry run", lambda r: set_at(r.objects["protectedvms"], 0, "status", "conditions",
+     to=[condition("Protected", "False", "ClusterDryRun", "HACluster mode is DryRun")]), Level.WARNING, "VM shop/db", "DryRun"),
     ("no KubeVirt", lambda r: r.vms.clear(), Level.BROKEN, "KubeVirt", "is not installed"),
     ("another KubeVirt", lambda r: set_at(part_of(r, "/apis/kubevirt.io/v1/kubevirts"), 0, "status",
      "observedKubeVirtVersion", to="v1.70.1"), Level.NOTE, "KubeVirt", "is tried with 1.7"),
@@ -300,6 +302,25 @@ def test_an_installation_without_anything_declared_passes_helms_test(run: Run) -
     shown = run(reader, "doctor", "--only", "installation", "--only", "kubevirt")
     assert shown.exit_code == 0
     assert "until you declare it" in shown.stdout
+
+
+class Starting(FakeReader):
+    """Its last agent reports at the second look."""
+
+    late: Object
+
+    def again(self) -> bool:
+        self.objects["nodereports"].append(self.late)
+        return True
+
+
+@pytest.mark.parametrize(("words", "code"), [((), 7), (("--wait", "60"), 0)])
+def test_what_has_just_been_installed_may_be_waited_for(run: Run, words: tuple[str, ...], code: int) -> None:
+    reader = well()
+    reader.__class__ = Starting
+    assert isinstance(reader, Starting)
+    reader.late = reader.objects["nodereports"].pop()
+    assert run(reader, "doctor", "--only", "installation", *words).exit_code == code
 
 
 def test_an_empty_cluster_names_what_is_missing(run: Run) -> None:

@@ -80,6 +80,10 @@ def _watchdogs(look: Look) -> Iterator[Finding]:
             yield note(name, "its watchdog is armed, and no FenceDevice of driver watchdog counts on it")
 
 
+_BY_MODE = frozenset({"ClusterDryRun", "ClusterPaused", "ClusterDisarmed"})
+"""Somebody wants it so, and it is the same for all."""
+
+
 def _vms(look: Look) -> Iterator[Finding]:
     for vm in look.own("protectedvms"):
         protected = vm.condition("Protected")
@@ -88,6 +92,8 @@ def _vms(look: Look) -> Iterator[Finding]:
             yield ok(about, protected.text("message"))
         elif (reason := protected.text("reason")) in {"NotRunning", "Ignored"}:
             yield note(about, protected.text("message") or reason)
+        elif reason in _BY_MODE:
+            yield warning(about, protected.text("message"))
         else:
             told = protected.text("message") or "no controller has judged it yet"
             yield broken(about, f"{reason or 'not protected'}: {told}")
