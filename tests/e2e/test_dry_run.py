@@ -10,7 +10,7 @@ import pytest
 from e2e.stories import leader_away_from, ringfence
 from lab.cluster import Lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.more]
 
 
 def test_what_would_follow_is_told_and_nothing_is_done(lab: Lab) -> None:

@@ -10,7 +10,7 @@ from lab.cluster import NAMESPACE, Lab
 from lab.prepare import PROJECT
 from lab.wait import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.more]
 
 KEPT = {
     "secret/ringfence-gossip",

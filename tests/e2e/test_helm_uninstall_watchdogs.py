@@ -12,7 +12,7 @@ from e2e.test_b4_watchdog import ISOLATION, TIMEOUT, WATCHDOGS, bites, dogs, pas
 from lab.cluster import Lab
 from lab.wait import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.more]
 __all__ = ["dogs"]
 
 

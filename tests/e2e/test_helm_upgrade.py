@@ -11,7 +11,7 @@ from e2e.stories import came_back, guarded_vm, orders
 from lab.cluster import NAMESPACE, Lab
 from lab.wait import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.more]
 
 HELM = ("--namespace", NAMESPACE)
 
@@ -20,7 +20,7 @@ HELM = ("--namespace", NAMESPACE)
     "how",
     [
         pytest.param("upgrade", id="upgrade"),
-        pytest.param("rollback", id="rollback", marks=pytest.mark.more),
+        "rollback",
     ],
 )
 def test_no_failover_is_lost(bare: Lab, how: str) -> None:
