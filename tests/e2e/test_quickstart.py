@@ -88,16 +88,17 @@ class Reader:
             ["bash", "-c", f"exec {command}"],
             cwd=self._home,
             env=self._env,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
     def tries(self, command: str) -> tuple[int, str]:
-        """Its exit code, and what it said."""
+        """Its exit code, and what it said. A drill asks whether it may; the reader says yes."""
         with self.start(command) as process:
             try:
-                said, _ = process.communicate(timeout=400)
+                said, _ = process.communicate("y\n" if " drill " in command else None, timeout=400)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise

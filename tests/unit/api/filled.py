@@ -17,6 +17,7 @@ _BY_NAME: dict[str, Any] = {
     "cidrs": ["10.20.0.0/16", "fd00:20::/64"],
     "assumeSeconds": 9000.5,
     "legs": ["Gossip", "Storage"],
+    "dependsOn": [{"name": "another"}],
     "insecureSkipVerify": False,
     "signature": "c2lnbmF0dXJl",
 }
