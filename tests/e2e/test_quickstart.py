@@ -14,11 +14,12 @@ import pytest
 import yaml
 
 from e2e.helm import none_installed
+from e2e.stories import leader_away_from
 from lab.cluster import Lab
 from lab.prepare import PROJECT
 from lab.wait import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.more]
 
 PAGE = PROJECT / "docs" / "quickstart.md"
 EXAMPLES = ("cluster", "zone", "fencedevice", "protectedvm")
@@ -136,6 +137,8 @@ def test_as_a_new_user_would(bare: Lab, tmp_path: Path) -> None:
                 lab.wait_condition("protectedvm", "db", "Protected", "True", namespace="default")
                 lab.wait_armed()
                 continue
+            if "drill" in command:
+                leader_away_from(lab, NODE)  # where it acts no drill is done, and the page says so
             old = lab.node(NODE).boot_id
             reader.run(command.replace("node-1", NODE))
             if "drill" in command:
