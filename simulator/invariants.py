@@ -39,7 +39,7 @@ WITHDRAWN = 1.5
 """A verdict is gone everywhere: 1 s, and half a second to be told."""
 MOST_PACKETS, MOST_BYTES = 600, 55_000
 """What a node may send in a second whatever happens. The worst is a second in which a cut through the middle begins or ends,
-when every observer loses half of whom it watches: 53 KB in a thousand seeds, 35 times of a quiet second (1,500 bytes
+when every observer loses half of whom it watches: 53 KB in some 600 seeds, 35 times of a quiet second (1,500 bytes
 with all that may come to it), where a tenth of the nodes dying at once is ten at the most (`simulator tenth`). GOSSIP §10
 asks for ten."""
 FURTHER_SHARE = 0.35

@@ -33,6 +33,8 @@ LATE = 1.0
 _SUSPECT, _OUT = "ringfence.io/suspect", "node.kubernetes.io/out-of-service"
 _LIFTED = {"result": "Succeeded", "message": "unfencing operation successful"}
 _CUT = {"result": "Succeeded", "message": "fencing operation successful"}
+IN_FLIGHT = 10.0
+"""Seconds that a request may be under way: the product's own time-out for it."""
 
 
 class Deeds:
@@ -53,6 +55,8 @@ class Deeds:
         self._entered = entered
         self.watch: Watch | None = None
         self._proved: set[Boot] = set()
+        self._void_at: dict[Boot, float] = {}
+        """Since when a boot that was proved is not any more."""
         """Boots of which a proof was ever stored."""
         server.deeds |= {
             "nodes": self._node,
@@ -78,7 +82,11 @@ class Deeds:
         if record is None:
             return
         plant, memory = self._plant, self._memory
-        self._proved |= {record.boot} if record.proofs else set()
+        if record.proofs:
+            self._proved.add(record.boot)
+            self._void_at.pop(record.boot, None)
+        elif record.boot in self._proved:
+            self._void_at.setdefault(record.boot, self._plant.now)
         memory.stored[record.name] = record
         if self.watch is not None:
             self.watch.stored(known, record)
@@ -195,7 +203,8 @@ class Deeds:
         meta = found["metadata"]
         vm = self._plant.vms[meta["name"]]
         if self.watch is not None and (boot := self._cause(vm.name)) is not None:
-            if boot not in self._proved:
+            void_for = self._plant.now - self._void_at.get(boot, self._plant.now)
+            if boot not in self._proved or void_for > IN_FLIGHT:
                 raise rules.Broken(
                     f"{self._plant.now:.2f}: the instance of {vm.name} is deleted without a stored proof for {boot}"
                 )

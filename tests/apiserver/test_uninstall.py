@@ -86,7 +86,7 @@ def test_installed_and_uninstalled_leaves_the_kinds_and_nothing_else(fresh: Serv
     left = inventory(fresh) - before
     assert {path.split("/")[4] for path in left} == {"customresourcedefinitions"}
     assert all(path.endswith(".ringfence.io") for path in left)
-    fresh.kubectl("delete", "-f", str(ROOT / "crds"), "--timeout=110s")
+    fresh.kubectl("delete", "-f", str(ROOT / "crds"), "--timeout=60s")
     assert inventory(fresh) == before
 
 
@@ -96,7 +96,7 @@ def test_kinds_go_with_an_open_failover_and_nothing_hangs(fresh: Server) -> None
     failover = {"apiVersion": "ringfence.io/v1alpha1", "kind": "Failover", "metadata": {"name": "n1-b1"}}
     fresh.must("POST", f"{OWN}/failovers", failover | {"spec": spec})
     fresh.must("PATCH", f"{OWN}/failovers/n1-b1/status", {"status": {"phase": "Fencing"}})
-    fresh.kubectl("delete", "-f", str(ROOT / "crds"), "--timeout=110s")
+    fresh.kubectl("delete", "-f", str(ROOT / "crds"), "--timeout=60s")
     assert not fresh.call("GET", f"{OWN}/failovers").ok
 
 
