@@ -20,7 +20,7 @@ ROOT = CHART.parents[1]
 OWN = "/apis/ringfence.io/v1alpha1"
 NOT_OURS = frozenset({"events", "leases", "apiservices", "componentstatuses", "endpointslices", "bindings"})
 """What an API server writes for itself while we look."""
-OF_ITSELF = ("kube-node-lease", "kube-public", "default/services/kubernetes", "default/endpoints/kubernetes")
+OF_ITSELF = ("kube-node-lease", "default/services/kubernetes")
 """What it makes once, a moment after it is ready."""
 
 
