@@ -16,7 +16,7 @@ each began.
   ``gaps``, to what the controller withdrew the verdict while the node was dead; ``eye_lag_s``, how late this process ran.
 - **Quiet fault**: no node dies, so every verdict is false. ``false_verdicts`` counts beginnings of a node being called
   dead by ringfence's controller or by any Serf; ``by_any_agent`` the same by any single agent, whom ringfence doesn't
-  believe. Counting goes on until both are well again.
+  believe. Counting goes on until both are well again. ``accused`` says when (seconds from the beginning), whom, by whom.
 - **Cost**: an agent's mean while nothing happens. ``cpu`` is per cent of one core, ``bytes_s`` IP bytes sent to other
   nodes (as many come in); what streams of views to the controller cost stands apart.
 """
@@ -87,6 +87,11 @@ class Bench:
         self.down: set[str] = set()
         self.eye_lag: deque[tuple[float, float]] = deque(maxlen=5000)
         """When this process was late, and by how much (seconds): its own share in what it measures."""
+        self.notes: list[tuple[float, str]] = []
+        """What the fault under way did, and when: for the puzzle that a false verdict is."""
+
+    def note(self, what: str) -> None:
+        self.notes.append((time.monotonic(), what))
 
     @property
     def nodes(self) -> list[Node]:
@@ -261,6 +266,7 @@ async def quiet(bench: Bench, fault: str, seconds: float) -> list[Row]:
     """One fault for that long, and until both systems are well again."""
     say(f"n={bench.size}: {fault} for {seconds:.0f} s")
     began = time.monotonic()
+    bench.notes.clear()
     everything = {**bench.counted, "agents": bench.ring.reports}
     before = {impl: len(reports.episodes) for impl, reports in everything.items()}
     async with FAULTS[fault](bench):
@@ -270,6 +276,17 @@ async def quiet(bench: Bench, fault: str, seconds: float) -> list[Row]:
     counts = {impl: len(reports.episodes) - before[impl] for impl, reports in everything.items()}
     rows = [quiet_row(bench, impl, fault, time.monotonic() - began, counts[impl]) for impl in bench.counted]
     rows[0]["by_any_agent"] = counts["agents"]
+    rows[0]["accused"] = sorted(
+        {
+            (round(at - began, 3), node, who)
+            for one in (bench.ring.verdicts, bench.ring.reports)
+            for at, node, who in one.episodes
+            if at >= began
+        }
+    )
+    if bench.ring.traces:
+        told = {"began": began, "fault": fault, "notes": bench.notes, "accused": rows[0]["accused"]}
+        (bench.ring.traces / f"{fault}.json").write_text(json.dumps(told, indent=1))
     say(f"n={bench.size}: {fault}: " + ", ".join(f"{impl} {count}" for impl, count in counts.items()))
     return rows
 
@@ -365,9 +382,15 @@ async def one_way(bench: Bench) -> AsyncIterator[None]:
         while True:
             ways = [(a, b) for a in bench.nodes for b in bench.nodes if a is not b]
             cut = bench.dice.sample(ways, len(ways) // 10)
-            await bench.net.one_way(bench.dice.sample(bench.nodes, bench.tenth), cut)
+            deaf = bench.dice.sample(bench.nodes, bench.tenth)
+            await bench.net.one_way(deaf, cut)
+            bench.note(
+                f"deaf: {' '.join(node.name for node in deaf)}; "
+                f"cut: {' '.join(f'{a.name}>{b.name}' for a, b in cut)}"
+            )
             await asyncio.sleep(20)
             await bench.net.one_way([], [])
+            bench.note("none deaf, none cut")
             await asyncio.sleep(10)
 
     try:
@@ -588,7 +611,7 @@ async def measure(net: Net, place: Path, chosen: argparse.Namespace, record: Rec
         say(sentence)
         me.cancel()
 
-    ring, serf = Ring(net, place / "ring", died), Serf(net, place / "serf", died)
+    ring, serf = Ring(net, place / "ring", died, traced=chosen.trace), Serf(net, place / "serf", died)
     bench = Bench(net, ring, serf, random.Random(chosen.seed), chosen.at_once)
     net.enter(bench.nodes[0])
     helpers = [asyncio.create_task(bench.ring.run_eye()), asyncio.create_task(bench.watch_lag())]
@@ -650,7 +673,7 @@ def tables(result: dict[str, list[Row]]) -> str:
     for part in ("quiet", "cost"):
         rows = result[part]
         if rows:
-            columns = list(dict.fromkeys(column for row in rows for column in row))
+            columns = list(dict.fromkeys(column for row in rows for column in row if column != "accused"))
             width = {c: max(len(c), *(len(str(row.get(c, ""))) for row in rows)) + 1 for c in columns}
             lines += ["", " ".join(f"{c:>{width[c]}}" for c in columns)]
             lines += [" ".join(f"{row.get(c, '')!s:>{width[c]}}" for c in columns) for row in rows]
@@ -669,6 +692,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="who dies when")
     parser.add_argument(
         "--resume", action="store_true", default=FULL, help="go on after an earlier run's parts"
+    )
+    parser.add_argument(
+        "--trace", action="store_true", help="keep the agents' logs and traces (and pay for them)"
     )
     parser.add_argument("--out", type=Path, default=PROJECT / "bench/out/detector.json")
     return parser.parse_args()
@@ -704,7 +730,9 @@ def run(chosen: argparse.Namespace) -> int:
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": command("git", "rev-parse", "HEAD"),
         "detector": command("git", "rev-parse", *DETECTOR).split(),
-        "options": {key: value for key, value in vars(chosen).items() if key not in ("out", "resume")},
+        "options": {
+            key: value for key, value in vars(chosen).items() if key not in ("out", "resume", "trace")
+        },
         "parts": {},
         "python": platform.python_version(),
         "serf": command("dpkg-query", "--show", "--showformat=${Version}", "serf"),
@@ -740,7 +768,10 @@ def run(chosen: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say("ended early: what was measured is kept")
     record.save()
-    shutil.rmtree(place)  # a run that failed keeps its logs
+    if chosen.trace:
+        say(f"logs and traces: {place}")
+    else:
+        shutil.rmtree(place)  # a run that failed keeps its logs
     print(tables(result))
     print(json.dumps(setup, indent=1))
     return 0 if setup["whole"] else 130

@@ -206,6 +206,7 @@ class Ring:
         witness: Callable[[Verify], Witness] = Witness,
     ) -> None:
         self._net = net
+        self.traces = place if traced else None
         keys = make_group_keys()
         for name in (GROUP_KEY_FILE, ROSTER_PUBLIC_FILE):
             _write(place / "keys" / name, keys[name])

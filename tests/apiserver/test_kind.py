@@ -19,12 +19,15 @@ pytestmark = pytest.mark.apiserver
 
 DOCKER = """\
 #!/bin/sh
-# A stand-in for docker: an engine without containers, which writes down what it is to start, and starts nothing.
+# A stand-in for docker: an engine without containers, which writes down what it is to start, and starts nothing;
+# it says so when it has been asked for all: kind starts nodes at once, and ends at the first that fails.
 here=$(dirname "$0")
 case "$1" in
   info) echo '{"CgroupDriver": "systemd", "CgroupVersion": "2", "MemoryLimit": true, "PidsLimit": true, "CPUShares": true, "SecurityOptions": []}' ;;
   version) echo 29.0.0 ;;
-  run) printf '%s\\n' "$*" >> "$here/started"; exit 1 ;;
+  run) printf '%s\\n' "$*" >> "$here/started"
+    for _ in $(seq 100); do [ "$(wc -l < "$here/started")" -ge "$NODES" ] && break; sleep 0.1; done
+    exit 1 ;;
   network) [ "$2" = ls ] && echo kind; [ "$2" = inspect ] && echo '[]'; exit 0 ;;
 esac
 exit 0
@@ -47,6 +50,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             "PATH": f"{folder}:{os.environ['PATH']}",
             "HOME": str(folder),
             "KIND_EXPERIMENTAL_PROVIDER": "docker",
+            "NODES": str(1 + len(WORKERS)),
         },
         capture_output=True,
         text=True,
