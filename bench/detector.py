@@ -376,7 +376,7 @@ async def loss(bench: Bench) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def one_way(bench: Bench) -> AsyncIterator[None]:
-    """20 s of every 30: nothing comes to a tenth of the nodes, nor on a tenth of all ways from one node to another."""
+    """20 s of every 30: no IP packet comes to a tenth of the nodes, nor on a tenth of all ways from one node to another."""
 
     async def turn() -> None:
         while True:

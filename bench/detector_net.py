@@ -46,8 +46,8 @@ table bridge {PREFIX} {{
     tcp sport {SERF_PORT} counter name serf
     iifname @silent drop
     oifname @silent drop
-    oifname @deaf drop
-    iifname . oifname @cut drop
+    oifname @deaf meta protocol != arp drop
+    iifname . oifname @cut meta protocol != arp drop
     jump loss
   }}
 }}
@@ -137,7 +137,11 @@ class Net:
         await self._nft(f"delete element bridge {PREFIX} silent {{ {node.port} }}")
 
     async def one_way(self, deaf: list[Node], cut: list[tuple[Node, Node]]) -> None:
-        """Nothing comes to the deaf, though all hear them; nor from the first to the second of each cut pair."""
+        """No IP packet comes to the deaf, though all hear them; nor from the first to the second of each cut pair.
+
+        ARP does: whose neighbour entries can't be renewed falls silent himself within 8 to 53 s, one peer after the other, and
+        then he is cut off both ways. (Rapid's evaluation drops in the receiver's INPUT chain, above ARP, as this does.)
+        """
         lines = [f"flush set bridge {PREFIX} deaf", f"flush set bridge {PREFIX} cut"]
         lines += [f"add element bridge {PREFIX} deaf {{ {node.port} }}" for node in deaf]
         lines += [f"add element bridge {PREFIX} cut {{ {a.port} . {b.port} }}" for a, b in cut]
