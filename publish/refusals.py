@@ -47,6 +47,15 @@ DEVICES: Mapping[str, str] = {
 }
 """FenceDevice, condition Ready: reason and mend."""
 
+POLICIES: Mapping[str, str] = {
+    "Overlap": "Narrow one of the selectors, or give the VM a ProtectedVM of its own: that goes before both ([how](many-vms-at-once.md)).",
+    "NameTaken": "A policy's ProtectedVM has its VM's name: rename or delete the one that has it and names another VM.",
+    "NothingSelected": "Label the VMs (`kubectl label vm NAME KEY=VALUE`: the VM, not its template), or correct `spec.selector`.",
+    "Applying": "Wait: fifty are written a second.",
+    "NotWritten": "The message is the API server's: a quota, a webhook, or a right that the chart's upgrade would give. It is tried again each second.",
+}
+"""HAPolicy, condition Ready: reason and mend."""
+
 KEYS: Mapping[str, str] = {
     "Installing": "Wait for the agents that the message names, or leave them out: [change the keys](rotate-the-keys.md).",
     "Using": "The same.",
@@ -127,6 +136,7 @@ def page() -> str:
     for title, reasons in (
         ("A HAZone is not ready", ZONES),
         ("A FenceDevice is not ready", DEVICES),
+        ("A HAPolicy is not ready", POLICIES),
         ("A NodeMaintenance is not in force", MAINTENANCES),
         ("The ring's keys are not settled", KEYS),
     ):

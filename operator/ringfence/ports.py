@@ -280,8 +280,10 @@ class Cluster(Protocol):
     async def delete_vmi(self, namespace: str, name: str, uid: str, *, deadline: float | None = None) -> bool:
         """Ask for the deletion of the VMI of that UID. False: it isn't there (any more)."""
 
-    async def delete(self, kind: Kind, name: str, uid: str, *, deadline: float | None = None) -> bool:
-        """Ask for the deletion of the cluster-scoped object of that UID. False: it isn't there (any more)."""
+    async def delete(
+        self, kind: Kind, name: str, uid: str, namespace: str = "", *, deadline: float | None = None
+    ) -> bool:
+        """Ask for the deletion of the object of that UID. False: it isn't there (any more)."""
 
     async def add_taint(
         self, node: str, uid: str, taint: Taint, *, over: bool = True, deadline: float | None = None

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from apiserver.server import Json, Server
+from ringfence.api.v1alpha1 import KINDS
 
 pytestmark = pytest.mark.apiserver
 
@@ -80,7 +81,25 @@ def maintenance(**changes: Any) -> Json:
     return _object("NodeMaintenance", {"nodes": ["n1"], "reason": "a DIMM is swapped"} | changes)
 
 
+def policy(**changes: Any) -> Json:
+    return _object("HAPolicy", {"selector": {"matchLabels": {"tier": "db"}}} | changes)
+
+
 REFUSED: dict[str, tuple[Json, str]] = {
+    "policy that selects nothing": (
+        policy(selector={}),
+        "spec.selector must name at least one label; for all VMs of the namespace set spec.allVms instead",
+    ),
+    "policy without a selector": (_object("HAPolicy", {}), "spec.selector must name at least one label"),
+    "policy of all VMs and of some": (policy(allVms=True), "spec.selector must name at least one label"),
+    "policy with a selector's operator without values": (
+        policy(selector={"matchExpressions": [{"key": "tier", "operator": "In"}]}),
+        "values must be given for the operators In and NotIn",
+    ),
+    "policy's priority above 1000": (
+        policy(template={"priority": 1001}),
+        "spec.template.priority: Invalid value: 1001: priority must be from 0 to 1000",
+    ),
     "maintenance of nobody": (
         maintenance(nodes=[]),
         "spec.nodes must name at least one node: those that are worked on",
@@ -371,8 +390,14 @@ REFUSED: dict[str, tuple[Json, str]] = {
     ),
     "device without spec.nodes": (device(nodes=None), "spec.nodes must name at least one node"),
     "device's node twice": (device(nodes=["n1", "n1"]), 'spec.nodes[1]: Duplicate value: "n1"'),
-    "priority below 0": (protected(priority=-1), "spec.priority must be from 0 to 1000: remove it for 100"),
-    "priority above 1000": (protected(priority=1001), "spec.priority must be from 0 to 1000"),
+    "priority below 0": (
+        protected(priority=-1),
+        "spec.priority: Invalid value: -1: priority must be from 0 to 1000: remove it for 100",
+    ),
+    "priority above 1000": (
+        protected(priority=1001),
+        "spec.priority: Invalid value: 1001: priority must be from 0 to 1000",
+    ),
     "depends on itself": (
         protected(dependsOn=[{"name": "db"}, {"name": "vm"}], vm={"name": "vm"}),
         "spec.dependsOn must not name the VM itself: remove it there",
@@ -401,8 +426,8 @@ REFUSED: dict[str, tuple[Json, str]] = {
 
 
 def _path(obj: Json) -> str:
-    namespace = "/namespaces/default" if obj["kind"] == "ProtectedVM" else ""
-    return f"{API}{namespace}/{obj['kind'].lower()}s"
+    (names,) = (kind.names for kind in KINDS if kind.names.kind == obj["kind"])
+    return f"{API}{'/namespaces/default' if names.namespaced else ''}/{names.plural}"
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -416,6 +441,8 @@ def test_is_refused_with_the_mend(server: Server, case: str) -> None:
 @pytest.mark.parametrize(
     "obj",
     [
+        policy(),
+        policy(selector=None, allVms=True),
         cluster(),
         cluster(holdSeconds=0),
         cluster(holdSeconds=30),

@@ -173,6 +173,47 @@ def test_with_kubevirt_it_goes_on_and_conditions_can_be_waited_for(controller: C
         assert found["status"]["observedGeneration"] == found["metadata"]["generation"], path
 
 
+def test_a_policy_protects_the_vms_that_it_selects_and_goes_with_them(controller: Controller) -> None:
+    server, vms = controller.server, "/apis/kubevirt.io/v1/namespaces/default/virtualmachines"
+    for name, tier in (("db", "data"), ("web", "front")):
+        template = {"spec": {"domain": {"devices": {}}}}
+        vm = {
+            "apiVersion": "kubevirt.io/v1",
+            "kind": "VirtualMachine",
+            "metadata": {"name": name, "labels": {"tier": tier}},
+            "spec": {"runStrategy": "Halted", "template": template},
+        }
+        server.must("POST", vms, vm)
+    data = ours(
+        "HAPolicy", "data", {"selector": {"matchLabels": {"tier": "data"}}, "template": {"priority": 7}}
+    )
+    assert "hapolicy.ringfence.io/data created" in apply(server, data)
+    server.kubectl("wait", "--for=condition=Ready", "hapolicy/data", "--timeout=60s")
+    made = server.must("GET", f"{API}/namespaces/default/protectedvms/db")
+    assert made["spec"] == {"vm": {"name": "db"}, "onNodeFailure": "Restart", "priority": 7, "dependsOn": []}
+    assert not server.call("GET", f"{API}/namespaces/default/protectedvms/web").ok
+    assert " data" in server.kubectl("get", "protectedvms", "-o", "wide")
+
+    both = ours("HAPolicy", "all", {"allVms": True})
+    assert "Warning: spec.selector: HAPolicy data selects db too" in apply(server, both)
+    server.kubectl("wait", "--for=condition=Ready=false", "hapolicy/data", "hapolicy/all", "--timeout=60s")
+    assert condition(server, "namespaces/default/hapolicies/all", "Ready")["reason"] == "Overlap"
+    wait_for(
+        "the VM that only one selects",
+        lambda: server.call("GET", f"{API}/namespaces/default/protectedvms/web").ok,
+    )
+    assert server.must("GET", f"{API}/namespaces/default/protectedvms/db")["spec"]["priority"] == 7
+
+    server.must("PATCH", f"{vms}/db", {"metadata": {"labels": {"tier": "front"}}})
+    server.must("DELETE", f"{vms}/web")
+    wait_for(
+        "db to go over to the other policy",
+        lambda: server.must("GET", f"{API}/namespaces/default/protectedvms/db")["spec"]["priority"] == 100,
+    )
+    wait_for("web's to go", lambda: not server.call("GET", f"{API}/namespaces/default/protectedvms/web").ok)
+    server.kubectl("wait", "--for=condition=Ready", "hapolicy/all", "--timeout=60s")
+
+
 def test_its_rights_suffice_and_it_ends_in_order(controller: Controller) -> None:
     text = controller.log.read_text(encoding="utf-8")
     assert "forbidden" not in text.lower()
@@ -189,7 +230,7 @@ def test_its_rights_suffice_and_it_ends_in_order(controller: Controller) -> None
 def _finalizers(server: Server) -> list[list[str]]:
     return [
         item["metadata"].get("finalizers", [])
-        for plural in ("haclusters", "hazones", "fencedevices", "protectedvms", "failovers")
+        for plural in ("haclusters", "hazones", "fencedevices", "protectedvms", "hapolicies", "failovers")
         for item in server.must("GET", f"{API}/{plural}")["items"]
     ]
 

@@ -29,6 +29,11 @@ ALLOWED = [
     ("controller", "create", "ringfence.io", "failovers", ""),
     ("controller", "patch", "ringfence.io", "failovers/status", ""),
     ("controller", "patch", "ringfence.io", "protectedvms/status", OTHER),
+    ("controller", "create", "ringfence.io", "protectedvms", OTHER),
+    ("controller", "patch", "ringfence.io", "protectedvms", OTHER),
+    ("controller", "delete", "ringfence.io", "protectedvms", OTHER),
+    ("controller", "watch", "ringfence.io", "hapolicies", OTHER),
+    ("controller", "patch", "ringfence.io", "hapolicies/status", OTHER),
     ("controller", "create", "csiaddons.openshift.io", "networkfences", ""),
     ("controller", "patch", "csiaddons.openshift.io", "networkfences", ""),
     ("controller", "delete", "csiaddons.openshift.io", "networkfences", ""),
@@ -45,6 +50,8 @@ ALLOWED = [
     ("agent", "watch", "", "configmaps/ringfence-roster", OWN),
 ]
 REFUSED = [
+    ("controller", "create", "ringfence.io", "hapolicies", OTHER),
+    ("controller", "delete", "ringfence.io", "hapolicies", OTHER),
     ("controller", "delete", "", "nodes", ""),
     ("controller", "patch", "", "nodes/status", ""),
     ("controller", "create", "", "pods", OTHER),

@@ -30,7 +30,7 @@ from lab.watchdog.kennel import Dog, Kennel
 
 NAMESPACE = "ringfence-system"
 USER, PASSWORD = "fence", "not-a-secret-here"
-OUR_KINDS = ("failovers", "protectedvms", "hazones", "fencedevices", "haclusters")
+OUR_KINDS = ("failovers", "hapolicies", "protectedvms", "hazones", "fencedevices", "haclusters")
 OUR_TAINTS = ("node.kubernetes.io/out-of-service:NoExecute-", "ringfence.io/suspect:NoSchedule-")
 
 Progress = Callable[[str], None]
@@ -587,7 +587,7 @@ class Lab:
                 node.start_kubelet()
         self.kubectl(
             "delete",
-            "haclusters,hazones,protectedvms,fencedevices",
+            "haclusters,hazones,hapolicies,protectedvms,fencedevices",
             "--all",
             "-A",
             "--wait=false",

@@ -23,9 +23,11 @@ from typing import Final, TypeVar
 import pydantic
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
+from ringfence.api.v1alpha1.hapolicy import HAPolicy
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller.devices import OpenDevice, secret_words
+from ringfence.controller.policies import selected
 from ringfence.controller.targets import DeviceTarget
 from ringfence.controller.world import OWN, World
 from ringfence.controller.zones import claims, troubles
@@ -45,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE: Final = 1.5
 """Seconds that all checks of one request may take; the API server waits for 2."""
-KINDS: Final = ("hazones", "fencedevices", "protectedvms")
+KINDS: Final = ("hazones", "fencedevices", "protectedvms", "hapolicies")
 _NOT_MEANT: Final = frozenset({"NodeInTwoZones", "AddressNotAllowed"})
 _NOT_MEANT_ANEW: Final = _NOT_MEANT | {"OutletShared"}
 _NOT_YET: Final = frozenset({"SecretNotFound", "SecretKeyNotFound", "SecretInvalid"})
@@ -157,6 +159,8 @@ class Admission:
                 await self._device(read, not_meant, there, answer)
             case ProtectedVM():
                 self._protected(read, raw["metadata"].get("namespace", ""), answer)
+            case HAPolicy():
+                self._policy(read, raw["metadata"].get("namespace", ""), answer)
         return answer
 
     def _zone(self, zone: HAZone, there: Names | None, answer: Answer) -> None:
@@ -178,6 +182,24 @@ class Admission:
         found, _ = self._protection(declared, namespace)
         if not found.protected:
             answer.warn(f"not protected now ({found.reason}): {found.message}")
+
+    def _policy(self, policy: HAPolicy, namespace: str, answer: Answer) -> None:
+        if not self._world.vms.synced.is_set():
+            return
+        mine = [
+            vm
+            for vm in self._world.vms.store.values()
+            if vm.namespace == namespace and selected(policy.spec, vm)
+        ]
+        if not mine:
+            answer.warn("spec.selector: no VM of this namespace has these labels now")
+        for (space, name), other in sorted(self._world.own.all(HAPolicy).items()):
+            both = [vm.name for vm in mine if selected(other.spec, vm)]
+            if space == namespace and name != policy.metadata.name and both:
+                answer.warn(
+                    f"spec.selector: HAPolicy {name} selects {', '.join(sorted(both)[:5])} too: where both do, neither "
+                    "protects a VM anew"
+                )
 
     async def _device(
         self, device: FenceDevice, not_meant: AbstractSet[str], there: Names | None, answer: Answer

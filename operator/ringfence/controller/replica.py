@@ -27,6 +27,7 @@ from ringfence.controller.loop import Loop
 from ringfence.controller.members import members
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
+from ringfence.controller.policies import Policies
 from ringfence.controller.questions import Questions
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.slot_looks import SlotLooks
@@ -62,6 +63,7 @@ OWN_KINDS: dict[str, Kind] = {
     "failovers": kinds.FAILOVER,
     "nodereports": kinds.NODE_REPORT,
     "nodemaintenances": kinds.NODE_MAINTENANCE,
+    "hapolicies": kinds.HA_POLICY,
 }
 assert OWN_KINDS.keys() == OWN.keys()
 
@@ -197,8 +199,10 @@ class Replica:
             scribe=self._slot_streams,
         )
         self._pokes.append(self.loop.poke)
+        self._policies = Policies(cluster, world, narrator, self._deadline, self.loop.busy_nodes)
         self._statuses = Statuses(
             *(cluster, clock, world, devices, watchdogs, self.loop, narrator, self._keeper, setbacks),
+            self._policies,
             self._deadline,
             metrics,
         )
@@ -342,6 +346,7 @@ class Replica:
                 led = leads
                 if leads:
                     await self._registrar.publish()
+                    await self._policies.step()
                     await self._statuses.write()
                     await self._launchers.lift()
                     if self._setbacks.compared and not self._setbacks.unsettled:

@@ -18,6 +18,7 @@ from ringfence.controller.devices import DeviceBook
 from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.policies import Policies
 from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.storages import NOT_ALLOWED, not_behind, only_a_reboot_lifts, written_by
@@ -67,12 +68,14 @@ class Statuses:
         narrator: Narrator,
         keeper: KeyKeeper,
         setbacks: Setbacks,
+        policies: Policies,
         deadline: Callable[[], float],
         metrics: ControllerMetrics,
     ) -> None:
         self._metrics = metrics
         self._keeper = keeper
         self._setbacks = setbacks
+        self._policies = policies
         self._cluster = cluster
         self._clock = clock
         self._world = world
@@ -114,6 +117,7 @@ class Statuses:
             self._fence_devices,
             self._protected_vms,
             self._maintenances,
+            self._ha_policies,
         ):
             await round_()
 
@@ -285,6 +289,12 @@ class Statuses:
             await self._say(
                 kinds.NODE_MAINTENANCE, "nodemaintenances", name, "", "InForce", ok, reason, message, {}
             )
+
+    async def _ha_policies(self) -> None:
+        for (namespace, name), word in self._policies.words.items():
+            extra: Json = {"protects": word.protects}
+            said = (word.ready, word.reason, word.message, extra)
+            await self._say(kinds.HA_POLICY, "hapolicies", name, namespace, "Ready", *said)
 
     async def _protected_vms(self) -> None:
         count = 0

@@ -16,7 +16,8 @@ import pydantic
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
-from ringfence.api.v1alpha1.hazone import HAZone, NodeSelector, SelectorRequirement, ZoneNetwork
+from ringfence.api.v1alpha1.hapolicy import HAPolicy
+from ringfence.api.v1alpha1.hazone import HAZone, ZoneNetwork
 from ringfence.api.v1alpha1.nodemaintenance import NodeMaintenance
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
@@ -56,6 +57,7 @@ OWN: Mapping[str, type[pydantic.BaseModel]] = {
     "failovers": Failover,
     "nodereports": NodeReport,
     "nodemaintenances": NodeMaintenance,
+    "hapolicies": HAPolicy,
 }
 
 
@@ -411,25 +413,4 @@ def _claims(zone: HAZone, node: NodeObject) -> bool:
     nodes = zone.spec.nodes
     if node.name in nodes.names:
         return True
-    return nodes.selector is not None and _selects(nodes.selector, node.labels)
-
-
-def _selects(selector: NodeSelector, labels: Mapping[str, str]) -> bool:
-    """Kubernetes' label selection; an empty selector selects nothing here (see the field's description)."""
-    if not selector.match_labels and not selector.match_expressions:
-        return False
-    if any(labels.get(key) != value for key, value in selector.match_labels.items()):
-        return False
-    return all(_meets(want, labels) for want in selector.match_expressions)
-
-
-def _meets(want: SelectorRequirement, labels: Mapping[str, str]) -> bool:
-    match want.operator:
-        case "In":
-            return labels.get(want.key) in want.values
-        case "NotIn":
-            return labels.get(want.key) not in want.values
-        case "Exists":
-            return want.key in labels
-        case "DoesNotExist":
-            return want.key not in labels
+    return nodes.selector is not None and nodes.selector.selects(node.labels)

@@ -175,8 +175,10 @@ class KubeCluster:
     async def delete_vmi(self, namespace: str, name: str, uid: str, *, deadline: float | None = None) -> bool:
         return await self._delete(kinds.VMI, namespace, name, uid, grace=None, deadline=deadline)
 
-    async def delete(self, kind: Kind, name: str, uid: str, *, deadline: float | None = None) -> bool:
-        return await self._delete(kind, "", name, uid, grace=None, deadline=deadline)
+    async def delete(
+        self, kind: Kind, name: str, uid: str, namespace: str = "", *, deadline: float | None = None
+    ) -> bool:
+        return await self._delete(kind, namespace, name, uid, grace=None, deadline=deadline)
 
     async def _delete(
         self,

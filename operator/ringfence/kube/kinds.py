@@ -26,6 +26,7 @@ HA_CLUSTER = Kind("ringfence.io", "v1alpha1", "haclusters", "HACluster", namespa
 HA_ZONE = Kind("ringfence.io", "v1alpha1", "hazones", "HAZone", namespaced=False)
 FENCE_DEVICE = Kind("ringfence.io", "v1alpha1", "fencedevices", "FenceDevice", namespaced=False)
 PROTECTED_VM = Kind("ringfence.io", "v1alpha1", "protectedvms", "ProtectedVM", namespaced=True)
+HA_POLICY = Kind("ringfence.io", "v1alpha1", "hapolicies", "HAPolicy", namespaced=True)
 FAILOVER = Kind("ringfence.io", "v1alpha1", "failovers", "Failover", namespaced=False)
 NODE_MAINTENANCE = Kind("ringfence.io", "v1alpha1", "nodemaintenances", "NodeMaintenance", namespaced=False)
 NODE_REPORT = Kind("ringfence.io", "v1alpha1", "nodereports", "NodeReport", namespaced=False)

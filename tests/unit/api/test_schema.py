@@ -67,6 +67,7 @@ def test_names() -> None:
     assert {kind.names.kind: kind.names.short for kind in KINDS} == {
         "HACluster": "hac",
         "NodeMaintenance": "nm",
+        "HAPolicy": "hap",
         "HAZone": "haz",
         "ProtectedVM": "pvm",
         "FenceDevice": "fd",

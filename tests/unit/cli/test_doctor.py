@@ -118,6 +118,7 @@ def well() -> FakeReader:
                 )
             ],
             "nodemaintenances": [],
+            "hapolicies": [],
             "failovers": [],
         },
         nodes=[node(name) for name in NODES],

@@ -15,6 +15,7 @@ from ringfence.controller.evidence import Witness
 from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.policies import Policies
 from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.statuses import Statuses
@@ -120,6 +121,7 @@ class Site:
             Narrator(cluster),
             cast("KeyKeeper", SimpleNamespace(told=None, trouble=None)),
             self.setbacks,
+            cast("Policies", SimpleNamespace(words={})),
             lambda: self.clock.now + 3.0,
             self.metrics,
         )

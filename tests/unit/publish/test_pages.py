@@ -74,6 +74,10 @@ def test_every_reason_of_a_condition_has_its_mend() -> None:
     found |= set(re.findall(r'return "(\w+)"', _reason_of_errors()))
     assert refusals.DEVICES.keys() == found - {"Proved", "InForce"}
     assert refusals.MAINTENANCES.keys() == set(re.findall(r'reason = not missing, "(\w+)" if', told))
+    found = _words(r'Word\(\s*False,\s*"(\w+)"', "core/policies.py")
+    found |= _words(r'reason = "(\w+)" if trouble is LATER else "\w+"', "controller/policies.py")
+    found |= _words(r'reason = "\w+" if trouble is LATER else "(\w+)"', "controller/policies.py")
+    assert refusals.POLICIES.keys() == found
     assert refusals.KEYS.keys() == {step.value for step in Step if step is not Step.SETTLED} | {
         UNREADABLE,
         NOT_WRITTEN,

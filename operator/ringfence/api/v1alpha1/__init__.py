@@ -6,6 +6,7 @@ from ringfence.api.v1alpha1.conditions import Condition
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
+from ringfence.api.v1alpha1.hapolicy import HAPolicy
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.meta import API_VERSION, GROUP, VERSION, ObjectMeta, Resource
 from ringfence.api.v1alpha1.nodemaintenance import NodeMaintenance
@@ -16,6 +17,7 @@ KINDS: tuple[type[Resource], ...] = (
     HACluster,
     HAZone,
     ProtectedVM,
+    HAPolicy,
     FenceDevice,
     NodeMaintenance,
     Failover,
@@ -32,6 +34,7 @@ __all__ = [
     "Failover",
     "FenceDevice",
     "HACluster",
+    "HAPolicy",
     "HAZone",
     "NodeMaintenance",
     "NodeReport",

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from ringfence.api.v1alpha1.conditions import Conditioned
+from ringfence.api.v1alpha1.labels import LabelSelector
 from ringfence.api.v1alpha1.meta import (
     AGE,
     Column,
@@ -30,40 +31,8 @@ from ringfence.core.model import MANAGEMENT, Verdict
 from ringfence.core.timing import CLOCK_RATE_BOUND, SELF_FENCE_MARGIN, self_fence_seconds
 
 
-class SelectorRequirement(Model):
-    """One demand on a label."""
-
-    key: Annotated[str, Field(min_length=1, max_length=316)]
-    """The label."""
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    """How the label is compared."""
-    values: Annotated[list[Annotated[str, Field(max_length=63)]], Field(max_length=64)] = Field(
-        default_factory=list
-    )
-    """What it is compared with: at least one for `In` and `NotIn`, none for the others."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            Rule(
-                "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
-                "values must be given for the operators In and NotIn, and left out for Exists and DoesNotExist",
-                ".values",
-            )
-        )
-    )
-
-
-class NodeSelector(Model):
+class NodeSelector(LabelSelector):
     """Nodes by their labels; all demands must hold."""
-
-    match_labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)] = Field(
-        default_factory=dict
-    )
-    """Labels and the values that they must have."""
-    match_expressions: Annotated[list[SelectorRequirement], Field(max_length=32)] = Field(
-        default_factory=list
-    )
-    """Further demands on labels."""
 
 
 class ZoneNodes(Model):

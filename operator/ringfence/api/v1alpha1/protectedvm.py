@@ -28,7 +28,21 @@ class VMReference(Model):
     """The VirtualMachine's name."""
 
 
-class ProtectedVMSpec(Model):
+class ProtectionSettings(Model):
+    """What is done for a VM, and when in turn."""
+
+    on_node_failure: Literal["Restart", "Ignore"] = "Restart"
+    """What to do when the VM's node is lost: `Restart` it elsewhere once the node is proved off, or `Ignore` it (no
+    node is fenced on its account)."""
+    priority: Annotated[int, within(0, 1000, "priority must be from 0 to 1000: remove it for 100")] = 100
+    """Who goes first when many VMs have to restart: the greater number. One of lower priority restarts when those before it
+    have a node, or a reason why they have none."""
+    depends_on: Annotated[list[VMReference], Field(max_length=16)] = Field(default_factory=list)
+    """VMs of this namespace that have to be ready before this one restarts (their condition `Ready`: its readiness probe
+    passes, where there is one). Waited for up to 60 seconds after the fence; one that is stopped is not waited for."""
+
+
+class ProtectedVMSpec(ProtectionSettings):
     """What the VM's owner asks for."""
 
     model_config = ConfigDict(
@@ -43,15 +57,6 @@ class ProtectedVMSpec(Model):
 
     vm: VMReference
     """The VirtualMachine to protect, in this object's namespace."""
-    on_node_failure: Literal["Restart", "Ignore"] = "Restart"
-    """What to do when the VM's node is lost: `Restart` it elsewhere once the node is proved off, or `Ignore` it (no
-    node is fenced on its account)."""
-    priority: Annotated[int, within(0, 1000, "spec.priority must be from 0 to 1000: remove it for 100")] = 100
-    """Who goes first when many VMs have to restart: the greater number. One of lower priority restarts when those before it
-    have a node, or a reason why they have none."""
-    depends_on: Annotated[list[VMReference], Field(max_length=16)] = Field(default_factory=list)
-    """VMs of this namespace that have to be ready before this one restarts (their condition `Ready`: its readiness probe
-    passes, where there is one). Waited for up to 60 seconds after the fence; one that is stopped is not waited for."""
 
 
 class ProtectedVMStatus(Conditioned):
@@ -76,6 +81,7 @@ class ProtectedVM(Resource):
             Column("Node", ".status.node"),
             Column("Priority", ".spec.priority", "integer", wide=True),
             Column("Message", ".status.conditions[?(@.type=='Protected')].message", wide=True),
+            Column("Policy", ".metadata.ownerReferences[?(@.kind=='HAPolicy')].name", wide=True),
             AGE,
         ),
     )

@@ -10,7 +10,7 @@ from ringfence.cli.document import Document
 from ringfence.ports import NotFound
 
 PLURALS = (
-    "haclusters", "hazones", "fencedevices", "protectedvms", "nodemaintenances", "failovers", "nodereports",
+    "haclusters", "hazones", "fencedevices", "protectedvms", "nodemaintenances", "hapolicies", "failovers", "nodereports",
 )  # fmt: skip
 LEASE = "ringfence-controller"
 FRESH = 15.0

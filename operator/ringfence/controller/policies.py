@@ -1,0 +1,200 @@
+"""HAPolicies carried out: the ProtectedVMs that they call for are made, kept and deleted, and each policy says what became of it.
+
+`core.policies` decides. A ProtectedVM is a policy's by its ownerReference, so it goes with its policy by garbage collection;
+who takes the reference out of it makes it his own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable
+
+from ringfence.api.v1alpha1.failover import Failover
+from ringfence.api.v1alpha1.hapolicy import HAPolicy, HAPolicySpec
+from ringfence.api.v1alpha1.meta import API_VERSION
+from ringfence.api.v1alpha1.protectedvm import ProtectedVM, ProtectionSettings
+from ringfence.controller.narrator import Narrator
+from ringfence.controller.world import World
+from ringfence.core.failover.phase import ENDED
+from ringfence.core.policies import Act, Change, Create, Declared, Delete, Policy, Settings, Word, plan
+from ringfence.kube import kinds
+from ringfence.kube.objects import VmObject
+from ringfence.kube.reflector import Key
+from ringfence.ports import Cluster, ClusterError, Json, ObjectRef
+
+logger = logging.getLogger(__name__)
+
+MOST = 50
+"""Objects that one round writes: the next comes a second later."""
+LATER = "its ProtectedVMs are being written, some a second"
+KIND = HAPolicy.names.kind
+
+
+class Policies:
+    """Every replica's, and the leader's in force."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        world: World,
+        narrator: Narrator,
+        deadline: Callable[[], float],
+        busy: Callable[[], frozenset[str]],
+    ) -> None:
+        self._cluster = cluster
+        self._world = world
+        self._narrator = narrator
+        self._deadline = deadline
+        self._busy = busy
+        self.words: dict[Key, Word] = {}
+        """What is to be said of each policy, by namespace and name; of those that were looked at."""
+
+    async def step(self) -> None:
+        """Compare, and write at most :data:`MOST` of what differs."""
+        own = self._world.own
+        if not own.swept:
+            return  # who doesn't know all ProtectedVMs would make them anew
+        policies: dict[str, list[HAPolicy]] = defaultdict(list)
+        for (namespace, _), one in sorted(own.all(HAPolicy).items()):
+            if one.metadata.deletion_timestamp is None:
+                policies[namespace].append(one)
+        if not policies:
+            self.words = {}
+            return
+        vms: dict[str, list[VmObject]] = defaultdict(list)
+        for vm in self._world.vms.store.values():
+            if not vm.deleting:
+                vms[vm.namespace].append(vm)
+        declared: dict[str, list[ProtectedVM]] = defaultdict(list)
+        for (namespace, _), pvm in own.all(ProtectedVM).items():
+            declared[namespace].append(pvm)
+        incident = self._in_incidents()
+        words: dict[Key, Word] = {}
+        left = MOST
+        for namespace, here in policies.items():
+            found = plan(
+                [_policy(one, vms[namespace]) for one in here],
+                {vm.name for vm in vms[namespace]},
+                [_declared(pvm) for pvm in declared[namespace]],
+                incident[namespace],
+            )
+            failed: dict[str, str] = {}
+            missing: Counter[str] = Counter()
+            for place, act in enumerate(found.acts):
+                trouble = await self._write(namespace, act) if place < left else LATER
+                if trouble is None or isinstance(act, Delete):
+                    continue
+                missing[act.policy.name] += isinstance(act, Create)
+                failed.setdefault(act.policy.name, trouble)
+            left -= min(left, len(found.acts))
+            for name, word in found.words.items():
+                trouble = failed.get(name)
+                reason = "Applying" if trouble is LATER else "NotWritten"
+                words[namespace, name] = (
+                    word if trouble is None else Word(False, reason, trouble, word.protects - missing[name])
+                )
+        self.words = words
+
+    def _in_incidents(self) -> dict[str, set[str]]:
+        """The VMs that an open failover is about, by namespace."""
+        found: dict[str, set[str]] = defaultdict(set)
+        busy = self._busy()
+        for vmi in self._world.vmis.store.values():
+            if vmi.node in busy:
+                found[vmi.namespace].add(vmi.name)
+        for failover in self._world.own.all(Failover).values():
+            if failover.status.phase not in ENDED:
+                for vm in failover.status.vms:
+                    found[vm.namespace].add(vm.name)
+        return found
+
+    async def _write(self, namespace: str, act: Act) -> str | None:
+        """Why not, as a sentence."""
+        cluster, kind, own = self._cluster, kinds.PROTECTED_VM, self._world.own
+        try:
+            match act:
+                case Create(policy, vm, settings):
+                    meta = {"name": vm, "namespace": namespace, "ownerReferences": [_owner(policy)]}
+                    spec = {"vm": {"name": vm}, **_spec(settings)}
+                    stored = await cluster.create(
+                        kind, {"metadata": meta, "spec": spec}, deadline=self._deadline()
+                    )
+                    own.seen("protectedvms", stored)
+                    logger.info("%s/%s: protected by HAPolicy %s", namespace, vm, policy.name)
+                case Change(policy, old, settings):
+                    changes: Json = {
+                        "metadata": {"uid": old.uid, "ownerReferences": [_owner(policy)]},
+                        "spec": _spec(settings),
+                    }
+                    stored = await cluster.patch(
+                        kind, old.name, namespace, changes, deadline=self._deadline()
+                    )
+                    own.seen("protectedvms", stored)
+                    logger.info("%s/%s: as HAPolicy %s says again", namespace, old.name, policy.name)
+                case Delete(old, why):
+                    await cluster.delete(kind, old.name, old.uid, namespace, deadline=self._deadline())
+                    raw = own.raw("protectedvms", (namespace, old.name))
+                    if raw is not None:
+                        own.seen("protectedvms", raw, deleted=True)
+                    logger.info("%s/%s: deleted: %s", namespace, old.name, why)
+                    vm_object = self._world.vms.store.get((namespace, old.vm))
+                    if vm_object is not None:
+                        ref = ObjectRef(kinds.VM, old.vm, namespace, vm_object.uid)
+                        self._narrator.tell(
+                            ref, "ProtectedVMDeleted", f"its ProtectedVM {old.name} is deleted: {why}"
+                        )
+        except ClusterError as error:
+            name = act.vm if isinstance(act, Create) else act.old.name
+            sentence = f"ProtectedVM {name} was not written, it is tried again: {error}"
+            logger.warning("%s: %s", namespace, sentence)
+            return sentence
+        return None
+
+
+def selected(spec: HAPolicySpec, vm: VmObject) -> bool:
+    """Whether the policy is about this VM of its namespace."""
+    return spec.all_vms or (spec.selector is not None and spec.selector.selects(dict(vm.labels)))
+
+
+def _policy(one: HAPolicy, vms: list[VmObject]) -> Policy:
+    names = frozenset(vm.name for vm in vms if selected(one.spec, vm))
+    return Policy(one.metadata.name, one.metadata.uid or "", names, _settings(one.spec.template))
+
+
+def _declared(one: ProtectedVM) -> Declared:
+    owners = [
+        str(ref.get("uid"))
+        for ref in one.metadata.owner_references or ()
+        if ref.get("kind") == KIND and str(ref.get("apiVersion", "")).startswith("ringfence.io/")
+    ]
+    return Declared(
+        one.metadata.name,
+        one.metadata.uid or "",
+        one.spec.vm.name,
+        owners[0] if owners else None,
+        _settings(one.spec),
+    )
+
+
+def _settings(said: ProtectionSettings) -> Settings:
+    return Settings(said.on_node_failure, said.priority, tuple(one.name for one in said.depends_on))
+
+
+def _spec(settings: Settings) -> Json:
+    return {
+        "onNodeFailure": settings.on_node_failure,
+        "priority": settings.priority,
+        "dependsOn": [{"name": name} for name in settings.depends_on],
+    }
+
+
+def _owner(policy: Policy) -> Json:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": policy.name,
+        "uid": policy.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
