@@ -176,7 +176,7 @@ def test_with_kubevirt_it_goes_on_and_conditions_can_be_waited_for(controller: C
 def test_a_policy_protects_the_vms_that_it_selects_and_goes_with_them(controller: Controller) -> None:
     server, vms = controller.server, "/apis/kubevirt.io/v1/namespaces/default/virtualmachines"
     for name, tier in (("db", "data"), ("web", "front")):
-        template = {"spec": {"domain": {"devices": {}}}}
+        template: Json = {"spec": {"domain": {"devices": {}}}}
         vm = {
             "apiVersion": "kubevirt.io/v1",
             "kind": "VirtualMachine",
