@@ -100,6 +100,8 @@ class Watch:
         self._nones = [0] * len(world.nodes)
         self._processes = [0] * len(world.nodes)
         self._newest: dict[tuple[int, int, str], int] = {}
+        self._taken_back: dict[tuple[int, int, Boot], float] = {}
+        """When a process last took back its verdict about a boot because somebody had reached it."""
         self._numbers: dict[str, int] = {}
         self._sent = [(0, 0)] * len(world.nodes)
         self._rings: tuple[Roster, Rings] | None = None
@@ -145,6 +147,7 @@ class Watch:
         newest = self._newest.get(key, -1)
         if event.old is RingState.UNREACHABLE and event.new is not RingState.UNREACHABLE:
             self._check_kept(node, event)
+        self._check_taken_back(node, event)
         if number < newest:
             self._break(6, f"{node.name} went back from boot {newest} of {boot.node} to boot {number}")
         self._newest[key] = max(newest, number)
@@ -186,6 +189,21 @@ class Watch:
     def opened(self, node: Node) -> None:
         """A removed key opens nothing."""
         self._break(12, f"{node.name} took in what was sealed with a key that it has removed")
+
+    def _check_taken_back(self, node: Node, event: StateChanged) -> None:
+        """Invariant 7: who has taken back a verdict doesn't come back to it by a round that had begun before."""
+        assert node.swim is not None
+        key = (node.index, node.process, event.subject)
+        if event.old is RingState.UNREACHABLE and event.new in {RingState.ALIVE, RingState.PARTIAL}:
+            self._taken_back[key] = self._world.now
+        elif event.new is RingState.UNREACHABLE and key in self._taken_back:
+            shown = next(one.shown for one in node.swim.subjects if one.boot == event.subject)
+            ago = self._world.now - self._taken_back[key]
+            if shown is not None and node.clock(self._world.now) - shown.started > ago + 1e-9:
+                self._break(
+                    7,
+                    f"{node.name} took back its verdict about {event.subject} and came back to it {ago:.3f} s later",
+                )
 
     def _check_kept(self, node: Node, event: StateChanged) -> None:
         """No verdict about a dead node is lost in a change of keys: as long as all its observers are well, somebody shows it."""

@@ -45,6 +45,7 @@ class Judgement:
         if count.unreachable and self._awareness.isolated:
             pass  # who reaches less than half of the roster accepts no verdict; the next round tells him when he is back
         elif Vote.ALIVE in votes:
+            subject.vetoed_at = now
             # Even one that the tally refuses (a peer whose new key the roster has not yet) is reason to wait.
             verdict = subject.shown
             self._show(subject, about)
@@ -61,12 +62,16 @@ class Judgement:
             if subject.state is not RingState.LEFT:  # else we know why its agent is silent
                 enter(subject, RingState.AGENT_DOWN, count.sentence, now)
             self._notices.report(subject, about, now, renewed=renewed)
-        elif count.unreachable and not subject.heard_since(about.started):
+        elif self._lives_since(subject, about):
+            votes = set()  # they are older than that, and say nothing any more
+            if subject.state is RingState.DOUBTED:
+                subject.back_off = min(max(2 * subject.back_off, rounds.RENEW), rounds.OPEN_LAST)
+        elif count.unreachable:
             self._show(subject, about)
             subject.back_off = 0.0
             subject.confirmed_at = max(subject.confirmed_at, about.started)
             subject.by_second = count.by_second
-            renewed = subject.state is RingState.UNREACHABLE
+            renewed = subject.state is RingState.UNREACHABLE and now - subject.since > rounds.TOLD_AGAIN
             enter(subject, RingState.UNREACHABLE, count.sentence, now)
             self._notices.report(subject, about, now, renewed=renewed)
         elif subject.state is not RingState.UNREACHABLE:
@@ -83,16 +88,24 @@ class Judgement:
 
     def _judge_for_others(self, subject: Subject, about: Round, count: Tally, now: float) -> None:
         """What a round says to one of the second set: he has no say in what comes of it, but tells the windows."""
-        if count.unreachable and not (subject.heard_since(about.started) or self._awareness.isolated):
+        if count.unreachable and not (self._lives_since(subject, about) or self._awareness.isolated):
             if self._notices.window:
                 self._show(subject, about)
                 subject.confirmed_at = max(subject.confirmed_at, about.started)
                 self._states.lapse(subject, now)
                 self._states.enter(subject, RingState.UNREACHABLE, count.sentence, now)
             self._notices.report(subject, about, now, renewed=False)
-        elif count.alive and subject.state in NO_ANSWER:
-            self._show(subject, about)
-            self._states.enter(subject, RingState.UNKNOWN, count.sentence, now)
+        elif count.alive:
+            subject.vetoed_at = now
+            if subject.state in NO_ANSWER:
+                self._show(subject, about)
+                self._states.enter(subject, RingState.UNKNOWN, count.sentence, now)
+
+    def _lives_since(self, subject: Subject, about: Round) -> bool:
+        """Whether we have heard it, or somebody who has, since the round began: rounds overlap, and the votes of one that was
+        under way when the node came back say nothing of it any more.
+        """
+        return subject.heard_since(about.started) or subject.vetoed_at >= about.started
 
     def _appeal(self, subject: Subject, about: Round, now: float) -> None:
         """Its observers' round came to nothing because too few of them are left: one of them asks the second set too."""

@@ -34,6 +34,8 @@ ASKED_ANEW = 1.4
 """A question or a first vote that has waited so long in our socket is of a round that is over: whoever still doubts has opened
 the next one (`RENEW` and its jitter, the first round's `CLOSE`). An agent that has been paused doesn't answer them all at once.
 """
+TOLD_AGAIN = 1.5
+"""So long after a verdict began the windows are told of it by as many as at first: who missed it hears it by the first renewal."""
 LAPSE = 3.0
 """An unreachable verdict that no round has confirmed for so long is withdrawn."""
 PARTIAL_FIRST, PARTIAL_LAST = 1.0, 8.0

@@ -71,7 +71,7 @@ class Subject:
     by_second: bool = False
     """Whether it took the second set to call it unreachable: then that is asked at once to renew it."""
     vetoed_at: float = float("-inf")
-    """When an observer last told us, a window, that it has heard it."""
+    """When an observer last told us that it has heard it."""
     examination: Examination | None = None
     reach: Reach = field(default_factory=Reach)
     """Its networks, one by one. What else is said here of answers is about the management network, of packets about any."""
