@@ -141,6 +141,10 @@ picture: $(VENV) ## draw docs/pictures/detection.svg from the recorded detection
 bench-slots: $(VENV) ## what the storage heartbeat costs at 50 nodes, into bench/out/slots.json: 3 min (root)
 	@$(RUN)/python bench/slots.py
 
+.PHONY: bench-scale
+bench-scale: $(VENV) ## what 1,000 nodes and 20,000 VMs cost the controller, on a real API server, into bench/out/scale.json: 15 min
+	@$(RUN)/python bench/scale.py
+
 .PHONY: sim-ring
 sim-ring: $(VENV) ## the ring in virtual time: SEEDS=1000 random fault scripts on 100 nodes each, against the invariants
 	@$(RUN)/python -m simulator fuzz --seeds $(SEEDS)
