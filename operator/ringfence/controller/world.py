@@ -298,14 +298,15 @@ class World:
     def nodes_of(self, zone: HAZone) -> list[NodeObject]:
         return [n for n in self.nodes.store.values() if _claims(zone, n)]
 
-    def takers(self, node: str) -> list[NodeObject]:
-        """The other nodes that KubeVirt could start a VM on."""
-        return [
-            n
+    def takers(self) -> frozenset[str]:
+        """The nodes that KubeVirt could start a VM on."""
+        return frozenset(
+            n.name
             for n in self.nodes.store.values()
-            if n.name != node and n.ready.status.value == "True" and not n.unschedulable
+            if n.ready.status.value == "True"
+            and not n.unschedulable
             and n.labels.get("kubevirt.io/schedulable") == "true"
-        ]  # fmt: skip
+        )
 
     def maintained(self) -> dict[str, str]:
         """The nodes in maintenance, each with the NodeMaintenance that says so, as a clause."""

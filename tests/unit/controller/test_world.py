@@ -67,3 +67,23 @@ def test_our_own_kinds_are_copied_once_a_change_and_what_was_given_out_stands_st
     own.seen("nodereports", unreadable)
     assert not own.all(NodeReport)
     assert told == [1, 1, 2, 1, 0], "whoever is told of a change sees it"
+
+
+def test_a_vm_is_taken_by_nodes_that_are_ready_uncordoned_and_schedulable() -> None:
+    witness = Witness(lambda _payload, _signature, _key: True)
+    world = World(cast("Api", None), SystemClock(), "ringfence-system", witness, lambda: 0.5, lambda: None)
+
+    def see(name: str, *, ready: str = "True", cordoned: bool = False, schedulable: str = "true") -> None:
+        meta = {"name": name, "uid": f"uid-{name}", "labels": {"kubevirt.io/schedulable": schedulable}}
+        status = {"nodeInfo": {"bootID": "b"}, "conditions": [{"type": "Ready", "status": ready}]}
+        raw = {"metadata": meta, "spec": {"unschedulable": cordoned}, "status": status}
+        world.nodes._put(("", name), NodeObject.from_raw(raw))
+
+    see("n1")
+    see("n2")
+    see("silent", ready="Unknown")
+    see("cordoned", cordoned=True)
+    see("without-kvm", schedulable="false")
+    assert world.takers() == {"n1", "n2"}
+    see("n2", ready="False")
+    assert world.takers() == {"n1"}
