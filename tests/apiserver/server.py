@@ -44,9 +44,17 @@ class Server:
     """The API server as seen by one caller; ``acting`` gives another's view."""
 
     def __init__(
-        self, url: str, authority: Path, kubectl: list[str], folder: Path, token: str = ADMIN_TOKEN
+        self,
+        url: str,
+        authority: Path,
+        kubectl: list[str],
+        folder: Path,
+        token: str = ADMIN_TOKEN,
+        etcd: str = "",
     ) -> None:
         self.url, self.authority, self.folder, self.token = url, authority, folder, token
+        self.etcd = etcd
+        """Where its store answers: for whoever needs more objects than can be made one by one."""
         self._kubectl = kubectl
         self._pool = urllib3.PoolManager(ca_certs=str(authority), timeout=30, retries=False)
         self.kubeconfig = folder / f"{ADMIN}.kubeconfig"
@@ -164,7 +172,8 @@ def running_server(binaries: Path, folder: Path) -> Iterator[Server]:
     with _running(etcd, folder / "etcd.log"), _running(apiserver, folder / "apiserver.log") as process:
         authority = folder / "pki" / "apiserver.crt"
         _until_ready(f"https://127.0.0.1:{secure}/readyz", authority, process, folder / "apiserver.log")
-        yield Server(f"https://127.0.0.1:{secure}", authority, program(binaries, "kubectl"), folder)
+        url, store = f"https://127.0.0.1:{secure}", f"http://127.0.0.1:{client}"
+        yield Server(url, authority, program(binaries, "kubectl"), folder, etcd=store)
 
 
 def _until_ready(url: str, authority: Path, process: subprocess.Popen[bytes], log: Path) -> None:

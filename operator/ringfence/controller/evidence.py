@@ -298,7 +298,9 @@ class Witness:
             known.doubted_at = NEVER
         elif known.doubted_at == NEVER:
             known.doubted_at = ring.doubted_at
-        ring = replace(ring, doubted_at=known.doubted_at)
+        # A copy is dear, and of a thousand nodes hardly one is doubted.
+        if ring.doubted_at != known.doubted_at:
+            ring = replace(ring, doubted_at=known.doubted_at)
         if ring.state is not RingState.AGENT_DOWN:
             known.agent_down_at = NEVER
         elif known.agent_down_at == NEVER:

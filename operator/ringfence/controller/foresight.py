@@ -137,7 +137,7 @@ def _row(
             for fate in seen.vms
         ],
         "left": _left(node, affected, world),
-        "targets": sorted(n.name for n in world.takers(node) if n.name not in supposed),
+        "targets": sorted(world.takers() - supposed - {node}),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pydantic
 
@@ -61,6 +61,9 @@ OWN: Mapping[str, type[pydantic.BaseModel]] = {
 }
 
 
+_PLURALS: Mapping[type[pydantic.BaseModel], str] = {model: plural for plural, model in OWN.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Unread:
     """One of our own objects that this controller does not understand."""
@@ -80,6 +83,8 @@ class OwnKinds:
         self._stores: dict[str, dict[Key, pydantic.BaseModel]] = {plural: {} for plural in OWN}
         self._raw: dict[str, dict[Key, Json]] = {plural: {} for plural in OWN}
         self._unread: dict[str, dict[Key, Unread]] = {plural: {} for plural in OWN}
+        self._whole: dict[str, dict[Key, pydantic.BaseModel]] = {}
+        """What :meth:`all` gave out last, until the kind changes."""
         self._on_change = on_change
         self.swept = False
 
@@ -89,6 +94,7 @@ class OwnKinds:
         key = (meta.get("namespace") or "", meta.get("name") or "")
         if deleted:
             if self._stores[plural].pop(key, None) is not None:
+                self._whole.pop(plural, None)
                 self._on_change(plural, key)
             self._raw[plural].pop(key, None)
             self._unread[plural].pop(key, None)
@@ -97,6 +103,7 @@ class OwnKinds:
         if known is not None and _version(known) >= _version(raw):
             return
         self._raw[plural][key] = raw
+        self._whole.pop(plural, None)
         try:
             self._stores[plural][key] = _understood(OWN[plural].model_validate(raw))
             self._unread[plural].pop(key, None)
@@ -126,9 +133,16 @@ class OwnKinds:
     def raw(self, plural: str, key: Key) -> Json | None:
         return self._raw[plural].get(key)
 
-    def all(self, model: type[Model]) -> dict[Key, Model]:
-        plural = next(p for p, m in OWN.items() if m is model)
-        return {k: v for k, v in self._stores[plural].items() if isinstance(v, model)}
+    def all(self, model: type[Model]) -> Mapping[Key, Model]:
+        """All that are known now; what comes later doesn't change it, so that it can be gone through across awaits.
+
+        One copy for all who ask between two changes: judging a node asks several times, and 20,000 VMs are a long copy.
+        """
+        plural = _PLURALS[model]
+        found = self._whole.get(plural)
+        if found is None:
+            found = self._whole[plural] = dict(self._stores[plural])
+        return cast("Mapping[Key, Model]", found)
 
     @property
     def cluster(self) -> HACluster | None:
@@ -284,14 +298,15 @@ class World:
     def nodes_of(self, zone: HAZone) -> list[NodeObject]:
         return [n for n in self.nodes.store.values() if _claims(zone, n)]
 
-    def takers(self, node: str) -> list[NodeObject]:
-        """The other nodes that KubeVirt could start a VM on."""
-        return [
-            n
+    def takers(self) -> frozenset[str]:
+        """The nodes that KubeVirt could start a VM on."""
+        return frozenset(
+            n.name
             for n in self.nodes.store.values()
-            if n.name != node and n.ready.status.value == "True" and not n.unschedulable
+            if n.ready.status.value == "True"
+            and not n.unschedulable
             and n.labels.get("kubevirt.io/schedulable") == "true"
-        ]  # fmt: skip
+        )
 
     def maintained(self) -> dict[str, str]:
         """The nodes in maintenance, each with the NodeMaintenance that says so, as a clause."""

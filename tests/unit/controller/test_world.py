@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import pytest
 
+from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller.evidence import Witness
-from ringfence.controller.world import World
+from ringfence.controller.world import OwnKinds, World
 from ringfence.kube.client import Api
 from ringfence.kube.objects import NodeObject
 from ringfence.ports import SystemClock
@@ -43,3 +44,46 @@ def test_a_node_whose_agent_has_reported_has_one(uid: str, *, node_first: bool, 
     evidence = witness.evidence("n1", 0.0, device_proved=False)
     assert evidence is not None
     assert evidence.has_agent is has_agent
+
+
+def test_our_own_kinds_are_copied_once_a_change_and_what_was_given_out_stands_still() -> None:
+    """A turn asks several times a node: with 20,000 VMs a copy each time would be all that it does."""
+    told: list[int] = []
+    own = OwnKinds(lambda _plural, _key: told.append(len(own.all(NodeReport))))
+    own.seen("nodereports", report("uid-n1"))
+    first = own.all(NodeReport)
+    assert own.all(NodeReport) is first
+    own.seen("haclusters", {"metadata": {"name": "default", "resourceVersion": "8"}, "spec": {}})
+    assert own.all(NodeReport) is first, "another kind has changed"
+
+    other = report("uid-n2")
+    own.seen("nodereports", other | {"metadata": {"name": "n2", "resourceVersion": "9"}})
+    assert set(own.all(NodeReport)) == {("", "n1"), ("", "n2")}
+    assert set(first) == {("", "n1")}
+
+    own.seen("nodereports", report("uid-n1"), deleted=True)
+    assert set(own.all(NodeReport)) == {("", "n2")}
+    unreadable = {"metadata": {"name": "n2", "resourceVersion": "10"}, "status": {"port": "none"}}
+    own.seen("nodereports", unreadable)
+    assert not own.all(NodeReport)
+    assert told == [1, 1, 2, 1, 0], "whoever is told of a change sees it"
+
+
+def test_a_vm_is_taken_by_nodes_that_are_ready_uncordoned_and_schedulable() -> None:
+    witness = Witness(lambda _payload, _signature, _key: True)
+    world = World(cast("Api", None), SystemClock(), "ringfence-system", witness, lambda: 0.5, lambda: None)
+
+    def see(name: str, *, ready: str = "True", cordoned: bool = False, schedulable: str = "true") -> None:
+        meta = {"name": name, "uid": f"uid-{name}", "labels": {"kubevirt.io/schedulable": schedulable}}
+        status = {"nodeInfo": {"bootID": "b"}, "conditions": [{"type": "Ready", "status": ready}]}
+        raw = {"metadata": meta, "spec": {"unschedulable": cordoned}, "status": status}
+        world.nodes._put(("", name), NodeObject.from_raw(raw))
+
+    see("n1")
+    see("n2")
+    see("silent", ready="Unknown")
+    see("cordoned", cordoned=True)
+    see("without-kvm", schedulable="false")
+    assert world.takers() == {"n1", "n2"}
+    see("n2", ready="False")
+    assert world.takers() == {"n1"}
