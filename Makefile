@@ -16,7 +16,7 @@ CYCLES ?= 10
 SEED ?= 1
 PURE := $(wildcard tests/unit tests/scenarios tests/contract tests/fuzz)
 # These only compute: no clock, port or namespace. With the lab they run behind its stories, which wait (tests/beside.py).
-COMPUTING := tests/scenarios tests/fuzz tests/unit/api tests/unit/core tests/unit/publish tests/unit/simulator
+COMPUTING := tests/scenarios tests/unit/api tests/unit/core tests/unit/publish tests/unit/simulator
 
 .PHONY: help
 help: ## this list

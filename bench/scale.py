@@ -177,7 +177,7 @@ def of_vm(number: int, node: int) -> Iterator[tuple[str, Json]]:
     """A protected VM that runs on the node."""
     name, space, where = f"vm-{number}", f"vms-{node // ZONE_SIZE}", node_name(node)
     kubevirt = "/registry/kubevirt.io"
-    template = {"spec": {"domain": {"devices": {}}}}
+    template: Json = {"spec": {"domain": {"devices": {}}}}
     item = made(
         *("kubevirt.io/v1", "VirtualMachine", name, number, space),
         spec={"runStrategy": "Always", "template": template},

@@ -70,7 +70,9 @@ class Tree:
 
     def wait_for(self, name: str) -> str:
         """What one of the tests has written."""
-        return until(name, lambda: (self.root / name).exists() and (self.root / name).read_text(), BOUND)
+        file = self.root / name
+        until(name, lambda: file.exists() and file.read_text(), BOUND)
+        return file.read_text()
 
 
 @pytest.fixture
