@@ -58,8 +58,10 @@ class AgentPod:
         )
         (account / "ca.crt").write_bytes(self.server.authority.read_bytes())
         for secret, names in KEYS.items():
-            found = self.server.must("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/{secret}")["data"]
-            for name in names:
+            found = self.server.call("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/{secret}").body.get(
+                "data", {}
+            )
+            for name in found.keys() & names:
                 (keys / name).write_bytes(base64.b64decode(found[name]))
         (self._folder / "boot_id").write_text(boot(self.node))
         place = urlsplit(self.server.url)

@@ -96,6 +96,17 @@ def change_roster(server: Server, zone: str) -> None:
     server.must("PATCH", "/api/v1/nodes/n1", {"metadata": {"labels": labels}})
 
 
+def publishes(server: Server, zone: str) -> None:
+    """A controller leads, and has signed a roster that says something new."""
+    change_roster(server, zone)
+
+    def published() -> bool:
+        found = server.call("GET", ROSTER)
+        return found.ok and zone in zones_of(found.body["data"]["roster.json"])
+
+    wait_for(f"the roster of zone {zone}", published, BOUND)
+
+
 def takes_rosters(server: Server, pod: AgentPod, zone: str) -> None:
     """What the agent keeps on its node's disk it has taken for true."""
     change_roster(server, zone)
@@ -126,7 +137,7 @@ def test_a_controller_that_starts_waits_for_one_that_still_knows_it(
     cluster: Server, controllers: Controllers, tmp_path: Path
 ) -> None:
     """Deleted, and a second replica starts before the leader has looked: it must not make other keys."""
-    told(cluster, "Trusted")
+    publishes(cluster, "leads")
     before = cluster.must("GET", SECRET)["data"]
     (tmp_path / "second").mkdir()
     second = Controllers(cluster, tmp_path / "second")
@@ -161,12 +172,7 @@ def test_keys_that_nobody_knows_any_more_are_made_anew_and_it_is_said_whom_to_re
     doctor = ringfence(cluster, "doctor", "--only", "installation", f"--release-namespace={NAMESPACE}")
     assert command in " ".join(doctor.stdout.split()), doctor.stdout + doctor.stderr
     # Running agents adopt nothing: neither the new key nor what it has signed.
-    change_roster(cluster, "e")
-    wait_for(
-        "the roster of zone e",
-        lambda: "e" in zones_of(cluster.must("GET", ROSTER)["data"]["roster.json"]),
-        BOUND,
-    )
+    publishes(cluster, "e")
     wait_for("its refusal", lambda: "a roster was refused" in agents["n1"].log(), BOUND)
     assert gone_by(cluster, "n1") == old
     assert "d" in agents["n1"].zones()
