@@ -65,6 +65,13 @@ KEYS: Mapping[str, str] = {
 }
 """HACluster, condition KeysSettled: reason and mend."""
 
+ROSTER_KEY: Mapping[str, str] = {
+    "AgentsGoByAnotherKey": "Find out why the key changed, then restart the agents, as the message says: [the roster's key](rotate-the-keys.md#the-rosters-key).",
+    "SecretHasAnotherKey": "Somebody has replaced the Secret `ringfence-gossip`. Delete it and the leader writes it again as it was; if it was meant, restart all.",
+    "SecretNotWritten": "See why the API server refuses; until it is written, don't restart the controllers.",
+}
+"""HACluster, condition RosterTrusted: reason and mend."""
+
 MAINTENANCES: Mapping[str, str] = {
     "NodeNotFound": "Correct the name in `spec.nodes`: a name that is no node's keeps nobody from being fenced.",
 }
@@ -139,6 +146,7 @@ def page() -> str:
         ("A HAPolicy is not ready", POLICIES),
         ("A NodeMaintenance is not in force", MAINTENANCES),
         ("The ring's keys are not settled", KEYS),
+        ("The roster's key is not everybody's", ROSTER_KEY),
     ):
         lines += ["", f"## {title}", "", "| reason | what to do |", "|---|---|"]
         lines += [f"| `{reason}` | {mend} |" for reason, mend in reasons.items()]

@@ -252,6 +252,11 @@ class ControllerMetrics:
         self._waits = Gauge(
             "ringfence_group_key_waits", "Agents that a change of the group key waits for.", registry=registry
         )
+        self._distrusting = Gauge(
+            "ringfence_roster_distrusting_agents",
+            "Agents that go by another roster key than the one that signs rosters now, and refuse them.",
+            registry=registry,
+        )
 
         self._proved = Gauge(
             "ringfence_fence_device_proved_timestamp_seconds",
@@ -278,6 +283,10 @@ class ControllerMetrics:
     def keys(self, generation: int, waits: int) -> None:
         self._generation.set(generation)
         self._waits.set(waits)
+
+    def distrust(self, agents: int) -> None:
+        """So many agents refuse the leader's rosters."""
+        self._distrusting.set(agents)
 
     def leader(self, leads: bool) -> None:
         self._leader.set(leads)

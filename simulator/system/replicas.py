@@ -24,6 +24,7 @@ from ringfence.core.failover.record import Record
 from ringfence.core.fencing.slots import cluster_id
 from ringfence.core.gossip.members import Roster, open_roster
 from ringfence.core.model import Verdict
+from ringfence.core.rosterkey import SECRET
 from ringfence.fencing.network_fence import Epochs, NetworkFenceDevice
 from ringfence.kube.client import Expired, path_of
 from ringfence.metrics import ControllerMetrics
@@ -114,7 +115,7 @@ class Replicas:
         self._public = signer.public
         keys = {GROUP_KEY_FILE: _SEED, ROSTER_SEED_FILE: signer.seed, ROSTER_PUBLIC_FILE: signer.public}
         account = {"username": b"admin", "password": b"secret"}
-        for name, data in ((bootstrap.SECRET, keys), ("bmc", account)):
+        for name, data in ((SECRET, keys), ("bmc", account)):
             encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
             self.server.put("secrets", name, {"data": encoded}, NAMESPACE)
         cluster = cluster_id(signer.public)

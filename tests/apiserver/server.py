@@ -114,7 +114,8 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run it in the log's folder; stop it, by its own id, at the end."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent)
     try:
@@ -169,7 +170,7 @@ def running_server(binaries: Path, folder: Path) -> Iterator[Server]:
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
     ]
-    with _running(etcd, folder / "etcd.log"), _running(apiserver, folder / "apiserver.log") as process:
+    with running(etcd, folder / "etcd.log"), running(apiserver, folder / "apiserver.log") as process:
         authority = folder / "pki" / "apiserver.crt"
         _until_ready(f"https://127.0.0.1:{secure}/readyz", authority, process, folder / "apiserver.log")
         url, store = f"https://127.0.0.1:{secure}", f"http://127.0.0.1:{client}"

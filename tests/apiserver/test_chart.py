@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,11 @@ VALUES: dict[str, list[str]] = {
 def test_server_accepts_what_helm_renders(governed: Server, values: str) -> None:
     said = governed.kubectl(
         "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", "-",
-        stdin=rendered(*VALUES[values]),
+        stdin=rendered(*VALUES[values], more=()),
     )  # fmt: skip
     assert "arning" not in said
+    assert "pod/ringfence-test" in said
+    assert "job.batch/ringfence-uninstall" in said
     assert "daemonset.apps/ringfence-agent" in said
     assert "deployment.apps/ringfence-controller" in said
 
@@ -131,6 +134,29 @@ def parts(schema: Json, path: str = "") -> dict[str, Json]:
         if part.get("type") == "object" or "properties" in part:
             found |= parts(part, f"{path}.{name}".strip("."))
     return found
+
+
+def test_no_value_may_be_of_another_type(tmp_path: Path) -> None:
+    """Every one of values.yaml at once, each with what it can't be: helm names them all."""
+    wrong = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    leaves = set(spoilt(wrong))
+    path = tmp_path / "values.yaml"
+    path.write_text(yaml.safe_dump(wrong))
+    done = render(more=("--values", str(path)))
+    assert done.returncode
+    named = set(re.findall(r"at '([^']+)'", done.stderr))
+    assert len(leaves) > 50
+    assert leaves <= named, sorted(leaves - named)
+
+
+def spoilt(values: Json, above: str = "") -> Iterator[str]:
+    """Put what is of no fitting type into each leaf; where it stands."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from spoilt(value, f"{above}/{key}")
+        else:
+            values[key] = 7.5 if isinstance(value, dict) else {"of": {"another": "type"}}
+            yield f"{above}/{key}"
 
 
 def test_no_object_takes_a_key_that_nobody_knows() -> None:
@@ -251,16 +277,36 @@ def test_the_way_in_is_shut_and_no_way_out() -> None:
 
 
 def test_notes_give_the_next_three_commands() -> None:
-    said = subprocess.run(
-        [str(helm()), "install", "ringfence", str(CHART), "--namespace", "ha", "--dry-run=client"],
-        text=True, capture_output=True, check=True, timeout=60,
-    ).stdout.partition("NOTES:")[2]  # fmt: skip
-    commands = re.findall(r"^  (\S.*?)(?:  .*)?$", said, re.MULTILINE)
-    assert commands == [
+    said = notes("ha")
+    assert commands_of(said) == [
         "helm test ringfence -n ha",
         "ringfence doctor --release-namespace ha",
         "kubectl apply -f docs/examples/",
     ]
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_notes_fit_the_values(values: str) -> None:
+    said = notes(NAMESPACE, *VALUES[values])
+    assert commands_of(said)[:2] == ["helm test ringfence -n ringfence-system", "ringfence doctor"]
+    armed = "agent.watchdog.enabled=true" in VALUES[values]
+    assert ("Before you uninstall or delete the namespace" in said) is armed
+    assert ("--set agent.watchdog.enabled=false -n ringfence-system" in said) is armed
+
+
+def commands_of(said: str) -> list[str]:
+    return re.findall(r"^  (\S.*?)(?:  .*)?$", said, re.MULTILINE)
+
+
+def notes(namespace: str, *settings: str) -> str:
+    words = [
+        word
+        for each in settings
+        for word in ("--set-json" if "=[" in each or "={" in each else "--set", each)
+    ]
+    install = ["install", "ringfence", str(CHART), "--namespace", namespace, "--dry-run=client", *words]
+    done = subprocess.run([str(helm()), *install], text=True, capture_output=True, check=True, timeout=60)
+    return done.stdout.partition("NOTES:")[2]
 
 
 @pytest.mark.parametrize(

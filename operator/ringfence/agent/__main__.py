@@ -24,6 +24,7 @@ from ringfence.agent.state import StateDirectory
 from ringfence.agent.trace import TraceFile
 from ringfence.core.fencing.selffence import Leg
 from ringfence.core.gossip.members import RosterError, SealedRoster, open_roster
+from ringfence.core.rosterkey import fingerprint
 from ringfence.host import guests
 from ringfence.host.addresses import own_addresses
 from ringfence.host.clock import read_boot_id
@@ -247,6 +248,7 @@ class _Process:
             "port": self._chosen.port,
             "permitted": self._permitted,
             "keys": {"held": list(keys.ids), "used": keys.used},
+            "rosterKey": fingerprint(self._roster_key),
             # These two are always said, also as null: what an earlier process has said of them must not stand.
             "guests": self._guests.names(),
             "watchdog": None if self._lifeline is None else self._lifeline.status(),

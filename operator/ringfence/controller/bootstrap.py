@@ -1,7 +1,7 @@
 """Keys and roster: made once, published by the leader, so that agents need to watch one object only.
 
 The Secret ``ringfence-gossip`` is created by whichever replica comes first (creation is its own lock) and never
-changed. The roster is signed with its key and written to ConfigMap ``ringfence-roster`` whenever its content changes;
+changed; one that is gone is written again by a leader that knows it (:mod:`~ringfence.controller.trust`). The roster is signed with its key and written to ConfigMap ``ringfence-roster`` whenever its content changes;
 its epoch grows with each change. A node's public key is taken from its NodeReport and pinned: the first one seen for
 a (node UID, boot id) stays.
 
@@ -40,6 +40,7 @@ from ringfence.core.gossip.members import (
     seal_roster,
 )
 from ringfence.core.model import Boot
+from ringfence.core.rosterkey import SECRET
 from ringfence.core.setback import SetBack, SetBackError
 from ringfence.core.setback import read as read_set_back
 from ringfence.kube import kinds
@@ -55,11 +56,12 @@ from ringfence.ports import AlreadyExists, Cluster, ClusterError, NotFound
 
 logger = logging.getLogger(__name__)
 
-SECRET = "ringfence-gossip"  # noqa: S105 - the name of the Secret
 ROSTER = "ringfence-roster"
 _PROVED, _SET_BACK = "proved", "setBack"
 """Keys of the ConfigMap beside the roster's."""
 ZONE_LABEL = "topology.kubernetes.io/zone"
+WRITTEN_AGAIN_WITHIN = 30
+"""Seconds for which a replica that starts leaves a lost Secret to a leader that still knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +70,62 @@ class Keys:
     roster_seed: bytes
     roster_public: bytes
 
+    def files(self) -> dict[str, bytes]:
+        """As the Secret carries them."""
+        return {
+            GROUP_KEY_FILE: self.group,
+            ROSTER_SEED_FILE: self.roster_seed,
+            ROSTER_PUBLIC_FILE: self.roster_public,
+        }
 
-async def keys(cluster: Cluster) -> Keys:
-    """The release's keys; made if nobody has made them yet. Tried until the API server answers."""
+
+async def keys(cluster: Cluster, namespace: str) -> Keys:
+    """The release's keys; made if nobody has made them yet. Tried until the API server answers.
+
+    Where there is a roster already somebody had made them: that is waited for, since with other keys no running agent would
+    believe what this replica publishes.
+    """
+    waited = 0
     while True:
         try:
             found = await cluster.read_secret(SECRET)
             return Keys(found[GROUP_KEY_FILE], found[ROSTER_SEED_FILE], found[ROSTER_PUBLIC_FILE])
         except NotFound:
             try:
+                if await _was_here(cluster, namespace):
+                    if waited < WRITTEN_AGAIN_WITHIN:
+                        if not waited:
+                            logger.warning(
+                                "Secret %s is gone: a controller that still knows it has %d s to write it again",
+                                *(SECRET, WRITTEN_AGAIN_WITHIN),
+                            )
+                        waited += 1
+                        await asyncio.sleep(1.0)
+                        continue
+                    logger.error(
+                        "Secret %s is lost: this controller makes other keys, and agents that run believe nothing that is"
+                        " signed with them until they are restarted",
+                        SECRET,
+                    )
                 await cluster.create_secret(SECRET, make_group_keys())
                 logger.info("made the keys of this installation: Secret %s", SECRET)
             except AlreadyExists:
                 continue
+            except ClusterError as error:
+                logger.warning("keys not made: %s", error)
+                await asyncio.sleep(1.0)
         except ClusterError as error:
             logger.warning("keys not read: %s", error)
             await asyncio.sleep(1.0)
+
+
+async def _was_here(cluster: Cluster, namespace: str) -> bool:
+    """Whether a roster was published, with keys that this replica doesn't have. Raises ClusterError."""
+    try:
+        await cluster.get(kinds.CONFIG_MAP, ROSTER, namespace)
+    except NotFound:
+        return False
+    return True
 
 
 class Registrar:

@@ -34,6 +34,7 @@ from ringfence.controller.slot_looks import SlotLooks
 from ringfence.controller.slots import HeartbeatProcesses, SlotStreams
 from ringfence.controller.statuses import Statuses
 from ringfence.controller.streams import Agents, Streams
+from ringfence.controller.trust import RosterTrust
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import OWN, World
 from ringfence.core.fencing.slots import cluster_id
@@ -113,7 +114,7 @@ class Replica:
             component="ringfence-controller",
             instance=place.identity,
         )
-        replica = cls(place, doors, metrics, cluster, await bootstrap.keys(cluster))
+        replica = cls(place, doors, metrics, cluster, await bootstrap.keys(cluster, place.namespace))
         await replica._keeper.begin()
         return replica
 
@@ -141,6 +142,7 @@ class Replica:
             accused=self._accused,
         )
         self._keeper = KeyKeeper(cluster, keys.group, self._deadline)
+        self._trust = RosterTrust(cluster, keys, place.namespace, witness, self._deadline)
         client, slot_client = doors.agents(self._keeper.keys), doors.heartbeats(self._keeper.keys)
         self._setbacks = setbacks = Setbacks(
             *(clock, witness, client, place.port),
@@ -201,7 +203,8 @@ class Replica:
         self._pokes.append(self.loop.poke)
         self._policies = Policies(cluster, world, narrator, self._deadline, self.loop.busy_nodes)
         self._statuses = Statuses(
-            *(cluster, clock, world, devices, watchdogs, self.loop, narrator, self._keeper, setbacks),
+            *(cluster, clock, world, devices, watchdogs, self.loop, narrator, self._keeper, self._trust),
+            setbacks,
             self._policies,
             self._deadline,
             metrics,
@@ -308,6 +311,13 @@ class Replica:
             if self._keeper.trouble is None:  # else it is said there
                 logger.warning("group keys: %s", error)
 
+    async def _keep_trust(self) -> None:
+        """Its trouble must not hold up anything else either."""
+        try:
+            await self._trust.keep(self._clock.monotonic())
+        except PortError as error:
+            logger.warning("the roster's key: %s", error)
+
     async def _rotate(self) -> None:
         keeper, own = self._keeper, self.world.own
         declared = own.cluster
@@ -345,6 +355,7 @@ class Replica:
                 await self._group_keys(KEYS_EVERY if led == leads else 0.0)
                 led = leads
                 if leads:
+                    await self._keep_trust()
                     await self._registrar.publish()
                     await self._policies.step()
                     await self._statuses.write()

@@ -23,6 +23,7 @@ from ringfence.controller.policies import Policies
 from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.storages import NOT_ALLOWED, not_behind, only_a_reboot_lifts, written_by
+from ringfence.controller.trust import RosterTrust
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.controller.zones import claims, troubles
@@ -70,6 +71,7 @@ class Statuses:
         loop: Loop,
         narrator: Narrator,
         keeper: KeyKeeper,
+        trust: RosterTrust,
         setbacks: Setbacks,
         policies: Policies,
         deadline: Callable[[], float],
@@ -77,6 +79,7 @@ class Statuses:
     ) -> None:
         self._metrics = metrics
         self._keeper = keeper
+        self._trust = trust
         self._setbacks = setbacks
         self._policies = policies
         self._cluster = cluster
@@ -88,6 +91,8 @@ class Statuses:
         self._narrator = narrator
         self._deadline = deadline
         self._waiting = ""
+        self._rekeyed = False
+        """Whether it was told that rosters are signed with another key than before: once a process."""
 
     # --- what devices are declared: every replica keeps this, since every replica may have to fence ----------
 
@@ -153,6 +158,7 @@ class Statuses:
             wanted: Json = {"leader": self._loop.leader}
             await self._say(kinds.HA_CLUSTER, "haclusters", name, "", "Ready", *ready, wanted)
             await self._group_keys(name)
+            await self._roster_key(name, cluster)
 
     async def _group_keys(self, name: str) -> None:
         keeper, told = self._keeper, self._keeper.told
@@ -175,6 +181,20 @@ class Statuses:
             *(kinds.HA_CLUSTER, "haclusters", name, "", "KeysSettled", ok, reason, message, extra),
             warning=keeper.trouble is not None,
         )
+
+    async def _roster_key(self, name: str, cluster: HACluster) -> None:
+        trust, before = self._trust.judge(self._world.own.all(NodeReport)), cluster.status.roster_key
+        self._metrics.distrust(len(trust.refusing))
+        if before is not None and before != self._trust.ours and not self._rekeyed:
+            self._rekeyed = True
+            sentence = f"rosters are signed with the key {self._trust.ours} now, before with {before}"
+            logger.error("%s", sentence)
+            raw = self._world.own.raw("haclusters", ("", name)) or {}
+            ref = ObjectRef(kinds.HA_CLUSTER, name, "", raw.get("metadata", {}).get("uid", ""))
+            self._narrator.tell(ref, "RosterKeyChanged", sentence, warning=True)
+        extra: Json = {"rosterKey": self._trust.ours}
+        said = (trust.ok, trust.reason, trust.sentence)
+        await self._say(kinds.HA_CLUSTER, "haclusters", name, "", "RosterTrusted", *said, extra)
 
     async def _zones(self) -> None:
         zones = self._world.own.all(HAZone)

@@ -362,6 +362,32 @@ def test_what_would_stay_behind_says_no_to_uninstalling(
     assert words in shown.stdout
 
 
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [({"major": "1", "minor": "32"}, True), ({"major": "1", "minor": "33+"}, False), ({}, False)],
+)
+def test_where_pods_need_not_go_first_an_armed_node_is_told_not_to_lose_its_namespace(
+    run: Run, version: Object, told: bool
+) -> None:
+    reader = well()
+    reader.served["/version"] = version
+    assert "namespace" not in run(reader, "doctor", "--only", "uninstall").stdout
+    set_at(reader.objects["nodereports"], 1, "status", "watchdog", to={"armed": True})
+    shown = " ".join(run(reader, "doctor", "--only", "uninstall").stdout.split())
+    assert ("Kubernetes 1.32 may take an agent's account before its pod" in shown) is told
+
+
+def test_a_roster_key_that_is_not_everybodys_is_told_with_its_mend(run: Run) -> None:
+    reader = well()
+    trust = condition("RosterTrusted", "True", "Trusted")
+    set_at(reader.objects["haclusters"], 0, "status", to={"conditions": [trust]})
+    assert "roster's key" not in run(reader, "doctor", "--only", "installation").stdout
+    trust.update(status="False", reason="AgentsGoByAnotherKey", message="restart the agents of n2")
+    shown = run(reader, "doctor", "--only", "installation")
+    assert "restart the agents of n2" in shown.stdout
+    assert shown.exit_code == 7
+
+
 def test_others_taints_and_ended_things_are_no_business_of_ours(run: Run) -> None:
     reader = well()
     set_at(

@@ -10,15 +10,17 @@ import pytest
 
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
+from ringfence.controller.bootstrap import Keys
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.evidence import Witness
-from ringfence.controller.keys import KeyKeeper
+from ringfence.controller.keys import KeyKeeper, Secrets
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.policies import Policies
 from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.statuses import Statuses
+from ringfence.controller.trust import RosterTrust
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core.model import Mode, PowerState
@@ -120,6 +122,10 @@ class Site:
             cast("Loop", loop),
             Narrator(cluster),
             cast("KeyKeeper", SimpleNamespace(told=None, trouble=None)),
+            RosterTrust(
+                *(cast("Secrets", None), Keys(b"", b"s" * 32, b""), "ringfence-system", self.world._witness),
+                lambda: 0.0,
+            ),
             self.setbacks,
             cast("Policies", SimpleNamespace(words={})),
             lambda: self.clock.now + 3.0,

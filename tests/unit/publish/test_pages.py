@@ -20,6 +20,8 @@ from ringfence.core import protection
 from ringfence.core.failover.phase import Phase
 from ringfence.core.gossip.keys import Step
 from ringfence.core.model import Mode
+from ringfence.core.rosterkey import BY_ANOTHER, IN_SECRET
+from ringfence.core.rosterkey import NOT_WRITTEN as NOT_WRITTEN_AGAIN
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -82,6 +84,10 @@ def test_every_reason_of_a_condition_has_its_mend() -> None:
         UNREADABLE,
         NOT_WRITTEN,
     }
+
+
+def test_every_reason_for_a_distrusted_roster_has_its_mend() -> None:
+    assert refusals.ROSTER_KEY.keys() == {BY_ANOTHER, IN_SECRET, NOT_WRITTEN_AGAIN}
 
 
 def _reason_of_errors() -> str:

@@ -103,6 +103,8 @@ class HAClusterStatus(Conditioned):
     """The controller pod that decides and writes now."""
     keys: GroupKeys | None = None
     """The ring's group keys and how far their change has come."""
+    roster_key: Annotated[str | None, Field(max_length=32)] = None
+    """The fingerprint of the key that signs rosters now; condition `RosterTrusted` says whether the agents go by it."""
 
 
 class HACluster(Resource):

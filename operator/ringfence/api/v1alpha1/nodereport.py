@@ -68,6 +68,8 @@ class NodeReportStatus(Conditioned):
     less steadily."""
     keys: NodeKeys | None = None
     """The group keys that the agent goes by; absent from one that is older than their rotation."""
+    roster_key: Annotated[str | None, Field(max_length=32)] = None
+    """The fingerprint of the key whose rosters the agent believes: the one that was mounted when it started."""
     guests: Annotated[list[Annotated[str, Field(max_length=320)]] | None, Field(max_length=1024)] = None
     """The guests that run on the node, `namespace_name`, as its processes show them; absent where the agent can't see
     them (no `hostPID`). After a cut from the storage the node is let at it again only when the moved guests are gone

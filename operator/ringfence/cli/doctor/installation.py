@@ -107,6 +107,13 @@ def _releases(look: Look) -> Iterator[Finding]:
         yield warning("releases", f"agents of several: {told}. In a roll-out that passes")
 
 
+def _roster_key(look: Look) -> Iterator[Finding]:
+    for cluster in look.own("haclusters"):
+        trust = cluster.condition("RosterTrusted")
+        if trust.text("status") == "False":
+            yield broken("roster's key", trust.text("message"))
+
+
 def _labelled(pod: Document, component: str) -> bool:
     return (
         pod.text("metadata", "labels", "app.kubernetes.io/name") == "ringfence"
@@ -114,4 +121,4 @@ def _labelled(pod: Document, component: str) -> bool:
     )
 
 
-CHECKS = (_kinds, _mode, _leader, _controllers, _agents, _releases)
+CHECKS = (_kinds, _mode, _leader, _controllers, _agents, _releases, _roster_key)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ringfence.cli.doctor.finding import Finding, broken, note, ok
 from ringfence.cli.doctor.look import Look
 from ringfence.cli.picture import CLOSED
+from ringfence.ports import NotFound
 
 OURS = (
     ("ringfence.io/suspect", None),
     ("node.kubernetes.io/out-of-service", "ringfence"),
 )
 """Taints with the value that makes them ours; None: any."""
+PODS_FIRST = (1, 33)
+"""Kubernetes from which on a namespace's pods are gone before anything else in it (KEP-5080, OrderedNamespaceDeletion)."""
 
 
 def _failovers(look: Look) -> Iterator[Finding]:
@@ -44,6 +48,23 @@ def _watchdogs(look: Look) -> Iterator[Finding]:
         )
     if not armed:
         yield ok("watchdogs", "none is armed")
+    elif (version := _kubernetes(look)) is not None and version < PODS_FIRST:
+        yield broken(
+            "namespace",
+            f"Kubernetes {version[0]}.{version[1]} may take an agent's account before its pod when a namespace is deleted, and then the"
+            " agent can't sign off: don't delete the namespace while a watchdog is armed",
+        )
+
+
+def _kubernetes(look: Look) -> tuple[int, int] | None:
+    """The server's version; None where it doesn't tell."""
+    try:
+        told = look.one("/version")
+    except NotFound:
+        return None
+    found = [re.match(r"\d+", told.text(part)) for part in ("major", "minor")]
+    major, minor = (int(each[0]) if each else None for each in found)
+    return None if major is None or minor is None else (major, minor)
 
 
 def _taints(look: Look) -> Iterator[Finding]:
