@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ringfence.ports import Clock, ClusterError, Conflict, Json, TooLate, Unavailable
+from ringfence.ports import Clock, ClusterError, Conflict, Json, Refused, TooLate, Unavailable
 from simulator.system.apiserver import ApiServer, Event, Watcher, address_of
 from simulator.system.processes import Agenda
 
@@ -54,6 +54,8 @@ class Connection:
     clock: Clock
     reaches: Callable[[], bool]
     """Whether packets pass between the process' node and the API server."""
+    turned_down: Callable[[str], None] = lambda _path: None
+    """Told of each write that comes to nothing, conflicts aside."""
     closed: bool = False
     _watches: list[_Watch] = field(default_factory=list)
 
@@ -100,14 +102,16 @@ class Connection:
 
         def serve() -> None:
             fate = self._fate(method, path)
-            if isinstance(fate, ClusterError):
-                self._give(answer, fate)
-                return
+            found: Json | ClusterError
             try:
-                found: Json | ClusterError = handle()
+                found = fate if isinstance(fate, ClusterError) else handle()
             except ClusterError as error:
                 found = error
-            if fate is None:
+            if writes and isinstance(found, Refused | Unavailable):
+                self.turned_down(path)
+            if isinstance(fate, ClusterError):
+                self._give(answer, fate)
+            elif fate is None:
                 self._give(answer, found)
 
         self.agenda.after(WAY, arrive)

@@ -18,6 +18,7 @@ from ringfence.controller import records, rehearsal
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
+from ringfence.controller.refusals import Refusals
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.core import timing
 from ringfence.core.failover.commands import (
@@ -47,9 +48,11 @@ from ringfence.kube import kinds
 from ringfence.ports import (
     Clock,
     Cluster,
+    ClusterError,
     Conflict,
     Json,
     NotFound,
+    ObjectRef,
     PortError,
     Scribe,
     Taint,
@@ -78,6 +81,7 @@ class Executor:
         watchdogs: Watchdogs,
         node_leases: NodeLeases,
         narrator: Narrator,
+        refusals: Refusals,
         deadline: Callable[[], float],
         poke: Callable[[], None],
         scribe: Scribe | None = None,
@@ -89,21 +93,21 @@ class Executor:
         self._watchdogs = watchdogs
         self._node_leases = node_leases
         self._narrator = narrator
+        self._refusals = refusals
         self._deadline = deadline
         self._poke = poke
         self._running: dict[Hashable, asyncio.Task[None]] = {}
         self._failed: dict[Hashable, tuple[int, float]] = {}
 
-    async def create(self, record: Record) -> tuple[Record, Json]:
-        """Store a new incident: the object, then its first status."""
+    async def create(self, record: Record) -> Json:
+        """Store a new incident's object. Its first status comes next (:meth:`store_first`): whoever finds one without it goes on."""
         obj: Json = {
             "apiVersion": kinds.FAILOVER.api_version,
             "kind": kinds.FAILOVER.kind,
             "metadata": {"name": record.name, "labels": {"ringfence.io/node": _value(record.boot.node)}},
             "spec": records.spec_of(record),
         }
-        stored = await self._cluster.create(kinds.FAILOVER, obj, deadline=self._deadline())
-        return record, await self._store(record, stored)
+        return await self._cluster.create(kinds.FAILOVER, obj, deadline=self._deadline())
 
     async def carry_out(self, before: Record, after: Step, raw: Json) -> tuple[Record, Json]:
         """Store the step, then start its commands. Raises Conflict if somebody else has written the failover."""
@@ -111,15 +115,16 @@ class Executor:
             raw = await self._store(after.record, raw)
             if (after.record.phase, after.record.sentence) != (before.phase, before.sentence):
                 self._narrator.phase(after.record, raw["metadata"]["uid"])
+        about = ObjectRef(kinds.FAILOVER, after.record.name, uid=raw["metadata"]["uid"])
         for command in after.commands:
-            self._start(after.record, command)
+            self._start(after.record, command, about)
         if after.record.phase in ENDED and before.phase not in ENDED:
             await self._devices.end_incident(after.record.boot.node)
             self._watchdogs.forget(after.record.boot.node)
         return after.record, raw
 
     async def store_first(self, record: Record, raw: Json) -> Json:
-        """The first status of an object that its creator did not live to write."""
+        """The first status of an object."""
         return await self._store(record, raw)
 
     async def _store(self, record: Record, raw: Json) -> Json:
@@ -131,7 +136,8 @@ class Executor:
 
     # --- commands --------------------------------------------------------------------------------------
 
-    def _start(self, record: Record, command: Command) -> None:
+    def _start(self, record: Record, command: Command, about: ObjectRef) -> None:
+        node = record.boot.node
         match command:
             case ReadPower(device=device):
                 self._run(
@@ -151,6 +157,7 @@ class Executor:
                     ("revoke", record.name, device),
                     self._watchdogs.revoke(record.boot, self._deadline()),
                     again_after=0.0,
+                    write=(f"the revocation of the Lease of {node}'s agent", about),
                 )
             case LookOnceMore(device=device):
                 self._run(
@@ -172,18 +179,23 @@ class Executor:
                 )
             case AddSuspectTaint():
                 taint = Taint(SUSPECT, "NoSchedule", _value(record.name))
-                self._run(("suspect", record.boot.node), self._taint(record, taint))
+                write = (f"the taint {SUSPECT} of {node}", about)
+                self._run(("suspect", node), self._taint(record, taint), write=write)
             case AddOutOfServiceTaint():
                 taint = Taint(OUT_OF_SERVICE, "NoExecute", OUT_OF_SERVICE_VALUE)
-                self._run(("out-of-service", record.boot.node), self._taint(record, taint, over=False))
+                write = (f"the out-of-service taint of {node}", about)
+                self._run(("out-of-service", node), self._taint(record, taint, over=False), write=write)
             case TakeNodeLease(boot=boot):
-                self._run(("lease", boot.node), self._node_leases.take(boot, self._deadline()))
+                taking = self._node_leases.take(boot, self._deadline())
+                self._run(("lease", node), taking, write=(f"the remediators' Lease of {node}", about))
             case ReleaseNodeLease(boot=boot):
-                self._run(("lease back", boot.node), self._node_leases.release(boot, self._deadline()))
+                giving = self._node_leases.release(boot, self._deadline())
+                self._run(("lease back", node), giving, write=(f"the end of the Lease of {node}", about))
             case RemoveTaints(out_of_service=out_of_service, suspect=suspect):
                 self._run(
-                    ("untaint", record.boot.node),
+                    ("untaint", node),
                     self._untaint(record, out_of_service=out_of_service, suspect=suspect),
+                    write=(f"the end of the taints of {node}", about),
                 )
             case RehearseAdmission(namespace=namespace, name=name):
                 # Once an incident: it repeats itself as long as that helps.
@@ -200,7 +212,7 @@ class Executor:
                     )
             case RecoverPods(commands=commands):
                 for ask in commands:
-                    self._run(ask, self._recover(ask))
+                    self._run(ask, self._recover(ask), write=(_asked(ask), about))
 
     def _run(
         self,
@@ -209,24 +221,38 @@ class Executor:
         *,
         once: bool = False,
         again_after: float = SETTLES,
+        write: tuple[str, ObjectRef] | None = None,
     ) -> None:
+        """``write``: what is written by it, and about what, if it is a write to the API server."""
         now = self._clock.monotonic()
         failures, not_before = self._failed.get(key, (0, float("-inf")))
-        if key in self._running or now < not_before or (once and failures > 0):
+        waits = now < not_before or not self._refusals.due(key)
+        if key in self._running or waits or (once and failures > 0):
             work.close()
             return
         if once:
             self._failed[key] = (1, float("inf"))
         self._running[key] = asyncio.create_task(
-            self._guard(key, work, failures, once=once, again_after=again_after)
+            self._guard(key, work, failures, once=once, again_after=again_after, write=write)
         )
 
     async def _guard(
-        self, key: Hashable, work: Awaitable[None], failures: int, *, once: bool, again_after: float
+        self,
+        key: Hashable,
+        work: Awaitable[None],
+        failures: int,
+        *,
+        once: bool,
+        again_after: float,
+        write: tuple[str, ObjectRef] | None,
     ) -> None:
         try:
             await work
         except PortError as error:
+            if write is not None and isinstance(error, ClusterError):
+                logger.debug("%s: %s", key, error)
+                self._refusals.failed(key, write[0], error, write[1])
+                return
             logger.warning("%s: %s", key, error)
             if not once:
                 backoff = timing.COMMAND_BACKOFF[min(failures, len(timing.COMMAND_BACKOFF) - 1)]
@@ -235,6 +261,8 @@ class Executor:
             if not once:
                 # Done; its effect shows in the caches in a moment, and until then it is not done again.
                 self._failed[key] = (0, self._clock.monotonic() + again_after)
+            if write is not None:
+                self._refusals.taken(key)
         finally:
             self._running.pop(key, None)
             self._poke()
@@ -305,6 +333,18 @@ class Executor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _asked(ask: RecoveryCommand) -> str:
+    match ask:
+        case DeletePod(ref=ref):
+            return f"the deletion of pod {ref.namespace}/{ref.name}"
+        case FreeLeadership(namespace=namespace):
+            return f"the end of the Lease {namespace}/{VIRT_CONTROLLER}"
+        case DeleteVmi():
+            return f"the deletion of VMI {ask.namespace}/{ask.name}"
+        case RequestStart():
+            return f"the start of VM {ask.namespace}/{ask.name}"
 
 
 def _value(text: str) -> str:
