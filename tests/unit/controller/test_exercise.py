@@ -16,8 +16,8 @@ from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.policies import Policies
-from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.controller.refusals import Refusals
+from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.statuses import Statuses
 from ringfence.controller.watchdogs import Watchdogs
