@@ -43,7 +43,7 @@ def taken_over(record: Record, takeover: float, proofs_seen: float) -> Record:
             "status": records.status_of(record, [], 0.0),
         }
     )
-    read = records.record_of(failover, takeover, proofs_seen, takeover)
+    read = records.record_of(failover, takeover, proofs_seen, takeover, takeover)
     assert read is not None, "a record that was stored has a phase"
     return read
 

@@ -87,6 +87,9 @@ class Adopted:
     orders_seen: float = NEVER
     levels: int = 0
     levels_seen: float = NEVER
+    called_off: tuple[str, ...] = ()
+    """Devices that have called the node off, as on record, each with its instant."""
+    called_off_seen: float = NEVER
     draw: float | None = None
     """This replica's random part of the zone's delay, from 0 to 1."""
     proofs_seen: float = NEVER
@@ -409,6 +412,9 @@ class Loop:
                 adopted.orders, adopted.orders_seen = orders, now
             if len(status.begun_levels) != adopted.levels:
                 adopted.levels, adopted.levels_seen = len(status.begun_levels), now
+            called_off = tuple(f"{c.device} {c.no_order_before}" for c in status.called_off_by)
+            if called_off != adopted.called_off:
+                adopted.called_off, adopted.called_off_seen = called_off, now
             if status.proofs and adopted.proofs_seen == NEVER:
                 adopted.proofs_seen = now
             if status.proofs and not adopted.proved:
@@ -433,7 +439,11 @@ class Loop:
         adopted = self._adopted[name]
         if adopted.record is None:
             adopted.record = records.record_of(
-                failover, adopted.orders_seen, adopted.proofs_seen, adopted.levels_seen
+                failover,
+                adopted.orders_seen,
+                adopted.proofs_seen,
+                adopted.levels_seen,
+                adopted.called_off_seen,
             )
             adopted.raw = self._world.own.raw("failovers", ("", name)) or {}
         return adopted

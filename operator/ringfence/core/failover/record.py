@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ringfence.core.failover.phase import PROVED, Phase
-from ringfence.core.fencing.orders import Begun, Order
+from ringfence.core.fencing.orders import Begun, CalledOff, Order
 from ringfence.core.fencing.proof import FencingProof, about_the_node
 from ringfence.core.model import Boot, SignedVote
 
@@ -99,6 +99,8 @@ class Record:
     orders: tuple[Order, ...] = ()
     begun: tuple[Begun, ...] = ()
     """The levels of the ladder that this pass has begun."""
+    called_off: tuple[CalledOff, ...] = ()
+    """Devices that have called the node off without an order (:mod:`~ringfence.core.failover.blackout`)."""
     proofs: tuple[FencingProof, ...] = ()
     pods: tuple[PodRef, ...] = ()
     """The pods that the proof covers: nothing else is force-deleted under it."""
