@@ -40,6 +40,7 @@ RECORD = Record(
     votes=(SignedVote("n2", BOOT, Vote.NONE, 7, b"round", b"s" * 64),),
     vote_after=(0.312,),
     held_reason="storm",
+    stormed=True,
     ladder_pass=3,
     orders=(Order("bmc-n1", 1, 10.0, 20.0), Order("bmc-n1", 1, 40.0, 50.0, Action.ON)),
     begun=(Begun(1, 9.0), Begun(2, 14.0, slow=1)),

@@ -728,6 +728,7 @@ class Loop:
             node_lease=self._node_leases.look(boot.node),
             set_back=self._setbacks.last,
             compared=self._setbacks.compared,
+            storm=limits.storm(situation) is not None,
             quarantined=situation.incidents_lately + (record is not None) >= limits.FLAPS,
         )
 
@@ -916,6 +917,7 @@ class Loop:
             intent=self._intents.of(boot),
             down_for=now - since if since > NEVER else 0.0,
             incidents_lately=self._incidents_lately(boot, record.name if record else ""),
+            stormed=record is not None and record.stormed,
         )
 
     def _elsewhere(self, zone: HAZone | None) -> set[str]:

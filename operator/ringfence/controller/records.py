@@ -62,6 +62,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
             for v, after in zip_longest(record.votes, record.vote_after[: len(record.votes)])
         ],
         "heldReason": record.held_reason[:1024],
+        "heldForStorm": record.stormed,
         "ladderPass": record.ladder_pass,
         "orders": [
             {
@@ -229,6 +230,7 @@ def record_of(
         ),
         vote_after=tuple(v.after_seconds for v in status.votes if v.after_seconds is not None),
         held_reason=status.held_reason or "",
+        stormed=status.held_for_storm,
         ladder_pass=status.ladder_pass or 0,
         orders=tuple(
             Order(o.device, o.attempt, orders_seen, orders_seen + _lasts(o), Action(o.action))

@@ -319,6 +319,8 @@ class FailoverStatus(Conditioned):
     """The signed votes that the verdict rests on."""
     held_reason: Sentence | None = None
     """The limit that keeps the incident from going on."""
+    held_for_storm: bool = False
+    """Whether it was held while too many nodes were down at once: of those one is fenced after the other."""
     ladder_pass: Annotated[int, Field(ge=0)] = 0
     """How often the whole ladder has been tried in vain."""
     proofs: Annotated[list[FailoverProof], Field(max_length=16)] = Field(default_factory=list)

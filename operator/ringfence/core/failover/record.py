@@ -95,6 +95,8 @@ class Record:
     vote_after: tuple[float, ...] = ()
     """Seconds from the doubt until each of the votes had come to the agent that told us; empty where it didn't tell."""
     held_reason: str = ""
+    stormed: bool = False
+    """It was held while too many nodes were down at once: it goes on after the others, not beside them."""
     ladder_pass: int = 0
     orders: tuple[Order, ...] = ()
     begun: tuple[Begun, ...] = ()
