@@ -23,6 +23,8 @@ WAY = 0.01
 AGAIN = 0.5
 """Seconds after which TCP sends again what was lost."""
 BUSY = 429
+_ANY_TIME = frozenset({"leases", "events"})
+"""What may be written without a deadline: the Lease that gives the right to write, under its own version, and Events."""
 
 
 @dataclass
@@ -71,6 +73,8 @@ class Connection:
         deadline: float | None = None,
     ) -> Json:
         """As :meth:`ringfence.kube.client.ApiServer.request`."""
+        if method != "GET" and deadline is None and address_of(path).plural not in _ANY_TIME:
+            raise AssertionError(f"{method} {path} may be sent at any time, also by a leader that was frozen")
         if deadline is not None and (late := self.clock.monotonic() - deadline) >= 0:
             raise TooLate(f"not sent: the right to send it ended {late:.3f} s ago")
         if self.closed:

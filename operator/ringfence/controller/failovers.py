@@ -137,7 +137,8 @@ class Executor:
     # --- commands --------------------------------------------------------------------------------------
 
     def _start(self, record: Record, command: Command, about: ObjectRef) -> None:
-        node = record.boot.node
+        # As of this decision: whoever is frozen now, and leads anew when it thaws, has decided by what was seen before.
+        node, deadline = record.boot.node, self._deadline()
         match command:
             case ReadPower(device=device):
                 self._run(
@@ -149,13 +150,13 @@ class Executor:
                 # Each order is on record under its own number: it is sent once, whatever becomes of it.
                 self._run(
                     ("off", record.name, record.ladder_pass, device, attempt),
-                    self._devices.order_off(device, record.boot.node, self._deadline()),
+                    self._devices.order_off(device, record.boot.node, deadline),
                     once=True,
                 )
             case RevokeAgentLease(device=device):
                 self._run(
                     ("revoke", record.name, device),
-                    self._watchdogs.revoke(record.boot, self._deadline()),
+                    self._watchdogs.revoke(record.boot, deadline),
                     again_after=0.0,
                     write=(f"the revocation of the Lease of {node}'s agent", about),
                 )
@@ -168,51 +169,52 @@ class Executor:
             case OrderOn(device=device):
                 self._run(
                     ("on", record.name, device, record.power_on_tries),
-                    self._devices.order_on(device, record.boot.node, self._deadline()),
+                    self._devices.order_on(device, record.boot.node, deadline),
                     once=True,
                 )
             case LiftCut(device=device):
                 # One step a call, until it is read as lifted.
                 self._run(
                     ("lift", device, record.boot.node),
-                    self._devices.order_on(device, record.boot.node, self._deadline()),
+                    self._devices.order_on(device, record.boot.node, deadline),
                 )
             case AddSuspectTaint():
                 taint = Taint(SUSPECT, "NoSchedule", _value(record.name))
                 write = (f"the taint {SUSPECT} of {node}", about)
-                self._run(("suspect", node), self._taint(record, taint), write=write)
+                self._run(("suspect", node), self._taint(record, taint, deadline), write=write)
             case AddOutOfServiceTaint():
                 taint = Taint(OUT_OF_SERVICE, "NoExecute", OUT_OF_SERVICE_VALUE)
                 write = (f"the out-of-service taint of {node}", about)
-                self._run(("out-of-service", node), self._taint(record, taint, over=False), write=write)
+                tainting = self._taint(record, taint, deadline, over=False)
+                self._run(("out-of-service", node), tainting, write=write)
             case TakeNodeLease(boot=boot):
-                taking = self._node_leases.take(boot, self._deadline())
+                taking = self._node_leases.take(boot, deadline)
                 self._run(("lease", node), taking, write=(f"the remediators' Lease of {node}", about))
             case ReleaseNodeLease(boot=boot):
-                giving = self._node_leases.release(boot, self._deadline())
+                giving = self._node_leases.release(boot, deadline)
                 self._run(("lease back", node), giving, write=(f"the end of the Lease of {node}", about))
             case RemoveTaints(out_of_service=out_of_service, suspect=suspect):
                 self._run(
                     ("untaint", node),
-                    self._untaint(record, out_of_service=out_of_service, suspect=suspect),
+                    self._untaint(record, deadline, out_of_service=out_of_service, suspect=suspect),
                     write=(f"the end of the taints of {node}", about),
                 )
             case RehearseAdmission(namespace=namespace, name=name):
                 # Once an incident: it repeats itself as long as that helps.
                 self._run(
                     ("rehearse", record.name),
-                    rehearsal.rehearse(self._cluster, namespace, name, self._deadline),
+                    rehearsal.rehearse(self._cluster, namespace, name, lambda: deadline),
                     once=True,
                 )
             case TellFenced(boot=boot, incident=incident, stop_guests=stop_guests):
                 if self._scribe is not None:
                     self._run(
                         ("told", boot),
-                        self._scribe.tell(boot, incident, stop_guests=stop_guests, deadline=self._deadline()),
+                        self._scribe.tell(boot, incident, stop_guests=stop_guests, deadline=deadline),
                     )
             case RecoverPods(commands=commands):
                 for ask in commands:
-                    self._run(ask, self._recover(ask), write=(_asked(ask), about))
+                    self._run(ask, self._recover(ask, deadline), write=(_asked(ask), about))
 
     def _run(
         self,
@@ -267,15 +269,15 @@ class Executor:
             self._running.pop(key, None)
             self._poke()
 
-    async def _taint(self, record: Record, taint: Taint, *, over: bool = True) -> None:
+    async def _taint(self, record: Record, taint: Taint, deadline: float, *, over: bool = True) -> None:
         try:
             await self._cluster.add_taint(
-                record.boot.node, record.boot.node_uid, taint, over=over, deadline=self._deadline()
+                record.boot.node, record.boot.node_uid, taint, over=over, deadline=deadline
             )
         except NotFound:
             logger.info("node %s is gone: nothing to taint", record.boot.node)
 
-    async def _untaint(self, record: Record, *, out_of_service: bool, suspect: bool) -> None:
+    async def _untaint(self, record: Record, deadline: float, *, out_of_service: bool, suspect: bool) -> None:
         node, uid = record.boot.node, record.boot.node_uid
         try:
             if out_of_service:
@@ -285,22 +287,21 @@ class Executor:
                     OUT_OF_SERVICE,
                     "NoExecute",
                     value=OUT_OF_SERVICE_VALUE,
-                    deadline=self._deadline(),
+                    deadline=deadline,
                 )
             if suspect:
-                await self._cluster.remove_taint(node, uid, SUSPECT, "NoSchedule", deadline=self._deadline())
+                await self._cluster.remove_taint(node, uid, SUSPECT, "NoSchedule", deadline=deadline)
         except NotFound:
             logger.info("node %s is gone: nothing to untaint", node)
 
-    async def _recover(self, ask: RecoveryCommand) -> None:
-        deadline = self._deadline()
+    async def _recover(self, ask: RecoveryCommand, deadline: float) -> None:
         match ask:
             case DeletePod(ref=ref, force=force):
                 await self._cluster.delete_pod(
                     ref.namespace, ref.name, ref.uid, 0 if force else None, deadline=deadline
                 )
             case FreeLeadership(namespace=namespace, pod=pod):
-                await self._free(namespace, pod)
+                await self._free(namespace, pod, deadline)
             case DeleteVmi():
                 await self._cluster.delete_vmi(ask.namespace, ask.name, ask.uid, deadline=deadline)
             case RequestStart():
@@ -313,14 +314,14 @@ class Executor:
                         "%s/%s: another request is pending, it is left alone", ask.namespace, ask.name
                     )
 
-    async def _free(self, namespace: str, pod: str) -> None:
+    async def _free(self, namespace: str, pod: str, deadline: float) -> None:
         """Give up KubeVirt's leadership in the dead holder's name, as it would have done itself at an orderly end."""
         lease = await self._cluster.get_lease(VIRT_CONTROLLER, namespace)
         if lease is None or lease.holder.partition("_")[0] != pod:
             return
         try:
             await self._cluster.replace_lease(
-                replace(lease, holder="", duration_seconds=1), deadline=self._deadline()
+                replace(lease, holder="", duration_seconds=1), deadline=deadline
             )
         except Conflict:
             logger.info("the Lease %s/%s has a new holder already", namespace, VIRT_CONTROLLER)

@@ -160,6 +160,8 @@ class Loop:
         self._ended_at: dict[str, float] = {}
         self._settled_at: float | None = None
         self._executor: Executor | None = None
+        self._term = 0
+        """The epoch of the leadership that the executor belongs to."""
         self._saw_majority = False
         self._told = ToldVerdicts()
         self._strays = Strays()
@@ -215,7 +217,11 @@ class Loop:
         if not self._leadership.leads:
             await self._end_term()
             return self._pressing()
+        if self._executor is not None and self._term != self._leadership.election.epoch:
+            # It was frozen: another has led meanwhile, and no turn has seen that.
+            await self._end_term()
         if self._executor is None:
+            self._term = self._leadership.election.epoch
             self._executor = Executor(
                 self._cluster,
                 self._clock,
@@ -1046,6 +1052,7 @@ class Loop:
 
     async def sweep_taints(self) -> None:
         """Take our taints off nodes that no open failover is about (:mod:`~ringfence.controller.strays`)."""
+        deadline = self._leadership.deadline  # of this decision, as the executor's
         nodes = list(self._world.nodes.store.values())
         quarantined = self._quarantined()
         for node, taint in self._strays.due(nodes, self.busy_nodes(), self._clock.monotonic(), quarantined):
@@ -1056,19 +1063,20 @@ class Loop:
                 taint.key,
                 taint.effect,
                 value=taint.value,
-                deadline=self._leadership.deadline,
+                deadline=deadline,
             )
 
     async def sweep_words(self) -> None:
         """Take "you are fenced" back from boots that no open failover is about; a failover is stored before its word."""
         if self._scribe is None:
             return
+        deadline = self._leadership.deadline
         about = {(f.spec.node_uid, f.spec.boot_id) for f in self._open_failovers().values()}
         nodes = {node.uid: node.name for node in self._world.nodes.store.values()}
         for uid, boot_id in self._witness.heartbeats.words(self._clock.monotonic()).items():
             if (uid, boot_id) not in about and uid in nodes:
                 boot = Boot(nodes[uid], uid, boot_id)
-                await self._scribe.tell(boot, "none", taken_back=True, deadline=self._leadership.deadline)
+                await self._scribe.tell(boot, "none", taken_back=True, deadline=deadline)
 
     @property
     def heartbeats(self) -> Heartbeats:

@@ -263,6 +263,18 @@ def test_a_leader_that_is_frozen_after_it_stored_an_order_sends_nothing_when_it_
     assert float(ordered.split()[0]) < 20.0, "the next leader has ordered"
 
 
+@pytest.mark.parametrize(
+    ("ladder", "phase"),
+    [("storage", "Fencing"), ("watchdog", "Fencing"), ("leases", "Recovering"), ("leases", "Recovered")],
+)
+def test_whatever_a_frozen_leader_had_decided_is_not_done_when_it_thaws(ladder: str, phase: str) -> None:
+    """Each write has a deadline, which `Connection` demands and keeps; what it would break stands in the invariants."""
+    acts = (f"0.5 freeze-leader-when {phase}", "1.0 isolate n4", "20.0 thaw-leader", "30.0 mend")
+    outcome = led(*acts, ladder=ladder, end=100.0)
+    assert outcome.broken == ""
+    assert any("is stopped" in line for line in outcome.log), outcome.log
+
+
 def test_incidents_go_on_within_a_second_when_an_admission_webhook_is_ready_again() -> None:
     """That nobody insists meanwhile is invariant 10, which `Replicas` looks after."""
     acts = ("0.5 admission bad", "1.0 isolate n4", "1.0 isolate n5", "20.0 admission ok")
