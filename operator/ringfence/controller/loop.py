@@ -698,7 +698,7 @@ class Loop:
             suspect_taint=node is not None and any(t.key == SUSPECT for t in node.taints),
             out_of_service_taint=bool(out_of_service),
             foreign_taint=any(t.value != OUT_OF_SERVICE_VALUE for t in out_of_service),
-            levels=self._levels(zone, boot, volumes),
+            levels=self._levels(zone, boot, volumes, adopted.first_seen if adopted is not None else now),
             proofs_required=zone.spec.fencing.proofs if zone else 1,
             pods=pods,
             attachments=self._world.attachments_on(boot.node),
@@ -759,21 +759,25 @@ class Loop:
             if boot is not None and self._incidents_lately(boot, "") >= limits.FLAPS
         )
 
-    def _levels(self, zone: HAZone | None, boot: Boot, volumes: tuple[CutVm, ...]) -> Rungs:
+    def _levels(self, zone: HAZone | None, boot: Boot, volumes: tuple[CutVm, ...], since: float) -> Rungs:
         """The looks at the node's devices, level by level."""
         if zone is None:
             return ()
         return tuple(
-            tuple(self._rung(name, boot, zone, volumes) for name in level)
+            tuple(self._rung(name, boot, zone, volumes, since) for name in level)
             for level in self._world.levels(zone, boot.node)
         )
 
     def _rung(
-        self, name: str, boot: Boot, zone: HAZone, volumes: tuple[CutVm, ...]
+        self, name: str, boot: Boot, zone: HAZone, volumes: tuple[CutVm, ...], since: float
     ) -> DeviceLook | WatchdogLook:
         if self._world.is_watchdog(name):
             return self._watchdogs.look(name, boot, zone.spec.fencing.watchdog)
         seen, device = self._devices.look(name, boot.node), self._world.own.all(FenceDevice).get(("", name))
+        # A reading names no boot: what was read before this incident was known may be of another one.
+        called_off = seen.called_off_at if (seen.called_off_at or NEVER) >= since else None
+        readings = tuple(r for r in seen.readings if r.asked_at >= since)
+        seen = replace(seen, readings=readings, called_off_at=called_off)
         if seen.chassis is not None:
             others = self._orders_at(seen.chassis.address, boot)
             seen = replace(seen, chassis=replace(seen.chassis, others=others))

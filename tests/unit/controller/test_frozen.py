@@ -15,7 +15,7 @@ import pytest
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.failovers import VIRT_CONTROLLER, Executor
 from ringfence.controller.narrator import Narrator
-from ringfence.controller.node_leases import HOLDER, NodeLeases
+from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.refusals import Refusals
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.core.failover.commands import (
@@ -29,7 +29,7 @@ from ringfence.core.failover.commands import (
     TellFenced,
 )
 from ringfence.core.failover.cut import LiftCut
-from ringfence.core.failover.node_lease import ReleaseNodeLease, TakeNodeLease
+from ringfence.core.failover.node_lease import HOLDER, ReleaseNodeLease, TakeNodeLease
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import PodRef, Record
 from ringfence.core.failover.recovery import DeletePod, DeleteVmi, FreeLeadership, RequestStart

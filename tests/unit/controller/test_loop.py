@@ -179,11 +179,9 @@ class Site:
         return sum(what == deed for _, what in self.deeds)
 
     def failover(self, node: str = "n1") -> Json:
-        return next(
-            raw
-            for (plural, _), raw in self.objects.items()
-            if plural == "failovers" and raw["spec"]["node"] == node
-        )
+        """The latest of that node."""
+        of_node = (raw for raw in self.objects.values() if raw.get("spec", {}).get("node") == node)
+        return list(of_node)[-1]
 
     def ordered(self, device: str, node: str, deadline: float | None) -> None:
         """An order has come: it is on record, and may be sent."""
@@ -262,6 +260,10 @@ class Site:
         assert over == (taint.key == SUSPECT)
         self.did(f"taint {node} {taint.key}")
         self.taints[node].add(taint.key)
+        return True
+
+    async def remove_taint(self, node: str, _uid: str, key: str, _effect: str, **_how: Any) -> bool:
+        self.taints[node].discard(key)
         return True
 
     async def record_event(self, regarding: ObjectRef, _type: str, _reason: str, message: str) -> None:
@@ -726,3 +728,31 @@ async def test_a_conflict_about_a_failover_that_is_gone_ends_no_process() -> Non
     site.refuses.clear()
     await play(leader, 6.0)
     assert "launcher-db" not in site.pods, "another is opened: the node is down still"
+
+
+@pytest.mark.parametrize("how", ["deleted", "ended by another"])
+async def test_what_was_read_in_an_earlier_incident_proves_nothing_in_a_later_one(how: str) -> None:
+    """Readings name no boot. The node was off, and is on again; whoever remembers that it read off must not go by it."""
+    site = Site(redfish("n5"), fencing={"levels": [{"devices": ["bmc-n5"]}], "powerOn": "Never"})
+    site.runs("db", "n5")
+    leader = await settled(site)
+    site.put("haclusters", "default", {"mode": "Paused"})
+    site.off.add("n5")
+    site.down.add("n5")
+    await play(leader, 4.0)
+    assert site.failover("n5")["status"]["phase"] == "Held"
+    (name,) = [name for plural, name in site.objects if plural == "failovers"]
+    if how == "deleted":
+        del site.objects["failovers", name]
+    else:
+        site.objects["failovers", name]["status"]["phase"] = "Withdrawn"
+        site.version += 1
+        site.objects["failovers", name]["metadata"]["resourceVersion"] = str(site.version)
+    site.off.clear()
+    site.down.clear()
+    await play(leader, 5.0)
+    site.put("haclusters", "default", {"mode": "Active"})
+    site.down.add("n5")
+    await play(leader, 4.0)
+    assert site.count("bmc-n5 off") == 1, "it reads on: it is ordered"
+    assert "launcher-db" in site.pods, "it has not been read off since"

@@ -12,7 +12,8 @@ from ringfence.controller.evidence import Witness
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
-from ringfence.core.fencing.selffence import SelfFenced, WatchdogLook, assume
+from ringfence.core.fencing.proof import SelfFenced
+from ringfence.core.fencing.selffence import WatchdogLook, assume
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.model import Boot
 from ringfence.core.setback import SetBack
