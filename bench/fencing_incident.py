@@ -27,6 +27,7 @@ from ringfence.controller.failovers import Executor
 from ringfence.controller.loop import BUSY
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
+from ringfence.controller.refusals import Refusals
 from ringfence.controller.targets import DeviceTarget, SecretWord
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.core.detection.verdict import Judgement
@@ -37,6 +38,7 @@ from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow
 from ringfence.core.model import Boot, Verdict
 from ringfence.fencing import open_device
+from ringfence.metrics import ControllerMetrics
 from ringfence.ports import Cluster, DeviceSpec, Json, Kind, NotFound, ObjectRef, SystemClock
 
 CLOCK = SystemClock()
@@ -83,13 +85,15 @@ class Desk:
         self._node = node
         self.book = DeviceBook(cluster, CLOCK, open_device, self._poked.set)
         self.book.declare({(s.name, node): target(s, node) for level in levels for s in level})
+        narrator = Narrator(cluster)
         self._executor = Executor(
             cluster,
             CLOCK,
             self.book,
             cast("Watchdogs", None),  # no level has one
             NodeLeases(cluster, CLOCK, ""),  # nobody else fences here
-            Narrator(cluster),
+            narrator,
+            Refusals(CLOCK, narrator, ControllerMetrics(), lambda: 0.5),
             lambda: CLOCK.monotonic() + 10.0,
             self._poked.set,
         )

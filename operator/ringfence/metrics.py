@@ -236,6 +236,14 @@ class ControllerMetrics:
             buckets=(0.25, 0.5, 1, 2, 3, 4, 5, 7.5, 10, 15, 30, 60, 300),
             registry=registry,
         )
+        self._refused = Counter(
+            "ringfence_writes_refused", "Writes that the API server has turned down.", registry=registry
+        )
+        self._waiting = Gauge(
+            "ringfence_writes_waiting",
+            "Writes that the API server turns down now, each tried again.",
+            registry=registry,
+        )
         self._protected = Gauge("ringfence_protected_vms", "VMs that are protected now.", registry=registry)
         self._declared = Gauge("ringfence_declared_vms", "VMs that shall be protected.", registry=registry)
         self._epoch = Gauge("ringfence_roster_epoch", "The roster's epoch.", registry=registry)
@@ -331,6 +339,14 @@ class ControllerMetrics:
     def step(self, step: str, seconds: float) -> None:
         """A step of a failover was reached, so long after the first doubt."""
         self._durations.labels(step).observe(seconds)
+
+    def write_refused(self) -> None:
+        """The API server has turned down a write."""
+        self._refused.inc()
+
+    def writes_waiting(self, number: int) -> None:
+        """So many writes wait to be tried again."""
+        self._waiting.set(number)
 
     def vms(self, protected: int, declared: int) -> None:
         self._protected.set(protected)

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ringfence.ports import Clock, ClusterError, Conflict, Json, TooLate, Unavailable
+from ringfence.ports import Clock, ClusterError, Conflict, Json, Refused, TooLate, Unavailable
 from simulator.system.apiserver import ApiServer, Event, Watcher, address_of
 from simulator.system.processes import Agenda
 
@@ -23,6 +23,8 @@ WAY = 0.01
 AGAIN = 0.5
 """Seconds after which TCP sends again what was lost."""
 BUSY = 429
+_ANY_TIME = frozenset({"leases", "events"})
+"""What may be written without a deadline: the Lease that gives the right to write, under its own version, and Events."""
 
 
 @dataclass
@@ -54,6 +56,8 @@ class Connection:
     clock: Clock
     reaches: Callable[[], bool]
     """Whether packets pass between the process' node and the API server."""
+    turned_down: Callable[[str], None] = lambda _path: None
+    """Told of each write that comes to nothing, conflicts aside."""
     closed: bool = False
     _watches: list[_Watch] = field(default_factory=list)
 
@@ -69,6 +73,8 @@ class Connection:
         deadline: float | None = None,
     ) -> Json:
         """As :meth:`ringfence.kube.client.ApiServer.request`."""
+        if method != "GET" and deadline is None and address_of(path).plural not in _ANY_TIME:
+            raise AssertionError(f"{method} {path} may be sent at any time, also by a leader that was frozen")
         if deadline is not None and (late := self.clock.monotonic() - deadline) >= 0:
             raise TooLate(f"not sent: the right to send it ended {late:.3f} s ago")
         if self.closed:
@@ -100,14 +106,16 @@ class Connection:
 
         def serve() -> None:
             fate = self._fate(method, path)
-            if isinstance(fate, ClusterError):
-                self._give(answer, fate)
-                return
+            found: Json | ClusterError
             try:
-                found: Json | ClusterError = handle()
+                found = fate if isinstance(fate, ClusterError) else handle()
             except ClusterError as error:
                 found = error
-            if fate is None:
+            if writes and isinstance(found, Refused | Unavailable):
+                self.turned_down(path)
+            if isinstance(fate, ClusterError):
+                self._give(answer, fate)
+            elif fate is None:
                 self._give(answer, found)
 
         self.agenda.after(WAY, arrive)

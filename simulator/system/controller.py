@@ -19,7 +19,7 @@ from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.orders import OrderOff
 from ringfence.core.fencing.slottrouble import gone_for_all
-from ringfence.core.model import Verdict
+from ringfence.core.model import Boot, Verdict
 from ringfence.core.setback import SetBack
 from simulator.system import detector, kubevirt, looks, triples
 from simulator.system.candidates import Candidates
@@ -43,7 +43,7 @@ def taken_over(record: Record, takeover: float, proofs_seen: float) -> Record:
             "status": records.status_of(record, [], 0.0),
         }
     )
-    read = records.record_of(failover, takeover, proofs_seen, takeover)
+    read = records.record_of(failover, takeover, proofs_seen, takeover, takeover)
     assert read is not None, "a record that was stored has a phase"
     return read
 
@@ -56,6 +56,8 @@ class Backup:
     vms: dict[str, Vm]
     cut: frozenset[str]
     """Nodes with a storage's fence."""
+    dogs: dict[str, tuple[Boot | None, tuple[Boot, bool] | None]]
+    """Of each watchdog: the boot whose agent's Lease is revoked, and what its agent has reported."""
     epoch: int
     published: tuple[Mark, ...]
 
@@ -238,6 +240,7 @@ class Controller:
                 dict(memory.stored),
                 {n: replace(vm) for n, vm in plant.vms.items()},
                 frozenset(n for n in plant.cutters if plant.nodes[n].shut_out),
+                {n: (dog.revoked, dog.reported) for n, dog in plant.dogs.items()},
                 memory.epoch,
                 memory.published,
             )
@@ -287,6 +290,8 @@ class Controller:
         plant, memory = self._plant, self._memory
         for node, cutter in plant.cutters.items():
             cutter.stale = node in self._backup.cut
+        for node, (revoked, reported) in self._backup.dogs.items():
+            plant.dogs[node].revoked, plant.dogs[node].reported = revoked, reported
         memory.stored = dict(self._backup.records)
         memory.epoch, memory.published = self._backup.epoch, self._backup.published
         memory.compared_at = plant.now + timing.LEASE_DURATION + timing.SETTLE

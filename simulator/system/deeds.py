@@ -279,7 +279,7 @@ class Deeds:
 def _record(raw: Json) -> Record | None:
     """What is stored, with the leader's own instants: in virtual time all clocks are one."""
     failover = Failover.model_validate(raw)
-    record = records.record_of(failover, 0.0, 1.0, 0.0)
+    record = records.record_of(failover, 0.0, 1.0, 0.0, 0.0)
     if record is None:
         return None
     orders = tuple(

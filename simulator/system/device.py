@@ -29,6 +29,7 @@ class Device:
     def forgotten(self) -> None:
         """A new leader has read nothing of it yet."""
         self.readings, self.error, self.next_try_at = [], None, NEVER
+        self.called_off_at, self.ordered = None, False
 
 
 @dataclass

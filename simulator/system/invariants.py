@@ -24,6 +24,8 @@ from simulator.system.rules import Broken
 from simulator.system.vm import Vm
 from simulator.system.world import World
 
+_IN_PASSING = ("not_writable", "roster_in_doubt")
+"""Limits that real replicas meet for a moment, where the stand-in doesn't."""
 HEALTHY_FOR = 2.5
 """Seconds for which a node must have been heard before shooting it is a crime: votes need a moment to be outdated."""
 KNOWN_WITHIN = 5.0
@@ -87,8 +89,8 @@ class Invariants:
             return
         triple = (*sight, record.phase)
         why = triples.impossible(triple)
-        if why is not None and self.real and (sight[1] == "not_writable" or self._slow()):
-            return  # a real leader's Lease may run out while its write is on its way
+        if why is not None and self.real and (sight[1] in _IN_PASSING or self._slow()):
+            return  # a real leader's Lease may run out while its write is on its way, and agents hear of a roster before it does
         if why is not None:
             raise self._broken(0, f"{node}: ({', '.join(triple)}) is called impossible: {why}")
         self.triples.add(triple)

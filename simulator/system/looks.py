@@ -139,6 +139,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         node_lease=memory.remediators.look(boot.node),
         set_back=plant.set_back,
         compared=now >= memory.compared_at,
+        storm=limits.storm(situation) is not None,
         quarantined=situation.incidents_lately + (record is not None) >= limits.FLAPS,
     )
 
@@ -207,6 +208,7 @@ def situation_of(plant: Plant, memory: Memory, boot: Boot, record: Record | None
         slots_moving=frozenset(n for n, state in states.items() if state is SlotState.MOVING),
         slot_witnesses=frozenset(states),
         incidents_lately=memory.incidents_lately(boot, record.name if record else "", now),
+        stormed=record is not None and record.stormed,
         roster_epochs=(1,) if memory.newer_roster else (),
         released=record is not None and record.name in memory.released,
     )

@@ -13,7 +13,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ringfence.controller import bootstrap
 from ringfence.controller.devices import OpenDevice
@@ -58,6 +58,8 @@ RESTARTS = 2.0
 """Seconds until a process that was killed runs again."""
 BOOTS = 3.0
 """Seconds from a node's kubelet to the pod of its replica."""
+INSISTS, INSISTS_WITHIN = 12, 2.0
+"""So often within so many seconds nobody writes to one path in vain."""
 PORT, SLOTS_PORT = 7947, 7948
 KERNEL = 0.005
 _SEED = bytes(range(32))
@@ -74,6 +76,8 @@ class Seat:
     boot: int = 0
     """The node's boot that it runs in."""
     crashed: BaseException | None = None
+    turned_down: dict[str, list[float]] = field(default_factory=dict)
+    """When its writes to each path have come to nothing of late."""
 
 
 class Replicas:
@@ -246,7 +250,8 @@ class Replicas:
         name = seat.name
         process = seat.process = self._agenda.process(name)
         connection = seat.connection = Connection(
-            self._agenda, self.server, self._weather, self._clock, lambda: self._reaches(name)
+            *(self._agenda, self.server, self._weather, self._clock, lambda: self._reaches(name)),
+            turned_down=lambda path: self._turned_down(seat, path),
         )
         seat.boot, seat.replica = self._plant.nodes[name].boot, None
         place = Place(
@@ -273,6 +278,14 @@ class Replicas:
                 seat.crashed = error
 
         process.call_soon(lambda: process.create_task(live()))
+
+    def _turned_down(self, seat: Seat, path: str) -> None:
+        """Whoever is turned down asks again with pauses (invariant 10)."""
+        now = self._plant.now
+        lately = [at for at in seat.turned_down.get(path, ()) if now - at < INSISTS_WITHIN]
+        seat.turned_down[path] = [*lately, now]
+        if len(lately) >= INSISTS:
+            raise Broken(f"10: {now:.2f}: {seat.name} has been turned down {INSISTS} times with {path}")
 
     def _doors(self, name: str, connection: Connection) -> Doors:
         voices, agenda = self._voices, self._agenda

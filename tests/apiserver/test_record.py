@@ -9,9 +9,10 @@ import pytest
 from apiserver.server import Server
 from ringfence.api.v1alpha1 import Failover
 from ringfence.controller.records import conditions_of, record_of, spec_of, status_of
+from ringfence.core.failover.blackout import SEEN_LATE
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
-from ringfence.core.fencing.orders import Action, Begun, Order
+from ringfence.core.fencing.orders import Action, Begun, CalledOff, Order
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
     CutVm,
@@ -39,9 +40,11 @@ RECORD = Record(
     votes=(SignedVote("n2", BOOT, Vote.NONE, 7, b"round", b"s" * 64),),
     vote_after=(0.312,),
     held_reason="storm",
+    stormed=True,
     ladder_pass=3,
     orders=(Order("bmc-n1", 1, 10.0, 20.0), Order("bmc-n1", 1, 40.0, 50.0, Action.ON)),
     begun=(Begun(1, 9.0), Begun(2, 14.0, slow=1)),
+    called_off=(CalledOff("bmc-n1", 130.0),),
     proofs=(
         PoweredOff(BOOT, "bmc-n1", PowerOffHow.ORDERED, 30.0, "read as off twice"),
         PoweredOff(BOOT, "pdu-a", PowerOffHow.FOUND, 30.0, "read as off twice"),
@@ -76,6 +79,7 @@ RECORD = Record(
 NOT_READ_BACK = {
     "votes",  # kept for people and for later checking; the machine needs them no more
     "begun",  # instants, like those of orders,
+    "called_off",
     "orders",  # instants are counted anew by whoever takes over
     "proofs",
 }
@@ -89,7 +93,7 @@ def test_record_survives_the_api(server: Server, phase: Phase) -> None:
     status = status_of(record, conditions_of(record, [], WALL), WALL)
     server.must("PATCH", f"{PATH}/{record.name}/status?fieldValidation=Strict", {"status": status})
     read = record_of(
-        Failover.model_validate(server.must("GET", f"{PATH}/{record.name}")), 100.0, 101.0, 102.0
+        Failover.model_validate(server.must("GET", f"{PATH}/{record.name}")), 100.0, 101.0, 102.0, 103.0
     )
     assert read is not None
     for field in fields(Record):
@@ -100,6 +104,7 @@ def test_record_survives_the_api(server: Server, phase: Phase) -> None:
         ("bmc-n1", 1, Action.ON),
     ]
     assert read.begun == (Begun(1, 102.0), Begun(2, 102.0, slow=1))
+    assert read.called_off == (CalledOff("bmc-n1", 103.0 + SEEN_LATE),)
     assert [replace(proof, seen_at=0.0) for proof in read.proofs] == [
         replace(proof, seen_at=0.0) for proof in record.proofs
     ]

@@ -259,7 +259,7 @@ class Registrar:
     def marks(self) -> str:
         """What is proved now, as it stands beside the roster."""
         records_ = (
-            records.record_of(one, 0.0, 0.0, 0.0)
+            records.record_of(one, 0.0, 0.0, 0.0, 0.0)
             for one in self._world.own.all(Failover).values()
             if one.status.phase not in ENDED
         )

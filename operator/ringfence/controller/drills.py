@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ringfence.api.v1alpha1.fencedevice import Drill, FenceDevice, PassedDrill
 from ringfence.controller.devices import DeviceBook
@@ -52,6 +52,8 @@ class Course:
     """The boot id of each node now, as Kubernetes has it."""
     uuids: Callable[[], Mapping[str, str]]
     """The ``systemUUID`` of each node."""
+    objection: Callable[[], str | None] = lambda: None
+    """What speaks against it by now: minutes may have passed since it was asked for, most of all for a process that was frozen."""
 
 
 async def carry_out(device: PowerDevice, node: str, course: Course) -> str:
@@ -65,6 +67,8 @@ async def carry_out(device: PowerDevice, node: str, course: Course) -> str:
     others = sorted(n for n, known in course.uuids().items() if n != node and same_machine(uuid, known))
     if others:
         raise DrillFailed(f"the device says that it stands before {others[0]}, which would be switched off")
+    if (why := course.objection()) is not None:
+        raise DrillFailed(why)
     before = dict(course.boots())
     ordered_at = course.clock.monotonic()
     try:
@@ -167,7 +171,8 @@ class Drills:
         try:
             device, target = await self._devices.open_for_drill(name, node)
             try:
-                uuid = await carry_out(device, node, self._course)
+                course = replace(self._course, objection=lambda: self._objection(name, node))
+                uuid = await carry_out(device, node, course)
             finally:
                 await device.close()
             raw = self._world.own.raw("fencedevices", ("", name)) or {}
@@ -183,6 +188,10 @@ class Drills:
             await self._tell(name, request, "Passed", sentence, drills=[*others, passed.to_json()])
         except (DrillFailed, PortError) as error:
             await self._failed(name, request, str(error))
+
+    def _objection(self, name: str, node: str) -> str | None:
+        device = self._world.own.all(FenceDevice).get(("", name))
+        return "it is not declared any more" if device is None else refusal(self._facts(name, device, node))
 
     async def _mend(self, name: str, node: str, request: str) -> None:
         """Another leader's drill: the node must not stay off, and nothing is proved."""

@@ -18,6 +18,7 @@ from ringfence.controller import records, rehearsal
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
+from ringfence.controller.refusals import Refusals
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.core import timing
 from ringfence.core.failover.commands import (
@@ -47,9 +48,11 @@ from ringfence.kube import kinds
 from ringfence.ports import (
     Clock,
     Cluster,
+    ClusterError,
     Conflict,
     Json,
     NotFound,
+    ObjectRef,
     PortError,
     Scribe,
     Taint,
@@ -78,6 +81,7 @@ class Executor:
         watchdogs: Watchdogs,
         node_leases: NodeLeases,
         narrator: Narrator,
+        refusals: Refusals,
         deadline: Callable[[], float],
         poke: Callable[[], None],
         scribe: Scribe | None = None,
@@ -89,21 +93,21 @@ class Executor:
         self._watchdogs = watchdogs
         self._node_leases = node_leases
         self._narrator = narrator
+        self._refusals = refusals
         self._deadline = deadline
         self._poke = poke
         self._running: dict[Hashable, asyncio.Task[None]] = {}
         self._failed: dict[Hashable, tuple[int, float]] = {}
 
-    async def create(self, record: Record) -> tuple[Record, Json]:
-        """Store a new incident: the object, then its first status."""
+    async def create(self, record: Record) -> Json:
+        """Store a new incident's object. Its first status comes next (:meth:`store_first`): whoever finds one without it goes on."""
         obj: Json = {
             "apiVersion": kinds.FAILOVER.api_version,
             "kind": kinds.FAILOVER.kind,
             "metadata": {"name": record.name, "labels": {"ringfence.io/node": _value(record.boot.node)}},
             "spec": records.spec_of(record),
         }
-        stored = await self._cluster.create(kinds.FAILOVER, obj, deadline=self._deadline())
-        return record, await self._store(record, stored)
+        return await self._cluster.create(kinds.FAILOVER, obj, deadline=self._deadline())
 
     async def carry_out(self, before: Record, after: Step, raw: Json) -> tuple[Record, Json]:
         """Store the step, then start its commands. Raises Conflict if somebody else has written the failover."""
@@ -111,15 +115,16 @@ class Executor:
             raw = await self._store(after.record, raw)
             if (after.record.phase, after.record.sentence) != (before.phase, before.sentence):
                 self._narrator.phase(after.record, raw["metadata"]["uid"])
+        about = ObjectRef(kinds.FAILOVER, after.record.name, uid=raw["metadata"]["uid"])
         for command in after.commands:
-            self._start(after.record, command)
+            self._start(after.record, command, about)
         if after.record.phase in ENDED and before.phase not in ENDED:
             await self._devices.end_incident(after.record.boot.node)
             self._watchdogs.forget(after.record.boot.node)
         return after.record, raw
 
     async def store_first(self, record: Record, raw: Json) -> Json:
-        """The first status of an object that its creator did not live to write."""
+        """The first status of an object."""
         return await self._store(record, raw)
 
     async def _store(self, record: Record, raw: Json) -> Json:
@@ -131,7 +136,9 @@ class Executor:
 
     # --- commands --------------------------------------------------------------------------------------
 
-    def _start(self, record: Record, command: Command) -> None:
+    def _start(self, record: Record, command: Command, about: ObjectRef) -> None:
+        # As of this decision: whoever is frozen now, and leads anew when it thaws, has decided by what was seen before.
+        node, deadline = record.boot.node, self._deadline()
         match command:
             case ReadPower(device=device):
                 self._run(
@@ -143,14 +150,15 @@ class Executor:
                 # Each order is on record under its own number: it is sent once, whatever becomes of it.
                 self._run(
                     ("off", record.name, record.ladder_pass, device, attempt),
-                    self._devices.order_off(device, record.boot.node, self._deadline()),
+                    self._devices.order_off(device, record.boot.node, deadline),
                     once=True,
                 )
             case RevokeAgentLease(device=device):
                 self._run(
                     ("revoke", record.name, device),
-                    self._watchdogs.revoke(record.boot, self._deadline()),
+                    self._watchdogs.revoke(record.boot, deadline),
                     again_after=0.0,
+                    write=(f"the revocation of the Lease of {node}'s agent", about),
                 )
             case LookOnceMore(device=device):
                 self._run(
@@ -161,46 +169,52 @@ class Executor:
             case OrderOn(device=device):
                 self._run(
                     ("on", record.name, device, record.power_on_tries),
-                    self._devices.order_on(device, record.boot.node, self._deadline()),
+                    self._devices.order_on(device, record.boot.node, deadline),
                     once=True,
                 )
             case LiftCut(device=device):
                 # One step a call, until it is read as lifted.
                 self._run(
                     ("lift", device, record.boot.node),
-                    self._devices.order_on(device, record.boot.node, self._deadline()),
+                    self._devices.order_on(device, record.boot.node, deadline),
                 )
             case AddSuspectTaint():
                 taint = Taint(SUSPECT, "NoSchedule", _value(record.name))
-                self._run(("suspect", record.boot.node), self._taint(record, taint))
+                write = (f"the taint {SUSPECT} of {node}", about)
+                self._run(("suspect", node), self._taint(record, taint, deadline), write=write)
             case AddOutOfServiceTaint():
                 taint = Taint(OUT_OF_SERVICE, "NoExecute", OUT_OF_SERVICE_VALUE)
-                self._run(("out-of-service", record.boot.node), self._taint(record, taint, over=False))
+                write = (f"the out-of-service taint of {node}", about)
+                tainting = self._taint(record, taint, deadline, over=False)
+                self._run(("out-of-service", node), tainting, write=write)
             case TakeNodeLease(boot=boot):
-                self._run(("lease", boot.node), self._node_leases.take(boot, self._deadline()))
+                taking = self._node_leases.take(boot, deadline)
+                self._run(("lease", node), taking, write=(f"the remediators' Lease of {node}", about))
             case ReleaseNodeLease(boot=boot):
-                self._run(("lease back", boot.node), self._node_leases.release(boot, self._deadline()))
+                giving = self._node_leases.release(boot, deadline)
+                self._run(("lease back", node), giving, write=(f"the end of the Lease of {node}", about))
             case RemoveTaints(out_of_service=out_of_service, suspect=suspect):
                 self._run(
-                    ("untaint", record.boot.node),
-                    self._untaint(record, out_of_service=out_of_service, suspect=suspect),
+                    ("untaint", node),
+                    self._untaint(record, deadline, out_of_service=out_of_service, suspect=suspect),
+                    write=(f"the end of the taints of {node}", about),
                 )
             case RehearseAdmission(namespace=namespace, name=name):
                 # Once an incident: it repeats itself as long as that helps.
                 self._run(
                     ("rehearse", record.name),
-                    rehearsal.rehearse(self._cluster, namespace, name, self._deadline),
+                    rehearsal.rehearse(self._cluster, namespace, name, lambda: deadline),
                     once=True,
                 )
             case TellFenced(boot=boot, incident=incident, stop_guests=stop_guests):
                 if self._scribe is not None:
                     self._run(
                         ("told", boot),
-                        self._scribe.tell(boot, incident, stop_guests=stop_guests, deadline=self._deadline()),
+                        self._scribe.tell(boot, incident, stop_guests=stop_guests, deadline=deadline),
                     )
             case RecoverPods(commands=commands):
                 for ask in commands:
-                    self._run(ask, self._recover(ask))
+                    self._run(ask, self._recover(ask, deadline), write=(_asked(ask), about))
 
     def _run(
         self,
@@ -209,24 +223,38 @@ class Executor:
         *,
         once: bool = False,
         again_after: float = SETTLES,
+        write: tuple[str, ObjectRef] | None = None,
     ) -> None:
+        """``write``: what is written by it, and about what, if it is a write to the API server."""
         now = self._clock.monotonic()
         failures, not_before = self._failed.get(key, (0, float("-inf")))
-        if key in self._running or now < not_before or (once and failures > 0):
+        waits = now < not_before or not self._refusals.due(key)
+        if key in self._running or waits or (once and failures > 0):
             work.close()
             return
         if once:
             self._failed[key] = (1, float("inf"))
         self._running[key] = asyncio.create_task(
-            self._guard(key, work, failures, once=once, again_after=again_after)
+            self._guard(key, work, failures, once=once, again_after=again_after, write=write)
         )
 
     async def _guard(
-        self, key: Hashable, work: Awaitable[None], failures: int, *, once: bool, again_after: float
+        self,
+        key: Hashable,
+        work: Awaitable[None],
+        failures: int,
+        *,
+        once: bool,
+        again_after: float,
+        write: tuple[str, ObjectRef] | None,
     ) -> None:
         try:
             await work
         except PortError as error:
+            if write is not None and isinstance(error, ClusterError):
+                logger.debug("%s: %s", key, error)
+                self._refusals.failed(key, write[0], error, write[1])
+                return
             logger.warning("%s: %s", key, error)
             if not once:
                 backoff = timing.COMMAND_BACKOFF[min(failures, len(timing.COMMAND_BACKOFF) - 1)]
@@ -235,19 +263,21 @@ class Executor:
             if not once:
                 # Done; its effect shows in the caches in a moment, and until then it is not done again.
                 self._failed[key] = (0, self._clock.monotonic() + again_after)
+            if write is not None:
+                self._refusals.taken(key)
         finally:
             self._running.pop(key, None)
             self._poke()
 
-    async def _taint(self, record: Record, taint: Taint, *, over: bool = True) -> None:
+    async def _taint(self, record: Record, taint: Taint, deadline: float, *, over: bool = True) -> None:
         try:
             await self._cluster.add_taint(
-                record.boot.node, record.boot.node_uid, taint, over=over, deadline=self._deadline()
+                record.boot.node, record.boot.node_uid, taint, over=over, deadline=deadline
             )
         except NotFound:
             logger.info("node %s is gone: nothing to taint", record.boot.node)
 
-    async def _untaint(self, record: Record, *, out_of_service: bool, suspect: bool) -> None:
+    async def _untaint(self, record: Record, deadline: float, *, out_of_service: bool, suspect: bool) -> None:
         node, uid = record.boot.node, record.boot.node_uid
         try:
             if out_of_service:
@@ -257,22 +287,21 @@ class Executor:
                     OUT_OF_SERVICE,
                     "NoExecute",
                     value=OUT_OF_SERVICE_VALUE,
-                    deadline=self._deadline(),
+                    deadline=deadline,
                 )
             if suspect:
-                await self._cluster.remove_taint(node, uid, SUSPECT, "NoSchedule", deadline=self._deadline())
+                await self._cluster.remove_taint(node, uid, SUSPECT, "NoSchedule", deadline=deadline)
         except NotFound:
             logger.info("node %s is gone: nothing to untaint", node)
 
-    async def _recover(self, ask: RecoveryCommand) -> None:
-        deadline = self._deadline()
+    async def _recover(self, ask: RecoveryCommand, deadline: float) -> None:
         match ask:
             case DeletePod(ref=ref, force=force):
                 await self._cluster.delete_pod(
                     ref.namespace, ref.name, ref.uid, 0 if force else None, deadline=deadline
                 )
             case FreeLeadership(namespace=namespace, pod=pod):
-                await self._free(namespace, pod)
+                await self._free(namespace, pod, deadline)
             case DeleteVmi():
                 await self._cluster.delete_vmi(ask.namespace, ask.name, ask.uid, deadline=deadline)
             case RequestStart():
@@ -285,14 +314,14 @@ class Executor:
                         "%s/%s: another request is pending, it is left alone", ask.namespace, ask.name
                     )
 
-    async def _free(self, namespace: str, pod: str) -> None:
+    async def _free(self, namespace: str, pod: str, deadline: float) -> None:
         """Give up KubeVirt's leadership in the dead holder's name, as it would have done itself at an orderly end."""
         lease = await self._cluster.get_lease(VIRT_CONTROLLER, namespace)
         if lease is None or lease.holder.partition("_")[0] != pod:
             return
         try:
             await self._cluster.replace_lease(
-                replace(lease, holder="", duration_seconds=1), deadline=self._deadline()
+                replace(lease, holder="", duration_seconds=1), deadline=deadline
             )
         except Conflict:
             logger.info("the Lease %s/%s has a new holder already", namespace, VIRT_CONTROLLER)
@@ -305,6 +334,18 @@ class Executor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _asked(ask: RecoveryCommand) -> str:
+    match ask:
+        case DeletePod(ref=ref):
+            return f"the deletion of pod {ref.namespace}/{ref.name}"
+        case FreeLeadership(namespace=namespace):
+            return f"the end of the Lease {namespace}/{VIRT_CONTROLLER}"
+        case DeleteVmi():
+            return f"the deletion of VMI {ask.namespace}/{ask.name}"
+        case RequestStart():
+            return f"the start of VM {ask.namespace}/{ask.name}"
 
 
 def _value(text: str) -> str:

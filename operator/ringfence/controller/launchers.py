@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
+from ringfence.controller.refusals import Refusals
 from ringfence.controller.world import World
 from ringfence.kube.objects import PodObject, PodRole
 from ringfence.ports import Cluster, ClusterError, NotFound
@@ -21,8 +22,11 @@ LIMITED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 class Launchers:
-    def __init__(self, cluster: Cluster, world: World, deadline: Callable[[], float]) -> None:
+    def __init__(
+        self, cluster: Cluster, world: World, refusals: Refusals, deadline: Callable[[], float]
+    ) -> None:
         self._cluster = cluster
+        self._refusals = refusals
         self._world = world
         self._deadline = deadline
 
@@ -41,6 +45,7 @@ class Launchers:
                 and pod.node
                 and not pod.deleting
                 and limited(pod)
+                and self._refusals.due(("tolerations", pod.uid))
             ):
                 try:
                     if await self._cluster.lift_tolerations(
@@ -54,9 +59,10 @@ class Launchers:
                 except NotFound:
                     continue
                 except ClusterError as error:
-                    logger.warning(
-                        "launcher %s/%s: tolerations not lifted: %s", pod.namespace, pod.name, error
-                    )
+                    what = f"the tolerations of launcher {pod.namespace}/{pod.name}"
+                    self._refusals.failed(("tolerations", pod.uid), what, error)
+                else:
+                    self._refusals.taken(("tolerations", pod.uid))
 
 
 def limited(pod: PodObject) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ringfence.api.v1alpha1.failover import Confirmation as FailoverConfirmation
@@ -28,6 +28,7 @@ from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.networks import roles
 from ringfence.controller.node_leases import NodeLeases
+from ringfence.controller.refusals import Refusals
 from ringfence.controller.rfc3339 import parse
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.storages import as_storage, guests_since, written_by
@@ -66,6 +67,7 @@ from ringfence.ports import (
     ObjectRef,
     Scribe,
     TooLate,
+    Unavailable,
 )
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,9 @@ class Adopted:
     orders_seen: float = NEVER
     levels: int = 0
     levels_seen: float = NEVER
+    called_off: tuple[str, ...] = ()
+    """Devices that have called the node off, as on record, each with its instant."""
+    called_off_seen: float = NEVER
     draw: float | None = None
     """This replica's random part of the zone's delay, from 0 to 1."""
     proofs_seen: float = NEVER
@@ -122,9 +127,11 @@ class Loop:
         probe: Callable[[str], None],
         ask: Callable[[str], None],
         metrics: ControllerMetrics,
+        refusals: Refusals,
         scribe: Scribe | None = None,
     ) -> None:
         self._scribe = scribe
+        self._refusals = refusals
         self._metrics = metrics
         self._cluster = cluster
         self._clock = clock
@@ -146,9 +153,15 @@ class Loop:
         self._adopted: dict[str, Adopted] = {}
         self._deleted: dict[str, Adopted] = {}
         """Incidents under way whose objects somebody has deleted: to be written anew."""
+        self._names: dict[Boot, str] = {}
+        """Of the Failovers that are to be created."""
+        self._first: dict[str, Record] = {}
+        """The first states of Failovers whose objects stand, as long as they are not stored."""
         self._ended_at: dict[str, float] = {}
         self._settled_at: float | None = None
         self._executor: Executor | None = None
+        self._term = 0
+        """The epoch of the leadership that the executor belongs to."""
         self._saw_majority = False
         self._told = ToldVerdicts()
         self._strays = Strays()
@@ -204,7 +217,11 @@ class Loop:
         if not self._leadership.leads:
             await self._end_term()
             return self._pressing()
+        if self._executor is not None and self._term != self._leadership.election.epoch:
+            # It was frozen: another has led meanwhile, and no turn has seen that.
+            await self._end_term()
         if self._executor is None:
+            self._term = self._leadership.election.epoch
             self._executor = Executor(
                 self._cluster,
                 self._clock,
@@ -212,6 +229,7 @@ class Loop:
                 self._watchdogs,
                 self._node_leases,
                 self._narrator,
+                self._refusals,
                 lambda: self._leadership.deadline,
                 self.poke,
                 self._scribe,
@@ -224,11 +242,10 @@ class Loop:
             # While that was stored the caches may have heard of a failover that the leader before has begun.
             self._adopt(self._clock.monotonic())
             return await self._drive()
-        except Conflict as error:
-            logger.info("somebody wrote first, looking again: %s", error)
-            await self._reread()
-        except (ClusterError, TooLate) as error:
+        except TooLate as error:
             logger.warning("not stored, so not done: %s", error)
+        except ClusterError as error:
+            logger.debug("not stored, so not done: %s", error)  # told by `Refusals`
         return True
 
     def _pressing(self) -> bool:
@@ -254,18 +271,28 @@ class Loop:
         """
         assert self._executor is not None
         for name, gone in list(self._deleted.items()):
+            if not self._refusals.due(name):
+                continue
             assert gone.record is not None
+            record = gone.record
             try:
-                record, raw = await self._executor.create(gone.record)
-            except AlreadyExists:
-                # An old LIST had missed it; or our own write was cut off between the object and its first status.
-                raw = await self._cluster.get(kinds.FAILOVER, name)
+                try:
+                    raw = await self._executor.create(record)
+                except AlreadyExists:
+                    # An old LIST had missed it; or our own write was cut off between the object and its first status.
+                    raw, made = await self._cluster.get(kinds.FAILOVER, name), False
+                else:
+                    made = True
                 if raw.get("status", {}).get("phase"):
                     gone.record = None
                 else:
-                    raw = await self._executor.store_first(gone.record, raw)
-            else:
-                gone.record, gone.confirmed = record, (None, NEVER)
+                    raw = await self._executor.store_first(record, raw)
+            except ClusterError as error:
+                self._turned_down(name, f"Failover {name}, which was deleted", error, record.boot)
+                continue
+            self._refusals.taken(name)
+            if made:
+                gone.confirmed = (None, NEVER)
                 sentence = f"{name} was deleted while it is under way ({record.phase}): it is written anew and goes on"
                 self._narrator.tell(
                     ObjectRef(kinds.FAILOVER, name, uid=raw["metadata"]["uid"]),
@@ -280,9 +307,12 @@ class Loop:
 
     async def _end_term(self) -> None:
         self._deleted.clear()
+        self._names.clear()
+        self._first.clear()
         if self._executor is not None:
             executor, self._executor = self._executor, None
             await executor.close()
+            self._refusals.clear()
 
     def _settle(self, now: float) -> None:
         complete = all(r.synced.is_set() for r in self._world.reflectors) and self._witness.roster is not None
@@ -388,6 +418,9 @@ class Loop:
                 adopted.orders, adopted.orders_seen = orders, now
             if len(status.begun_levels) != adopted.levels:
                 adopted.levels, adopted.levels_seen = len(status.begun_levels), now
+            called_off = tuple(f"{c.device} {c.no_order_before}" for c in status.called_off_by)
+            if called_off != adopted.called_off:
+                adopted.called_off, adopted.called_off_seen = called_off, now
             if status.proofs and adopted.proofs_seen == NEVER:
                 adopted.proofs_seen = now
             if status.proofs and not adopted.proved:
@@ -412,18 +445,35 @@ class Loop:
         adopted = self._adopted[name]
         if adopted.record is None:
             adopted.record = records.record_of(
-                failover, adopted.orders_seen, adopted.proofs_seen, adopted.levels_seen
+                failover,
+                adopted.orders_seen,
+                adopted.proofs_seen,
+                adopted.levels_seen,
+                adopted.called_off_seen,
             )
             adopted.raw = self._world.own.raw("failovers", ("", name)) or {}
         return adopted
 
-    async def _reread(self) -> None:
-        for name, adopted in list(self._adopted.items()):
-            if adopted.record is None or adopted.record.phase in ENDED:
-                continue
+    async def _reread(self, name: str, adopted: Adopted) -> None:
+        """Somebody wrote first: look again."""
+        try:
             raw = await self._cluster.get(kinds.FAILOVER, name)
-            self._world.own.seen("failovers", raw)
-            adopted.record, adopted.raw = None, raw
+        except ClusterError as error:  # gone, which its watch tells; or the next turn asks again
+            logger.info("%s not read again: %s", name, error)
+            return
+        self._world.own.seen("failovers", raw)
+        adopted.record, adopted.raw = None, raw
+
+    def _turned_down(self, key: Hashable, what: str, error: ClusterError, boot: Boot, uid: str = "") -> None:
+        """A write of an incident has failed. Raises the error again where the server doesn't answer: then the turn is over."""
+        about = (
+            ObjectRef(kinds.FAILOVER, str(key), uid=uid)
+            if uid
+            else ObjectRef(kinds.NODE, boot.node, uid=boot.node_uid)
+        )
+        self._refusals.failed(key, what, error, about)
+        if isinstance(error, Unavailable) and error.status == 0:
+            raise error
 
     def _open_failovers(self) -> dict[str, Failover]:
         return {
@@ -445,13 +495,14 @@ class Loop:
             boot = self._witness.boot(node)
             if judgement.verdict is not Verdict.DOWN or node in covered or boot is None:
                 continue
-            if not self.affected(node):
+            if not self._refusals.due(("open", boot)) or not self.affected(node):
                 continue
             look = self._look(boot, None, now)
             evidence = self._witness.evidence(node, now, device_proved=False)
             assert evidence is not None
             doubted = self._clock.wall() - (now - evidence.ring.doubted_at)
-            name = f"{node}-{boot.boot_id[:8]}-{self._suffix()}"
+            # One name for as long as it is tried: an answer that was lost must not make a second Failover of the node.
+            name = self._names.setdefault(boot, f"{node}-{boot.boot_id[:8]}-{self._suffix()}")
             down_since = self._witness.down(node, is_down=True, now=now)
             record = machine.open_failover(
                 name,
@@ -463,12 +514,40 @@ class Loop:
                 vote_after=evidence.ring.vote_after,
                 verdict_wall=self._clock.wall() - (now - down_since),
             )
-            record, raw = await self._executor.create(record)
-            self._adopted[name] = Adopted(
-                first_seen=now, record=record, raw=raw, phase=record.phase, phase_since=now
-            )
+            try:
+                try:
+                    raw = await self._executor.create(record)
+                except AlreadyExists:
+                    raw = await self._cluster.get(kinds.FAILOVER, name)
+            except ClusterError as error:
+                self._turned_down(("open", boot), f"the Failover of {node}", error, boot)
+                continue
+            self._refusals.taken(("open", boot))
+            del self._names[boot]
             self._world.own.seen("failovers", raw)
-            self._narrator.phase(record, raw["metadata"]["uid"])
+            if not raw.get("status", {}).get("phase"):
+                self._adopted[name] = Adopted(first_seen=now, raw=raw)
+                await self._begin(name, record)
+
+    async def _begin(self, name: str, record: Record) -> None:
+        """Store the first status of an incident whose object stands."""
+        assert self._executor is not None
+        adopted, now = self._adopted[name], self._clock.monotonic()
+        uid = adopted.raw["metadata"]["uid"]
+        try:
+            raw = await self._executor.store_first(record, adopted.raw)
+        except ClusterError as error:
+            self._first[name] = record
+            if isinstance(error, Conflict):
+                await self._reread(name, adopted)
+            self._turned_down(name, f"the status of Failover {name}", error, record.boot, uid)
+            return
+        self._refusals.taken(name)
+        self._first.pop(name, None)
+        adopted.record, adopted.raw = record, raw
+        adopted.phase, adopted.phase_since = record.phase, now
+        self._world.own.seen("failovers", raw)
+        self._narrator.phase(record, uid)
 
     async def _drive(self) -> bool:
         assert self._executor is not None
@@ -481,37 +560,53 @@ class Loop:
         opened.sort(key=lambda one: machine.precedence(one[2].record) if one[2].record else ())
         for name, failover, adopted in opened:
             if adopted.record is None:
-                await self._resume_empty(name, failover)
+                if self._refusals.due(name):
+                    await self._resume_empty(name, failover)
                 continue
-            # A step and its commands may call for the next step at once (proof stored, then taint).
-            for _ in range(8):
-                now = self._clock.monotonic()
-                look = self._look(adopted.record.boot, adopted, now)
-                step = machine.step(adopted.record, look)
-                before = adopted.record
-                if step.record.power_on_tries > before.power_on_tries:
-                    adopted.powered_on_at = now
-                adopted.record, adopted.raw = await self._executor.carry_out(before, step, adopted.raw)
-                if adopted.record == before:
-                    break
-                self._world.own.seen("failovers", adopted.raw)
-                self._note(before, adopted.record, now)
-                self._adopt(now)
-            busy = busy or _under_way(adopted.record)
+            try:
+                await self._steps(name, adopted)
+            except ClusterError as error:
+                if isinstance(error, Conflict):
+                    logger.info("somebody wrote first, looking again: %s", error)
+                    await self._reread(name, adopted)
+                uid = adopted.raw["metadata"]["uid"]
+                boot = Boot(failover.spec.node, failover.spec.node_uid, failover.spec.boot_id)
+                self._turned_down(name, f"the status of Failover {name}", error, boot, uid)
+                busy = True
+            busy = busy or (adopted.record is not None and _under_way(adopted.record))
         return busy
 
+    async def _steps(self, name: str, adopted: Adopted) -> None:
+        """Take the steps of one incident that are due. Raises ClusterError, TooLate: not stored, so not done."""
+        assert self._executor is not None
+        # A step and its commands may call for the next step at once (proof stored, then taint).
+        for _ in range(8):
+            assert adopted.record is not None
+            before, now = adopted.record, self._clock.monotonic()
+            step = machine.step(before, self._look(before.boot, adopted, now))
+            if step.record == before:
+                await self._executor.carry_out(before, step, adopted.raw)
+                return
+            if not self._refusals.due(name):
+                return
+            adopted.record, adopted.raw = await self._executor.carry_out(before, step, adopted.raw)
+            self._refusals.taken(name)
+            if step.record.power_on_tries > before.power_on_tries:
+                adopted.powered_on_at = now
+            self._world.own.seen("failovers", adopted.raw)
+            self._note(before, adopted.record, now)
+            self._adopt(now)
+
     async def _resume_empty(self, name: str, failover: Failover) -> None:
-        """The former leader died between the object and its first status: begin it again, or end it."""
-        now = self._clock.monotonic()
+        """The former leader died between the object and its first status, or that was turned down: begin it again."""
         boot = Boot(failover.spec.node, failover.spec.node_uid, failover.spec.boot_id)
-        look = self._look(boot, None, now)
         adopted = self._adopted[name]
         adopted.raw = self._world.own.raw("failovers", ("", name)) or {}
-        record = machine.open_failover(name, boot, self._clock.wall(), look, ())
-        assert self._executor is not None
-        raw = await self._executor.store_first(record, adopted.raw)
-        adopted.record, adopted.raw = record, raw
-        self._world.own.seen("failovers", raw)
+        record = self._first.get(name)
+        if record is None:
+            look = self._look(boot, None, self._clock.monotonic())
+            record = machine.open_failover(name, boot, self._clock.wall(), look, ())
+        await self._begin(name, record)
 
     def _note(self, before: Record, after: Record, now: float) -> None:
         for what, seconds in after.timings[len(before.timings) :]:
@@ -603,7 +698,7 @@ class Loop:
             suspect_taint=node is not None and any(t.key == SUSPECT for t in node.taints),
             out_of_service_taint=bool(out_of_service),
             foreign_taint=any(t.value != OUT_OF_SERVICE_VALUE for t in out_of_service),
-            levels=self._levels(zone, boot, volumes),
+            levels=self._levels(zone, boot, volumes, adopted.first_seen if adopted is not None else now),
             proofs_required=zone.spec.fencing.proofs if zone else 1,
             pods=pods,
             attachments=self._world.attachments_on(boot.node),
@@ -639,6 +734,7 @@ class Loop:
             node_lease=self._node_leases.look(boot.node),
             set_back=self._setbacks.last,
             compared=self._setbacks.compared,
+            storm=limits.storm(situation) is not None,
             quarantined=situation.incidents_lately + (record is not None) >= limits.FLAPS,
         )
 
@@ -663,21 +759,25 @@ class Loop:
             if boot is not None and self._incidents_lately(boot, "") >= limits.FLAPS
         )
 
-    def _levels(self, zone: HAZone | None, boot: Boot, volumes: tuple[CutVm, ...]) -> Rungs:
+    def _levels(self, zone: HAZone | None, boot: Boot, volumes: tuple[CutVm, ...], since: float) -> Rungs:
         """The looks at the node's devices, level by level."""
         if zone is None:
             return ()
         return tuple(
-            tuple(self._rung(name, boot, zone, volumes) for name in level)
+            tuple(self._rung(name, boot, zone, volumes, since) for name in level)
             for level in self._world.levels(zone, boot.node)
         )
 
     def _rung(
-        self, name: str, boot: Boot, zone: HAZone, volumes: tuple[CutVm, ...]
+        self, name: str, boot: Boot, zone: HAZone, volumes: tuple[CutVm, ...], since: float
     ) -> DeviceLook | WatchdogLook:
         if self._world.is_watchdog(name):
             return self._watchdogs.look(name, boot, zone.spec.fencing.watchdog)
         seen, device = self._devices.look(name, boot.node), self._world.own.all(FenceDevice).get(("", name))
+        # A reading names no boot: what was read before this incident was known may be of another one.
+        called_off = seen.called_off_at if (seen.called_off_at or NEVER) >= since else None
+        readings = tuple(r for r in seen.readings if r.asked_at >= since)
+        seen = replace(seen, readings=readings, called_off_at=called_off)
         if seen.chassis is not None:
             others = self._orders_at(seen.chassis.address, boot)
             seen = replace(seen, chassis=replace(seen.chassis, others=others))
@@ -827,6 +927,7 @@ class Loop:
             intent=self._intents.of(boot),
             down_for=now - since if since > NEVER else 0.0,
             incidents_lately=self._incidents_lately(boot, record.name if record else ""),
+            stormed=record is not None and record.stormed,
         )
 
     def _elsewhere(self, zone: HAZone | None) -> set[str]:
@@ -955,6 +1056,7 @@ class Loop:
 
     async def sweep_taints(self) -> None:
         """Take our taints off nodes that no open failover is about (:mod:`~ringfence.controller.strays`)."""
+        deadline = self._leadership.deadline  # of this decision, as the executor's
         nodes = list(self._world.nodes.store.values())
         quarantined = self._quarantined()
         for node, taint in self._strays.due(nodes, self.busy_nodes(), self._clock.monotonic(), quarantined):
@@ -965,19 +1067,20 @@ class Loop:
                 taint.key,
                 taint.effect,
                 value=taint.value,
-                deadline=self._leadership.deadline,
+                deadline=deadline,
             )
 
     async def sweep_words(self) -> None:
         """Take "you are fenced" back from boots that no open failover is about; a failover is stored before its word."""
         if self._scribe is None:
             return
+        deadline = self._leadership.deadline
         about = {(f.spec.node_uid, f.spec.boot_id) for f in self._open_failovers().values()}
         nodes = {node.uid: node.name for node in self._world.nodes.store.values()}
         for uid, boot_id in self._witness.heartbeats.words(self._clock.monotonic()).items():
             if (uid, boot_id) not in about and uid in nodes:
                 boot = Boot(nodes[uid], uid, boot_id)
-                await self._scribe.tell(boot, "none", taken_back=True, deadline=self._leadership.deadline)
+                await self._scribe.tell(boot, "none", taken_back=True, deadline=deadline)
 
     @property
     def heartbeats(self) -> Heartbeats:

@@ -13,9 +13,10 @@ from itertools import zip_longest
 from ringfence.api.v1alpha1.failover import Failover, FailoverProof, FenceOrder
 from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.core import timing
+from ringfence.core.failover.blackout import SEEN_LATE
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import STATE_VERSION, Moment, PodRef, Record, VmRecord, VmState
-from ringfence.core.fencing.orders import Action, Begun, Order
+from ringfence.core.fencing.orders import Action, Begun, CalledOff, Order
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
     CutVm,
@@ -61,6 +62,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
             for v, after in zip_longest(record.votes, record.vote_after[: len(record.votes)])
         ],
         "heldReason": record.held_reason[:1024],
+        "heldForStorm": record.stormed,
         "ladderPass": record.ladder_pass,
         "orders": [
             {
@@ -74,6 +76,9 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
         ],
         "begunLevels": [
             {"level": b.level, "begunAt": stamp(b.at + offset), "slowLevel": b.slow} for b in record.begun
+        ],
+        "calledOffBy": [
+            {"device": c.device, "noOrderBefore": stamp(c.until + offset)} for c in record.called_off
         ],
         "proofs": [_proof(p, record.pods, offset) for p in record.proofs],
         "vms": [_vm(v) for v in record.vms],
@@ -186,7 +191,7 @@ def _vm(vm: VmRecord) -> Json:
 
 
 def record_of(
-    failover: Failover, orders_seen: float, proofs_seen: float, levels_seen: float
+    failover: Failover, orders_seen: float, proofs_seen: float, levels_seen: float, called_off_seen: float
 ) -> Record | None:
     """Take over what is stored; ``None`` if nothing is stored yet but the object itself.
 
@@ -194,6 +199,7 @@ def record_of(
         orders_seen: when it first saw the newest of the orders (monotonic): each may take effect for its whole time
             from then.
         levels_seen: when it first saw the newest of the levels on record: how long each is at work counts from then.
+        called_off_seen: when it first saw the newest device that has called the node off: no order for the whole time from then.
         proofs_seen: when it first saw the object with proofs; less a second for the write's own way.
     """
     status = failover.status
@@ -224,12 +230,14 @@ def record_of(
         ),
         vote_after=tuple(v.after_seconds for v in status.votes if v.after_seconds is not None),
         held_reason=status.held_reason or "",
+        stormed=status.held_for_storm,
         ladder_pass=status.ladder_pass or 0,
         orders=tuple(
             Order(o.device, o.attempt, orders_seen, orders_seen + _lasts(o), Action(o.action))
             for o in status.orders or ()
         ),
         begun=tuple(Begun(b.level, levels_seen, b.slow_level) for b in status.begun_levels),
+        called_off=tuple(CalledOff(c.device, called_off_seen + SEEN_LATE) for c in status.called_off_by),
         proofs=tuple(_proof_of(p, boot, proofs_seen - 1.0) for p in status.proofs or ()),
         pods=tuple(
             dict.fromkeys(

@@ -29,6 +29,7 @@ from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.policies import Policies
 from ringfence.controller.questions import Questions
+from ringfence.controller.refusals import Refusals
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.slot_looks import SlotLooks
 from ringfence.controller.slots import HeartbeatProcesses, SlotStreams
@@ -136,6 +137,7 @@ class Replica:
         self._witness = witness = Witness(doors.verify)
         self.world = world = World(doors.api, clock, place.namespace, witness, doors.draw, self._poke)
         narrator = Narrator(cluster)
+        self._refusals = refusals = Refusals(clock, narrator, metrics, doors.draw)
         self.leadership = Leadership(
             *(cluster, clock, place.identity, place.namespace, metrics.leader),
             able=self._able,
@@ -198,6 +200,7 @@ class Replica:
             probe=self._probe,
             ask=self._questions.ask,
             metrics=metrics,
+            refusals=refusals,
             scribe=self._slot_streams,
         )
         self._pokes.append(self.loop.poke)
@@ -208,9 +211,10 @@ class Replica:
             self._policies,
             self._deadline,
             metrics,
+            refusals,
         )
         self.admission = Admission(cluster, clock, world, open_any, self._statuses.protection)
-        self._launchers = Launchers(cluster, world, self._deadline)
+        self._launchers = Launchers(cluster, world, refusals, self._deadline)
         self._drills = Drills(cluster, clock, world, devices, self.loop, narrator, place.node, self._deadline)
         self._streams = Streams(client, *seen, place.port, self._poke, metrics)
 
@@ -354,20 +358,38 @@ class Replica:
                 )
                 await self._group_keys(KEYS_EVERY if led == leads else 0.0)
                 led = leads
-                if leads:
-                    await self._keep_trust()
-                    await self._registrar.publish()
-                    await self._policies.step()
-                    await self._statuses.write()
-                    await self._launchers.lift()
-                    if self._setbacks.compared and not self._setbacks.unsettled:
-                        # What these go by is what the store says, and it may be false.
-                        await self._drills.step()
-                        await self.loop.sweep_taints()
-                        await self.loop.sweep_words()
             except PortError as error:
                 logger.warning("housekeeping: %s", error)
+            else:
+                await self._keep_house(leads=leads)
             await asyncio.sleep(HOUSEKEEPING_EVERY)
+
+    async def _keep_house(self, *, leads: bool) -> None:
+        """The leader's chores, each by itself: a write that is refused to one of them must not hold up the others."""
+        if not leads:
+            return
+        await self._chore("the roster's key", self._keep_trust)
+        await self._chore("the roster", self._registrar.publish)
+        await self._chore("what HAPolicies ask for", self._policies.step)
+        await self._chore("conditions", self._statuses.write)
+        await self._chore("the tolerations of launchers", self._launchers.lift)
+        if self._setbacks.compared and not self._setbacks.unsettled:
+            # What these go by is what the store says, and it may be false.
+            await self._chore("what drills come to", self._drills.step)
+            await self._chore("the end of stray taints", self.loop.sweep_taints)
+            await self._chore("words on heartbeat volumes", self.loop.sweep_words)
+
+    async def _chore(self, what: str, chore: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if not self._refusals.due(("chore", what)):
+            return
+        try:
+            await chore()
+        except ClusterError as error:
+            self._refusals.failed(("chore", what), what, error)
+        except PortError as error:
+            logger.warning("housekeeping: %s", error)
+        else:
+            self._refusals.taken(("chore", what))
 
     async def _prove(self) -> None:
         """Prove the devices before they are needed: at once when declared, then once a minute."""

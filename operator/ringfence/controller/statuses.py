@@ -20,6 +20,7 @@ from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.policies import Policies
+from ringfence.controller.refusals import Refusals
 from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.storages import NOT_ALLOWED, not_behind, only_a_reboot_lifts, written_by
@@ -76,8 +77,10 @@ class Statuses:
         policies: Policies,
         deadline: Callable[[], float],
         metrics: ControllerMetrics,
+        refusals: Refusals,
     ) -> None:
         self._metrics = metrics
+        self._refusals = refusals
         self._keeper = keeper
         self._trust = trust
         self._setbacks = setbacks
@@ -155,6 +158,8 @@ class Statuses:
             ready: tuple[bool, str, str] = (True, mode, f"mode {mode}, led by {self._loop.leader}")
             if (last := self._setbacks.last) is not None and not last.settled:
                 ready = (False, "StoreSetBack", last.sentence)
+            elif (refused := self._refusals.sentence) is not None:
+                ready = (False, "WriteRefused", refused)
             wanted: Json = {"leader": self._loop.leader}
             await self._say(kinds.HA_CLUSTER, "haclusters", name, "", "Ready", *ready, wanted)
             await self._group_keys(name)
@@ -467,6 +472,9 @@ class Statuses:
         same_extra = all(before.get(k) == v for k, v in extra.items())
         if not changed and same_extra and before.get("observedGeneration") == generation:
             return
+        write = ("status", plural, namespace, name, condition)
+        if not self._refusals.due(write):
+            return
         moved = old.get("status") != text
         entry = {
             "type": condition,
@@ -488,8 +496,9 @@ class Statuses:
                 deadline=self._deadline(),
             )
         except ClusterError as error:
-            logger.warning("%s %s: its status was not written: %s", kind.kind, name, error)
+            self._refusals.failed(write, f"the status of {kind.kind} {name}", error)
             return
+        self._refusals.taken(write)
         self._world.own.seen(plural, stored)
         if moved or old.get("reason") != reason:
             ref = ObjectRef(kind, name, namespace, raw["metadata"].get("uid", ""))

@@ -137,7 +137,19 @@ START_TRIES = 5
 """So many failed starts, and the incident waits for that VM no longer."""
 assert len(START_BACKOFF) == START_TRIES - 1
 COMMAND_BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Pauses before a failed command is tried again."""
+"""Pauses before a command that a device has failed is tried again."""
+
+# --- writes that the API server turns down ------------------------------------------------------------------
+WRITE_PAUSE = 0.1
+"""The first pause before such a write is tried again; each one after it is twice as long."""
+WRITE_LONGEST = 0.8
+"""The longest pause of one write that nobody else's keeps company: when the reason ends, work goes on within a second."""
+WRITES_A_SECOND = 10.0
+"""About so many are tried a second, however many are turned down: with more of them each waits longer."""
+WRITE_WISH = 10.0
+"""The longest ``Retry-After`` that is honoured: a node is dead meanwhile, and its VMs are down."""
+WRITE_OVER = 30.0
+"""A write that nobody has wanted for so long is not waited for any more."""
 
 
 def slot_due(moved_at: float, interval: float) -> float:
@@ -146,3 +158,18 @@ def slot_due(moved_at: float, interval: float) -> float:
     Half an interval of grace: a busy disk is not a dead node.
     """
     return moved_at + 1.5 * interval + SLOT_LOOK
+
+
+def write_pause(failures: int, wish: float | None, draw: float, waiting: int) -> float:
+    """Seconds until a write that was turned down is tried again.
+
+    Args:
+        failures: how often in a row it was turned down, this time included.
+        wish: the server's ``Retry-After``, None where it named none; honoured up to :data:`WRITE_WISH`.
+        draw: a random number from 0 to 1: up to half of the pause is taken off, so that what failed together doesn't
+            come back together.
+        waiting: how many writes are turned down now, this one included.
+    """
+    longest = max(WRITE_LONGEST, waiting / WRITES_A_SECOND / 0.75)
+    pause = min(longest, WRITE_PAUSE * 2.0 ** min(failures - 1, 16)) * (1 - draw / 2)
+    return pause if wish is None else max(pause, min(wish, WRITE_WISH))

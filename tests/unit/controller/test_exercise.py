@@ -17,6 +17,7 @@ from ringfence.controller.keys import KeyKeeper, Secrets
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.policies import Policies
+from ringfence.controller.refusals import Refusals
 from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.statuses import Statuses
@@ -113,6 +114,7 @@ class Site:
         self.setbacks = Setbacks(
             self.clock, self.world._witness, nobody, 7947, lambda _data, _signature: False
         )
+        narrator = Narrator(cluster)
         self.statuses = Statuses(
             cluster,
             self.clock,
@@ -120,7 +122,7 @@ class Site:
             self.book,
             cast("Watchdogs", None),
             cast("Loop", loop),
-            Narrator(cluster),
+            narrator,
             cast("KeyKeeper", SimpleNamespace(told=None, trouble=None)),
             RosterTrust(
                 *(cast("Secrets", None), Keys(b"", b"s" * 32, b""), "ringfence-system", self.world._witness),
@@ -130,6 +132,7 @@ class Site:
             cast("Policies", SimpleNamespace(words={})),
             lambda: self.clock.now + 3.0,
             self.metrics,
+            Refusals(self.clock, narrator, self.metrics, lambda: 0.5),
         )
 
     def zone_of(self, _node: NodeObject | None) -> tuple[HAZone | None, str | None]:

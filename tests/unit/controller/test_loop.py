@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 from typing import Any, cast
 
 import pytest
@@ -22,6 +23,7 @@ from ringfence.controller.leadership import Leadership
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
+from ringfence.controller.refusals import Refusals
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.targets import targets
 from ringfence.controller.watchdogs import Watchdogs
@@ -43,6 +45,7 @@ from ringfence.ports import (
     AlreadyExists,
     Clock,
     Cluster,
+    ClusterError,
     Conflict,
     DeviceIdentity,
     DeviceSpec,
@@ -54,7 +57,9 @@ from ringfence.ports import (
     OrderReceipt,
     PowerDevice,
     PowerReading,
+    Refused,
     Taint,
+    Unavailable,
 )
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
@@ -128,6 +133,13 @@ class Site:
         """VM: the node that it runs on."""
         self.classes: dict[str, str] = {}
         self.annotations: dict[str, dict[str, str]] = {name: {} for name in NODES}
+        self.refuses: dict[tuple[str, str], ClusterError] = {}
+        """What becomes of a write to the Failover of a node: (create or status, node)."""
+        self.numbers = count()
+        self.late: set[str] = set()
+        """Kinds of which nothing is heard."""
+        self.lost: set[str] = set()
+        """Nodes whose Failover is created, and nobody hears of it."""
         self.put("haclusters", "default", {"mode": "Active"})
         self.put("hazones", "a", {"nodes": {"names": list(NODES)}, "fencing": fencing})
         for device in devices:
@@ -167,11 +179,9 @@ class Site:
         return sum(what == deed for _, what in self.deeds)
 
     def failover(self, node: str = "n1") -> Json:
-        return next(
-            raw
-            for (plural, _), raw in self.objects.items()
-            if plural == "failovers" and raw["spec"]["node"] == node
-        )
+        """The latest of that node."""
+        of_node = (raw for raw in self.objects.values() if raw.get("spec", {}).get("node") == node)
+        return list(of_node)[-1]
 
     def ordered(self, device: str, node: str, deadline: float | None) -> None:
         """An order has come: it is on record, and may be sent."""
@@ -194,6 +204,10 @@ class Site:
     async def create(self, kind: Kind, obj: Json, *, deadline: float | None = None, **_how: Any) -> Json:
         assert deadline is not None
         name = obj["metadata"]["name"]
+        node = obj["spec"].get("node", "")
+        if kind.plural == "failovers" and ("create", node) in self.refuses:
+            self.did(f"refused {node}")
+            raise self.refuses["create", node]
         if (kind.plural, name) in self.objects:
             raise AlreadyExists(name)
         self.version += 1
@@ -203,12 +217,18 @@ class Site:
             self.ordered("ceph", obj["metadata"]["annotations"]["ringfence.io/node"], deadline)
             status = {"result": "Succeeded", "message": "fencing operation successful"}
         self.objects[kind.plural, name] = {**obj, "metadata": meta, "status": status}
+        if node in self.lost:
+            self.lost.remove(node)
+            raise Unavailable("no answer within 5 s")
         return self.objects[kind.plural, name]
 
     async def replace_status(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
         assert deadline is not None
         name = obj["metadata"]["name"]
         known = self.objects[kind.plural, name]
+        if (error := self.refuses.get(("status", obj["spec"]["node"]))) is not None:
+            self.did(f"refused {obj['spec']['node']}")
+            raise error
         if known["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
             raise Conflict(f"{name} was written by somebody else")
         self.version += 1
@@ -224,7 +244,7 @@ class Site:
             p
             for (plural, _), raw in self.objects.items()
             if plural == "failovers"
-            for p in raw["status"]["proofs"]
+            for p in raw["status"].get("proofs", ())
         ]
         assert grace == 0
         assert uid in [pod["uid"] for proof in proofs for pod in proof["pods"]], (
@@ -240,6 +260,10 @@ class Site:
         assert over == (taint.key == SUSPECT)
         self.did(f"taint {node} {taint.key}")
         self.taints[node].add(taint.key)
+        return True
+
+    async def remove_taint(self, node: str, _uid: str, key: str, _effect: str, **_how: Any) -> bool:
+        self.taints[node].discard(key)
         return True
 
     async def record_event(self, regarding: ObjectRef, _type: str, _reason: str, message: str) -> None:
@@ -278,7 +302,7 @@ class Replica:
         )
         self.leadership.ready()
         self.draws = 0
-        nobody = cast("StreamClient", None)
+        nobody, narrator = cast("StreamClient", None), Narrator(cluster)
         self.setbacks = Setbacks(clock, self.witness, nobody, 7947, lambda _data, _signature: False)
         self.loop = Loop(
             cluster=cluster,
@@ -292,14 +316,15 @@ class Replica:
             node_leases=NodeLeases(cluster, clock, ""),
             setbacks=self.setbacks,
             leadership=self.leadership,
-            narrator=Narrator(cluster),
+            narrator=narrator,
             identity=name,
             own_node=node,
-            suffix=lambda: "abc",
+            suffix=lambda: f"{next(site.numbers):04x}",
             draw=self.draw,
             probe=lambda _: None,
             ask=lambda _: None,
             metrics=ControllerMetrics(),
+            refusals=Refusals(clock, narrator, ControllerMetrics(), lambda: 0.5),
         )
 
     def draw(self) -> float:
@@ -330,6 +355,8 @@ class Replica:
             "nodemaintenances",
             "failovers",
         ):
+            if plural in site.late:
+                continue
             world.own.sweep(plural, [raw for (kind, _), raw in site.objects.items() if kind == plural])
         for name in NODES:
             raw = {
@@ -643,3 +670,89 @@ async def test_an_incident_of_a_newer_controller_is_left_alone_and_no_other_is_o
     assert site.objects["failovers", "n1-new"]["status"] == status
     assert site.deeds == []
     assert leader.loop.busy_nodes() == {"n1"}
+
+
+def two_dead() -> Site:
+    """Two nodes with a VM each, and a BMC that obeys."""
+    fencing = {"levels": [{"devices": ["bmc-n1", "bmc-n4"]}], "powerOn": "Never"}
+    site = Site(redfish("n1"), redfish("n4"), fencing=fencing)
+    site.runs("db", "n1")
+    site.runs("web", "n4")
+    site.obeys |= {"n1", "n4"}
+    return site
+
+
+@pytest.mark.parametrize("what", ["create", "status"])
+async def test_a_failover_that_is_refused_holds_up_no_other_and_goes_on_when_it_is_taken(what: str) -> None:
+    site = two_dead()
+    leader = await settled(site)
+    site.refuses[what, "n1"] = Refused("exceeded quota", status=403)
+    site.down |= {"n1", "n4"}
+    await play(leader, 10.0)
+    assert "launcher-web" not in site.pods
+    assert "launcher-db" in site.pods
+    assert site.count("bmc-n1 off") == 0
+    assert site.count("refused n1") <= 20
+    site.refuses.clear()
+    mended_at = site.clock.now
+    await play(leader, 5.0)
+    assert site.when("bmc-n1 off") - mended_at < 1.5
+    assert site.pods == {}
+    status = site.failover("n1")["status"]
+    assert status["votes"], "what was voted then is on record all the same"
+
+
+async def test_a_create_whose_answer_is_lost_makes_no_second_failover() -> None:
+    site = two_dead()
+    leader = await settled(site)
+    site.late.add("failovers")
+    site.lost.add("n1")
+    site.down.add("n1")
+    await play(leader, 3.0)
+    site.late.clear()
+    await play(leader, 5.0)
+    opened = [name for plural, name in site.objects if plural == "failovers"]
+    assert len(opened) == 1, opened
+    assert site.count("bmc-n1 off") == 1
+    assert "launcher-db" not in site.pods
+
+
+async def test_a_conflict_about_a_failover_that_is_gone_ends_no_process() -> None:
+    site = two_dead()
+    leader = await settled(site)
+    site.refuses["status", "n1"] = Conflict("the object has been modified", status=409)
+    site.down.add("n1")
+    await play(leader, 2.0)
+    name = site.failover("n1")["metadata"]["name"]
+    del site.objects["failovers", name]
+    site.refuses.clear()
+    await play(leader, 6.0)
+    assert "launcher-db" not in site.pods, "another is opened: the node is down still"
+
+
+@pytest.mark.parametrize("how", ["deleted", "ended by another"])
+async def test_what_was_read_in_an_earlier_incident_proves_nothing_in_a_later_one(how: str) -> None:
+    """Readings name no boot. The node was off, and is on again; whoever remembers that it read off must not go by it."""
+    site = Site(redfish("n5"), fencing={"levels": [{"devices": ["bmc-n5"]}], "powerOn": "Never"})
+    site.runs("db", "n5")
+    leader = await settled(site)
+    site.put("haclusters", "default", {"mode": "Paused"})
+    site.off.add("n5")
+    site.down.add("n5")
+    await play(leader, 4.0)
+    assert site.failover("n5")["status"]["phase"] == "Held"
+    (name,) = [name for plural, name in site.objects if plural == "failovers"]
+    if how == "deleted":
+        del site.objects["failovers", name]
+    else:
+        site.objects["failovers", name]["status"]["phase"] = "Withdrawn"
+        site.version += 1
+        site.objects["failovers", name]["metadata"]["resourceVersion"] = str(site.version)
+    site.off.clear()
+    site.down.clear()
+    await play(leader, 5.0)
+    site.put("haclusters", "default", {"mode": "Active"})
+    site.down.add("n5")
+    await play(leader, 4.0)
+    assert site.count("bmc-n5 off") == 1, "it reads on: it is ordered"
+    assert "launcher-db" in site.pods, "it has not been read off since"

@@ -191,7 +191,7 @@ def test_a_record_with_columns_can_be_counted_again() -> None:
         "spec": spec_of(record),
         "status": status_of(record, [], 0.0),
     }
-    read = record_of(Failover.model_validate(stored), 0.0, 0.0, 0.0)
+    read = record_of(Failover.model_validate(stored), 0.0, 0.0, 0.0, 0.0)
     assert read is not None
     assert read.votes == ring.votes
     assert tally(read.votes, world.roster, subject, FakeCrypto(b"").verify).unreachable

@@ -137,7 +137,7 @@ def test_what_is_stored_of_a_vm_is_read_again_as_it_was() -> None:
         "spec": records.spec_of(record),
         "status": records.status_of(record, [], 0.0),
     }
-    read = records.record_of(Failover.model_validate(raw), 0.0, 0.0, 0.0)
+    read = records.record_of(Failover.model_validate(raw), 0.0, 0.0, 0.0, 0.0)
     assert read is not None
     assert read.vms == (vm,)
 

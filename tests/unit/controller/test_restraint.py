@@ -71,6 +71,8 @@ async def test_the_fifth_incident_within_an_hour_is_held() -> None:
     leader = await settled(where)
     where.down.add("n1")
     await play(leader, 3.0)
-    (now,) = (raw for (plural, name), raw in where.objects.items() if plural == "failovers" and "abc" in name)
+    (now,) = (
+        raw for (plural, name), raw in where.objects.items() if plural == "failovers" and "0000" in name
+    )
     assert now["status"]["heldReason"] == "n1 flaps: 4 incidents within 60 min, and so it is in quarantine"
     assert where.count("bmc-n1 off") == 0

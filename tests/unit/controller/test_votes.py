@@ -59,7 +59,7 @@ def test_anyone_can_count_the_record_again_and_see_when_each_vote_came() -> None
     failover = Failover.model_validate(
         {"metadata": {"name": "n4-x"}, "spec": spec_of(record), "status": stored}
     )
-    read = record_of(failover, 0.0, 0.0, 0.0)
+    read = record_of(failover, 0.0, 0.0, 0.0, 0.0)
     assert read is not None
     assert (read.votes, read.vote_after) == (record.votes, record.vote_after)
     assert tally(read.votes, world.roster, subject.boot, verify).unreachable

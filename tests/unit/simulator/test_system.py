@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,6 +261,45 @@ def test_a_leader_that_is_frozen_after_it_stored_an_order_sends_nothing_when_it_
     assert (outcome.broken, outcome.recovered) == ("", 1)
     (ordered,) = [line for line in outcome.log if "order: bmc-n4 off" in line]
     assert float(ordered.split()[0]) < 20.0, "the next leader has ordered"
+
+
+@pytest.mark.parametrize(
+    ("ladder", "phase"),
+    [("storage", "Fencing"), ("watchdog", "Fencing"), ("leases", "Recovering"), ("leases", "Recovered")],
+)
+def test_whatever_a_frozen_leader_had_decided_is_not_done_when_it_thaws(ladder: str, phase: str) -> None:
+    """Each write has a deadline, which `Connection` demands and keeps; what it would break stands in the invariants."""
+    acts = (f"0.5 freeze-leader-when {phase}", "1.0 isolate n4", "20.0 thaw-leader", "30.0 mend")
+    outcome = led(*acts, ladder=ladder, end=100.0)
+    assert outcome.broken == ""
+    assert any("is stopped" in line for line in outcome.log), outcome.log
+
+
+def test_incidents_go_on_within_a_second_when_an_admission_webhook_is_ready_again() -> None:
+    """That nobody insists meanwhile is invariant 10, which `Replicas` looks after."""
+    acts = ("0.5 admission bad", "1.0 isolate n4", "1.0 isolate n5", "20.0 admission ok")
+    outcome = led(*acts, end=50.0)
+    assert (outcome.broken, outcome.incidents, outcome.recovered) == ("", 2, 2)
+    held = [float(line.split()[0]) for line in outcome.log if " Holding: n" in line]
+    assert len(held) == 2
+    assert all(20.0 < at < 21.0 for at in held)
+
+
+def test_an_admission_webhook_that_stays_away_is_told_once_for_each_incident(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "ringfence")
+    drawn = "seed 0\n1.0 admission bad\n1.0 isolate n4\n31.0 admission ok\n60.0 end"
+    outcome = play(replace(calm(), acts=read(drawn).acts), real=True, tell=logging.getLogger("ringfence"))
+    assert (outcome.broken, outcome.recovered) == ("", 1)
+    about = [line.partition(": ")[2] for line in outcome.log if "Failover of n4" in line]
+    why = "admission webhook denied the request: policy not ready"
+    assert about[:2] == [
+        f"Node n4: the API server does not take the Failover of n4: {why}; it is tried again",
+        f"HACluster default: the API server does not take the Failover of n4: {why}; it is tried again",
+    ]
+    assert about[2].startswith("Node n4: the API server has taken the Failover of n4, at try ")
+    assert len(about) == 3
 
 
 def test_a_device_that_lies_to_the_own_loops_breaks_the_invariant_about_proofs() -> None:

@@ -249,6 +249,15 @@ class BegunLevel(Model):
     """The level that had been slow for its `hedgeAfterSeconds` and went on beside it; 0: those before had failed."""
 
 
+class CalledOffBy(Model):
+    """A device that has called the node off though nobody had ordered that: for a while no order is given to it."""
+
+    device: Name
+    """The FenceDevice."""
+    no_order_before: Time | None = None
+    """Until when no order is given. Whoever takes the incident over counts anew from when it saw this."""
+
+
 class FailoverVM(Model):
     """One VM of the node, and how far it has come."""
 
@@ -310,6 +319,8 @@ class FailoverStatus(Conditioned):
     """The signed votes that the verdict rests on."""
     held_reason: Sentence | None = None
     """The limit that keeps the incident from going on."""
+    held_for_storm: bool = False
+    """Whether it was held while too many nodes were down at once: of those one is fenced after the other."""
     ladder_pass: Annotated[int, Field(ge=0)] = 0
     """How often the whole ladder has been tried in vain."""
     proofs: Annotated[list[FailoverProof], Field(max_length=16)] = Field(default_factory=list)
@@ -318,6 +329,8 @@ class FailoverStatus(Conditioned):
     """The levels that are at work, or have been tried in vain, in this pass of the ladder."""
     orders: Annotated[list[FenceOrder], Field(max_length=512)] = Field(default_factory=list)
     """The orders to fence devices, each stored before it was sent."""
+    called_off_by: Annotated[list[CalledOffBy], Field(max_length=64)] = Field(default_factory=list)
+    """Devices that have called the node off without an order: it may be booting, and a boot must not be shot."""
     out_of_service_seen: bool = False
     """Whether the out-of-service taint was seen on the node before any sign of a later boot."""
     vms: Annotated[list[FailoverVM], Field(max_length=1024)] = Field(default_factory=list)

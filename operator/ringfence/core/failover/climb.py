@@ -40,6 +40,7 @@ def ladder_of(record: Record, look: Look) -> Ladder:
         hedges=look.hedges,
         begun=record.begun,
         order_delay=look.order_delay if record.ladder_pass == 0 else 0.0,
+        called_off=record.called_off,
     )
 
 

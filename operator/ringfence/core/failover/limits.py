@@ -76,6 +76,8 @@ class Situation:
     """Other nodes whose heartbeat processes tell us now what they see."""
     incidents_lately: int = 0
     """Failovers of the node that were begun within the last hour and are over."""
+    stormed: bool = False
+    """The incident was held for a storm."""
     roster_epoch: int = 0
     roster_epochs: tuple[int, ...] = ()
     """Those that the agents which speak to us go by, one of each."""
@@ -183,6 +185,18 @@ def storm(s: Situation) -> str | None:
     return f"too many nodes of zone {s.zone} are down at once: {', '.join(sorted(s.down_in_zone))} (at most {most} of {s.zone_size})"
 
 
+def after_storm(s: Situation) -> str | None:
+    """A storm that has cleared may have been a mistake about all of its nodes: whom it has held goes one at a time.
+
+    After whoever of the zone is being fenced: until that one is proved off, and its VMs run or its order can take effect no
+    more; or until its devices were tried in vain. None waits for one that only waits: what holds that one up may last.
+    """
+    first = min((s.fencing & s.zone_members) - {s.node}, default=None)
+    if not s.stormed or first is None:
+        return None
+    return f"too many nodes of zone {s.zone} were down at once: one at a time, after {first}"
+
+
 def whole_zone(s: Situation) -> str | None:
     """A zone that is gone as a whole is one decision: its nodes go one after the other, to another zone, or none goes.
 
@@ -265,19 +279,20 @@ LIMITS: tuple[Limit, ...] = (
     minority,
     whole_zone,
     storm,
+    after_storm,
     half,
     storage_gone,
     flapping,
     somebody_acts,
 )
 
-RELEASABLE: tuple[Limit, ...] = (going_away, whole_zone, storm, storage_gone, flapping)
+RELEASABLE: tuple[Limit, ...] = (going_away, whole_zone, storm, after_storm, storage_gone, flapping)
 """Limits that weigh what is likely, and that a person who knows better may overrule (`ringfence failover release`).
 
 Nobody's leave makes a minority the larger side, or an old view a fresh one; a mode and a maintenance are ended, not overruled.
 """
 
-FOUND_OFF_EXEMPT: tuple[Limit, ...] = (whole_zone, storm, flapping, somebody_acts)
+FOUND_OFF_EXEMPT: tuple[Limit, ...] = (whole_zone, storm, after_storm, flapping, somebody_acts)
 """Limits that don't bind a node that is *found* off: it is dead whoever looks, and no order goes out."""
 
 

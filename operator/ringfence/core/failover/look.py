@@ -85,6 +85,8 @@ class Look:
     """The last time that the cluster's store was set back, as far as it is known."""
     compared: bool = True
     """What the store has was compared with what agents hold: were it set back, that would be known."""
+    storm: bool = False
+    """Too many nodes of the zone are down at once, whatever else may be in the way."""
     quarantined: bool = False
     """The node has flapped: when this incident is over no new VM comes to it for a while."""
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ringfence.core.failover import node_lease, sentences
 from ringfence.core.failover.anew import anew
+from ringfence.core.failover.blackout import noted
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import ENDED, Phase, may_follow
 from ringfence.core.failover.record import Moment, Record
@@ -81,7 +82,7 @@ def step(record: Record, look: Look) -> Step:
     """One step of one failover."""
     if record.phase in ENDED:
         return Step(record)
-    record = replace(record, leader=look.leader, epoch=look.epoch)
+    record = noted(replace(record, leader=look.leader, epoch=look.epoch), look)
     if (waits := anew(record, look)) is not None:
         assert may_follow(record.phase, waits.record.phase), (record.phase, waits.record.phase)
         return waits

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ringfence.core.failover.phase import PROVED, Phase
-from ringfence.core.fencing.orders import Begun, Order
+from ringfence.core.fencing.orders import Begun, CalledOff, Order
 from ringfence.core.fencing.proof import FencingProof, about_the_node
 from ringfence.core.model import Boot, SignedVote
 
@@ -95,10 +95,14 @@ class Record:
     vote_after: tuple[float, ...] = ()
     """Seconds from the doubt until each of the votes had come to the agent that told us; empty where it didn't tell."""
     held_reason: str = ""
+    stormed: bool = False
+    """It was held while too many nodes were down at once: it goes on after the others, not beside them."""
     ladder_pass: int = 0
     orders: tuple[Order, ...] = ()
     begun: tuple[Begun, ...] = ()
     """The levels of the ladder that this pass has begun."""
+    called_off: tuple[CalledOff, ...] = ()
+    """Devices that have called the node off without an order (:mod:`~ringfence.core.failover.blackout`)."""
     proofs: tuple[FencingProof, ...] = ()
     pods: tuple[PodRef, ...] = ()
     """The pods that the proof covers: nothing else is force-deleted under it."""

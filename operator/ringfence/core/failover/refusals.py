@@ -149,6 +149,14 @@ REFUSALS: Mapping[str, Refusal] = MappingProxyType(
             "Mend what they have in common. If they are really lost: `ringfence failover release NAME`. How many are too many is"
             " `spec.stormFraction` of the HACluster.",
         ),
+        "after_storm": Refusal(
+            "AfterStorm",
+            ("too many nodes of zone … were down at once: one at a time, after …",),
+            "No more nodes are down than may be, but more were: what made them silent may yet come to an end. Those that the"
+            " storm has held are fenced one after the other, each when the fence of the one before is over or was in vain.",
+            "Nothing: its turn comes within seconds, or within a minute or two where watchdogs are counted out. If they are really"
+            " lost: `ringfence failover release NAME`.",
+        ),
         "half": Refusal(
             "ExactlyHalf",
             (

@@ -94,6 +94,6 @@ def awaiting(record: Record, look: Look) -> Step:
 
 def _not_fencing(record: Record, limit: str, look: Look) -> Step:
     """A limit forbids to go on: held, and whatever level was begun is begun anew afterwards."""
-    held = replace(record, held_reason=limit, begun=())
+    held = replace(record, held_reason=limit, begun=(), stormed=record.stormed or look.storm)
     sentence = f"{look.judgement.sentence}; not fencing: {limit}{sentences.foreign_taint(look)}"
     return Step(enter(held, Phase.HELD, sentence, look))

@@ -27,6 +27,7 @@ from ringfence.core.fencing.chassis import Places
 from ringfence.core.fencing.orders import (
     Action,
     Begun,
+    CalledOff,
     LadderCommand,
     LookOnceMore,
     Order,
@@ -104,6 +105,8 @@ class Ladder:
     """The levels that were begun in this pass, as on record."""
     order_delay: float = 0.0
     """Seconds from the pass's beginning before which no order is given. Readings and revocations don't wait."""
+    called_off: tuple[CalledOff, ...] = ()
+    """Devices that have called the node off without an order, as on record."""
 
     def look(self, now: float) -> Rung:
         """Read only: what can be found without any order."""
@@ -329,7 +332,10 @@ class Ladder:
         """Why a device that reads ``on`` is not ordered yet, as a clause; it is the same as long as the reason is."""
         now, blackout = climbing.now, timing.FOUND_OFF_BLACKOUT
         # It said `off` and now says `on`: the node may be booting already, and a boot must not be shot.
-        if device.called_off_at is not None and now - device.called_off_at < blackout:
+        lately = device.called_off_at is not None and now - device.called_off_at < blackout
+        if lately or (
+            device.cuts is None and any(o.device == device.name and now < o.until for o in self.called_off)
+        ):
             return f"{device.name} has called the node off without an order, no order for {blackout:.0f} s"
         if (others := self._called_off(now)) is not None:
             return f"{device.name} reads on, but {others} called the node off without an order, no order for {blackout:.0f} s"
@@ -346,18 +352,17 @@ class Ladder:
         One of two supplies that is off says nothing of the node.
         """
         first_order = min((o.sent_at for o in self.orders if o.action is Action.OFF), default=float("inf"))
+        on_record = {one.device: one.until for one in self.called_off}
         for level in self.levels:
-            at = [
-                device.called_off_at
-                for device in level
-                if isinstance(device, DeviceLook) and device.cuts is None and device.called_off_at is not None
-            ]
-            if (
-                at
-                and len(at) == len(level)
-                and max(at) < first_order
-                and now - max(at) < timing.FOUND_OFF_BLACKOUT
-            ):
+            until: list[float] = []
+            for device in level:
+                if not isinstance(device, DeviceLook) or device.cuts is not None:
+                    continue
+                ends = [on_record[device.name]] if device.name in on_record else []
+                if device.called_off_at is not None and device.called_off_at < first_order:
+                    ends.append(device.called_off_at + timing.FOUND_OFF_BLACKOUT)
+                until.extend(ends and [max(ends)])
+            if level and len(until) == len(level) and now < max(until):
                 return ", ".join(device.name for device in level)
         return None
 

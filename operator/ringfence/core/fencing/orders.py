@@ -49,6 +49,15 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
+class CalledOff:
+    """A device has called the node off though nobody had ordered that."""
+
+    device: str
+    until: float
+    """Monotonic: before this instant no order goes to the node on account of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReadPower:
     device: str
 

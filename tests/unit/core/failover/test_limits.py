@@ -269,6 +269,18 @@ def test_a_whole_zone_is_one_decision_and_its_nodes_go_one_by_one() -> None:
     assert limitation_when_found_off(replace(ZONE_B, refuge=frozenset())) is None
 
 
+def test_after_a_storm_one_goes_after_the_other_and_none_waits_for_one_that_waits() -> None:
+    stormed = replace(FREE, stormed=True, zone_members=NODES, in_flight_elsewhere=frozenset({"n2", "n3"}))
+    assert limitation(stormed) is None, "nobody is being fenced yet"
+    assert limitation(replace(stormed, fencing=frozenset({"n1"}))) is None, "it is its own turn"
+    waits = replace(stormed, fencing=frozenset({"n3"}))
+    assert limitation(waits) == "too many nodes of zone a were down at once: one at a time, after n3"
+    assert limitation_when_found_off(waits) is None
+    assert limitation(replace(waits, released=True)) is None
+    assert limitation(replace(waits, stormed=False)) is None, "of the storm it was no part"
+    assert limitation(replace(waits, zone_members=NODES - {"n3"})) is None, "another zone's"
+
+
 def test_a_zone_of_which_one_node_is_heard_is_a_storm() -> None:
     heard = replace(ZONE_B, alive=ZONE_B.alive | {"n6"}, down_in_zone=frozenset({"n4", "n5"}))
     assert whole_zone(heard) is None
@@ -336,6 +348,7 @@ HELD: dict[str, dict[str, Any]] = {
         "down_in_zone": frozenset({"n1", "n6", "n7"}),
     },
     "storm": {"down_in_zone": names(3)},
+    "after_storm": {"stormed": True, "zone_members": NODES, "fencing": names(1) | {"n3"}},
     "storage_gone": {"slots_seen": names(5) - {"n1"}, "slot_witnesses": frozenset({"n2", "n3"})},
     "flapping": {"incidents_lately": 9},
     "somebody_acts": {"remediator": node_lease.foreign("n1", "nhc", "medik8s-leases/node-n1")},

@@ -1,0 +1,135 @@
+"""A leader that is frozen between its decision and the command, and leads anew when it thaws: it sends nothing of before.
+
+Whatever a command is, it carries the deadline of the moment in which it was decided. Had it asked for one when it was sent, a second
+term of the same process would carry out what the first has decided by what was seen a minute ago.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+
+from ringfence.controller.devices import DeviceBook
+from ringfence.controller.failovers import VIRT_CONTROLLER, Executor
+from ringfence.controller.narrator import Narrator
+from ringfence.controller.node_leases import NodeLeases
+from ringfence.controller.refusals import Refusals
+from ringfence.controller.watchdogs import Watchdogs
+from ringfence.core.failover.commands import (
+    AddOutOfServiceTaint,
+    AddSuspectTaint,
+    Command,
+    OrderOn,
+    RecoverPods,
+    RehearseAdmission,
+    RemoveTaints,
+    TellFenced,
+)
+from ringfence.core.failover.cut import LiftCut
+from ringfence.core.failover.node_lease import HOLDER, ReleaseNodeLease, TakeNodeLease
+from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.record import PodRef, Record
+from ringfence.core.failover.recovery import DeletePod, DeleteVmi, FreeLeadership, RequestStart
+from ringfence.core.failover.step import Step
+from ringfence.core.fencing.orders import LookOnceMore, OrderOff, ReadPower, RevokeAgentLease
+from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, permit
+from ringfence.core.model import Boot
+from ringfence.metrics import ControllerMetrics
+from ringfence.ports import Cluster, Json, LeaseRecord, Scribe
+
+N1 = Boot("n1", "uid-n1", "boot-n1")
+RECORD = Record("n1-1", N1, Phase.RECOVERING, "s", 0.0, 0.0)
+RECOVER = permit(N1, (PoweredOff(N1, "bmc", PowerOffHow.ORDERED, 0.0),), 1)
+assert RECOVER is not None
+DECIDED_UNTIL, LATER_UNTIL = 1003.0, 1063.0
+
+COMMANDS: Mapping[str, tuple[Command, int]] = {
+    "off": (OrderOff("bmc", 1), 1),
+    "on": (OrderOn("bmc"), 1),
+    "lift": (LiftCut("bmc"), 1),
+    "revoke": (RevokeAgentLease("dogs"), 1),
+    "suspect": (AddSuspectTaint("n1"), 1),
+    "out-of-service": (AddOutOfServiceTaint(RECOVER), 1),
+    "untaint": (RemoveTaints("n1", out_of_service=True), 2),
+    "take lease": (TakeNodeLease(N1), 1),
+    "release lease": (ReleaseNodeLease(N1), 1),
+    "rehearse": (RehearseAdmission("shop", "db"), 1),
+    "word": (TellFenced(N1, "n1-1", stop_guests=True), 1),
+    "delete pod": (RecoverPods(RECOVER, (DeletePod(PodRef("shop", "p", "uid-p"), force=True),)), 1),
+    "delete vmi": (RecoverPods(RECOVER, (DeleteVmi("shop", "db", "uid-vmi"),)), 1),
+    "start": (RecoverPods(RECOVER, (RequestStart("shop", "db", "uid-vm", "uid-vmi"),)), 1),
+    "free": (RecoverPods(RECOVER, (FreeLeadership("kubevirt", "virt-controller-1"),)), 1),
+}
+READS = (ReadPower, LookOnceMore)
+"""They change nothing, so they have no deadline."""
+
+
+class Everything:
+    """Cluster, devices, watchdogs and pen in one: whatever is asked of it, it notes until when it might have been sent."""
+
+    def __init__(self) -> None:
+        self.until: list[float | None] = []
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now
+
+    async def get_lease(self, name: str, namespace: str = "") -> LeaseRecord:
+        await asyncio.sleep(0)
+        holder = "virt-controller-1_x" if name == VIRT_CONTROLLER else HOLDER
+        return LeaseRecord(namespace, name, holder)
+
+    async def get(self, *_what: Any) -> Json:
+        await asyncio.sleep(0)
+        return {}
+
+    async def record_event(self, *_what: Any) -> None: ...
+
+    async def order_off(self, _device: str, _node: str, deadline: float) -> None:
+        self.until.append(deadline)
+
+    order_on = order_off
+
+    async def revoke(self, _boot: Boot, deadline: float) -> None:
+        self.until.append(deadline)
+
+    async def _write(self, *_what: Any, deadline: float | None = None, **_how: Any) -> Any:
+        await asyncio.sleep(0)
+        self.until.append(deadline)
+        return LeaseRecord("", "", HOLDER)
+
+    add_taint = remove_taint = create_lease = replace_lease = delete_lease = tell = _write
+    delete_pod = delete_vmi = request_start = patch = patch_status = create = _write
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+async def test_what_was_decided_before_it_was_frozen_is_not_sent_in_its_next_term(name: str) -> None:
+    command, writes = COMMANDS[name]
+    world, right = Everything(), [DECIDED_UNTIL]
+    cluster = cast("Cluster", world)
+    narrator = Narrator(cluster)
+    executor = Executor(
+        *(cluster, world, cast("DeviceBook", world), cast("Watchdogs", world)),
+        *(NodeLeases(cluster, world, "nhc"), narrator),
+        Refusals(world, narrator, ControllerMetrics(), lambda: 0.5),
+        lambda: right[0],
+        lambda: None,
+        cast("Scribe", world),
+    )
+    await executor.carry_out(RECORD, Step(RECORD, (command,)), {"metadata": {"uid": "uid"}})
+    # Here it is frozen for a minute. Another has led and has given the Lease back, and this one takes it.
+    world.now, right[0] = 1060.0, LATER_UNTIL
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+    assert len(world.until) >= writes
+    assert set(world.until) == {DECIDED_UNTIL}, "it may be sent until then, and no adapter sends it now"
+
+
+def test_no_command_is_forgotten_here() -> None:
+    kinds = {type(command) for command, _ in COMMANDS.values()} | set(READS)
+    assert kinds == set(cast("Any", Command).__args__)
