@@ -28,6 +28,8 @@ HEALTHY_FOR = 2.5
 """Seconds for which a node must have been heard before shooting it is a crime: votes need a moment to be outdated."""
 KNOWN_WITHIN = 5.0
 """Seconds after which a real leader must act on a changed mode, zone, side or way to the API server: its Lease, and one order's way."""
+ANNOUNCED_FOR = 30.0
+"""Seconds for which a Node says that it shuts down, after its kubelet's last word (then the node controller calls it Unknown)."""
 STORES_AN_INCIDENT = 400
 STORES_A_SECOND = 5
 """Of one record, in a phase that it stays in."""
@@ -47,6 +49,8 @@ class Invariants:
     """Incidents that were held back at least once."""
     recovered: set[str] = field(default_factory=set)
     _heard_since: dict[str, float] = field(default_factory=dict)
+    _announced: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """From when to when each node has told the API server, and whoever reads it, that it shuts down."""
     _sent: set[tuple[str, int, str, int]] = field(default_factory=set)
     _written: dict[str, list[float]] = field(default_factory=dict)
     _stores: Counter[str] = field(default_factory=Counter)
@@ -70,6 +74,10 @@ class Invariants:
                 self._heard_since.setdefault(node.name, now)
             else:
                 self._heard_since.pop(node.name, None)
+            if not node.shutting_down:
+                self._announced.pop(node.name, None)
+            elif plant.with_api(node) and not self.world.memory.blind:
+                self._announced[node.name] = (self._announced.get(node.name, (now, now))[0], now)
         if plant.time.every(1.0):
             for vm in plant.vms.values():
                 if vm.phase == "Running":
@@ -133,8 +141,18 @@ class Invariants:
     def _may_begin(self, before: Record | None, record: Record) -> None:
         mode = self.world.memory.mode
         void = before is not None and before.phase is Phase.RECOVERING
+        node = record.boot.node
         if mode is not Mode.ACTIVE and not void and self._known_for("mode"):
-            raise self._broken(7, f"{record.boot.node} is being fenced in mode {mode}")
+            raise self._broken(7, f"{node} is being fenced in mode {mode}")
+        if node in self.world.plant.maintained and not void and self._known_for(f"maintenance of {node}"):
+            raise self._broken(7, f"{node} is being fenced, and it is in maintenance")
+        if self._announced_well(node) and not void and record.name not in self.world.memory.released:
+            raise self._broken(7, f"{node} is being fenced, and it has said that it goes down")
+
+    def _announced_well(self, name: str) -> bool:
+        """Whether it said so for long enough for every replica to hear of it, and lately enough for a new one to read it."""
+        since, until = self._announced.get(name, (NEVER, NEVER))
+        return until - since >= KNOWN_WITHIN and self.world.now - until < ANNOUNCED_FOR
 
     def _is_over(self, boot: Boot, proof: object) -> None:
         node = self.world.plant.nodes[boot.node]
@@ -189,6 +207,7 @@ class Invariants:
             "zone": (plant.zone, *sorted(plant.outside)),
             "majority": self._in_minority(),
             "api": leader != "" and plant.with_api_of(leader),
+            **{f"maintenance of {name}": name in plant.maintained for name in plant.nodes},
         }
         for what, now in state.items():
             if self._states.get(what) != now:
@@ -288,12 +307,24 @@ class Invariants:
 
     def _excused(self, vm: Vm) -> bool:
         """Whether KubeVirt or a user holds it up."""
-        if vm.stopped or vm.deleted or vm.phase == "Running":
+        if vm.stopped or vm.deleted or vm.phase == "Running" or vm.blocked or vm.unschedulable:
+            return True
+        if self.world.now - vm.retry_at < STARTS_WITHIN or self._waits_for_others(vm):
             return True
         volume = self.world.plant.volumes.get(vm.name)
         if volume is not None and vm.phase == "Scheduled" and vm.node not in volume.attached:
             return True
         return self.world.now - self._pending_since.get(vm.name, self.world.now) < STARTS_WITHIN
+
+    def _waits_for_others(self, vm: Vm) -> bool:
+        """Whether what is to go before it may still take its time: what it depends on, and what its incident lets go first."""
+        plant, now = self.world.plant, self.world.now
+        about = [r for r in self.world.memory.open if vm.name in {v.name for v in r.vms}]
+        since = max((self.world.memory.seen.get(r.name, now) for r in about), default=NEVER)
+        return (
+            bool(plant.placement.after or plant.placement.priority)
+            and now - since < timing.DEPENDENCY_WAIT + 2 * STARTS_WITHIN
+        )
 
     def _lost(self, vm: Vm) -> str | None:
         if self._excused(vm) and not (

@@ -28,6 +28,7 @@ from simulator.system import attachments, detector, infrastructure, scheduler, s
 from simulator.system.memory import Memory
 from simulator.system.node import Node
 from simulator.system.plant import Plant
+from simulator.system.vm import Vm
 
 HOLD = 2.0
 STORM_FRACTION = 0.4
@@ -129,7 +130,8 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         unready=frozenset(
             ("default", vm.name)
             for vm in cache.vms.values()
-            if not (vm.phase == "Running" and now - vm.running_at >= plant.placement.boots.get(vm.name, 0.0))
+            if awaited(vm)
+            and not (vm.phase == "Running" and now - vm.running_at >= plant.placement.boots.get(vm.name, 0.0))
         ),
         hedges=plant.ladder.hedges,
         order_delay=plant.ladder.delay,
@@ -141,6 +143,11 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         compared=now >= memory.compared_at,
         quarantined=situation.incidents_lately + (record is not None) >= limits.FLAPS,
     )
+
+
+def awaited(vm: Vm) -> bool:
+    """Whether who depends on it waits for it, as ``controller/restarts.py``."""
+    return vm.strategy == "Always" and not (vm.stopped or vm.deleted)
 
 
 def _room(plant: Plant, memory: Memory, name: str) -> int:
