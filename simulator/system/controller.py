@@ -78,6 +78,11 @@ class Controller:
         self.die_after: str | None = None
         """The phase after whose storing the leader is killed."""
 
+    @property
+    def backed_up(self) -> bool:
+        """Whether there is a backup to restore the store from."""
+        return self._backup is not None
+
     def watched_by(self, watch: Watch) -> None:
         """Tell it of everything that is stored or done."""
         self._watch = self._executor.watch = watch
@@ -285,6 +290,7 @@ class Controller:
         """
         assert self._backup is not None, "nothing was backed up"
         plant, memory = self._plant, self._memory
+        memory.restored += 1
         for node, cutter in plant.cutters.items():
             cutter.stale = node in self._backup.cut
         memory.stored = dict(self._backup.records)

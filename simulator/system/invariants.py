@@ -124,7 +124,7 @@ class Invariants:
         known = {v.name: v.state for v in before.vms} if before is not None else {}
         for vm in record.vms:
             if vm.state is VmState.RUNNING and known.get(vm.name) is not VmState.RUNNING:
-                self._runs(vm.name, record.boot.node)
+                self._runs(vm.name, record.boot)
 
     def _counted(self, before: Record | None, record: Record) -> None:
         """A record is written when something has happened, not for as long as something lasts."""
@@ -159,9 +159,11 @@ class Invariants:
         if node.powered and node.identity == boot:
             raise self._broken(5, f"{type(proof).__name__} is stored for {boot}, and that boot runs")
 
-    def _runs(self, name: str, dead: str) -> None:
+    def _runs(self, name: str, dead: Boot) -> None:
+        """Elsewhere, or on a later boot of that node: a VM that no other node has room for, or that had to wait, may come back to it."""
         vm = (self.world.memory.cache or self.world.plant).vms[name]
-        if vm.phase != "Running" or vm.node == dead:
+        there = vm.node == dead.node and self.world.plant.nodes[dead.node].identity == dead
+        if vm.phase != "Running" or there:
             raise self._broken(8, f"{name} is called running elsewhere; it is {vm.phase} on {vm.node}")
 
     def ordered(self, record: Record, order: OrderOff) -> None:
@@ -182,7 +184,9 @@ class Invariants:
         cut = election is not None and election.leader != "" and not plant.with_api_of(election.leader)
         if election is not None and cut and self._known_for("api"):
             raise self._broken(4, f"{node} is ordered off by {election.leader}, which reaches no API server")
-        key = (record.name, record.ladder_pass, order.device, order.attempt)
+        # What is restored from a backup doesn't know of orders that were given since.
+        life = f"{record.name} {self.world.memory.restored}"
+        key = (life, record.ladder_pass, order.device, order.attempt)
         if key in self._sent:
             raise self._broken(9, f"{order.device} is ordered off twice under one number ({order.attempt})")
         self._sent.add(key)

@@ -50,6 +50,8 @@ def _fits(plan: Plan, setting: Setting) -> bool:
     match plan:
         case _ if plan is _storage_gone:
             return setting.ladder == "slot"
+        case _ if plan is _set_back:
+            return setting.ladder != "storage"  # a cut whose record is lost is the story b25-restored-cut
         case _ if plan is _feeder:
             return setting.ladder == "watchdog"
         case _ if plan in (_zone_gone, _claimed_twice, _rack):
@@ -192,6 +194,13 @@ def _newer_roster(dice: random.Random, setting: Setting) -> list[Line]:
     return [*lines, *_dies(dice, dice.choice(setting.nodes), dice.uniform(0.2, 2.0))]
 
 
+def _set_back(dice: random.Random, setting: Setting) -> list[Line]:
+    """The cluster's store is restored from a backup of an earlier instant of an incident."""
+    node = dice.choice(setting.nodes)
+    phase = dice.choice(("Holding", "Fencing", "Recovering", "Recovering"))
+    return [(0.0, f"backup-when {phase}"), *_dies(dice, node, 0.2), (dice.uniform(12.0, 32.0), "restore")]
+
+
 def _zone_gone(dice: random.Random, setting: Setting) -> list[Line]:
     """A switch or a room's power: every node of the zone at once, or nearly."""
     begin, end = dice.choice((("isolate", "rejoin"), ("power-cut", "power-on"), ("power-cut", "")))
@@ -237,6 +246,7 @@ _PLANS: dict[Plan, float] = {
     _storage_gone: 6,
     _feeder: 3,
     _newer_roster: 1,
+    _set_back: 1,
     _zone_gone: 8,
     _rack: 4,
     _claimed_twice: 3,

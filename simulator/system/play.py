@@ -23,7 +23,7 @@ from simulator.system.triples import Triple
 from simulator.system.watchdogs import kennel
 from simulator.system.world import World
 
-STAND_IN_ONLY = frozenset({"migrate", "roster"})
+STAND_IN_ONLY = frozenset({"migrate", "roster", "backup-when", "restore"})
 """Faults that are not played where the controller's own loops lead: nothing shows them there."""
 EVERY = 20
 REPLICAS = 2
@@ -183,6 +183,8 @@ def _do(world: World, act: Act) -> None:
     if kind == "confirm" and not _true(world, device):
         return
     if kind in STAND_IN_ONLY and isinstance(world.controller, Replicas):
+        return
+    if kind == "restore" and not world.controller.backed_up:
         return
     if kind == "release" and not any(r.boot.node == device for r in world.memory.open):
         return

@@ -18,6 +18,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ringfence.core import timing
 from simulator.system import plans
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
@@ -150,7 +151,8 @@ def draw(seed: int) -> Schedule:
         Act(at, tuple(words.split())) for at, words in plans.draw(random.Random(f"plans {seed}"), setting)
     ]
     acts = [act for act in acts if 0.0 <= act.at < MEND]
-    return Schedule(seed, (*sorted(acts, key=lambda act: act.at), Act(MEND, ("mend",)), Act(END, ("end",))))
+    end = END + timing.STORE_SETTLES if any(act.words == ("restore",) for act in acts) else END
+    return Schedule(seed, (*sorted(acts, key=lambda act: act.at), Act(MEND, ("mend",)), Act(end, ("end",))))
 
 
 def _chain(dice: random.Random, ladder: str) -> list[Act]:
