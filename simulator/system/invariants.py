@@ -176,7 +176,7 @@ class Invariants:
                 6, f"{node} is ordered off, and its kernel has answered for {self.world.now - since:.1f} s"
             )
         alive = plant.heard()
-        if self._in_minority() and self._known_for("majority"):
+        if self._in_minority(node) and self._known_for("majority"):
             raise self._broken(
                 4, f"{node} is ordered off by a side that hears {', '.join(sorted(alive))} only"
             )
@@ -191,9 +191,13 @@ class Invariants:
             raise self._broken(9, f"{order.device} is ordered off twice under one number ({order.attempt})")
         self._sent.add(key)
 
-    def _in_minority(self) -> bool:
+    def _in_minority(self, about: str = "") -> bool:
+        """Nodes that are proved off have no vote, and those in maintenance have none but about themselves: who shuts two of five down
+        for planned work still has a majority.
+        """
         plant = self.world.plant
-        return 2 * len(plant.heard()) < len(plant.nodes) - len(self._proved())
+        members = plant.nodes.keys() - ((self._proved() | plant.maintained.keys()) - {about})
+        return 2 * len(plant.heard() & members) < len(members)
 
     def _known_for(self, what: str) -> bool:
         """Whether the leader can know of this by now: what has just changed is on its way to real replicas."""
