@@ -161,7 +161,7 @@ class Controller:
         """What its Node says of each node; and in stories that ask for it, what each is found and its zone is told."""
         plant = self._plant
         for name, node in plant.nodes.items():
-            silent = detector.evidence(plant, node).ring.doubted_at > NEVER
+            silent = node.silent_since is not None and detector.evidence(plant, node).ring.doubted_at > NEVER
             self._memory.intents.see(node.known, looks.marks_of(plant, node), silent=silent)
             if self._memory.tells_verdicts:
                 found = looks.judgement_of(plant, name)

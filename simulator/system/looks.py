@@ -87,6 +87,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
     vms = record.vms if record and record.vms else due
     since = max(memory.seen.get(name, now if plant.set_back is None else NEVER), memory.set_back_at)
     reported = node.guests_at > since and node.identity == boot
+    lost = _lost(plant, memory.open)
     return Look(
         now=now,
         wall=now,
@@ -119,7 +120,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         proofs_required=plant.proofs_required,
         pods=pods,
         attachments=attachments.attached_to(cache, boot.node),
-        vms=tuple(_vm(cache, v, _lost(plant, memory.open)) for v in vms),
+        vms=tuple(_vm(cache, v, lost) for v in vms),
         affected=due,
         confirmation=confirm[0] if confirm else None,
         power_on=True,
