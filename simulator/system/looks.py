@@ -100,7 +100,9 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         life_at=now if boot == node.known and memory.leads(boot.node) else life.latest,
         life_sign=life.latest_sign(),
         node_exists=noted.registered,
-        current_boot_id=noted.known.boot_id if now >= noted.booted_at else boot.boot_id,
+        current_boot_id=noted.known.boot_id
+        if now >= noted.booted_at and not noted.knows_earlier_than(boot)
+        else boot.boot_id,
         node_ready=cache.takes_pods(noted),
         suspect_taint=noted.suspect,
         out_of_service_taint=noted.out_of_service,

@@ -17,6 +17,10 @@ def _boot(name: str, boot_id: str) -> Boot:
     return Boot(name, f"uid-{name}", boot_id)
 
 
+def _ordinal(boot_id: str) -> int:
+    return int(boot_id.split("-")[1])
+
+
 BOOT_NEEDS = 8.0
 """Seconds from power to a kubelet."""
 
@@ -102,6 +106,12 @@ class Node:
     def known(self) -> Boot:
         """The boot that the controller knows of."""
         return _boot(self.name, self.known_boot or self._boot_id)
+
+    def knows_earlier_than(self, boot: Boot) -> bool:
+        """Whether what the API server was told last is an earlier boot than this one, as ``controller/loop.py`` finds it out by the
+        versions of the store.
+        """
+        return self.plain_boots and _ordinal(self.known.boot_id) < _ordinal(boot.boot_id)
 
     @property
     def kernel_answers(self) -> bool:
