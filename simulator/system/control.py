@@ -16,6 +16,10 @@ class Control(Protocol):
     die_after: str | None
     """The phase after whose storing the leader is killed."""
 
+    @property
+    def backed_up(self) -> bool:
+        """Whether that backup was made."""
+
     def watched_by(self, watch: Watch) -> None:
         """Tell it of everything that is stored or done."""
 

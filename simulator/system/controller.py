@@ -80,6 +80,11 @@ class Controller:
         self.die_after: str | None = None
         """The phase after whose storing the leader is killed."""
 
+    @property
+    def backed_up(self) -> bool:
+        """Whether there is a backup to restore the store from."""
+        return self._backup is not None
+
     def watched_by(self, watch: Watch) -> None:
         """Tell it of everything that is stored or done."""
         self._watch = self._executor.watch = watch
@@ -158,7 +163,7 @@ class Controller:
         """What its Node says of each node; and in stories that ask for it, what each is found and its zone is told."""
         plant = self._plant
         for name, node in plant.nodes.items():
-            silent = detector.evidence(plant, node).ring.doubted_at > NEVER
+            silent = node.silent_since is not None and detector.evidence(plant, node).ring.doubted_at > NEVER
             self._memory.intents.see(node.known, looks.marks_of(plant, node), silent=silent)
             if self._memory.tells_verdicts:
                 found = looks.judgement_of(plant, name)
@@ -288,6 +293,7 @@ class Controller:
         """
         assert self._backup is not None, "nothing was backed up"
         plant, memory = self._plant, self._memory
+        memory.restored += 1
         for node, cutter in plant.cutters.items():
             cutter.stale = node in self._backup.cut
         for node, (revoked, reported) in self._backup.dogs.items():

@@ -23,6 +23,7 @@ from simulator.system.memory import Memory
 from simulator.system.mirror import FOREIGN, GUESTS, NODE_LEASES, OURS, Mirror
 from simulator.system.plant import Plant
 from simulator.system.processes import VirtualClock
+from simulator.system.warrants import Warrants
 from simulator.system.watch import Watch
 
 CUTS = 0.5
@@ -33,8 +34,6 @@ LATE = 1.0
 _SUSPECT, _OUT = "ringfence.io/suspect", "node.kubernetes.io/out-of-service"
 _LIFTED = {"result": "Succeeded", "message": "unfencing operation successful"}
 _CUT = {"result": "Succeeded", "message": "fencing operation successful"}
-IN_FLIGHT = 10.0
-"""Seconds that a request may be under way: the product's own time-out for it."""
 
 
 class Deeds:
@@ -54,10 +53,7 @@ class Deeds:
         self._mirror = mirror
         self._entered = entered
         self.watch: Watch | None = None
-        self._proved: set[Boot] = set()
-        self._void_at: dict[Boot, float] = {}
-        """Since when a boot that was proved is not any more."""
-        """Boots of which a proof was ever stored."""
+        self._warrants = Warrants()
         server.deeds |= {
             "nodes": self._node,
             "failovers": self._failover,
@@ -82,11 +78,7 @@ class Deeds:
         if record is None:
             return
         plant, memory = self._plant, self._memory
-        if record.proofs:
-            self._proved.add(record.boot)
-            self._void_at.pop(record.boot, None)
-        elif record.boot in self._proved:
-            self._void_at.setdefault(record.boot, self._plant.now)
+        self._warrants.stored(record, plant.now)
         memory.stored[record.name] = record
         if self.watch is not None:
             self.watch.stored(known, record)
@@ -140,11 +132,11 @@ class Deeds:
             raise rules.Broken(f"{plant.now:.2f}: somebody else's taint of {name} is written over")
         record = self.incident(name)
         if out and not node.out_of_service:
-            if record is None or record.boot not in self._proved:
-                # Sent under a proof, and overtaken by its end: it is swept.
-                boots = {b for b in self._proved if b.node == name}
-                if not boots:
-                    raise rules.Broken(f"{plant.now:.2f}: the out-of-service taint without a stored proof")
+            # One that was sent under a proof and overtaken by its end is swept.
+            if not self._warrants.covers_taint(name, plant.now):
+                raise rules.Broken(
+                    f"{plant.now:.2f}: the out-of-service taint of {name} without a stored proof"
+                )
             node.out_of_service = True
         elif not out and node.out_of_service:
             if record is not None:
@@ -184,7 +176,7 @@ class Deeds:
         if vm is None:
             self._server.take("pods", meta["name"], GUESTS)
         elif force:
-            if boot not in self._proved:
+            if not self._warrants.covers(boot, plant.now):
                 raise rules.Broken(
                     f"{plant.now:.2f}: the force-delete of {meta['name']} without a stored proof for {boot}"
                 )
@@ -203,8 +195,7 @@ class Deeds:
         meta = found["metadata"]
         vm = self._plant.vms[meta["name"]]
         if self.watch is not None and (boot := self._cause(vm.name)) is not None:
-            void_for = self._plant.now - self._void_at.get(boot, self._plant.now)
-            if boot not in self._proved or void_for > IN_FLIGHT:
+            if not self._warrants.covers(boot, self._plant.now):
                 raise rules.Broken(
                     f"{self._plant.now:.2f}: the instance of {vm.name} is deleted without a stored proof for {boot}"
                 )

@@ -5,9 +5,7 @@ What a node's agent reports of its guests is here too.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from ringfence.core.detection.evidence import NEVER, Evidence, Ready, RingEvidence
+from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence
 from ringfence.core.model import RingState
 from simulator.system import slots
 from simulator.system.node import Node
@@ -49,7 +47,15 @@ def live(plant: Plant, node: Node) -> None:
     if node.silent_since is not None and plant.kernel_heard(node):
         seen["kernel"] = now
     if seen:
-        plant.life[node.name] = replace(life, **seen)
+        get = seen.get  # `replace` would cost three times as much, in every tick and of every node
+        plant.life[node.name] = Life(
+            get("packet", life.packet),
+            get("kernel", life.kernel),
+            get("agent_lease", life.agent_lease),
+            get("kubelet_lease", life.kubelet_lease),
+            life.heartbeat,
+            life.slot,
+        )
 
 
 def report(plant: Plant, node: Node) -> None:
@@ -90,7 +96,8 @@ def _silent(plant: Plant, node: Node, since: float) -> RingEvidence:
         if node.left:
             return RingEvidence(state=RingState.LEFT)
         return RingEvidence(state=RingState.AGENT_DOWN if silent > plant.verdict_after else RingState.DOUBTED)
-    peers = [name for name in plant.nodes if name != node.name and name in plant.heard()]
+    heard = plant.heard()
+    peers = [name for name in plant.nodes if name != node.name and name in heard]
     if silent < plant.verdict_after or not peers:
         return RingEvidence(state=RingState.DOUBTED, doubted_at=since + 0.2)
     return RingEvidence(

@@ -24,6 +24,7 @@ class Faults:
         self._plant = plant
         self._memory = memory
         self._controller = controller
+        self._zones = dict(plant.zones)
 
     def do(self, words: list[str]) -> None:
         """One line of a script. Raises ValueError where no such fault is known."""
@@ -48,14 +49,26 @@ class Faults:
         for name, node in plant.nodes.items():
             node.linked = node.api = node.peers = node.storage = node.kubelet = True
             node.doubted = node.cordoned = node.suspended = node.evicted = node.shutting_down = False
+            node.annotations.clear()
+            node.marks.clear()
+            if node.foreign_taint:
+                self._user("untaint", [name])
             if not node.agent:
                 self._agent("start-agent", [name])
+            if name in plant.dogs and not plant.dogs[name].feeding:
+                self._agent("start-feeder", [name])
             if not node.powered:
                 machines.power(plant, name, on=True)  # stays off where a device keeps it off
+        for vm in plant.vms.values():
+            vm.blocked = ""
         for box in (*plant.bmcs.values(), *plant.pdus.values()):
             box.mode, box.lied = "ok", False
         plant.apart, plant.api_out, plant.write_needs, plant.zone = frozenset(), False, 0.03, True
         plant.outside.clear()
+        plant.zones = dict(self._zones)
+        plant.maintained.clear()
+        plant.placement.capacity.clear()
+        memory.newer_roster = False
         plant.csi_detaches = memory.remediators.answer = True
         memory.refusing, memory.cache, memory.mode = 0.0, None, Mode.ACTIVE
         memory.watches_late, memory.admits = 0.0, True
@@ -265,6 +278,8 @@ class Faults:
                 plant.nodes[rest[0]].registered = False
             case "make-zone":
                 plant.zone = True
+            case "join-zone":
+                plant.zones[rest[0]] = (*plant.zones[rest[0]], rest[1])
             case "leave-zone":
                 plant.zones[rest[0]] = tuple(z for z in plant.zones[rest[0]] if z != rest[1])
             case "hang-guest":

@@ -30,6 +30,8 @@ HEALTHY_FOR = 2.5
 """Seconds for which a node must have been heard before shooting it is a crime: votes need a moment to be outdated."""
 KNOWN_WITHIN = 5.0
 """Seconds after which a real leader must act on a changed mode, zone, side or way to the API server: its Lease, and one order's way."""
+ANNOUNCED_FOR = 30.0
+"""Seconds for which a Node says that it shuts down, after its kubelet's last word (then the node controller calls it Unknown)."""
 STORES_AN_INCIDENT = 400
 STORES_A_SECOND = 5
 """Of one record, in a phase that it stays in."""
@@ -49,6 +51,8 @@ class Invariants:
     """Incidents that were held back at least once."""
     recovered: set[str] = field(default_factory=set)
     _heard_since: dict[str, float] = field(default_factory=dict)
+    _announced: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """From when to when each node has told the API server, and whoever reads it, that it shuts down."""
     _sent: set[tuple[str, int, str, int]] = field(default_factory=set)
     _written: dict[str, list[float]] = field(default_factory=dict)
     _stores: Counter[str] = field(default_factory=Counter)
@@ -72,6 +76,10 @@ class Invariants:
                 self._heard_since.setdefault(node.name, now)
             else:
                 self._heard_since.pop(node.name, None)
+            if not node.shutting_down:
+                self._announced.pop(node.name, None)
+            elif plant.with_api(node) and not self.world.memory.blind:
+                self._announced[node.name] = (self._announced.get(node.name, (now, now))[0], now)
         if plant.time.every(1.0):
             for vm in plant.vms.values():
                 if vm.phase == "Running":
@@ -118,7 +126,7 @@ class Invariants:
         known = {v.name: v.state for v in before.vms} if before is not None else {}
         for vm in record.vms:
             if vm.state is VmState.RUNNING and known.get(vm.name) is not VmState.RUNNING:
-                self._runs(vm.name, record.boot.node)
+                self._runs(vm.name, record.boot)
 
     def _counted(self, before: Record | None, record: Record) -> None:
         """A record is written when something has happened, not for as long as something lasts."""
@@ -135,17 +143,29 @@ class Invariants:
     def _may_begin(self, before: Record | None, record: Record) -> None:
         mode = self.world.memory.mode
         void = before is not None and before.phase is Phase.RECOVERING
+        node = record.boot.node
         if mode is not Mode.ACTIVE and not void and self._known_for("mode"):
-            raise self._broken(7, f"{record.boot.node} is being fenced in mode {mode}")
+            raise self._broken(7, f"{node} is being fenced in mode {mode}")
+        if node in self.world.plant.maintained and not void and self._known_for(f"maintenance of {node}"):
+            raise self._broken(7, f"{node} is being fenced, and it is in maintenance")
+        if self._announced_well(node) and not void and record.name not in self.world.memory.released:
+            raise self._broken(7, f"{node} is being fenced, and it has said that it goes down")
+
+    def _announced_well(self, name: str) -> bool:
+        """Whether it said so for long enough for every replica to hear of it, and lately enough for a new one to read it."""
+        since, until = self._announced.get(name, (NEVER, NEVER))
+        return until - since >= KNOWN_WITHIN and self.world.now - until < ANNOUNCED_FOR
 
     def _is_over(self, boot: Boot, proof: object) -> None:
         node = self.world.plant.nodes[boot.node]
         if node.powered and node.identity == boot:
             raise self._broken(5, f"{type(proof).__name__} is stored for {boot}, and that boot runs")
 
-    def _runs(self, name: str, dead: str) -> None:
+    def _runs(self, name: str, dead: Boot) -> None:
+        """Elsewhere, or on a later boot of that node: a VM that no other node has room for, or that had to wait, may come back to it."""
         vm = (self.world.memory.cache or self.world.plant).vms[name]
-        if vm.phase != "Running" or vm.node == dead:
+        there = vm.node == dead.node and self.world.plant.nodes[dead.node].identity == dead
+        if vm.phase != "Running" or there:
             raise self._broken(8, f"{name} is called running elsewhere; it is {vm.phase} on {vm.node}")
 
     def ordered(self, record: Record, order: OrderOff) -> None:
@@ -158,7 +178,7 @@ class Invariants:
                 6, f"{node} is ordered off, and its kernel has answered for {self.world.now - since:.1f} s"
             )
         alive = plant.heard()
-        if self._in_minority() and self._known_for("majority"):
+        if self._in_minority(node) and self._known_for("majority"):
             raise self._broken(
                 4, f"{node} is ordered off by a side that hears {', '.join(sorted(alive))} only"
             )
@@ -166,14 +186,20 @@ class Invariants:
         cut = election is not None and election.leader != "" and not plant.with_api_of(election.leader)
         if election is not None and cut and self._known_for("api"):
             raise self._broken(4, f"{node} is ordered off by {election.leader}, which reaches no API server")
-        key = (record.name, record.ladder_pass, order.device, order.attempt)
+        # What is restored from a backup doesn't know of orders that were given since.
+        life = f"{record.name} {self.world.memory.restored}"
+        key = (life, record.ladder_pass, order.device, order.attempt)
         if key in self._sent:
             raise self._broken(9, f"{order.device} is ordered off twice under one number ({order.attempt})")
         self._sent.add(key)
 
-    def _in_minority(self) -> bool:
+    def _in_minority(self, about: str = "") -> bool:
+        """Nodes that are proved off have no vote, and those in maintenance have none but about themselves: who shuts two of five down
+        for planned work still has a majority.
+        """
         plant = self.world.plant
-        return 2 * len(plant.heard()) < len(plant.nodes) - len(self._proved())
+        members = plant.nodes.keys() - ((self._proved() | plant.maintained.keys()) - {about})
+        return 2 * len(plant.heard() & members) < len(members)
 
     def _known_for(self, what: str) -> bool:
         """Whether the leader can know of this by now: what has just changed is on its way to real replicas."""
@@ -191,6 +217,7 @@ class Invariants:
             "zone": (plant.zone, *sorted(plant.outside)),
             "majority": self._in_minority(),
             "api": leader != "" and plant.with_api_of(leader),
+            **{f"maintenance of {name}": name in plant.maintained for name in plant.nodes},
         }
         for what, now in state.items():
             if self._states.get(what) != now:
@@ -290,12 +317,24 @@ class Invariants:
 
     def _excused(self, vm: Vm) -> bool:
         """Whether KubeVirt or a user holds it up."""
-        if vm.stopped or vm.deleted or vm.phase == "Running":
+        if vm.stopped or vm.deleted or vm.phase == "Running" or vm.blocked or vm.unschedulable:
+            return True
+        if self.world.now - vm.retry_at < STARTS_WITHIN or self._waits_for_others(vm):
             return True
         volume = self.world.plant.volumes.get(vm.name)
         if volume is not None and vm.phase == "Scheduled" and vm.node not in volume.attached:
             return True
         return self.world.now - self._pending_since.get(vm.name, self.world.now) < STARTS_WITHIN
+
+    def _waits_for_others(self, vm: Vm) -> bool:
+        """Whether what is to go before it may still take its time: what it depends on, and what its incident lets go first."""
+        plant, now = self.world.plant, self.world.now
+        about = [r for r in self.world.memory.open if vm.name in {v.name for v in r.vms}]
+        since = max((self.world.memory.seen.get(r.name, now) for r in about), default=NEVER)
+        return (
+            bool(plant.placement.after or plant.placement.priority)
+            and now - since < timing.DEPENDENCY_WAIT + 2 * STARTS_WITHIN
+        )
 
     def _lost(self, vm: Vm) -> str | None:
         if self._excused(vm) and not (

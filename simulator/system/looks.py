@@ -28,6 +28,7 @@ from simulator.system import attachments, detector, infrastructure, scheduler, s
 from simulator.system.memory import Memory
 from simulator.system.node import Node
 from simulator.system.plant import Plant
+from simulator.system.vm import Vm
 
 HOLD = 2.0
 STORM_FRACTION = 0.4
@@ -86,6 +87,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
     vms = record.vms if record and record.vms else due
     since = max(memory.seen.get(name, now if plant.set_back is None else NEVER), memory.set_back_at)
     reported = node.guests_at > since and node.identity == boot
+    lost = _lost(plant, memory.open)
     return Look(
         now=now,
         wall=now,
@@ -98,7 +100,9 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         life_at=now if boot == node.known and memory.leads(boot.node) else life.latest,
         life_sign=life.latest_sign(),
         node_exists=noted.registered,
-        current_boot_id=noted.known.boot_id if now >= noted.booted_at else boot.boot_id,
+        current_boot_id=noted.known.boot_id
+        if now >= noted.booted_at and not noted.knows_earlier_than(boot)
+        else boot.boot_id,
         node_ready=cache.takes_pods(noted),
         suspect_taint=noted.suspect,
         out_of_service_taint=noted.out_of_service,
@@ -118,7 +122,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         proofs_required=plant.proofs_required,
         pods=pods,
         attachments=attachments.attached_to(cache, boot.node),
-        vms=tuple(_vm(cache, v, _lost(plant, memory.open)) for v in vms),
+        vms=tuple(_vm(cache, v, lost) for v in vms),
         affected=due,
         confirmation=confirm[0] if confirm else None,
         power_on=True,
@@ -129,7 +133,8 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         unready=frozenset(
             ("default", vm.name)
             for vm in cache.vms.values()
-            if not (vm.phase == "Running" and now - vm.running_at >= plant.placement.boots.get(vm.name, 0.0))
+            if awaited(vm)
+            and not (vm.phase == "Running" and now - vm.running_at >= plant.placement.boots.get(vm.name, 0.0))
         ),
         hedges=plant.ladder.hedges,
         order_delay=plant.ladder.delay,
@@ -142,6 +147,11 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         storm=limits.storm(situation) is not None,
         quarantined=situation.incidents_lately + (record is not None) >= limits.FLAPS,
     )
+
+
+def awaited(vm: Vm) -> bool:
+    """Whether who depends on it waits for it, as ``controller/restarts.py``."""
+    return vm.strategy == "Always" and not (vm.stopped or vm.deleted)
 
 
 def _room(plant: Plant, memory: Memory, name: str) -> int:

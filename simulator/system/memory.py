@@ -44,6 +44,8 @@ class Memory:
     """Of the roster in the store."""
     published: tuple[Mark, ...] = ()
     """What was proved when that was written."""
+    restored: int = 0
+    """How often the store was set back."""
     set_back_at: float = NEVER
     """When it was noticed that the store was set back."""
     compared_at: float = NEVER

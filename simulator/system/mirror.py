@@ -10,7 +10,7 @@ from collections.abc import Hashable
 
 from ringfence.controller.rfc3339 import stamp
 from ringfence.core.fencing.selffence import lease_holder, revocation
-from ringfence.core.model import Mode
+from ringfence.core.model import Boot, Mode
 from ringfence.ports import Json
 from simulator.system.apiserver import ApiServer
 from simulator.system.detector import KUBELET_RENEWS, renews_every
@@ -48,6 +48,10 @@ class Mirror:
         self._boots: dict[str, str] = {}
         """The boot id in each Node object: a kubelet writes it when it has booted and reaches the API server."""
         self._unready_since: dict[str, float] = {}
+        self._zones = sorted({zone for name in plant.nodes for zone in plant.zones_of(name)})
+        """All that there ever are."""
+        self._going: set[Boot] = set()
+        """Boots whose kubelet has announced that the machine shuts down."""
         self.deleting: set[str] = set()
         """Pods whose deletion was asked for, and that no kubelet has ended yet."""
 
@@ -99,7 +103,12 @@ class Mirror:
             spec = {"driver": "watchdog", "nodes": list(plant.kennel.dogs)}
             self._server.put("fencedevices", "watchdogs", {"spec": spec})
         for vm in plant.vms:
-            self._server.put("protectedvms", vm, {"spec": {"vm": {"name": vm}}}, GUESTS)
+            protected: Json = {"vm": {"name": vm}}
+            if vm in plant.placement.priority:
+                protected["priority"] = plant.placement.priority[vm]
+            if vm in plant.placement.after:
+                protected["dependsOn"] = [{"name": name} for name in plant.placement.after[vm]]
+            self._server.put("protectedvms", vm, {"spec": protected}, GUESTS)
             self._claim(vm)
 
     def _redfish(self, kind: str, node: str) -> Json:
@@ -125,20 +134,28 @@ class Mirror:
         self._server.put("persistentvolumes", f"pv-{vm}", {"spec": spec, "status": {"phase": "Bound"}})
 
     def _settings(self) -> None:
-        mode, zone = self._memory.mode, self._plant.zone
+        mode, plant = self._memory.mode, self._plant
         if self._new("haclusters", "default", mode):
             self._declare("haclusters", "default", mode, {"mode": Mode(mode).value})
-        if not zone:
-            self._gone("hazones", "a")
-        elif self._new("hazones", "a", zone):
-            self._declare("hazones", "a", zone, self._zone())
+        for zone in self._zones:
+            members = tuple(name for name in plant.nodes if zone in plant.zones_of(name))
+            if not members:
+                self._gone("hazones", zone)
+            elif self._new("hazones", zone, members):
+                self._declare("hazones", zone, members, self._zone(members))
+        for name in plant.nodes:
+            work, why = f"work-on-{name}", plant.maintained.get(name)
+            if why is None:
+                self._gone("nodemaintenances", work)
+            elif self._new("nodemaintenances", work, why):
+                self._declare("nodemaintenances", work, why, {"nodes": [name], "reason": why})
 
     def _declare(self, plural: str, name: str, seen: Hashable, spec: Json) -> None:
         """A new spec; the status is the controller's."""
         found = self._server.find(plural, name) or {}
         self._say(plural, name, seen, {**found, "spec": spec})
 
-    def _zone(self) -> Json:
+    def _zone(self, members: tuple[str, ...]) -> Json:
         plant = self._plant
         kinds = (("bmc", plant.bmcs), ("pdu", plant.pdus))
         levels: list[Json] = [
@@ -164,7 +181,7 @@ class Mirror:
                 "assumeSeconds": kennel.assume_after,
                 "legs": sorted(kennel.legs),
             }
-        spec: Json = {"nodes": {"names": list(plant.nodes)}, "fencing": fencing}
+        spec: Json = {"nodes": {"names": list(members)}, "fencing": fencing}
         if plant.heartbeat:
             heartbeat = {"volume": VOLUME, "intervalSeconds": 1, "stopGuests": plant.stop_guests}
             spec["storage"] = {"heartbeat": heartbeat}
@@ -185,15 +202,20 @@ class Mirror:
             value = FOREIGN if node.foreign_taint else OURS
             key = "node.kubernetes.io/out-of-service"
             taints.append({"key": key, "effect": "NoExecute", "value": value})
+        taints += [{"key": key, "effect": "NoSchedule"} for key in sorted(node.marks)]
+        condition = {"type": "Ready", "status": ready}
+        if ready == "False":
+            condition |= {"reason": "KubeletNotReady", "message": "node is shutting down"}
         body: Json = {
             "metadata": {
                 "uid": node.identity.node_uid,
                 "labels": {"kubernetes.io/hostname": node.name, "kubevirt.io/schedulable": "true"},
+                "annotations": dict(node.annotations),
             },
             "spec": {"taints": taints, "unschedulable": node.cordoned},
             "status": {
                 "addresses": [{"type": "InternalIP", "address": address_of(node.name)}],
-                "conditions": [{"type": "Ready", "status": ready}],
+                "conditions": [condition],
                 "nodeInfo": {"bootID": boot, "systemUUID": uuid_of(node.name)},
             },
         }
@@ -210,15 +232,20 @@ class Mirror:
     def _seen(self, node: Node) -> Hashable:
         boot = self._boots.get(node.name, node.identity.boot_id)
         taints = (node.suspect, node.out_of_service, node.foreign_taint)
-        return (self._ready(node), boot, *taints, node.cordoned)
+        marks = (*sorted(node.marks), *sorted(node.annotations.items()))
+        return (self._ready(node), boot, *taints, node.cordoned, *marks)
 
     def _ready(self, node: Node) -> str:
         plant = self._plant
         if plant.takes_pods(node):
             self._unready_since.pop(node.name, None)
             return "True"
+        if node.shutting_down and node.kubelet and plant.with_api(node):
+            self._going.add(node.identity)
         since = self._unready_since.setdefault(node.name, plant.now)
-        return "Unknown" if plant.now - since >= NOT_READY_AFTER else "True"
+        if plant.now - since >= NOT_READY_AFTER:
+            return "Unknown"
+        return "False" if node.identity in self._going else "True"
 
     def _renew(self, node: Node) -> None:
         """The kubelet's Lease and the agent's."""
@@ -288,24 +315,33 @@ class Mirror:
 
     def _vm(self, vm: Vm) -> None:
         strategy = "Halted" if vm.stopped else vm.strategy
-        seen = (strategy, vm.asked, vm.deleted)
+        seen = (strategy, vm.asked, vm.deleted, vm.failures, vm.blocked)
         if not self._new("virtualmachines", vm.name, seen, GUESTS):
             return
         meta: Json = {"uid": f"vm-{vm.name}"}
         if vm.deleted:
             meta["deletionTimestamp"] = stamp(VirtualClock.WALL + self._plant.now)
         volumes = [{"name": "disk", "persistentVolumeClaim": {"claimName": vm.name}}]
+        status: Json = {"stateChangeRequests": [{"action": "Start"}] if vm.asked else []}
+        if vm.failures:
+            again = stamp(VirtualClock.WALL + vm.retry_at)
+            status["startFailure"] = {"consecutiveFailCount": vm.failures, "retryAfterTimestamp": again}
+        if vm.blocked:
+            status["conditions"] = [{"type": "ManualRecoveryRequired", "status": "True"}]
         body: Json = {
             "metadata": meta,
             "spec": {"runStrategy": strategy, "template": {"spec": {"domain": {}, "volumes": volumes}}},
-            "status": {"stateChangeRequests": [{"action": "Start"}] if vm.asked else []},
+            "status": status,
         }
         self._say("virtualmachines", vm.name, seen, body, GUESTS)
 
     def _instance(self, vm: Vm) -> None:
         refused = vm.lock_refused_at is not None
         deleting = vm.deleting or vm.deleted
-        seen = (vm.uid, vm.phase, vm.node, refused, deleting, vm.unschedulable)
+        plant, home = self._plant, self._plant.nodes.get(vm.node)
+        ready = vm.phase == "Running" and plant.now - vm.running_at >= plant.placement.boots.get(vm.name, 0.0)
+        evicted = vm.node if home is not None and home.evicted else ""
+        seen = (vm.uid, vm.phase, vm.node, refused, deleting, vm.unschedulable, ready, evicted)
         if not self._new("virtualmachineinstances", vm.name, seen, GUESTS):
             return
         shown = self._shown.get(("virtualmachineinstances", GUESTS, vm.name))
@@ -314,7 +350,7 @@ class Mirror:
         meta: Json = {"uid": vm.uid}
         if deleting:
             meta["deletionTimestamp"] = stamp(VirtualClock.WALL + self._plant.now)
-        status: Json = {"phase": vm.phase, "nodeName": vm.node}
+        conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
         if refused:
             trouble = {
                 "type": "Synchronized",
@@ -322,16 +358,13 @@ class Mirror:
                 "reason": "Synchronizing with the Domain failed.",
             }
             trouble["message"] = 'Failed to get "write" lock'
-            status["conditions"] = [trouble]
+            conditions.append(trouble)
         if vm.unschedulable:
-            status["conditions"] = [
-                {
-                    "type": "PodScheduled",
-                    "status": "False",
-                    "reason": "Unschedulable",
-                    "message": vm.unschedulable,
-                }
-            ]
+            placed = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+            conditions.append(placed | {"message": vm.unschedulable})
+        status: Json = {"phase": vm.phase, "nodeName": vm.node, "conditions": conditions}
+        if evicted:
+            status["evacuationNodeName"] = evicted
         volumes = [{"name": "disk", "persistentVolumeClaim": {"claimName": vm.name}}]
         body: Json = {"metadata": meta, "spec": {"domain": {}, "volumes": volumes}, "status": status}
         self._say("virtualmachineinstances", vm.name, seen, body, GUESTS)
@@ -393,6 +426,9 @@ class Mirror:
                 said, _ = memory.confirmed[name]
                 word: Json = {"statement": said.statement, "confirmedBy": said.confirmed_by}
                 self._server.put("failovers", name, {**raw, "spec": {**raw["spec"], "confirm": word}})
+            elif name in memory.released and "release" not in raw["spec"]:
+                leave: Json = {"by": "kim", "reason": "I have looked"}
+                self._server.put("failovers", name, {**raw, "spec": {**raw["spec"], "release": leave}})
         for node, held in memory.remediators.leases.items():
             if held.holder == OURS or not self._new("leases", f"node-{node}", held, NODE_LEASES):
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 
 from ringfence.core.detection.evidence import NEVER
@@ -10,6 +10,17 @@ from ringfence.core.model import Boot
 from simulator.world import boot_id
 
 _ring_boot = cache(boot_id)
+
+
+@cache
+def _boot(name: str, boot_id: str) -> Boot:
+    return Boot(name, f"uid-{name}", boot_id)
+
+
+def _ordinal(boot_id: str) -> int:
+    return int(boot_id.split("-")[1])
+
+
 BOOT_NEEDS = 8.0
 """Seconds from power to a kubelet."""
 
@@ -75,7 +86,7 @@ class Node:
 
     @property
     def identity(self) -> Boot:
-        return Boot(self.name, f"uid-{self.name}", self._boot_id)
+        return _boot(self.name, self._boot_id)
 
     @property
     def _boot_id(self) -> str:
@@ -94,7 +105,13 @@ class Node:
     @property
     def known(self) -> Boot:
         """The boot that the controller knows of."""
-        return replace(self.identity, boot_id=self.known_boot or self.identity.boot_id)
+        return _boot(self.name, self.known_boot or self._boot_id)
+
+    def knows_earlier_than(self, boot: Boot) -> bool:
+        """Whether what the API server was told last is an earlier boot than this one, as ``controller/loop.py`` finds it out by the
+        versions of the store.
+        """
+        return self.plain_boots and _ordinal(self.known.boot_id) < _ordinal(boot.boot_id)
 
     @property
     def kernel_answers(self) -> bool:

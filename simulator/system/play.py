@@ -17,11 +17,14 @@ from simulator.system.device import LadderSetup
 from simulator.system.invariants import Invariants
 from simulator.system.replicas import WARM_UP, Replicas, Story
 from simulator.system.rules import Broken
-from simulator.system.schedule import CONTROLLERS, NODES, Act, Schedule, draw
+from simulator.system.schedule import CONTROLLERS, Act, Schedule, draw
+from simulator.system.scheduler import Placement
 from simulator.system.triples import Triple
 from simulator.system.watchdogs import kennel
 from simulator.system.world import World
 
+STAND_IN_ONLY = frozenset({"migrate", "roster", "backup-when", "restore"})
+"""Faults that are not played where the controller's own loops lead: nothing shows them there."""
 EVERY = 20
 REPLICAS = 2
 """Of the controller, where its own loops lead: as many as the chart has."""
@@ -58,17 +61,17 @@ def build(schedule: Schedule, *, real: bool = False, ring: bool = False) -> Worl
     ring's own agents.
     """
     cluster = schedule.cluster
-    nodes = list(NODES)
-    ladder, dogs, bmcs = LadderSetup(), None, dict.fromkeys(NODES, "ok")
-    none: dict[str, str | None] = dict.fromkeys(NODES)
+    nodes = list(cluster.nodes)
+    ladder, dogs, bmcs = LadderSetup(), None, dict.fromkeys(nodes, "ok")
+    none: dict[str, str | None] = dict.fromkeys(nodes)
     heartbeat, behind = None, None
     match cluster.ladder:
         case "pdu" | "two-proofs":
-            ladder = LadderSetup(dict.fromkeys(NODES, "ok"))
+            ladder = LadderSetup(dict.fromkeys(nodes, "ok"))
         case "hedge":
-            ladder = LadderSetup(dict.fromkeys(NODES, "ok"), (2.0,))
+            ladder = LadderSetup(dict.fromkeys(nodes, "ok"), (2.0,))
         case "chassis":
-            ladder = LadderSetup(dict.fromkeys(NODES, "ok"), most_at_once=1)
+            ladder = LadderSetup(dict.fromkeys(nodes, "ok"), most_at_once=1)
         case "slot":
             heartbeat = {"stopGuests": schedule.seed % 2 == 0}
         case "storage":
@@ -90,7 +93,9 @@ def build(schedule: Schedule, *, real: bool = False, ring: bool = False) -> Worl
         controllers=list(CONTROLLERS),
         strategies=cluster.strategies,
         proofs=2 if cluster.ladder == "two-proofs" else 1,
+        placement=Placement(priority=cluster.priority, after=cluster.after, boots=cluster.boots),
         spread=True,
+        zones={zone: list(members) for zone, members in cluster.zones.items()},
         verdict_after=cluster.verdict_after,
         control=(
             lambda plant, memory: Replicas(plant, memory, CONTROLLERS[:REPLICAS], schedule.seed, ring=ring)
@@ -177,9 +182,27 @@ def _do(world: World, act: Act) -> None:
     kind, device = act.words[0], act.words[1] if len(act.words) > 1 else ""
     if kind == "confirm" and not _true(world, device):
         return
+    if kind in STAND_IN_ONLY and isinstance(world.controller, Replicas):
+        return
+    if kind == "restore" and not world.controller.backed_up:
+        return
+    if kind == "release" and not any(r.boot.node == device for r in world.memory.open):
+        return
+    if kind == "migrate" and not _movable(world, *act.words[1:3]):
+        return
     boxes = {"bmc": world.plant.bmcs, "pdu": world.plant.pdus}.get(kind)
     if boxes is None or device in boxes:
         world.do(list(act.words))
+
+
+def _movable(world: World, name: str, target: str) -> bool:
+    """Whether KubeVirt would begin to migrate it there."""
+    vm, plant = world.plant.vms[name], world.plant
+    ends = [plant.nodes[node] for node in (vm.node, target) if node in plant.nodes]
+    runs = vm.phase == "Running" and not (vm.target or vm.stopped or vm.deleted)
+    return (
+        runs and vm.node != target and vm.qemu == {vm.node} and all(plant.takes_pods(node) for node in ends)
+    )
 
 
 def _true(world: World, node: str) -> bool:

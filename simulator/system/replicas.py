@@ -89,6 +89,7 @@ class Replicas:
         """``ring``: the agents are the real ring's machines, not the detector's model."""
         assert memory.election is not None
         self.backup_when: str | None = None
+        self.backed_up = False
         self.die_after: str | None = None
         self.server = ApiServer()
         self._plant = plant

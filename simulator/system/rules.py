@@ -125,7 +125,9 @@ def every_tick(plant: Plant, memory: Memory) -> None:
     for name, node in plant.nodes.items():
         if (node.shut_out or name in plant.cutting) and name not in {r.boot.node for r in memory.open}:
             raise Broken(f"{plant.now:.2f}: {name} is cut from its storage without an open incident")
-        swept = not memory.blind and (memory.election is None or memory.election.leader != "")
+        # While a store that was set back settles nothing is done, and nothing swept.
+        settling = plant.set_back is not None and not plant.set_back.settled
+        swept = not (memory.blind or settling) and (memory.election is None or memory.election.leader != "")
         ours = node.out_of_service and not node.foreign_taint
         if not ours or not swept or name in {r.boot.node for r in memory.open}:
             memory.out_since.pop(name, None)

@@ -8,7 +8,7 @@
     60.00 mend
     120.00 end
 
-The cluster follows from the seed: five nodes, thirty VMs, three controllers, and one of the ladders of `_LADDERS`.
+The cluster follows from the seed: five nodes in one zone, or seven in two, thirty VMs, three controllers, one of the ladders of `LADDERS`.
 ``mend`` ends whatever is still wrong; what is left of the schedule shows whether all comes right again by itself.
 """
 
@@ -16,9 +16,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from ringfence.core import timing
+from simulator.system import plans
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
+ZONES = {"a": ("n1", "n2", "n3", "n4"), "b": ("n5", "n6", "n7")}
+"""In every eighth cluster."""
 CONTROLLERS = ("n1", "n2", "n3")
 VMS = 30
 MEND = 60.0
@@ -55,6 +60,14 @@ class Cluster:
     verdict_after: float
     isolation: tuple[float, float, float]
     """Of the watchdogs: isolation, time-out, assumed after (seconds)."""
+    nodes: tuple[str, ...] = NODES
+    zones: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Empty: one zone of all nodes."""
+    priority: dict[str, int] = field(default_factory=dict)
+    after: dict[str, list[str]] = field(default_factory=dict)
+    """VM: those that are to be ready before it starts."""
+    boots: dict[str, float] = field(default_factory=dict)
+    """VM: the seconds from Running to ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +80,37 @@ class Schedule:
         dice = random.Random(f"cluster {self.seed}")
         names = [f"vm{number:02}" for number in range(1, VMS + 1)]
         drawn = {name: dice.choice(_VOLUMES) for name in names}
+        layout = random.Random(f"layout {self.seed}")
+        zones = dict(ZONES) if layout.random() < 1 / 8 else {}
+        nodes = tuple(node for members in zones.values() for node in members) or NODES
         return Cluster(
             dice.choice(LADDERS),
-            {name: NODES[place % len(NODES)] for place, name in enumerate(names)},
+            {name: nodes[place % len(nodes)] for place, name in enumerate(names)},
             {name: dice.choice(_STRATEGIES) for name in names},
             {name: kind for name, kind in drawn.items() if kind},
             round(dice.uniform(0.5, 1.2), 2),
             (5.0, 15.0, 30.0),
+            nodes,
+            zones,
+            *_order(layout, names),
         )
 
     def __str__(self) -> str:
         return "\n".join([f"seed {self.seed}", *(str(act) for act in self.acts)])
+
+
+def _order(
+    dice: random.Random, names: list[str]
+) -> tuple[dict[str, int], dict[str, list[str]], dict[str, float]]:
+    """In every third cluster some VMs are more urgent than others, and some are to be ready before others start."""
+    if dice.random() >= 1 / 3:
+        return {}, {}, {}
+    priority = {name: dice.choice((10, 500)) for name in names if dice.random() < 1 / 3}
+    after = {
+        name: dice.sample(names[:10], dice.choice((1, 2))) for name in names[10:] if dice.random() < 1 / 4
+    }
+    boots = {name: dice.choice((2.0, 8.0)) for name in names[:10]}
+    return priority, after, boots
 
 
 def read(text: str) -> Schedule:
@@ -104,7 +137,8 @@ def read(text: str) -> Schedule:
 def draw(seed: int) -> Schedule:
     """The random schedule of this seed."""
     dice = random.Random(f"faults {seed}")
-    ladder = Schedule(seed, ()).cluster.ladder
+    cluster = Schedule(seed, ()).cluster
+    ladder = cluster.ladder
     acts: list[Act] = []
     for _ in range(dice.choice((1, 1, 2, 2, 3, 3, 4, 5, 6))):
         at = round(dice.uniform(1.0, 45.0), 2)
@@ -112,8 +146,13 @@ def draw(seed: int) -> Schedule:
         if dice.random() < 0.35:  # two at once
             acts += _fault(dice, ladder, round(at + dice.choice((0.0, 0.3, 1.0, 2.5, 4.0)), 2))
     acts += _weather(random.Random(f"weather {seed}")) + _chain(random.Random(f"chain {seed}"), ladder)
-    acts = [act for act in acts if act.at < MEND]
-    return Schedule(seed, (*sorted(acts, key=lambda act: act.at), Act(MEND, ("mend",)), Act(END, ("end",))))
+    setting = plans.Setting(ladder, cluster.nodes, cluster.zones, cluster.vms)
+    acts += [
+        Act(at, tuple(words.split())) for at, words in plans.draw(random.Random(f"plans {seed}"), setting)
+    ]
+    acts = [act for act in acts if 0.0 <= act.at < MEND]
+    end = END + timing.STORE_SETTLES if any(act.words == ("restore",) for act in acts) else END
+    return Schedule(seed, (*sorted(acts, key=lambda act: act.at), Act(MEND, ("mend",)), Act(end, ("end",))))
 
 
 def _chain(dice: random.Random, ladder: str) -> list[Act]:

@@ -25,10 +25,6 @@ _VERDICTS = {
     Verdict.MAINTENANCE: "no rule gives it: a NodeMaintenance is a limit, what is found of the node is told all the same",
 }
 _LIMITS = {
-    "maintained": "the schedules have no NodeMaintenance",
-    "going_away": "nobody marks a node in a schedule; a bare cordon is no mark",
-    "roster_in_doubt": "the schedules' roster never changes",
-    "whole_zone": "all nodes are of one zone, so whoever is left of it is the minority first",
     "not_writable": "who can't renew the Lease does not lead, and only a leader takes steps",
     "cache_too_old": "caches are stale for 40 s at most, the limit begins at 90",
 }

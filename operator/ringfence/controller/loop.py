@@ -82,6 +82,8 @@ class Adopted:
     """What this replica remembers of a failover beside its record: instants on its own clock."""
 
     first_seen: float
+    known_at: int = 0
+    """The version of the store in which this replica first saw it: its boot was in the Node before."""
     orders: tuple[int, int] = (0, 0)
     """Number of orders on record, and of the ladder's passes: a change is a new order."""
     orders_seen: float = NEVER
@@ -408,7 +410,8 @@ class Loop:
         """Notice what is stored, whoever stored it: the instants count from here."""
         failovers = self._world.own.all(Failover)
         for (_, name), failover in failovers.items():
-            adopted = self._adopted.setdefault(name, Adopted(first_seen=now))
+            version = int(failover.metadata.resource_version or 0)
+            adopted = self._adopted.setdefault(name, Adopted(first_seen=now, known_at=version))
             status = failover.status
             phase = status.phase or ""
             if phase != adopted.phase:
@@ -647,6 +650,15 @@ class Loop:
         )
         return look, situation
 
+    def _no_older(self, boot: Boot, adopted: Adopted | None) -> bool:
+        """Whether what this replica knows as the node's boot is the incident's, or a later one.
+
+        Boot ids have no order. Whoever takes an incident over may have followed the Nodes by a watch that lags behind, and know an
+        earlier boot: taken for a later one it would prove that the incident's boot, which may run, is over.
+        """
+        seen = boot.boot_id in self._witness.boots(boot.node)
+        return seen or adopted is None or self._world.nodes.reached >= adopted.known_at
+
     def _look(self, boot: Boot, adopted: Adopted | None, now: float) -> Look:
         node = self._world.nodes.store.get(("", boot.node))
         judgement = self.judgements.get(
@@ -693,7 +705,9 @@ class Loop:
             life_at=NEVER if not same_boot else now if lives_here else life.latest,
             life_sign="the acting controller, which runs on it" if lives_here else life.latest_sign(),
             node_exists=node is not None and node.uid == boot.node_uid,
-            current_boot_id=current.boot_id if same_node and current else "",
+            current_boot_id=current.boot_id
+            if same_node and current and self._no_older(boot, adopted)
+            else "",
             node_ready=node is not None and node.ready.status.value == "True",
             suspect_taint=node is not None and any(t.key == SUSPECT for t in node.taints),
             out_of_service_taint=bool(out_of_service),

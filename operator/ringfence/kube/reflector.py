@@ -95,8 +95,8 @@ class Reflector(Generic[T]):
         """Lists completed since the start."""
         self._version = ""
         """Up to where the store is complete; empty: list first."""
-        self._reached = 0
-        """The version of the last list or event; kept when ``_version`` is given up."""
+        self.reached = 0
+        """The version of the last list or event: the store is as new as that, or newer; kept when ``_version`` is given up."""
         self._unsure = False
         """The last watch was lost, or said nothing: it may have been from a version that is yet to come."""
         self._api = api
@@ -159,7 +159,7 @@ class Reflector(Generic[T]):
             if not more:
                 break
             query["continue"] = str(more)
-        self._reached = self._has(version)
+        self.reached = self._has(version)
         for key in self.store.keys() - found.keys():
             self._put(key, None)
         for key, new in found.items():
@@ -179,9 +179,9 @@ class Reflector(Generic[T]):
         """The version that the store has. Raises WentBack."""
         if not isinstance(version, str) or not version.isdecimal():
             raise Unavailable(f"GET {self._path}: a list without a version")
-        if int(version) < self._reached:
+        if int(version) < self.reached:
             raise WentBack(
-                f"{self.kind.plural}: the store has version {version}, and had {self._reached}: it was set back"
+                f"{self.kind.plural}: the store has version {version}, and had {self.reached}: it was set back"
             )
         return int(version)
 
@@ -214,15 +214,15 @@ class Reflector(Generic[T]):
             status = raw if isinstance(raw, dict) else {}
             raise Expired(str(status.get("message") or "error in the watch"), status=_code(status))
         self._contact()
-        if not str(version).isdecimal() or int(version) < self._reached:
-            raise Expired(f"the watch is at version {version}, and was at {self._reached} before")
+        if not str(version).isdecimal() or int(version) < self.reached:
+            raise Expired(f"the watch is at version {version}, and was at {self.reached} before")
         self._unsure = False
         key = key_of(raw)
         if type_ == "DELETED" and key is not None:
             self._put(key, None)
         elif type_ in {"ADDED", "MODIFIED"} and key is not None:
             self._put(key, self._parse(raw))
-        self._version, self._reached = str(version), int(version)
+        self._version, self.reached = str(version), int(version)
 
     def _contact(self) -> None:
         self.fresh_at, self.trouble = self._api.clock.monotonic(), None

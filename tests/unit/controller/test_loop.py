@@ -620,6 +620,30 @@ async def test_a_node_that_registers_anew_in_the_same_boot_is_the_same_machine()
     assert leader.loop._look(incident, None, now).life_at == NEVER, "another machine, or another boot"
 
 
+async def test_an_earlier_boot_that_a_late_cache_still_shows_is_no_reboot() -> None:
+    """Found by the whole-system simulator (seed 357): a leader whose cache of Nodes is older than the incident that it takes over
+    knows the node's boot before the incident's. Taken for a later one it was the proof that the boot that runs is over.
+    """
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    leader = await settled(site)
+    site.put("failovers", "n1-later", {"node": "n1", "nodeUID": "uid-n1", "bootID": "boot-later"})
+    await play(leader, 1.0)
+    incident, adopted = Boot("n1", "uid-n1", "boot-later"), leader.loop._adopted["n1-later"]
+    assert leader.world.nodes.reached < adopted.known_at
+    assert leader.loop._look(incident, adopted, site.clock.now).current_boot_id == ""
+    assert not site.failover("n1")["status"].get("proofs")
+
+    # A cache that is as new as the incident shows a later boot, also one that this replica sees first of all.
+    leader.world.nodes.reached = adopted.known_at
+    assert leader.loop._look(incident, adopted, site.clock.now).current_boot_id == "boot-n1"
+
+    # And so does one that has seen the incident's boot come and go.
+    leader.world.nodes.reached = 0
+    leader.witness.boot_seen("n1", "uid-n1", "boot-later")
+    leader.witness.boot_seen("n1", "uid-n1", "boot-last")
+    assert leader.loop._look(incident, adopted, site.clock.now).current_boot_id == "boot-last"
+
+
 async def test_an_incident_under_way_outlives_its_object() -> None:
     """Whoever deletes it makes neither the order forgotten nor another one sent."""
     site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})

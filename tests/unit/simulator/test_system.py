@@ -12,7 +12,7 @@ from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
 from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RequestStart
 from ringfence.core.fencing.orders import OrderOff
-from ringfence.core.fencing.proof import PoweredOff, PowerOffHow
+from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, StorageCut
 from ringfence.core.model import Mode, Verdict
 from simulator.system import rules, triples
 from simulator.system.controller import taken_over
@@ -22,6 +22,7 @@ from simulator.system.play import Outcome, build, play, shorten
 from simulator.system.report import Piece, append
 from simulator.system.rules import Broken
 from simulator.system.schedule import Act, Schedule, ScheduleError, draw, read
+from simulator.system.warrants import IN_FLIGHT, Warrants
 from simulator.system.world import World
 
 
@@ -144,6 +145,32 @@ def test_2_a_force_delete_that_no_proof_covers(world: World, invariants: Invaria
         invariants.asked(record.boot, DeleteVmi("default", "vm04", "vmi-vm04-1"))
     with pytest.raises(Broken, match="the out-of-service taint without a stored proof"):
         rules.proved(world.plant, world.memory, record.boot, "the out-of-service taint")
+
+
+def test_2_what_was_sent_under_a_proof_arrives_within_a_requests_time_after_its_end(world: World) -> None:
+    warrants, record = Warrants(), incident(world, Phase.RECOVERING)
+    boot, node = record.boot, record.boot.node
+    warrants.stored(record, 1.0)
+    assert not warrants.covers(boot, 1.0)
+    proved = replace(record, proofs=(off(record),))
+    warrants.stored(proved, 2.0)
+    assert warrants.covers(boot, 900.0)
+    assert warrants.covers_taint(node, 900.0)
+    for end in (record, replace(proved, phase=Phase.CLOSED)):
+        warrants.stored(proved, 2.0)
+        warrants.stored(end, 5.0)
+        warrants.stored(end, 9.0)  # said again, it lasts no longer
+        assert warrants.covers(boot, 5.0 + IN_FLIGHT)
+        assert not warrants.covers(boot, 5.1 + IN_FLIGHT)
+        assert not warrants.covers_taint(node, 5.1 + IN_FLIGHT)
+
+
+def test_2_a_cut_from_the_storage_covers_pods_and_no_taint(world: World) -> None:
+    warrants, record = Warrants(), incident(world, Phase.RECOVERING)
+    cut = StorageCut(record.boot, "ceph", (), (), 1.0)
+    warrants.stored(replace(record, proofs=(cut,)), 2.0)
+    assert warrants.covers(record.boot, 3.0)
+    assert not warrants.covers_taint(record.boot.node, 3.0)
 
 
 def test_3_two_leaders(world: World) -> None:
