@@ -55,7 +55,7 @@ from apiserver.chart import NAMESPACE, token  # noqa: E402
 from apiserver.installed import free_port, install, install_kubevirts_kinds, kubeconfig  # noqa: E402
 from apiserver.programs import binaries  # noqa: E402
 from apiserver.server import Json, Server, running_server  # noqa: E402
-from ringfence.controller.bootstrap import ROSTER, SECRET  # noqa: E402
+from ringfence.controller.bootstrap import ROSTER  # noqa: E402
 from ringfence.controller.streams import chosen  # noqa: E402
 from ringfence.core.gossip.corroboration import vote_payload  # noqa: E402
 from ringfence.core.gossip.keys import KeySet  # noqa: E402
@@ -64,6 +64,7 @@ from ringfence.core.gossip.report import AgentView, SubjectView  # noqa: E402
 from ringfence.core.gossip.rings import rings_of  # noqa: E402
 from ringfence.core.gossip.rounds import RENEW  # noqa: E402
 from ringfence.core.model import Boot, RingState, SignedVote, Vote  # noqa: E402
+from ringfence.core.rosterkey import SECRET  # noqa: E402
 from ringfence.net.crypto import (  # noqa: E402
     GROUP_KEY_FILE,
     ROSTER_PUBLIC_FILE,
