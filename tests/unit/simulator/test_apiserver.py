@@ -19,6 +19,10 @@ from simulator.system.connection import Connection, Weather
 from simulator.system.processes import Agenda, VirtualClock
 
 
+FAR = 1e6
+"""A deadline that no test comes to: a write of the controller's has one (the connection sees to it)."""
+
+
 def failover(name: str) -> Json:
     return {"metadata": {"name": name}, "spec": {"node": "n1", "nodeUID": "uid-n1", "bootID": "b"}}
 
@@ -61,11 +65,17 @@ def site() -> Site:
 
 
 def test_a_status_is_replaced_at_its_version_only(site: Site) -> None:
-    stored = site.ask(site.cluster.create(kinds.FAILOVER, failover("f")))
-    assert isinstance(site.ask(site.cluster.create(kinds.FAILOVER, failover("f"))), AlreadyExists)
-    first = site.ask(site.cluster.replace_status(kinds.FAILOVER, {**stored, "status": {"phase": "Held"}}))
+    stored = site.ask(site.cluster.create(kinds.FAILOVER, failover("f"), deadline=FAR))
+    assert isinstance(
+        site.ask(site.cluster.create(kinds.FAILOVER, failover("f"), deadline=FAR)), AlreadyExists
+    )
+    first = site.ask(
+        site.cluster.replace_status(kinds.FAILOVER, {**stored, "status": {"phase": "Held"}}, deadline=FAR)
+    )
     assert first["status"] == {"phase": "Held"}
-    late = site.ask(site.cluster.replace_status(kinds.FAILOVER, {**stored, "status": {"phase": "Fencing"}}))
+    late = site.ask(
+        site.cluster.replace_status(kinds.FAILOVER, {**stored, "status": {"phase": "Fencing"}}, deadline=FAR)
+    )
     assert isinstance(late, Conflict)
     assert site.ask(site.cluster.get(kinds.FAILOVER, "f"))["status"] == {"phase": "Held"}
 
@@ -73,12 +83,12 @@ def test_a_status_is_replaced_at_its_version_only(site: Site) -> None:
 def test_deletions_and_taints_are_of_the_object_that_was_meant(site: Site) -> None:
     site.server.put("nodes", "n1", {"metadata": {"uid": "new"}, "spec": {"taints": []}})
     taint = Taint("k", "NoExecute", "v")
-    assert isinstance(site.ask(site.cluster.add_taint("n1", "old", taint)), NotFound)
-    assert site.ask(site.cluster.add_taint("n1", "new", taint)) is True
-    assert site.ask(site.cluster.add_taint("n1", "new", taint)) is False
+    assert isinstance(site.ask(site.cluster.add_taint("n1", "old", taint, deadline=FAR)), NotFound)
+    assert site.ask(site.cluster.add_taint("n1", "new", taint, deadline=FAR)) is True
+    assert site.ask(site.cluster.add_taint("n1", "new", taint, deadline=FAR)) is False
     site.server.put("pods", "p", {"metadata": {"uid": "second"}}, "default")
-    assert site.ask(site.cluster.delete_pod("default", "p", "first", 0)) is False
-    assert site.ask(site.cluster.delete_pod("default", "p", "second", 0)) is True
+    assert site.ask(site.cluster.delete_pod("default", "p", "first", 0, deadline=FAR)) is False
+    assert site.ask(site.cluster.delete_pod("default", "p", "second", 0, deadline=FAR)) is True
 
 
 def test_what_is_sent_too_late_is_not_sent_and_what_was_sent_meets_a_path_that_heals(site: Site) -> None:
@@ -86,7 +96,9 @@ def test_what_is_sent_too_late_is_not_sent_and_what_was_sent_meets_a_path_that_h
     assert isinstance(late, TooLate)
     site.reached = False
     site.agenda.after(2.0, lambda: setattr(site, "reached", True))
-    assert site.ask(site.cluster.create(kinds.FAILOVER, failover("f")))["metadata"]["name"] == "f"
+    assert (
+        site.ask(site.cluster.create(kinds.FAILOVER, failover("f"), deadline=FAR))["metadata"]["name"] == "f"
+    )
     assert site.agenda.now >= 2.0
 
 
@@ -95,7 +107,7 @@ def test_a_write_may_be_carried_out_though_nobody_hears_of_it(site: Site) -> Non
     site.weather.refusing = 1.0
     kinds_of_end: set[type] = set()
     for number in range(24):
-        found = site.ask(site.cluster.create(kinds.FAILOVER, failover(f"f{number}")))
+        found = site.ask(site.cluster.create(kinds.FAILOVER, failover(f"f{number}"), deadline=FAR))
         stands = site.server.find("failovers", f"f{number}") is not None
         assert isinstance(found, Conflict | Unavailable)
         assert not (isinstance(found, Conflict) and stands)
