@@ -296,8 +296,8 @@ def test_a_leader_that_is_frozen_after_it_stored_an_order_sends_nothing_when_it_
 )
 def test_whatever_a_frozen_leader_had_decided_is_not_done_when_it_thaws(ladder: str, phase: str) -> None:
     """Each write has a deadline, which `Connection` demands and keeps; what it would break stands in the invariants."""
-    acts = (f"0.5 freeze-leader-when {phase}", "1.0 isolate n4", "20.0 thaw-leader", "30.0 mend")
-    outcome = led(*acts, ladder=ladder, end=100.0)
+    acts = (f"0.5 freeze-leader-when {phase}", "1.0 isolate n4", "40.0 thaw-leader", "50.0 mend")
+    outcome = led(*acts, ladder=ladder, end=120.0)
     assert outcome.broken == ""
     assert any("is stopped" in line for line in outcome.log), outcome.log
 
