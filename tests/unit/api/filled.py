@@ -51,6 +51,8 @@ def filled(kind: type[Resource], name: str = "full", driver: str = "redfish") ->
         made["spec"] |= {"driver": driver, driver: block}
         if driver == "storage":
             del made["spec"]["maxConcurrentOrders"]
+    if kind.names.kind == "HAPolicy":
+        del made["spec"]["allVms"]  # there is a selector
     return {
         "apiVersion": "ringfence.io/v1alpha1",
         "kind": kind.names.kind,
