@@ -18,7 +18,6 @@ from simulator.system.apiserver import ApiServer
 from simulator.system.connection import Connection, Weather
 from simulator.system.processes import Agenda, VirtualClock
 
-
 FAR = 1e6
 """A deadline that no test comes to: a write of the controller's has one (the connection sees to it)."""
 

@@ -335,153 +335,6 @@ def test_what_a_level_that_has_failed_would_have_ordered_takes_no_place() -> Non
     assert rung.commands == (OrderOff("c", 1),)
 
 
-# --- hedging ---------------------------------------------------------------------------------------------------
-
-HANGS = replace(look("bmc"), busy=True)
-PDU_ON = look("pdu", (ON, NOW - 0.1))
-
-
-def hedged(*levels: tuple[DeviceLook | WatchdogLook, ...], since: float, after: float | None = 5.0) -> Ladder:
-    return Ladder(BOOT, levels, hedges=(after, None), begun=(Begun(1, NOW - since),))
-
-
-def test_the_next_level_is_begun_when_the_first_is_slow() -> None:
-    early = hedged((HANGS,), (PDU_ON,), since=4.9).climb(NOW, 1)
-    assert early.commands == ()
-    assert early.begun == (Begun(1, NOW - 4.9),)
-    late = hedged((HANGS,), (PDU_ON,), since=5.0).climb(NOW, 1)
-    assert late.commands == (OrderOff("pdu", 1),)
-    assert late.begun == (Begun(1, NOW - 5.0), Begun(2, NOW, slow=1))
-    assert late.sentence.startswith("fencing, level 2, begun because level 1 was slow: pdu is ordered off")
-
-
-def test_who_names_no_time_waits_until_the_first_level_has_failed() -> None:
-    assert hedged((HANGS,), (PDU_ON,), since=500.0, after=None).climb(NOW, 1).commands == ()
-    assert ladder((HANGS,), (PDU_ON,)).climb(NOW, 1).commands == ()
-
-
-def test_with_a_hedge_of_nothing_both_begin_at_once() -> None:
-    rung = hedged((READ_ON,), (PDU_ON,), since=0.0, after=0.0).climb(NOW, 1)
-    assert rung.commands == (OrderOff("bmc", 1), OrderOff("pdu", 1))
-
-
-def test_a_level_that_was_begun_goes_on_beside_one_that_answers_again() -> None:
-    begun = (Begun(1, NOW - 9.0), Begun(2, NOW - 3.0))
-    both = Ladder(BOOT, ((READ_ON,), (PDU_ON,)), begun=begun).climb(NOW, 1)
-    assert both.commands == (OrderOff("bmc", 1), OrderOff("pdu", 1))
-    assert both.begun == begun
-
-
-@pytest.mark.parametrize("first", ["bmc", "pdu"])
-def test_the_first_proof_that_is_enough_wins(first: str) -> None:
-    other = "pdu" if first == "bmc" else "bmc"
-    devices = {first: look(first, *FOUND), other: replace(look(other), busy=True)}
-    begun = (Begun(1, NOW - 9.0), Begun(2, NOW - 3.0, slow=1))
-    rung = Ladder(BOOT, ((devices["bmc"],), (devices["pdu"],)), begun=begun).climb(NOW, 1)
-    assert [p.device for p in rung.proofs if isinstance(p, PoweredOff)] == [first]
-    assert rung.commands == ()
-    assert rung.sentence == f"proved off by {first}"
-
-
-def test_half_a_level_that_was_begun_beside_is_no_proof() -> None:
-    begun = (Begun(1, NOW - 9.0), Begun(2, NOW - 3.0, slow=1))
-    halves = (look("pdu-a", *FOUND), look("pdu-b", (ON, NOW - 0.1)))
-    rung = Ladder(BOOT, ((HANGS,), halves), begun=begun).climb(NOW, 1)
-    assert rung.proofs == ()
-    assert rung.commands == (OrderOff("pdu-b", 1),)
-
-
-def test_a_third_level_waits_for_the_second_and_not_for_the_first() -> None:
-    third = look("last", (ON, NOW - 0.1))
-    begun = (Begun(1, NOW - 60.0), Begun(2, NOW - 1.0, slow=1))
-    slow = Ladder(BOOT, ((HANGS,), (replace(PDU_ON, busy=True),), (third,)), hedges=(5.0, 5.0, None), begun=begun)
-    assert slow.climb(NOW, 1).commands == ()
-    assert slow.climb(NOW + 4.0, 1).commands == (OrderOff("last", 1),)
-    refused = replace(PDU_ON, error="wrong password", next_try_at=NOW + 1.0)
-    failed = replace(slow, levels=((HANGS,), (refused,), (third,)))
-    assert failed.climb(NOW, 1).commands == (OrderOff("last", 1),)
-
-
-def test_a_watchdogs_clock_starts_by_a_hedge_like_any_level() -> None:
-    rung = hedged((HANGS,), (DOG,), since=5.0).climb(NOW, 1)
-    assert rung.commands == (RevokeAgentLease("dogs"),)
-    assert hedged((HANGS,), (DOG,), since=4.0).climb(NOW, 1).commands == ()
-
-
-def test_no_other_device_shoots_a_node_that_may_be_booting() -> None:
-    """Its BMC has called it off, unordered, and now says on: it has its power back."""
-    booting = replace(READ_ON, called_off_at=NOW - 20.0)
-    rung = hedged((booting,), (PDU_ON,), since=10.0).climb(NOW, 1)
-    assert not any(isinstance(c, OrderOff) for c in rung.commands)
-    assert "bmc called the node off without an order" in rung.sentence
-    by_us = replace(hedged((booting,), (PDU_ON,), since=30.0), orders=(order(NOW - 25.0),))
-    assert OrderOff("pdu", 1) in by_us.climb(NOW, 1).commands, "it was off because we had ordered it"
-    supplies = (replace(look("pdu-a", *FOUND), called_off_at=NOW - 0.5), look("pdu-b", (ON, NOW - 0.1)))
-    assert OrderOff("pdu-b", 1) in ladder(supplies).climb(NOW, 1).commands, "one supply is not the node"
-
-
-# --- the delay -------------------------------------------------------------------------------------------------
-
-
-def test_no_order_before_the_delay_is_over_and_readings_all_the_same() -> None:
-    waiting = replace(ladder((READ_ON,)), begun=(Begun(1, NOW - 2.9),), order_delay=3.0)
-    rung = waiting.climb(NOW, 1)
-    assert rung.commands == ()
-    assert rung.sentence == "fencing, level 1: bmc reads on, no order before the zone's delay of 3 s is over"
-    assert waiting.climb(NOW + 0.1, 1).commands == (OrderOff("bmc", 1),)
-    assert replace(waiting, levels=((look("bmc", *FOUND),),)).climb(NOW, 1).proofs != ()
-    assert replace(waiting, levels=((DOG,),)).climb(NOW, 1).commands == (RevokeAgentLease("dogs"),)
-
-
-def test_a_hedge_is_counted_from_when_orders_were_allowed() -> None:
-    delayed = replace(hedged((HANGS,), (PDU_ON,), since=7.9), order_delay=3.0)
-    assert delayed.climb(NOW, 1).commands == ()
-    assert delayed.climb(NOW + 0.1, 1).commands == (OrderOff("pdu", 1),)
-
-
-# --- places at a chassis -----------------------------------------------------------------------------------------
-
-
-def behind(device: DeviceLook, *others: str, most: int = 2, address: str = "10.0.8.9") -> DeviceLook:
-    return replace(device, chassis=Chassis(address, most, others))
-
-
-def test_no_order_while_the_chassis_has_as_many_as_it_takes() -> None:
-    full = ladder((behind(READ_ON, "n2", "n3"),)).climb(NOW, 1)
-    assert full.commands == ()
-    assert not full.exhausted
-    assert full.sentence == "fencing, level 1: bmc waits: 10.0.8.9 takes 2 at once, in work there: n2, n3"
-    assert ladder((behind(READ_ON, "n2"),)).climb(NOW, 1).commands == (OrderOff("bmc", 1),)
-
-
-def test_one_step_gives_no_more_orders_than_there_is_room_for() -> None:
-    a, b = look("a", (ON, NOW - 0.1)), look("b", (ON, NOW - 0.1))
-    level = (behind(a, most=1), behind(b, most=1))
-    assert ladder(level).climb(NOW, 1).commands == (OrderOff("a", 1),)
-    two_levels = Ladder(BOOT, ((level[0],), (level[1],)), hedges=(0.0, None)).climb(NOW, 1)
-    assert two_levels.commands == (OrderOff("a", 1),)
-    apart = (level[0], behind(b, most=1, address="10.0.8.10"))
-    assert ladder(apart).climb(NOW, 1).commands == (OrderOff("a", 1), OrderOff("b", 1))
-
-
-def test_a_place_is_free_when_the_device_reads_off_or_the_order_takes_no_effect_any_more() -> None:
-    b = behind(look("b", (ON, NOW - 0.1)), most=1)
-    sent = order(NOW - 1.0, device="a")
-    working = ladder((behind(look("a", (ON, NOW - 0.2)), most=1), b), orders=(sent,)).climb(NOW, 1)
-    assert working.commands == ()
-    done = ladder((behind(look("a", (ON, NOW - 1.5), (OFF, NOW - 0.2)), most=1), b), orders=(sent,))
-    assert OrderOff("b", 1) in done.climb(NOW, 1).commands
-    over = ladder((behind(replace(look("a"), busy=True), most=1), b), orders=(order(NOW - 10.0, device="a"),))
-    assert over.climb(NOW, 1).commands == (OrderOff("b", 1),)
-
-
-def test_what_a_level_that_has_failed_would_have_ordered_takes_no_place() -> None:
-    failing = replace(look("a"), error="wrong password", next_try_at=NOW + 1.0)
-    b, c = look("b", (ON, NOW - 0.1)), look("c", (ON, NOW - 0.1))
-    rung = ladder((behind(b, most=1), failing), (behind(c, most=1),)).climb(NOW, 1)
-    assert rung.commands == (OrderOff("c", 1),)
-
-
 devices = st.builds(
     DeviceLook,
     st.sampled_from(["a", "b", "c"]),
@@ -543,12 +396,6 @@ def test_what_holds_on_every_rung(
         if isinstance(command, OrderOff):
             assert all(o.effective_until <= NOW for o in every.ordered(command.device))
             assert len(every.ordered(command.device)) < timing.ORDER_TRIES
-            assert NOW >= min((b.at for b in begun), default=NOW) + delay
-            assert any(
-                level in {b.level for b in rung.begun} or every.ordered(command.device)
-                for level, there in enumerate(levels, start=1)
-                if command.device in {d.name for d in there}
-            )
             assert min((b.at for b in begun), default=NOW) + delay <= NOW
             assert any(
                 level in {b.level for b in rung.begun} or every.ordered(command.device)
@@ -581,15 +428,6 @@ def test_what_holds_on_every_rung(
             places = [one.chassis for one in looks[name] if one.chassis is not None]
             assert len(given_here) == 1 or any(place.most > 1 for place in places)
             assert any(len(place.others) + working < place.most for place in places)
-    given_off = [c.device for c in rung.commands if isinstance(c, OrderOff)]
-    assert set(every.begun) <= set(rung.begun) or rung.exhausted
-    for address in ("east", "west"):
-        there = [d for level in levels for d in level if d.chassis is not None and d.chassis.address == address]
-        given_here = [d for d in there if d.name in given_off]
-        working = sum(o.works_until_read(d.readings, NOW) for d in there for o in every.ordered(d.name))
-        for chassis in (d.chassis for d in given_here if d.chassis is not None):
-            assert len(given_here) == 1 or chassis.most > 1
-            assert len(chassis.others) + working < chassis.most
     for proof in rung.proofs:
         assert isinstance(proof, PoweredOff)
         assert proof.boot == BOOT
