@@ -179,6 +179,7 @@ def provoked(watched: Watched) -> Watched:
     gone.running.wait()
     gone.running = None
     wait_for("a doubt", lambda: watched.ask('ringfence_node_verdict{node="n2",verdict!="Healthy"}'), BOUND)
+    wait_for("a vote", lambda: watched.ask("ringfence_agent_votes_total"), BOUND)
     gone.start()
     wait_for("n2 is back", lambda: watched.ask('ringfence_node_verdict{node="n2",verdict="Healthy"}'), BOUND)
     return watched
