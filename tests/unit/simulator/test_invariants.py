@@ -22,6 +22,9 @@ from simulator.script import Fault, random_script, read
 from simulator.story import Outcome, play, shorten
 from simulator.world import World
 
+STARVED = 3600.0
+"""Seconds: these run behind the lab's stories (`beside`), on what they leave of the processors."""
+
 
 class SilentKernels(World):
     """No kernel answers anybody."""
@@ -202,6 +205,7 @@ def test_several_seeds_are_played_at_once() -> None:
         check=False,
         capture_output=True,
         text=True,
+        timeout=STARVED,
         env={"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr
@@ -228,5 +232,5 @@ def played() -> Iterator[dict[int, Future[Outcome]]]:
 @pytest.mark.long
 @pytest.mark.parametrize("seed", FIFTY)
 def test_random_scripts_on_a_hundred_nodes(played: dict[int, Future[Outcome]], seed: int) -> None:
-    outcome = played[seed].result()
+    outcome = played[seed].result(timeout=STARVED)
     assert not outcome.broken, f"{outcome.broken[:5]}\n{outcome.script}"
