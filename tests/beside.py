@@ -18,6 +18,7 @@ process. What runs behind can so be starved for as long as the other one compute
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -41,8 +42,9 @@ class IdleGroup:
     def __init__(self) -> None:
         if not (HIERARCHY / "cgroup.procs").exists():
             raise SystemExit(f"beside: no cgroup v1 hierarchy `cpu` at {HIERARCHY}: run pytest by itself")
-        for left in HIERARCHY.glob(f"{NAME}*"):  # of a run that was killed
-            _remove(left)
+        for left in HIERARCHY.glob(f"{NAME}*"):
+            if not Path("/proc", left.name.removeprefix(NAME)).exists():  # of a run that was killed
+                _remove(left)
         self._folder = HIERARCHY / f"{NAME}{os.getpid()}"
         self._folder.mkdir()
         (self._folder / "cpu.idle").write_text("1")
@@ -53,14 +55,25 @@ class IdleGroup:
             procs.write("0")
 
     def dissolve(self) -> None:
-        """Put whatever runs in it where this process is; again until none is left, as they may fork meanwhile."""
-        while members := (self._folder / "cgroup.procs").read_text().split():
+        """Put whatever runs in it where this process is; again until none is left, as they may fork meanwhile.
+
+        The kernel removes only a group that nobody is in, so one that is gone held nobody.
+        """
+        while members := self._members():
             for pid in members:
                 try:
                     (_home() / "cgroup.procs").write_text(pid)
                 except ProcessLookupError:
                     continue  # it has ended
         _remove(self._folder)
+
+    def _members(self) -> list[str]:
+        try:
+            return (self._folder / "cgroup.procs").read_text().split()
+        except OSError as gone:
+            if gone.errno in (errno.ENOENT, errno.ENODEV):
+                return []
+            raise
 
 
 def _home() -> Path:

@@ -141,6 +141,44 @@ def test_place():
     assert not tree.group().exists()
 
 
+def test_one_that_is_over_first_leaves_its_group_to_its_own_run(
+    tree: Tree, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Another run at the same time, as this file's own are beside `make test`'s, once removed it as a left one."""
+    tree.write(
+        FRONT,
+        """
+import pathlib, time
+def test_goes_on():
+    pathlib.Path("front").write_text("runs")
+    while not pathlib.Path("go").exists():
+        time.sleep(0.05)
+""",
+    )
+    process = tree.start()
+    tree.wait_for("front")
+    members = tree.group() / "cgroup.procs"
+    until("the one behind to be over", lambda: not members.read_text(), BOUND)
+    other = Tree(tmp_path_factory.mktemp("other"))
+    code, told = other.run()
+    assert code == 0, told
+    assert tree.group().exists()
+    (tree.root / "go").write_text("")
+    told, _ = process.communicate(timeout=BOUND)
+    assert process.returncode == 0, told
+    assert not tree.group().exists()
+
+
+def test_what_a_killed_run_left_is_removed(tree: Tree) -> None:
+    over = subprocess.Popen(["true"])
+    over.wait()
+    left = beside.HIERARCHY / f"{beside.NAME}{over.pid}"
+    left.mkdir()
+    code, told = tree.run()
+    assert code == 0, told
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_reaches_both_and_what_was_set_up_is_taken_down(
     tree: Tree, number: signal.Signals
