@@ -17,7 +17,7 @@ import binascii
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ringfence.api.v1alpha1.failover import Failover
@@ -30,6 +30,7 @@ from ringfence.controller.world import World
 from ringfence.core.failover.anew import proved_marks
 from ringfence.core.failover.phase import ENDED, PROVED
 from ringfence.core.fencing.proof import StorageCut
+from ringfence.core.gossip.keys import KEY_BYTES
 from ringfence.core.gossip.members import (
     PUBLIC_KEY_BYTES,
     Member,
@@ -60,6 +61,9 @@ ROSTER = "ringfence-roster"
 _PROVED, _SET_BACK = "proved", "setBack"
 """Keys of the ConfigMap beside the roster's."""
 ZONE_LABEL = "topology.kubernetes.io/zone"
+MEND = (
+    "put back what stood there, or delete the Secret: a controller that still knows the keys writes it again"
+)
 WRITTEN_AGAIN_WITHIN = 30
 """Seconds for which a replica that starts leaves a lost Secret to a leader that still knows it."""
 
@@ -69,6 +73,17 @@ class Keys:
     group: bytes
     roster_seed: bytes
     roster_public: bytes
+
+    @classmethod
+    def of(cls, found: Mapping[str, bytes]) -> Keys:
+        """As the Secret has them. Raises ValueError with the field and the mend."""
+        for name in (GROUP_KEY_FILE, ROSTER_SEED_FILE, ROSTER_PUBLIC_FILE):
+            if len(found.get(name, b"")) != KEY_BYTES:
+                what = f"has {len(found[name])} bytes, not {KEY_BYTES}" if name in found else "is not there"
+                raise ValueError(f"data.{name} {what}; {MEND}")
+        if SigningKey(found[ROSTER_SEED_FILE]).public != found[ROSTER_PUBLIC_FILE]:
+            raise ValueError(f"data.{ROSTER_PUBLIC_FILE} is not that of data.{ROSTER_SEED_FILE}; {MEND}")
+        return cls(found[GROUP_KEY_FILE], found[ROSTER_SEED_FILE], found[ROSTER_PUBLIC_FILE])
 
     def files(self) -> dict[str, bytes]:
         """As the Secret carries them."""
@@ -83,13 +98,17 @@ async def keys(cluster: Cluster, namespace: str) -> Keys:
     """The release's keys; made if nobody has made them yet. Tried until the API server answers.
 
     Where there is a roster already somebody had made them: that is waited for, since with other keys no running agent would
-    believe what this replica publishes.
+    believe what this replica publishes. A Secret that lacks something is left as it is, and read again until it is mended.
     """
-    waited = 0
+    waited, objection = 0, ""
     while True:
         try:
-            found = await cluster.read_secret(SECRET)
-            return Keys(found[GROUP_KEY_FILE], found[ROSTER_SEED_FILE], found[ROSTER_PUBLIC_FILE])
+            return Keys.of(await cluster.read_secret(SECRET))
+        except ValueError as error:
+            if str(error) != objection:
+                logger.error("Secret %s can't be used: %s", SECRET, error)
+            objection = str(error)
+            await asyncio.sleep(1.0)
         except NotFound:
             try:
                 if await _was_here(cluster, namespace):
