@@ -166,7 +166,7 @@ class Executor:
 
     def _untaint(self, record: Record, *, both: bool, suspect: bool) -> None:
         plant, node = self._plant, self._plant.nodes[record.boot.node]
-        if both:
+        if both and node.out_of_service:
             left = [a.volume for a in attachments.attached_to(plant, node.name) if not a.wanted]
             rules.untaint_due(plant, record, left)
         node.suspect = node.suspect and not suspect

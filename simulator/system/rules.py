@@ -108,7 +108,7 @@ def may_be_lifted(plant: Plant, node: str) -> None:
 
 
 def untaint_due(plant: Plant, record: Record, left: list[str]) -> None:
-    """The out-of-service taint stays while what is known as a later boot has volumes attached that nobody there wants.
+    """The out-of-service taint, where there is one, stays while what is known as a later boot has volumes attached that nobody there wants.
 
     Before that boot is known, a proof that turns out to be void takes its taint back at once: the node may live.
     """
