@@ -51,6 +51,8 @@ class HeartbeatProcesses(Agents, Protocol):
 class SlotStreams(Streams):
     """See the module; who is listened to is chosen as the agents are."""
 
+    COUNT = 3
+
     def __init__(
         self,
         client: HeartbeatProcesses,

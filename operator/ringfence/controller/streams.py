@@ -1,6 +1,9 @@
-"""Keep a verdict stream open to this replica's own node's agent and to two others (DESIGN §3, "Bootstrap").
+"""Keep a verdict stream open to this replica's own node's agent and to three others (after DESIGN §3, "Bootstrap").
 
-Which two others is drawn from the roster by the replica's name, so that replicas spread; one that can't be reached is
+Two agents must show a verdict. Of three, one that dies leaves just these two until another has taken its place; where packets
+are lost, that is what the slowest verdicts waited for.
+
+Which others is drawn from the roster by the replica's name, so that replicas spread; one that can't be reached is
 passed over for the next until it answers again.
 """
 
@@ -23,7 +26,8 @@ from ringfence.ports import Clock
 
 logger = logging.getLogger(__name__)
 
-STREAMS = 3
+STREAMS = 4
+"""Agents that a replica reads; DESIGN has three."""
 REDIAL = 0.5
 PASS_OVER = 10.0
 
@@ -48,6 +52,10 @@ class Agents(Protocol):
 
 
 class Streams:
+    """See the module."""
+
+    COUNT = STREAMS
+
     def __init__(
         self,
         client: Agents,
@@ -93,7 +101,7 @@ class Streams:
     def _wanted(self, now: float) -> list[Member]:
         if self._witness.roster is None:
             return []
-        return chosen(self._witness.roster, self._identity, self._own_node, self._failed_at, now)
+        return chosen(self._witness.roster, self._identity, self._own_node, self._failed_at, now, self.COUNT)
 
     async def _follow(self, member: Member) -> None:
         lateness = Lateness()
@@ -110,9 +118,14 @@ class Streams:
 
 
 def chosen(
-    roster: Roster, identity: str, own_node: str, failed_at: Mapping[str, float], now: float
+    roster: Roster,
+    identity: str,
+    own_node: str,
+    failed_at: Mapping[str, float],
+    now: float,
+    count: int = STREAMS,
 ) -> list[Member]:
-    """The agents that this replica reads: its own node's and two others; who has just failed stands behind the rest."""
+    """The agents that this replica reads: its own node's, then others; who has just failed stands behind the rest."""
     members = [m for m in roster.members if m.addresses]
     own = [m for m in members if m.name == own_node]
     others = sorted(
@@ -122,4 +135,4 @@ def chosen(
             hashlib.sha256(f"{identity}/{m.name}".encode()).digest(),
         ),
     )
-    return (own + others)[:STREAMS]
+    return (own + others)[:count]

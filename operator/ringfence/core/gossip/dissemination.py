@@ -18,10 +18,10 @@ AGE_UNIT = 0.25
 """Seconds that one unit of an age on the wire stands for; ages are rounded up, so no news lives for ever."""
 FORGET = 30.0
 """Seconds after its last word until a window is none any more."""
-MAX_WINDOWS = 24
-"""Three for each of a few controller replicas, and as many again that they have just left."""
+MAX_WINDOWS = 32
+"""Four for each of a few controller replicas, and as many again that they have just left."""
 TELLERS = 2
-"""Observers that tell one window of a new verdict, once each; of its renewals one does. A controller has three windows."""
+"""Observers that tell one window of a new verdict, once each; of its renewals one does. A controller has four windows."""
 _EVERY = 4
 """One message in so many carries what is not new."""
 _FIRST_SENDS = 8
