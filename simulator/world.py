@@ -33,8 +33,8 @@ from simulator.links import LAN, Link, Links
 from simulator.node import BACKLOG, Node
 
 SYN_BYTES = 40
-WINDOWS = 9
-"""Three for each of three controller replicas."""
+WINDOWS = 12
+"""Four for each of three controller replicas."""
 _TICK = 1.0
 """The agent looks for jumps of its clock once a second."""
 _NOBODY: tuple[None, str] = (None, MANAGEMENT)

@@ -27,7 +27,7 @@ class Hearsay:
     def learn(self, sender: Subject, subject: Subject, message: Votes, now: float) -> None:
         """A round's votes about a member that others observe."""
         roster = self._directory.roster
-        if roster is None or not self._notices.window:
+        if roster is None or not self._notices.listens(now):
             return
         votes = self._ballots.unpack(sender, message, subject)
         shown = subject.shown

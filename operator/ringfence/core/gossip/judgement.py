@@ -89,7 +89,7 @@ class Judgement:
     def _judge_for_others(self, subject: Subject, about: Round, count: Tally, now: float) -> None:
         """What a round says to one of the second set: he has no say in what comes of it, but tells the windows."""
         if count.unreachable and not (self._lives_since(subject, about) or self._awareness.isolated):
-            if self._notices.window:
+            if self._notices.listens(now):
                 self._show(subject, about)
                 subject.confirmed_at = max(subject.confirmed_at, about.started)
                 self._states.lapse(subject, now)

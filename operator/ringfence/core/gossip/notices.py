@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ringfence.core.gossip.ballots import Ballots
 from ringfence.core.gossip.corroboration import decisive
 from ringfence.core.gossip.desk import Desk
-from ringfence.core.gossip.dissemination import TELLERS, Windows, tellers
+from ringfence.core.gossip.dissemination import FORGET, TELLERS, Windows, tellers
 from ringfence.core.gossip.rings import is_small
 from ringfence.core.gossip.rounds import Round
 from ringfence.core.gossip.sender import Sender
@@ -31,6 +31,8 @@ class Notices:
         self.windows = Windows()
         self.window = False
         """Whether we are one ourselves: somebody reads our view."""
+        self._read_at = float("-inf")
+        """When we last saw that somebody does."""
 
     def news(self, now: float) -> tuple[bytes, int] | None:
         """What a ping or an ack carries."""
@@ -38,8 +40,13 @@ class Notices:
         if roster is None or is_small(roster):
             return None
         if self.window:
+            self._read_at = now
             self.windows.heard(self._directory.tag, 0, now)
         return self.windows.next(now)
+
+    def listens(self, now: float) -> bool:
+        """Whether what we are told is for a reader: one that has gone may dial again, and for so long we are told all the same."""
+        return self.window or now - self._read_at <= FORGET
 
     def take_news(self, window: tuple[bytes, int] | None, now: float) -> None:
         """What a ping or an ack has carried."""

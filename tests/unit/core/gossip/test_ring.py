@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from ringfence.core.gossip.dissemination import FORGET
 from ringfence.core.gossip.members import Standing
 from ringfence.core.gossip.rings import rings_of
 from ringfence.core.model import RingState, Vote
@@ -290,6 +291,24 @@ def test_a_window_knows_who_is_alive_within_two_seconds_of_a_doubt() -> None:
     world.reboot("n7")
     world.run(5)
     assert len(window.view(world.now).alive) < 15
+
+
+def test_a_window_whose_reader_dials_again_has_heard_what_it_missed() -> None:
+    """Where packets are lost a reader is gone for seconds now and then; a verdict told meanwhile would show a second late."""
+    world = World(30, seed=4, zones=3)
+    world.run(5)
+    window, rings = world.nodes["n1"].swim, rings_of(world.roster)
+    heard = [m for m in world.roster.members if "n1" not in {j.name for j in rings.judges(m.uid, second=True)}]
+    first, second, *_ = [m.name for m in heard if m.name != "n1"]
+    window.window = False
+    world.crash(first)
+    world.run(1.5)
+    assert world.state("n1", first) is RingState.UNREACHABLE
+    world.run(FORGET)
+    world.crash(second)
+    world.run(1.5)
+    assert world.state("n2", second) is RingState.UNREACHABLE
+    assert world.state("n1", second) is RingState.UNKNOWN  # nobody tells it any more
 
 
 def test_a_window_of_the_minority_sees_a_minority_alive() -> None:
