@@ -21,7 +21,8 @@ FORGET = 30.0
 MAX_WINDOWS = 32
 """Four for each of a few controller replicas, and as many again that they have just left."""
 TELLERS = 2
-"""Observers that tell one window of a new verdict, once each; of its renewals one does. A controller has four windows."""
+"""Observers that tell one window of a new verdict, once each (one more where all that voted had to); of its renewals one does. A
+controller has four windows."""
 _EVERY = 4
 """One message in so many carries what is not new."""
 _FIRST_SENDS = 8

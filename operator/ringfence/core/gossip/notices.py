@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ringfence.core.gossip.ballots import Ballots
-from ringfence.core.gossip.corroboration import decisive
+from ringfence.core.gossip.corroboration import H, decisive
 from ringfence.core.gossip.desk import Desk
 from ringfence.core.gossip.dissemination import FORGET, TELLERS, Windows, tellers
 from ringfence.core.gossip.rings import is_small
@@ -59,7 +59,9 @@ class Notices:
             return
         about.reported = True
         voters = [name for name, vote in about.votes.items() if vote.vote in _SILENT]
-        self._tell(subject, about, self._ours(about, voters, 1 if renewed else TELLERS, now), now)
+        # Where all that have voted must, each lost vote is a teller that has no verdict to tell.
+        count = 1 if renewed else TELLERS + (len(voters) <= H)
+        self._tell(subject, about, self._ours(about, voters, count, now), now)
 
     def withdraw(self, subject: Subject, verdict: Round | None, about: Round, now: float) -> None:
         """Somebody has said ``alive`` in a renewal: some of those who held it for dead, by that verdict, tell the windows.

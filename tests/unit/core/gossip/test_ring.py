@@ -298,7 +298,9 @@ def test_a_window_whose_reader_dials_again_has_heard_what_it_missed() -> None:
     world = World(30, seed=4, zones=3)
     world.run(5)
     window, rings = world.nodes["n1"].swim, rings_of(world.roster)
-    heard = [m for m in world.roster.members if "n1" not in {j.name for j in rings.judges(m.uid, second=True)}]
+    heard = [
+        m for m in world.roster.members if "n1" not in {j.name for j in rings.judges(m.uid, second=True)}
+    ]
     first, second, *_ = [m.name for m in heard if m.name != "n1"]
     window.window = False
     world.crash(first)
