@@ -515,6 +515,14 @@ class Watch:
         if other.kernel:
             return state in {RingState.AGENT_DOWN, RingState.LEFT}
         live = [one for m in rings.observers(other.uid) if (one := self._world.by_uid[m.uid]).listens]
+        if subject.boot.boot_id != subject.member.boot_id:
+            # A boot of a few milliseconds, that hardly anybody has met and the roster never: the others hold the one before
+            # it for dead, and who met it goes on doubting alone.
+            others = [
+                one for one in live if (seen := self._subject(one, other)) and seen.boot != subject.boot
+            ]
+            if len(others) >= H:
+                return state in {RingState.UNREACHABLE, RingState.DOUBTED}
         enough = len(live) >= (2 if is_small(self._world.roster) else H)
         enough = enough and len({one.zone for one in live}) >= min(2, len(self._zones()))
         return state is RingState.UNREACHABLE or (not enough and state is not RingState.ALIVE)

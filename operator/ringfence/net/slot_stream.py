@@ -87,6 +87,9 @@ def decode_wish(data: bytes) -> WordWish:
 class SlotServer(StreamServer):
     """The heartbeat process' end."""
 
+    AGAIN = ()
+    """Of its reports each is new."""
+
     def __init__(
         self, keys: KeySet, report: Callable[[], SlotReport], on_wish: Callable[[WordWish], None]
     ) -> None:

@@ -43,6 +43,12 @@ logger = logging.getLogger(__name__)
 
 PUSH_EVERY = 0.5
 """Seconds between views while nothing changes."""
+AGAIN = (0.05, 0.1)
+"""Pauses after a change, in seconds: it is shown three times. What follows a lost segment lets the kernel send that one again
+at once (RFC 8985); alone it would wait for a time-out of 0.2 s and more.
+"""
+SMALL = 16 * 1024
+"""Bytes of a view that is worth it."""
 QUIET = 2.0
 """Seconds without a view after which a stream is dead: four pushes."""
 HANDSHAKE = 3.0
@@ -66,8 +72,26 @@ class StreamError(Exception):
     """The other side broke the protocol, failed to prove itself, or has gone quiet."""
 
 
+class Rhythm:
+    """How long to wait for a change until the view is pushed all the same."""
+
+    def __init__(self, pauses: tuple[float, ...] = AGAIN) -> None:
+        self._pauses = pauses
+        self._again: list[float] = []
+
+    def changed(self) -> None:
+        """What is pushed next is new."""
+        self._again = list(self._pauses)
+
+    def pause(self, size: int) -> float:
+        """Seconds, after a view of so many bytes was pushed."""
+        return self._again.pop(0) if self._again and size <= SMALL else PUSH_EVERY
+
+
 class StreamServer:
     """The agent's end: shows its view, or its roster, to everyone who holds a group key of ours."""
+
+    AGAIN = AGAIN
 
     def __init__(
         self,
@@ -187,7 +211,7 @@ class StreamServer:
             self._rosters -= 1
 
     async def _send_views(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        waker = asyncio.Event()
+        waker, rhythm = asyncio.Event(), Rhythm(self.AGAIN)
         _never_back_off(writer)
         deflater = deflate.Deflater() if deflate.agreed(writer) else None
         self._wakers.add(waker)
@@ -202,8 +226,9 @@ class StreamServer:
                 async with asyncio.timeout(QUIET):
                     await writer.drain()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(PUSH_EVERY):
+                    async with asyncio.timeout(rhythm.pause(len(frame))):
                         await waker.wait()
+                    rhythm.changed()
         finally:
             self._wakers.discard(waker)
             self.on_readers(len(self._wakers))
