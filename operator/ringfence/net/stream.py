@@ -91,7 +91,7 @@ class Rhythm:
 class StreamServer:
     """The agent's end: shows its view, or its roster, to everyone who holds a group key of ours."""
 
-    AGAIN = AGAIN
+    AGAIN: tuple[float, ...] = AGAIN
 
     def __init__(
         self,
