@@ -153,3 +153,11 @@ def test_who_has_taken_back_a_verdict_believes_no_round_that_began_before(seed: 
         "13.0 split n5 > * for 3.0\n13.9 split n18 > * for 3.0"
     )
     assert not broken(script)
+
+
+def test_what_the_second_set_has_told_it_takes_back() -> None:
+    """A cut through the middle healed at the instant at which the second set's word went to the windows.
+
+    No observer had held n39 for dead, so none took it back for them; two windows called it unreachable for 3 s more.
+    """
+    assert 7 not in {one.number for one in play(random_script(250, 100)).broken}

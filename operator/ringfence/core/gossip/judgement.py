@@ -97,6 +97,7 @@ class Judgement:
             self._notices.report(subject, about, now, renewed=False)
         elif count.alive:
             subject.vetoed_at = now
+            self._notices.retract(subject, about, now)
             if subject.state in NO_ANSWER:
                 self._show(subject, about)
                 self._states.enter(subject, RingState.UNKNOWN, count.sentence, now)

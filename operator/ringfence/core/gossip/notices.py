@@ -79,6 +79,15 @@ class Notices:
         holders = sorted(observers & said or observers)
         self._tell(subject, about, self._ours(about, holders, TELLERS + 1, now), now)
 
+    def retract(self, subject: Subject, about: Round, now: float) -> None:
+        """Somebody has said ``alive`` in a round that we have told windows of: those of us whom it falls to tell them that too.
+
+        For the second set; where its word is a verdict, none of the subject's observers need have held it for dead.
+        """
+        if about.reported:
+            silent = [name for name, vote in about.votes.items() if vote.vote in _SILENT]
+            self._tell(subject, about, self._ours(about, silent, TELLERS + 1, now), now)
+
     def tell_all(self, subject: Subject, about: Round, now: float) -> None:
         """Tell all windows of a round's votes."""
         self._tell(subject, about, self.windows.open(now), now)
