@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ringfence.net.stream import AGAIN, PUSH_EVERY, SMALL, Rhythm
+import asyncio
+import socket
+
+import pytest
+
+from ringfence.net.stream import AGAIN, PUSH_EVERY, SMALL, THIN, Rhythm, room, under_way
+
+BOUND = 20.0
 
 
 def test_what_is_new_is_shown_again_soon_and_what_is_large_is_not() -> None:
@@ -16,3 +23,32 @@ def test_what_is_new_is_shown_again_soon_and_what_is_large_is_not() -> None:
     assert [rhythm.pause(100) for _ in range(3)] == [*AGAIN, PUSH_EVERY]
     rhythm.changed()
     assert rhythm.pause(SMALL + 1) == PUSH_EVERY
+
+
+async def test_nothing_queues_behind_what_has_not_arrived() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader = socket.create_connection(listening.getsockname())
+        accepted, _ = listening.accept()
+    _, writer = await asyncio.open_connection(sock=accepted)
+    with reader:
+        reader.setblocking(False)
+        async with asyncio.timeout(BOUND):
+            await room(writer, 10 * THIN)  # nothing is under way: a large view goes too
+            sent = 0
+            while not writer.transport.get_write_buffer_size():  # until neither kernel takes more
+                writer.write(bytes(100_000))
+                sent += 100_000
+                await asyncio.sleep(0)
+            assert under_way(writer) > THIN
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await room(writer, 1)
+            waiting = asyncio.create_task(room(writer, 1))
+            while sent:
+                sent -= len(await asyncio.get_running_loop().sock_recv(reader, 2**20))
+            await waiting
+        writer.close()
+        await writer.wait_closed()
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(room(writer, 1), BOUND)
