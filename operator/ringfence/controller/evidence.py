@@ -6,6 +6,7 @@ or a heartbeat counts from the moment its change was *seen*; what stood there wh
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -268,6 +269,16 @@ class Witness:
                 for view in self.fresh_views(now)
             )
         )
+
+    def called_unreachable(self, now: float) -> frozenset[str]:
+        """Nodes that as many agents call unreachable as a verdict takes, rightly or not: nobody need wait for an answer of theirs."""
+        said = Counter(
+            one.subject.node
+            for view in self.fresh_views(now)
+            for one in view.subjects
+            if one.state is RingState.UNREACHABLE
+        )
+        return frozenset(node for node, agents in said.items() if agents >= REPORTERS)
 
     def life(self, node: str) -> Life:
         known = self._nodes.get(node)

@@ -3,8 +3,9 @@
 Two agents must show a verdict. Of three, one that dies leaves just these two until another has taken its place; where packets
 are lost, that is what the slowest verdicts waited for.
 
-Which others is drawn from the roster by the replica's name, so that replicas spread; one that can't be reached is
-passed over for the next until it answers again.
+Which others is drawn from the roster by the replica's name, so that replicas spread. One that can't be reached, or that two
+agents call unreachable, is passed over for the next. One whose stream is lost after a while is dialled again: it has kept what it was
+told, another would have to become known as a window first.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from typing import Protocol
 
 from ringfence.controller.evidence import Witness
@@ -30,6 +31,8 @@ STREAMS = 4
 """Agents that a replica reads; DESIGN has three."""
 REDIAL = 0.5
 PASS_OVER = 10.0
+LASTED = 5.0
+"""Seconds after which a stream that is lost speaks of the path rather than of the agent."""
 
 
 class Agents(Protocol):
@@ -101,10 +104,14 @@ class Streams:
     def _wanted(self, now: float) -> list[Member]:
         if self._witness.roster is None:
             return []
-        return chosen(self._witness.roster, self._identity, self._own_node, self._failed_at, now, self.COUNT)
+        silent = self._witness.called_unreachable(now)
+        failed_at = self._failed_at
+        return chosen(
+            self._witness.roster, self._identity, self._own_node, failed_at, now, self.COUNT, silent
+        )
 
     async def _follow(self, member: Member) -> None:
-        lateness = Lateness()
+        lateness, began = Lateness(), self._clock.monotonic()
         try:
             async for view in self._client.views(member.addresses[0], self._port):
                 self._failed_at.pop(member.name, None)
@@ -114,7 +121,9 @@ class Streams:
         except (StreamError, OSError, TimeoutError) as error:
             if member.name not in self._failed_at:
                 logger.info("no stream from the agent of %s: %s", member.name, error or "time-out")
-        self._failed_at[member.name] = self._clock.monotonic()
+        now = self._clock.monotonic()
+        if now - began < LASTED:
+            self._failed_at[member.name] = now
 
 
 def chosen(
@@ -124,13 +133,15 @@ def chosen(
     failed_at: Mapping[str, float],
     now: float,
     count: int = STREAMS,
+    silent: Collection[str] = (),
 ) -> list[Member]:
-    """The agents that this replica reads: its own node's, then others; who has just failed stands behind the rest."""
+    """The agents that this replica reads: its own node's, then others; who has just failed, or is silent, stands behind the rest."""
     members = [m for m in roster.members if m.addresses]
     own = [m for m in members if m.name == own_node]
     others = sorted(
         (m for m in members if m.name != own_node),
         key=lambda m: (
+            m.name in silent,
             now - failed_at.get(m.name, float("-inf")) < PASS_OVER,
             hashlib.sha256(f"{identity}/{m.name}".encode()).digest(),
         ),
