@@ -239,8 +239,8 @@ def main() -> int:
         setup["load_average_after"] = [round(one, 2) for one in os.getloadavg()]
         result[part] = {"setup": setup, "rows": rows}
         print(json.dumps(setup, indent=1))
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_text(json.dumps(result, indent=1) + "\n")
+        chosen.out.parent.mkdir(parents=True, exist_ok=True)
+        chosen.out.write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 

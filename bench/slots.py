@@ -1,7 +1,7 @@
 """What a storage heartbeat costs: many real heartbeat processes on one shared file, and on one shared block device.
 
 ``python bench/slots.py`` prints a table and writes ``bench/out/slots.json``. Each node is a process ``ringfence.slots`` with
-an address of its own on loopback; controllers are streams from this process. Figures a node are means over all nodes of the
+an address of its own on loopback, with the file that feeds a watchdog (one read more); controllers are streams from this process. Figures a node are means over all nodes of the
 kind (read by a controller, or not) over the window: CPU in per cent of one core, requests and bytes a second as the kernel
 accounts them to the process, and what the volume itself took as the block device counts it. Needs root for the loop device.
 
@@ -106,13 +106,14 @@ class Fleet:
                     sys.executable, "-m", "ringfence.slots", f"--volume={volume}", f"--slots={2 * nodes}",
                     f"--node-name=n{number}", f"--node-uid=uid-{number}", f"--node-ip={address(number)}", f"--port={PORT}",
                     f"--keys-dir={folder}", f"--boot-id-path={folder / f'boot-{number}'}",
-                    f"--leg={folder / f'leg-{number}'}", "--log-level=ERROR",
+                    f"--leg={folder / f'leg-{number}'}", "--feeds-watchdog", "--log-level=ERROR",
                 ],
                 env={**os.environ, "PYTHONPATH": str(PROJECT / "operator"), "MALLOC_ARENA_MAX": "2"},
             )  # fmt: skip
         end = time.monotonic() + START
         while not all((folder / f"leg-{n}").exists() for n in self.processes):
             if time.monotonic() > end:
+                self.end()
                 raise SystemExit("not all heartbeats have written their slot")
             time.sleep(0.1)  # between two looks of a bounded wait
 
