@@ -494,6 +494,8 @@ class Loop:
             for a in self._adopted.values()
             if a.record is not None and a.record.phase not in ENDED
         }
+        # One that is to be written anew, and was turned down, goes on as soon as it is: its orders may be at work.
+        covered |= {gone.record.boot.node for gone in self._deleted.values() if gone.record is not None}
         for node, judgement in list(self.judgements.items()):
             boot = self._witness.boot(node)
             if judgement.verdict is not Verdict.DOWN or node in covered or boot is None:

@@ -665,6 +665,35 @@ async def test_an_incident_under_way_outlives_its_object() -> None:
     assert site.count("bmc-n1 off") == 1
 
 
+class TurnsOneDown(Site):
+    """The next object that is created is turned down, and no other."""
+
+    armed = False
+
+    async def create(self, kind: Kind, obj: Json, *, deadline: float | None = None, **how: Any) -> Json:
+        if self.armed:
+            self.armed = False
+            raise Unavailable("etcdserver: leader changed", status=500)
+        return await super().create(kind, obj, deadline=deadline, **how)
+
+
+async def test_no_other_incident_is_opened_beside_one_that_is_still_to_be_written_anew() -> None:
+    """Somebody has deleted it while its order may take effect, and the first try to write it anew is turned down."""
+    site = TurnsOneDown(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.down.add("n1")
+    await play(leader, 4.0)
+    assert site.count("bmc-n1 off") == 1
+    name = site.failover()["metadata"]["name"]
+    del site.objects["failovers", name]
+    site.armed = True
+    await play(leader, 4.0)
+    assert not site.armed
+    assert [name for plural, name in site.objects if plural == "failovers"] == [name]
+    assert site.count("bmc-n1 off") == 1, "the order on record may take effect yet"
+
+
 async def test_an_incident_that_has_done_nothing_yet_is_ended_by_its_deletion() -> None:
     """The node is down still: another one begins, and holds anew what it has to."""
     site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})
