@@ -143,14 +143,14 @@ class Executor:
             case ReadPower(device=device):
                 self._run(
                     ("read", device, record.boot.node),
-                    self._devices.read(device, record.boot.node),
+                    self._devices.read(device, record.boot.node, record.name),
                     again_after=0.0,
                 )
             case OrderOff(device=device, attempt=attempt):
                 # Each order is on record under its own number: it is sent once, whatever becomes of it.
                 self._run(
                     ("off", record.name, record.ladder_pass, device, attempt),
-                    self._devices.order_off(device, record.boot.node, deadline),
+                    self._devices.order_off(device, record.boot.node, record.name, deadline),
                     once=True,
                 )
             case RevokeAgentLease(device=device):

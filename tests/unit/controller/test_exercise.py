@@ -241,7 +241,7 @@ async def test_a_proof_that_is_too_old_for_the_zone_counts_no_more() -> None:
         message
         == "bmc-n1: last proved 10 min ago, which its zone takes for too long (proofMaxAgeSeconds 600)"
     )
-    await site.book.read("bmc-n1", "n1")  # a reading in an incident is one as well
+    await site.book.read("bmc-n1", "n1", "n1-1")  # a reading in an incident is one as well
     assert site.protected()[0] == "Ready"
 
 

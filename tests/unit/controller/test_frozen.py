@@ -91,10 +91,11 @@ class Everything:
 
     async def record_event(self, *_what: Any) -> None: ...
 
-    async def order_off(self, _device: str, _node: str, deadline: float) -> None:
+    async def order_off(self, _device: str, _node: str, _incident: str, deadline: float) -> None:
         self.until.append(deadline)
 
-    order_on = order_off
+    async def order_on(self, _device: str, _node: str, deadline: float) -> None:
+        self.until.append(deadline)
 
     async def revoke(self, _boot: Boot, deadline: float) -> None:
         self.until.append(deadline)

@@ -809,3 +809,35 @@ async def test_what_was_read_in_an_earlier_incident_proves_nothing_in_a_later_on
     await play(leader, 4.0)
     assert site.count("bmc-n5 off") == 1, "it reads on: it is ordered"
     assert "launcher-db" in site.pods, "it has not been read off since"
+
+
+@pytest.mark.parametrize("how", ["deleted", "ended by another"])
+async def test_an_order_of_an_earlier_incident_hides_no_word_of_a_device_in_a_later_one(how: str) -> None:
+    """The BMC calls the node off, and nobody has ordered that in this incident: what reads on then is booting, and is spared."""
+    site = Site(redfish("n5"), fencing={"levels": [{"devices": ["bmc-n5"]}], "powerOn": "Never"})
+    site.runs("db", "n5")
+    leader = await settled(site)
+    site.down.add("n5")
+    await play(leader, 3.0 * timing.ORDER_EFFECT)
+    assert site.failover("n5")["status"]["phase"] == "AwaitingConfirmation"
+    ordered = site.count("bmc-n5 off")
+    assert ordered == timing.ORDER_TRIES
+    (name,) = [name for plural, name in site.objects if plural == "failovers"]
+    site.put("haclusters", "default", {"mode": "Paused"})
+    if how == "deleted":
+        del site.objects["failovers", name]
+    else:
+        site.objects["failovers", name]["status"]["phase"] = "Withdrawn"
+        site.version += 1
+        site.objects["failovers", name]["metadata"]["resourceVersion"] = str(site.version)
+    site.down.clear()
+    await play(leader, 5.0)
+    site.down.add("n5")
+    site.off.add("n5")
+    await play(leader, 4.0)
+    assert site.failover("n5")["status"]["phase"] == "Held"
+    site.off.clear()
+    site.put("haclusters", "default", {"mode": "Active"})
+    await play(leader, 10.0)
+    assert site.count("bmc-n5 off") == ordered, "it is booting"
+    assert "has called the node off without an order" in site.failover("n5")["status"]["sentence"]
