@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.hapolicy import HAPolicy, HAPolicySpec
 from ringfence.api.v1alpha1.meta import API_VERSION
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM, ProtectionSettings
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.refusals import Refusals
 from ringfence.controller.world import World
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.policies import Act, Change, Create, Declared, Delete, Policy, Settings, Word, plan
 from ringfence.kube import kinds
 from ringfence.kube.objects import VmObject
 from ringfence.kube.reflector import Key
-from ringfence.ports import Cluster, ClusterError, Json, ObjectRef
+from ringfence.ports import Cluster, ClusterError, Json, ObjectRef, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -39,19 +40,25 @@ class Policies:
         cluster: Cluster,
         world: World,
         narrator: Narrator,
+        refusals: Refusals,
         deadline: Callable[[], float],
         busy: Callable[[], frozenset[str]],
     ) -> None:
         self._cluster = cluster
         self._world = world
         self._narrator = narrator
+        self._refusals = refusals
         self._deadline = deadline
         self._busy = busy
         self.words: dict[Key, Word] = {}
         """What is to be said of each policy, by namespace and name; of those that were looked at."""
+        self._refused: dict[Hashable, str] = {}
+        """What is said of each write that the API server has turned down."""
+        self._left = 0
+        """How many this round may write yet."""
 
     async def step(self) -> None:
-        """Compare, and write at most :data:`MOST` of what differs."""
+        """Compare, and write at most :data:`MOST` of what differs. What was refused before takes its turn with the pauses of all."""
         own = self._world.own
         if not own.swept:
             return  # who doesn't know all ProtectedVMs would make them anew
@@ -71,7 +78,8 @@ class Policies:
             declared[namespace].append(pvm)
         incident = self._in_incidents()
         words: dict[Key, Word] = {}
-        left = MOST
+        wanted: set[Hashable] = set()
+        self._left = MOST
         for namespace, here in policies.items():
             found = plan(
                 [_policy(one, vms[namespace]) for one in here],
@@ -81,13 +89,14 @@ class Policies:
             )
             failed: dict[str, str] = {}
             missing: Counter[str] = Counter()
-            for place, act in enumerate(found.acts):
-                trouble = await self._write(namespace, act) if place < left else LATER
+            for act in found.acts:
+                wanted.add(_key(namespace, act))
+                trouble = await self._try(namespace, act)
                 if trouble is None or isinstance(act, Delete):
                     continue
                 missing[act.policy.name] += isinstance(act, Create)
-                failed.setdefault(act.policy.name, trouble)
-            left -= min(left, len(found.acts))
+                if failed.get(act.policy.name, LATER) is LATER:
+                    failed[act.policy.name] = trouble
             for name, word in found.words.items():
                 trouble = failed.get(name)
                 reason = "Applying" if trouble is LATER else "NotWritten"
@@ -95,6 +104,25 @@ class Policies:
                     word if trouble is None else Word(False, reason, trouble, word.protects - missing[name])
                 )
         self.words = words
+        self._refused = {key: said for key, said in self._refused.items() if key in wanted}
+
+    async def _try(self, namespace: str, act: Act) -> str | None:
+        """Write it, if it may be written now. Why it is not, as a sentence; None: it is."""
+        key = _key(namespace, act)
+        if self._left <= 0 or not self._refusals.due(key):
+            return self._refused.get(key, LATER)
+        self._left -= 1
+        try:
+            await self._write(namespace, act)
+        except ClusterError as error:
+            if isinstance(error, Unavailable) and error.status == 0:
+                self._left = 0  # each of the others would wait for an answer as long
+            self._refusals.failed(key, f"ProtectedVM {namespace}/{_name(act)}", error)
+            self._refused[key] = f"ProtectedVM {_name(act)} was not written, it is tried again: {error}"
+            return self._refused[key]
+        self._refusals.taken(key)
+        self._refused.pop(key, None)
+        return None
 
     def _in_incidents(self) -> dict[str, set[str]]:
         """The VMs that an open failover is about, by namespace."""
@@ -109,47 +137,49 @@ class Policies:
                     found[vm.namespace].add(vm.name)
         return found
 
-    async def _write(self, namespace: str, act: Act) -> str | None:
-        """Why not, as a sentence."""
+    async def _write(self, namespace: str, act: Act) -> None:
+        """Raises ClusterError, TooLate."""
         cluster, kind, own = self._cluster, kinds.PROTECTED_VM, self._world.own
-        try:
-            match act:
-                case Create(policy, vm, settings):
-                    meta = {"name": vm, "namespace": namespace, "ownerReferences": [_owner(policy)]}
-                    spec = {"vm": {"name": vm}, **_spec(settings)}
-                    stored = await cluster.create(
-                        kind, {"metadata": meta, "spec": spec}, deadline=self._deadline()
+        match act:
+            case Create(policy, vm, settings):
+                meta = {"name": vm, "namespace": namespace, "ownerReferences": [_owner(policy)]}
+                spec = {"vm": {"name": vm}, **_spec(settings)}
+                stored = await cluster.create(
+                    kind, {"metadata": meta, "spec": spec}, deadline=self._deadline()
+                )
+                own.seen("protectedvms", stored)
+                logger.info("%s/%s: protected by HAPolicy %s", namespace, vm, policy.name)
+            case Change(policy, old, settings):
+                changes: Json = {
+                    "metadata": {"uid": old.uid, "ownerReferences": [_owner(policy)]},
+                    "spec": _spec(settings),
+                }
+                stored = await cluster.patch(
+                    kind, old.name, namespace, changes, deadline=self._deadline()
+                )
+                own.seen("protectedvms", stored)
+                logger.info("%s/%s: as HAPolicy %s says again", namespace, old.name, policy.name)
+            case Delete(old, why):
+                await cluster.delete(kind, old.name, old.uid, namespace, deadline=self._deadline())
+                raw = own.raw("protectedvms", (namespace, old.name))
+                if raw is not None:
+                    own.seen("protectedvms", raw, deleted=True)
+                logger.info("%s/%s: deleted: %s", namespace, old.name, why)
+                vm_object = self._world.vms.store.get((namespace, old.vm))
+                if vm_object is not None:
+                    ref = ObjectRef(kinds.VM, old.vm, namespace, vm_object.uid)
+                    self._narrator.tell(
+                        ref, "ProtectedVMDeleted", f"its ProtectedVM {old.name} is deleted: {why}"
                     )
-                    own.seen("protectedvms", stored)
-                    logger.info("%s/%s: protected by HAPolicy %s", namespace, vm, policy.name)
-                case Change(policy, old, settings):
-                    changes: Json = {
-                        "metadata": {"uid": old.uid, "ownerReferences": [_owner(policy)]},
-                        "spec": _spec(settings),
-                    }
-                    stored = await cluster.patch(
-                        kind, old.name, namespace, changes, deadline=self._deadline()
-                    )
-                    own.seen("protectedvms", stored)
-                    logger.info("%s/%s: as HAPolicy %s says again", namespace, old.name, policy.name)
-                case Delete(old, why):
-                    await cluster.delete(kind, old.name, old.uid, namespace, deadline=self._deadline())
-                    raw = own.raw("protectedvms", (namespace, old.name))
-                    if raw is not None:
-                        own.seen("protectedvms", raw, deleted=True)
-                    logger.info("%s/%s: deleted: %s", namespace, old.name, why)
-                    vm_object = self._world.vms.store.get((namespace, old.vm))
-                    if vm_object is not None:
-                        ref = ObjectRef(kinds.VM, old.vm, namespace, vm_object.uid)
-                        self._narrator.tell(
-                            ref, "ProtectedVMDeleted", f"its ProtectedVM {old.name} is deleted: {why}"
-                        )
-        except ClusterError as error:
-            name = act.vm if isinstance(act, Create) else act.old.name
-            sentence = f"ProtectedVM {name} was not written, it is tried again: {error}"
-            logger.warning("%s: %s", namespace, sentence)
-            return sentence
-        return None
+
+
+def _name(act: Act) -> str:
+    """Of the ProtectedVM."""
+    return act.vm if isinstance(act, Create) else act.old.name
+
+
+def _key(namespace: str, act: Act) -> Hashable:
+    return "protectedvm", namespace, _name(act)
 
 
 def selected(spec: HAPolicySpec, vm: VmObject) -> bool:

@@ -204,7 +204,9 @@ class Replica:
             scribe=self._slot_streams,
         )
         self._pokes.append(self.loop.poke)
-        self._policies = Policies(cluster, world, narrator, self._deadline, self.loop.busy_nodes)
+        self._policies = Policies(
+            cluster, world, narrator, refusals, self._deadline, self.loop.busy_nodes
+        )
         self._statuses = Statuses(
             *(cluster, clock, world, devices, watchdogs, self.loop, narrator, self._keeper, self._trust),
             setbacks,
