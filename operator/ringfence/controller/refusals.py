@@ -70,9 +70,9 @@ class Refusals:
         refusal.what, refusal.about = what, about
         refusal.failures += 1
         wish = error.retry_after if isinstance(error, Unavailable) else None
-        refusal.not_before = now + timing.write_pause(
-            refusal.failures, wish, self._draw(), len(self._waiting)
-        )
+        # However many chores are turned down, perhaps for ever: an incident's write comes back within a second.
+        beside = sum((other.about is None) == (about is None) for other in self._waiting.values())
+        refusal.not_before = now + timing.write_pause(refusal.failures, wish, self._draw(), beside)
         self._metrics.write_refused()
         kind = (type(error).__name__, error.status)
         if kind not in refusal.told and (refusal.failures >= NOTABLE or isinstance(error, Refused)):

@@ -134,6 +134,16 @@ async def test_however_many_are_turned_down_few_are_tried_a_second_and_one_that_
     assert hands.refusals.sentence.endswith("(and 98 more)")
 
 
+async def test_however_many_chores_are_turned_down_an_incidents_write_comes_back_within_a_second() -> None:
+    """A policy that lets nobody change pods, on hundreds of launchers; and an incident's write that fails for half a minute."""
+    hands = Hands()
+    for number in range(300):
+        for _ in range(8):
+            hands.refusals.failed(number, f"the tolerations of launcher {number}", DENIED)
+    pauses = [b - a for a, b in pairwise(hands.insist(DENIED, 30.0))]
+    assert max(pauses) <= timing.WRITE_LONGEST + TICK
+
+
 async def test_what_nobody_wants_any_more_is_forgotten() -> None:
     hands = Hands()
     hands.refusals.failed("n1", "the Failover of n1", DENIED, N1)
