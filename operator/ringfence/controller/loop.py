@@ -74,6 +74,8 @@ logger = logging.getLogger(__name__)
 
 IDLE = 0.5
 BUSY = 0.05
+JUDGED_FOR = 0.25
+"""Seconds for which what a turn has judged is gone by: what it stores may take longer, and who is heard meanwhile is spared."""
 _PATIENT = frozenset({Phase.AWAITING_CONFIRMATION, Phase.RECOVERED})
 
 
@@ -173,6 +175,7 @@ class Loop:
         self._marked: dict[str, tuple[NodeObject, Boot, bool, bool]] = {}
         """What was last taken in of each node's future: its object, its boot, whether it is evacuated, whether it is silent."""
         self.judgements: dict[str, Judgement] = {}
+        self._judged_at = NEVER
 
     def sees_majority(self) -> bool:
         """Whether half of the nodes at least are alive on this replica's side; True while it can't know yet."""
@@ -328,6 +331,7 @@ class Loop:
     # --- verdicts --------------------------------------------------------------------------------------
 
     def _judge(self, now: float) -> None:
+        self._judged_at = now
         evacuated = self._evacuated()
         for node in list(self._witness.nodes()):
             evidence = self._witness.evidence(
@@ -588,6 +592,8 @@ class Loop:
         for _ in range(8):
             assert adopted.record is not None
             before, now = adopted.record, self._clock.monotonic()
+            if now - self._judged_at > JUDGED_FOR:
+                self._judge(now)
             step = machine.step(before, self._look(before.boot, adopted, now))
             if step.record == before:
                 await self._executor.carry_out(before, step, adopted.raw)

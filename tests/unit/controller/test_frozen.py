@@ -7,7 +7,8 @@ term of the same process would carry out what the first has decided by what was 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -38,7 +39,7 @@ from ringfence.core.fencing.orders import LookOnceMore, OrderOff, ReadPower, Rev
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, permit
 from ringfence.core.model import Boot
 from ringfence.metrics import ControllerMetrics
-from ringfence.ports import Cluster, Json, LeaseRecord, Scribe
+from ringfence.ports import Cluster, Json, Kind, LeaseRecord, Scribe
 
 N1 = Boot("n1", "uid-n1", "boot-n1")
 RECORD = Record("n1-1", N1, Phase.RECOVERING, "s", 0.0, 0.0)
@@ -69,6 +70,9 @@ READS = (ReadPower, LookOnceMore)
 
 class Everything:
     """Cluster, devices, watchdogs and pen in one: whatever is asked of it, it notes until when it might have been sent."""
+
+    replace_status: Callable[..., Any]
+    """Where a test stores something."""
 
     def __init__(self) -> None:
         self.until: list[float | None] = []
@@ -109,10 +113,9 @@ class Everything:
     delete_pod = delete_vmi = request_start = patch = patch_status = create = _write
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-async def test_what_was_decided_before_it_was_frozen_is_not_sent_in_its_next_term(name: str) -> None:
-    command, writes = COMMANDS[name]
-    world, right = Everything(), [DECIDED_UNTIL]
+def executor_of(world: Everything) -> tuple[Executor, list[float]]:
+    """One whose right to send ends at the instant in the list."""
+    right = [DECIDED_UNTIL]
     cluster = cast("Cluster", world)
     narrator = Narrator(cluster)
     executor = Executor(
@@ -123,12 +126,39 @@ async def test_what_was_decided_before_it_was_frozen_is_not_sent_in_its_next_ter
         lambda: None,
         cast("Scribe", world),
     )
+    return executor, right
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+async def test_what_was_decided_before_it_was_frozen_is_not_sent_in_its_next_term(name: str) -> None:
+    command, writes = COMMANDS[name]
+    world = Everything()
+    executor, right = executor_of(world)
     await executor.carry_out(RECORD, Step(RECORD, (command,)), {"metadata": {"uid": "uid"}})
     # Here it is frozen for a minute. Another has led and has given the Lease back, and this one takes it.
     world.now, right[0] = 1060.0, LATER_UNTIL
     await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
     assert len(world.until) >= writes
     assert set(world.until) == {DECIDED_UNTIL}, "it may be sent until then, and no adapter sends it now"
+
+
+async def test_what_took_seconds_to_be_stored_is_sent_no_later_than_when_it_was_decided_allows() -> None:
+    """An API server that lets the write of a Failover wait in its queue, but not the renewals of the leader's Lease."""
+    world = Everything()
+    executor, right = executor_of(world)
+
+    async def store(_kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
+        await asyncio.sleep(0)
+        assert deadline == DECIDED_UNTIL
+        world.now, right[0] = 1004.5, LATER_UNTIL
+        return obj
+
+    world.replace_status = store
+    ordered = replace(RECORD, phase=Phase.FENCING, sentence="ordered")
+    raw = {"metadata": {"uid": "uid", "resourceVersion": "1"}}
+    await executor.carry_out(RECORD, Step(ordered, (OrderOff("bmc", 1),)), raw)
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+    assert world.until == [DECIDED_UNTIL]
 
 
 def test_no_command_is_forgotten_here() -> None:

@@ -565,6 +565,35 @@ async def test_the_zones_delay_is_drawn_once_an_incident() -> None:
 # --- what happens while something is stored -----------------------------------------------------------------------
 
 
+class Slow(Site):
+    """The first order to n1 takes its time to be stored, and meanwhile n4 is heard again."""
+
+    leader: Replica | None = None
+
+    async def replace_status(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
+        if self.leader is not None and obj["spec"]["node"] == "n1" and obj["status"]["orders"]:
+            self.down.remove("n4")
+            self.clock.now += 1.5
+            self.leader._listen()
+            self.leader = None
+        return await super().replace_status(kind, obj, deadline=deadline)
+
+
+async def test_a_node_that_is_heard_while_the_order_to_another_is_stored_is_not_ordered_off() -> None:
+    """An API server that lets a write wait for a second or two: what was judged at the turn's beginning is old by then."""
+    fencing = {"levels": [{"devices": ["bmc-n1", "bmc-n4"]}], "powerOn": "Never"}
+    site = Slow(redfish("n1"), redfish("n4"), fencing=fencing)
+    site.runs("db", "n1")
+    site.runs("web", "n4")
+    site.leader = await settled(site)
+    leader = site.leader
+    site.down |= {"n1", "n4"}
+    await play(leader, 4.0)
+    assert site.leader is None
+    assert site.count("bmc-n1 off") == 1
+    assert site.count("bmc-n4 off") == 0
+
+
 class Crossing(Site):
     """While the leader's Failover is stored, its caches hear of one that the leader before has begun."""
 
