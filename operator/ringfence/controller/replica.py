@@ -296,7 +296,8 @@ class Replica:
         while True:
             for plural, kind in OWN_KINDS.items():
                 try:
-                    own.sweep(plural, await self._cluster.list(kind))
+                    before = own.held(plural)
+                    own.sweep(plural, await self._cluster.list(kind), before)
                 except ClusterError as error:
                     logger.warning("%s not listed: %s", plural, error)
                     break

@@ -93,6 +93,9 @@ class OwnKinds:
         meta = raw.get("metadata", {})
         key = (meta.get("namespace") or "", meta.get("name") or "")
         if deleted:
+            newer = self._raw[plural].get(key)
+            if newer is not None and _uid(newer) != _uid(raw) and _version(newer) > _version(raw):
+                return  # the end of an earlier object of that name
             if self._stores[plural].pop(key, None) is not None:
                 self._whole.pop(plural, None)
                 self._on_change(plural, key)
@@ -122,13 +125,24 @@ class OwnKinds:
         """Those that were left out."""
         return self._unread[plural]
 
-    def sweep(self, plural: str, raws: Iterable[Json]) -> None:
-        """A whole LIST: what is not in it is gone."""
+    def held(self, plural: str) -> Mapping[Key, Json]:
+        """All that are known now, as they are stored: to be taken before a LIST is asked for, and given to :meth:`sweep`."""
+        return dict(self._raw[plural])
+
+    def sweep(self, plural: str, raws: Iterable[Json], before: Mapping[Key, Json]) -> None:
+        """A whole LIST: what is not in it is gone.
+
+        ``before`` is what was held when it was asked for. What has come since may be newer than the LIST, and what has gone
+        since was there: a Failover that is forgotten for that would get another one beside it.
+        """
         listed = {((r["metadata"].get("namespace") or ""), r["metadata"]["name"]): r for r in raws}
-        for key in [k for k in self._raw[plural] if k not in listed]:
-            self.seen(plural, self._raw[plural][key], deleted=True)
-        for raw in listed.values():
-            self.seen(plural, raw)
+        known = self._raw[plural]
+        for key, raw in before.items():
+            if key not in listed and known.get(key) is raw:
+                self.seen(plural, raw, deleted=True)
+        for key, raw in listed.items():
+            if key in known or key not in before:
+                self.seen(plural, raw)
 
     def raw(self, plural: str, key: Key) -> Json | None:
         return self._raw[plural].get(key)
@@ -161,6 +175,10 @@ def _understood(found: Model) -> Model:
             " written it and goes on with it; upgrade this one"
         )
     return found
+
+
+def _uid(raw: Json) -> str:
+    return str(raw.get("metadata", {}).get("uid") or "")
 
 
 def _version(raw: Json) -> int:

@@ -357,7 +357,8 @@ class Replica:
         ):
             if plural in site.late:
                 continue
-            world.own.sweep(plural, [raw for (kind, _), raw in site.objects.items() if kind == plural])
+            there = [raw for (kind, _), raw in site.objects.items() if kind == plural]
+            world.own.sweep(plural, there, world.own.held(plural))
         for name in NODES:
             raw = {
                 "metadata": {
