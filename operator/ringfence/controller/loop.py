@@ -262,7 +262,7 @@ class Loop:
         if not down:
             return False
         patient = {f.spec.node: _patient(f) for f in self._open_failovers().values()}
-        unread = self.busy_nodes() - patient.keys()  # a newer controller's business
+        unread = self._unread_nodes()  # a newer controller's business
         return any(
             not patient[node] if node in patient else node not in unread and bool(self.affected(node))
             for node in down
@@ -498,8 +498,6 @@ class Loop:
             for a in self._adopted.values()
             if a.record is not None and a.record.phase not in ENDED
         }
-        # One that is to be written anew, and was turned down, goes on as soon as it is: its orders may be at work.
-        covered |= {gone.record.boot.node for gone in self._deleted.values() if gone.record is not None}
         for node, judgement in list(self.judgements.items()):
             boot = self._witness.boot(node)
             if judgement.verdict is not Verdict.DOWN or node in covered or boot is None:
@@ -1115,9 +1113,18 @@ class Loop:
         return evidence.slot if evidence else None
 
     def busy_nodes(self) -> frozenset[str]:
-        """Nodes whose devices an incident uses."""
-        unread = {u.node for u in self._world.own.unread("failovers").values() if u.phase not in ENDED}
-        return frozenset(f.spec.node for f in self._open_failovers().values()) | unread
+        """Nodes whose devices an incident uses.
+
+        Also one that is to be written anew, and was turned down: it goes on as soon as it is taken, and its orders may be at work.
+        """
+        deleted = {gone.record.boot.node for gone in self._deleted.values() if gone.record is not None}
+        known = {failover.spec.node for failover in self._open_failovers().values()}
+        return frozenset(known | deleted) | self._unread_nodes()
+
+    def _unread_nodes(self) -> frozenset[str]:
+        """Nodes of incidents that this controller can't read, most often of a newer one's."""
+        unread = self._world.own.unread("failovers").values()
+        return frozenset(one.node for one in unread if one.phase not in ENDED)
 
 
 def _under_way(record: Record) -> bool:
