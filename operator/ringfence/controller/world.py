@@ -21,6 +21,7 @@ from ringfence.api.v1alpha1.hazone import HAZone, ZoneNetwork
 from ringfence.api.v1alpha1.nodemaintenance import NodeMaintenance
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
+from ringfence.controller import records
 from ringfence.controller.attachments import attached_to
 from ringfence.controller.evidence import Witness
 from ringfence.controller.targets import DeviceTarget, targets
@@ -110,7 +111,7 @@ class OwnKinds:
         try:
             self._stores[plural][key] = _understood(OWN[plural].model_validate(raw))
             self._unread[plural].pop(key, None)
-        except (pydantic.ValidationError, NewerState) as error:
+        except (ValueError, NewerState) as error:  # pydantic's is a ValueError
             logger.error(
                 "%s %s can't be read, it is left out: %s", plural, "/".join(filter(None, key)), error
             )
@@ -168,12 +169,16 @@ class NewerState(Exception):
 
 
 def _understood(found: Model) -> Model:
-    """The same object. Raises NewerState for an incident whose stored state is of a later version than ours."""
-    if isinstance(found, Failover) and (found.status.state_version or 0) > STATE_VERSION:
-        raise NewerState(
-            f"its state has version {found.status.state_version}, this controller knows {STATE_VERSION}: a newer one has"
-            " written it and goes on with it; upgrade this one"
-        )
+    """The same object. Raises NewerState for an incident whose stored state is of a later version than ours, ValueError for one
+    that the schema allows and no record can be made of.
+    """
+    if isinstance(found, Failover):
+        if (found.status.state_version or 0) > STATE_VERSION:
+            raise NewerState(
+                f"its state has version {found.status.state_version}, this controller knows {STATE_VERSION}: a newer one has"
+                " written it and goes on with it; upgrade this one"
+            )
+        records.record_of(found, 0.0, 0.0, 0.0, 0.0)
     return found
 
 
