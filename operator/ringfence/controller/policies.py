@@ -6,23 +6,25 @@ who takes the reference out of it makes it his own.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.hapolicy import HAPolicy, HAPolicySpec
 from ringfence.api.v1alpha1.meta import API_VERSION
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM, ProtectionSettings
 from ringfence.controller.narrator import Narrator
-from ringfence.controller.refusals import Refusals
 from ringfence.controller.world import World
+from ringfence.core import timing
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.policies import Act, Change, Create, Declared, Delete, Policy, Settings, Word, plan
 from ringfence.kube import kinds
 from ringfence.kube.objects import VmObject
 from ringfence.kube.reflector import Key
-from ringfence.ports import Cluster, ClusterError, Json, ObjectRef, Unavailable
+from ringfence.ports import Clock, Cluster, ClusterError, Json, ObjectRef, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -32,33 +34,45 @@ LATER = "its ProtectedVMs are being written, some a second"
 KIND = HAPolicy.names.kind
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A write that the API server has turned down. Its policy's condition says it: it is its namespace's business, no alert."""
+
+    failures: int
+    not_before: float
+    sentence: str
+
+
 class Policies:
     """Every replica's, and the leader's in force."""
 
     def __init__(
         self,
         cluster: Cluster,
+        clock: Clock,
         world: World,
         narrator: Narrator,
-        refusals: Refusals,
+        draw: Callable[[], float],
         deadline: Callable[[], float],
         busy: Callable[[], frozenset[str]],
     ) -> None:
+        """``draw`` gives a random number from 0 to 1."""
         self._cluster = cluster
+        self._clock = clock
         self._world = world
         self._narrator = narrator
-        self._refusals = refusals
+        self._draw = draw
         self._deadline = deadline
         self._busy = busy
         self.words: dict[Key, Word] = {}
         """What is to be said of each policy, by namespace and name; of those that were looked at."""
-        self._refused: dict[Hashable, str] = {}
-        """What is said of each write that the API server has turned down."""
+        self._refused: dict[Key, _Refused] = {}
+        """By the ProtectedVM's namespace and name."""
         self._left = 0
         """How many this round may write yet."""
 
     async def step(self) -> None:
-        """Compare, and write at most :data:`MOST` of what differs. What was refused before takes its turn with the pauses of all."""
+        """Compare, and write at most :data:`MOST` of what differs. What was refused before is tried again with pauses."""
         own = self._world.own
         if not own.swept:
             return  # who doesn't know all ProtectedVMs would make them anew
@@ -67,7 +81,7 @@ class Policies:
             if one.metadata.deletion_timestamp is None:
                 policies[namespace].append(one)
         if not policies:
-            self.words = {}
+            self.words, self._refused = {}, {}
             return
         vms: dict[str, list[VmObject]] = defaultdict(list)
         for vm in self._world.vms.store.values():
@@ -78,9 +92,11 @@ class Policies:
             declared[namespace].append(pvm)
         incident = self._in_incidents()
         words: dict[Key, Word] = {}
-        wanted: set[Hashable] = set()
+        wanted: set[Key] = set()
         self._left = MOST
         for namespace, here in policies.items():
+            # Where nothing is to be written nothing else yields, and the leader's Lease is short.
+            await asyncio.sleep(0)
             found = plan(
                 [_policy(one, vms[namespace]) for one in here],
                 {vm.name for vm in vms[namespace]},
@@ -90,7 +106,7 @@ class Policies:
             failed: dict[str, str] = {}
             missing: Counter[str] = Counter()
             for act in found.acts:
-                wanted.add(_key(namespace, act))
+                wanted.add((namespace, _name(act)))
                 trouble = await self._try(namespace, act)
                 if trouble is None or isinstance(act, Delete):
                     continue
@@ -108,20 +124,30 @@ class Policies:
 
     async def _try(self, namespace: str, act: Act) -> str | None:
         """Write it, if it may be written now. Why it is not, as a sentence; None: it is."""
-        key = _key(namespace, act)
-        if self._left <= 0 or not self._refusals.due(key):
-            return self._refused.get(key, LATER)
+        key, now = (namespace, _name(act)), self._clock.monotonic()
+        before = self._refused.get(key)
+        if self._left <= 0 or (before is not None and now < before.not_before):
+            return before.sentence if before is not None else LATER
         self._left -= 1
         try:
             await self._write(namespace, act)
         except ClusterError as error:
             if isinstance(error, Unavailable) and error.status == 0:
                 self._left = 0  # each of the others would wait for an answer as long
-            self._refusals.failed(key, f"ProtectedVM {namespace}/{_name(act)}", error)
-            self._refused[key] = f"ProtectedVM {_name(act)} was not written, it is tried again: {error}"
-            return self._refused[key]
-        self._refusals.taken(key)
-        self._refused.pop(key, None)
+            failures = before.failures + 1 if before is not None else 1
+            wish = error.retry_after if isinstance(error, Unavailable) else None
+            others = len(self._refused) - (before is not None)
+            pause = timing.write_pause(failures, wish, self._draw(), others + 1)
+            sentence = f"ProtectedVM {_name(act)} was not written, it is tried again: {error}"
+            if before is None or before.sentence != sentence:
+                logger.warning("%s: %s", namespace, sentence)
+            self._refused[key] = _Refused(failures, now + pause, sentence)
+            return sentence
+        if self._refused.pop(key, None) is not None:
+            # Most often the others had the same reason.
+            for other, refused in self._refused.items():
+                if other[0] == namespace:
+                    self._refused[other] = replace(refused, not_before=now)
         return None
 
     def _in_incidents(self) -> dict[str, set[str]]:
@@ -176,10 +202,6 @@ class Policies:
 def _name(act: Act) -> str:
     """Of the ProtectedVM."""
     return act.vm if isinstance(act, Create) else act.old.name
-
-
-def _key(namespace: str, act: Act) -> Hashable:
-    return "protectedvm", namespace, _name(act)
 
 
 def selected(spec: HAPolicySpec, vm: VmObject) -> bool:

@@ -205,7 +205,7 @@ class Replica:
         )
         self._pokes.append(self.loop.poke)
         self._policies = Policies(
-            cluster, world, narrator, refusals, self._deadline, self.loop.busy_nodes
+            cluster, clock, world, narrator, doors.draw, self._deadline, self.loop.busy_nodes
         )
         self._statuses = Statuses(
             *(cluster, clock, world, devices, watchdogs, self.loop, narrator, self._keeper, self._trust),

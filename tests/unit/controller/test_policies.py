@@ -8,12 +8,10 @@ from ringfence.controller import policies
 from ringfence.controller.evidence import Witness
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.policies import Policies
-from ringfence.controller.refusals import Refusals
 from ringfence.controller.world import World
 from ringfence.core import timing
 from ringfence.kube.client import ApiServer
 from ringfence.kube.objects import VmiObject, VmObject
-from ringfence.metrics import ControllerMetrics
 from ringfence.net.crypto import verify
 from ringfence.ports import Cluster, ClusterError, Forbidden, Json, Kind, ObjectRef, Unavailable
 
@@ -51,9 +49,9 @@ class Site:
         self.told: list[str] = []
         cluster = cast("Cluster", self)
         narrator = Narrator(cluster)
-        refusals = Refusals(self.clock, narrator, ControllerMetrics(), lambda: 0.5)
         self.policies = Policies(
-            cluster, self.world, narrator, refusals, lambda: 1.0, lambda: self.busy
+            *(cluster, self.clock, self.world, narrator, lambda: 0.5),
+            *(lambda: 1.0, lambda: self.busy),
         )
 
     def vm(self, name: str, node: str = "n1", namespace: str = "shop", **labels: str) -> None:
