@@ -437,6 +437,10 @@ class Loop:
                 adopted.confirmed = (failover.spec.confirm, now)
             if phase in ENDED:
                 self._ended_at.setdefault(failover.spec.node, now)
+                if adopted.record is not None and adopted.record.phase not in ENDED:
+                    # The last write of the leader before came after we had read it. Nobody steps what has ended, so nothing else
+                    # would show that; and as long as it counts as open its node gets no other incident.
+                    adopted.record = None
         for name in [n for n in self._adopted if ("", n) not in failovers]:
             gone = self._adopted.pop(name)  # somebody has deleted the object
             if gone.record is None or gone.record.phase in ENDED:

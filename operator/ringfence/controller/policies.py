@@ -180,9 +180,7 @@ class Policies:
                     "metadata": {"uid": old.uid, "ownerReferences": [_owner(policy)]},
                     "spec": _spec(settings),
                 }
-                stored = await cluster.patch(
-                    kind, old.name, namespace, changes, deadline=self._deadline()
-                )
+                stored = await cluster.patch(kind, old.name, namespace, changes, deadline=self._deadline())
                 own.seen("protectedvms", stored)
                 logger.info("%s/%s: as HAPolicy %s says again", namespace, old.name, policy.name)
             case Delete(old, why):

@@ -129,7 +129,9 @@ async def test_a_device_of_another_machine_is_never_ordered() -> None:
     reason, message = await site.proof()
     assert reason == "IdentityMismatch"
     assert message.startswith("identity mismatch: ")
-    await site.book.order_off(*KEY, "n1-1", deadline=CLOCK.monotonic() + 10)  # the device would raise AssertionError
+    await site.book.order_off(
+        *KEY, "n1-1", deadline=CLOCK.monotonic() + 10
+    )  # the device would raise AssertionError
     assert site.book.look(*KEY).unusable == message
 
 

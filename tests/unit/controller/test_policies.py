@@ -72,9 +72,7 @@ class Site:
         self.world.own.seen(plural, raw)
         return raw
 
-    def policy(
-        self, name: str = "dbs", tier: str = "db", namespace: str = "shop", **template: Any
-    ) -> None:
+    def policy(self, name: str = "dbs", tier: str = "db", namespace: str = "shop", **template: Any) -> None:
         spec = {"selector": {"matchLabels": {"tier": tier}}, "template": template}
         self.stored("hapolicies", name, spec, namespace=namespace)
 

@@ -97,7 +97,9 @@ def test_a_list_says_nothing_of_what_has_come_or_gone_since_it_was_asked_for() -
         {"votes": [{"voter": "n2", "vote": "none", "signature": "not base64"}]},
     ],
 )
-def test_a_failover_that_no_record_can_be_made_of_is_left_out_and_its_node_with_it(broken: dict[str, Any]) -> None:
+def test_a_failover_that_no_record_can_be_made_of_is_left_out_and_its_node_with_it(
+    broken: dict[str, Any],
+) -> None:
     """Whoever may write a status has written it. Each controller that read it ended, and so did the next one."""
     own = OwnKinds(lambda _plural, _key: None)
     own.seen("failovers", stored("n1-1", 1) | {"status": {"phase": "Recovering"} | broken})
