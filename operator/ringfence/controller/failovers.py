@@ -202,10 +202,10 @@ class Executor:
                     write=(f"the end of the taints of {node}", about),
                 )
             case RehearseAdmission(namespace=namespace, name=name):
-                # Once an incident: it repeats itself as long as that helps.
+                # Once an incident: it repeats itself as long as that helps, which may be longer than any one deadline. It stores nothing.
                 self._run(
                     ("rehearse", record.name),
-                    rehearsal.rehearse(self._cluster, namespace, name, lambda: deadline),
+                    rehearsal.rehearse(self._cluster, namespace, name, self._deadline),
                     once=True,
                 )
             case TellFenced(boot=boot, incident=incident, stop_guests=stop_guests):

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from ringfence.controller import rehearsal
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.failovers import VIRT_CONTROLLER, Executor
 from ringfence.controller.narrator import Narrator
@@ -39,7 +40,7 @@ from ringfence.core.fencing.orders import LookOnceMore, OrderOff, ReadPower, Rev
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, permit
 from ringfence.core.model import Boot
 from ringfence.metrics import ControllerMetrics
-from ringfence.ports import Cluster, Json, Kind, LeaseRecord, Scribe
+from ringfence.ports import Cluster, Json, Kind, LeaseRecord, Scribe, TooLate, Unavailable
 
 N1 = Boot("n1", "uid-n1", "boot-n1")
 RECORD = Record("n1-1", N1, Phase.RECOVERING, "s", 0.0, 0.0)
@@ -57,15 +58,14 @@ COMMANDS: Mapping[str, tuple[Command, int]] = {
     "untaint": (RemoveTaints("n1", out_of_service=True), 2),
     "take lease": (TakeNodeLease(N1), 1),
     "release lease": (ReleaseNodeLease(N1), 1),
-    "rehearse": (RehearseAdmission("shop", "db"), 1),
     "word": (TellFenced(N1, "n1-1", stop_guests=True), 1),
     "delete pod": (RecoverPods(RECOVER, (DeletePod(PodRef("shop", "p", "uid-p"), force=True),)), 1),
     "delete vmi": (RecoverPods(RECOVER, (DeleteVmi("shop", "db", "uid-vmi"),)), 1),
     "start": (RecoverPods(RECOVER, (RequestStart("shop", "db", "uid-vm", "uid-vmi"),)), 1),
     "free": (RecoverPods(RECOVER, (FreeLeadership("kubevirt", "virt-controller-1"),)), 1),
 }
-READS = (ReadPower, LookOnceMore)
-"""They change nothing, so they have no deadline."""
+READS = (ReadPower, LookOnceMore, RehearseAdmission)
+"""They change nothing, so they have no deadline of their decision."""
 
 
 class Everything:
@@ -159,6 +159,39 @@ async def test_what_took_seconds_to_be_stored_is_sent_no_later_than_when_it_was_
     await executor.carry_out(RECORD, Step(ordered, (OrderOff("bmc", 1),)), raw)
     await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
     assert world.until == [DECIDED_UNTIL]
+
+
+async def test_dry_runs_go_on_for_longer_than_one_deadline_where_that_helps() -> None:
+    """Each round finds some of the API server's dead connections to a lost virt-api; a silent one takes its whole patience."""
+    world = Everything()
+    executor, right = executor_of(world)
+
+    async def silent(*_what: Any, deadline: float, **_how: Any) -> Json:
+        await asyncio.sleep(0)
+        if world.now >= deadline:
+            raise TooLate("not sent")
+        world.until.append(deadline)
+        raise Unavailable("no answer")
+
+    async def get(*_what: Any) -> Json:
+        return {"spec": {}}
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(0)
+            world.now += rehearsal.PATIENCE
+            right[0] = world.now + 3.0
+
+    world.patch = world.patch_status = world.create = silent  # type: ignore[method-assign]
+    world.get = get  # type: ignore[method-assign]
+    await executor.carry_out(
+        RECORD, Step(RECORD, (RehearseAdmission("shop", "db"),)), {"metadata": {"uid": "uid"}}
+    )
+    (running,) = asyncio.all_tasks() - {asyncio.current_task()}
+    clock = asyncio.create_task(renew())
+    await running
+    clock.cancel()
+    assert len(world.until) == rehearsal.ROUNDS * 3 * rehearsal.AT_ONCE
 
 
 def test_no_command_is_forgotten_here() -> None:
