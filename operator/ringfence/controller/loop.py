@@ -28,7 +28,7 @@ from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.networks import roles
 from ringfence.controller.node_leases import NodeLeases
-from ringfence.controller.refusals import Refusals
+from ringfence.controller.refusals import Refusals, unanswered
 from ringfence.controller.rfc3339 import parse
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.storages import as_storage, guests_since, written_by
@@ -67,7 +67,6 @@ from ringfence.ports import (
     ObjectRef,
     Scribe,
     TooLate,
-    Unavailable,
 )
 
 logger = logging.getLogger(__name__)
@@ -483,7 +482,7 @@ class Loop:
             else ObjectRef(kinds.NODE, boot.node, uid=boot.node_uid)
         )
         self._refusals.failed(key, what, error, about)
-        if isinstance(error, Unavailable) and error.status == 0:
+        if unanswered(error):
             raise error
 
     def _open_failovers(self) -> dict[str, Failover]:

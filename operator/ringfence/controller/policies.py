@@ -17,6 +17,7 @@ from ringfence.api.v1alpha1.hapolicy import HAPolicy, HAPolicySpec
 from ringfence.api.v1alpha1.meta import API_VERSION
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM, ProtectionSettings
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.refusals import unanswered
 from ringfence.controller.world import World
 from ringfence.core import timing
 from ringfence.core.failover.phase import ENDED
@@ -132,7 +133,7 @@ class Policies:
         try:
             await self._write(namespace, act)
         except ClusterError as error:
-            if isinstance(error, Unavailable) and error.status == 0:
+            if unanswered(error):
                 self._left = 0  # each of the others would wait for an answer as long
             failures = before.failures + 1 if before is not None else 1
             wish = error.retry_after if isinstance(error, Unavailable) else None

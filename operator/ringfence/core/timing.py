@@ -149,6 +149,9 @@ WRITES_A_SECOND = 10.0
 incidents, and so many of chores."""
 WRITE_WISH = 10.0
 """The longest ``Retry-After`` that is honoured: a node is dead meanwhile, and its VMs are down."""
+WRITE_UNANSWERED = 12.0
+"""Seconds for which a chore that nobody answers makes room for the others, for each that goes unanswered: twice what its time-out
+costs a round, so that every second round is theirs."""
 WRITE_OVER = 30.0
 """A write that nobody has wanted for so long is not waited for any more."""
 

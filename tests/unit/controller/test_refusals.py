@@ -155,3 +155,17 @@ async def test_what_nobody_wants_any_more_is_forgotten() -> None:
 def test_the_random_part_takes_at_most_half_of_a_pause() -> None:
     assert timing.write_pause(20, None, 1.0, 1) == timing.WRITE_LONGEST / 2
     assert timing.write_pause(20, None, 0.0, 1) == timing.WRITE_LONGEST
+
+
+async def test_behind_chores_that_nobody_answers_the_others_have_their_turn() -> None:
+    """Each try costs a time-out, and with it a round of all chores."""
+    hands = Hands()
+    tries = 0
+    while tries < 100 and (hanging := [number for number in range(20) if hands.refusals.due(number)]):
+        hands.now += 5.0
+        hands.refusals.failed(hanging[0], f"the status of HAZone {hanging[0]}", GONE)
+        hands.now += 1.0
+        tries += 1
+    assert 20 <= tries < 60
+    hands.refusals.taken(5)
+    assert hands.refusals.due(0)
