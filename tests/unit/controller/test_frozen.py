@@ -161,36 +161,34 @@ async def test_what_took_seconds_to_be_stored_is_sent_no_later_than_when_it_was_
     assert world.until == [DECIDED_UNTIL]
 
 
-async def test_dry_runs_go_on_for_longer_than_one_deadline_where_that_helps() -> None:
-    """Each round finds some of the API server's dead connections to a lost virt-api; a silent one takes its whole patience."""
-    world = Everything()
-    executor, right = executor_of(world)
+class Silent(Everything):
+    """No dry run is answered."""
 
-    async def silent(*_what: Any, deadline: float, **_how: Any) -> Json:
-        await asyncio.sleep(0)
-        if world.now >= deadline:
-            raise TooLate("not sent")
-        world.until.append(deadline)
-        raise Unavailable("no answer")
-
-    async def get(*_what: Any) -> Json:
+    async def get(self, *_what: Any) -> Json:
         return {"spec": {}}
 
-    async def renew() -> None:
-        while True:
-            await asyncio.sleep(0)
-            world.now += rehearsal.PATIENCE
-            right[0] = world.now + 3.0
+    async def _write(self, *_what: Any, deadline: float | None = None, **_how: Any) -> Any:
+        await asyncio.sleep(0)
+        assert deadline is not None
+        if self.now >= deadline:
+            raise TooLate("not sent")
+        self.until.append(deadline)
+        raise Unavailable("no answer")
 
-    world.patch = world.patch_status = world.create = silent  # type: ignore[method-assign]
-    world.get = get  # type: ignore[method-assign]
-    await executor.carry_out(
-        RECORD, Step(RECORD, (RehearseAdmission("shop", "db"),)), {"metadata": {"uid": "uid"}}
-    )
+    patch = patch_status = create = _write
+
+
+async def test_dry_runs_go_on_for_longer_than_one_deadline_where_that_helps() -> None:
+    """Each round finds some of the API server's dead connections to a lost virt-api; a silent one takes its whole patience."""
+    world = Silent()
+    executor, right = executor_of(world)
+    command = RehearseAdmission("shop", "db")
+    await executor.carry_out(RECORD, Step(RECORD, (command,)), {"metadata": {"uid": "uid"}})
     (running,) = asyncio.all_tasks() - {asyncio.current_task()}
-    clock = asyncio.create_task(renew())
-    await running
-    clock.cancel()
+    while not running.done():
+        await asyncio.sleep(0)
+        world.now += rehearsal.PATIENCE
+        right[0] = world.now + 3.0
     assert len(world.until) == rehearsal.ROUNDS * 3 * rehearsal.AT_ONCE
 
 
