@@ -52,7 +52,7 @@ POLICIES: Mapping[str, str] = {
     "NameTaken": "A policy's ProtectedVM has its VM's name: rename or delete the one that has it and names another VM.",
     "NothingSelected": "Label the VMs (`kubectl label vm NAME KEY=VALUE`: the VM, not its template), or correct `spec.selector`.",
     "Applying": "Wait: fifty are written a second.",
-    "NotWritten": "The message is the API server's: a quota, a webhook, or a right that the chart's upgrade would give. It is tried again each second.",
+    "NotWritten": "The message is the API server's: a quota, a webhook, or a right that the chart's upgrade would give. It is tried again, with pauses.",
 }
 """HAPolicy, condition Ready: reason and mend."""
 

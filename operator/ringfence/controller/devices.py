@@ -76,7 +76,8 @@ class _Line:
     next_try_at: float = float("-inf")
     called_off_at: float | None = None
     order_lasts: float = timing.ORDER_EFFECT
-    ordered: bool = False
+    ordered_in: str = ""
+    """The incident in which this replica last ordered it off: what it says after that is no word of its own."""
     proof: ProofOfUse | None = None
     proved_at: float = float("-inf")
     """When it last answered as this node's device, in an incident or without one."""
@@ -178,25 +179,25 @@ class DeviceBook:
             chassis=self._chassis.get((device, node)),
         )
 
-    async def read(self, device: str, node: str) -> None:
-        """Read the power once; the reading, or the failure, is in the next :meth:`look`."""
+    async def read(self, device: str, node: str, incident: str) -> None:
+        """Read the power once, for the incident of that name; the reading, or the failure, is in the next :meth:`look`."""
 
         async def ask(session: PowerDevice, line: _Line) -> None:
             asked_at = self._clock.monotonic()
             reading = await session.power()
             line.readings.append(Reading(reading.state, max(asked_at, reading.at), self._clock.monotonic()))
             line.proved(self._clock)
-            if reading.state is PowerState.OFF and not line.ordered:
+            if reading.state is PowerState.OFF and line.ordered_in != incident:
                 line.called_off_at = reading.at
             logger.debug("%s reads %s as %s", device, node, reading.state)
 
         await self._use(device, node, ask)
 
-    async def order_off(self, device: str, node: str, deadline: float) -> None:
+    async def order_off(self, device: str, node: str, incident: str, deadline: float) -> None:
         """Order the power off. Proves nothing. Raises TooLate when the right to order has run out."""
 
         async def order(session: PowerDevice, line: _Line) -> None:
-            line.ordered = True
+            line.ordered_in = incident
             receipt = await session.order_off(deadline=deadline)
             logger.info(
                 "%s took the order to power %s off (%.2f s)",
@@ -275,7 +276,7 @@ class DeviceBook:
             async with line.lock:
                 line.readings.clear()
                 line.called_off_at, line.error, line.failures = None, None, 0
-                line.ordered, line.next_try_at = False, float("-inf")
+                line.ordered_in, line.next_try_at = "", float("-inf")
                 await self._hang_up(line)
 
     async def prove(self, busy_nodes: frozenset[str]) -> None:

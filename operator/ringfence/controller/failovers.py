@@ -111,13 +111,16 @@ class Executor:
 
     async def carry_out(self, before: Record, after: Step, raw: Json) -> tuple[Record, Json]:
         """Store the step, then start its commands. Raises Conflict if somebody else has written the failover."""
+        # As of this decision: storing it may take seconds, and whoever is frozen meanwhile, and leads anew when it thaws, has
+        # decided by what was seen before.
+        deadline = self._deadline()
         if after.record != before:
             raw = await self._store(after.record, raw)
             if (after.record.phase, after.record.sentence) != (before.phase, before.sentence):
                 self._narrator.phase(after.record, raw["metadata"]["uid"])
         about = ObjectRef(kinds.FAILOVER, after.record.name, uid=raw["metadata"]["uid"])
         for command in after.commands:
-            self._start(after.record, command, about)
+            self._start(after.record, command, about, deadline)
         if after.record.phase in ENDED and before.phase not in ENDED:
             await self._devices.end_incident(after.record.boot.node)
             self._watchdogs.forget(after.record.boot.node)
@@ -136,21 +139,20 @@ class Executor:
 
     # --- commands --------------------------------------------------------------------------------------
 
-    def _start(self, record: Record, command: Command, about: ObjectRef) -> None:
-        # As of this decision: whoever is frozen now, and leads anew when it thaws, has decided by what was seen before.
-        node, deadline = record.boot.node, self._deadline()
+    def _start(self, record: Record, command: Command, about: ObjectRef, deadline: float) -> None:
+        node = record.boot.node
         match command:
             case ReadPower(device=device):
                 self._run(
                     ("read", device, record.boot.node),
-                    self._devices.read(device, record.boot.node),
+                    self._devices.read(device, record.boot.node, record.name),
                     again_after=0.0,
                 )
             case OrderOff(device=device, attempt=attempt):
                 # Each order is on record under its own number: it is sent once, whatever becomes of it.
                 self._run(
                     ("off", record.name, record.ladder_pass, device, attempt),
-                    self._devices.order_off(device, record.boot.node, deadline),
+                    self._devices.order_off(device, record.boot.node, record.name, deadline),
                     once=True,
                 )
             case RevokeAgentLease(device=device):
@@ -200,10 +202,10 @@ class Executor:
                     write=(f"the end of the taints of {node}", about),
                 )
             case RehearseAdmission(namespace=namespace, name=name):
-                # Once an incident: it repeats itself as long as that helps.
+                # Once an incident: it repeats itself as long as that helps, which may be longer than any one deadline. It stores nothing.
                 self._run(
                     ("rehearse", record.name),
-                    rehearsal.rehearse(self._cluster, namespace, name, lambda: deadline),
+                    rehearsal.rehearse(self._cluster, namespace, name, self._deadline),
                     once=True,
                 )
             case TellFenced(boot=boot, incident=incident, stop_guests=stop_guests):

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
-from ringfence.controller.refusals import Refusals
+from ringfence.controller.refusals import Refusals, unanswered
 from ringfence.controller.world import World
 from ringfence.kube.objects import PodObject, PodRole
 from ringfence.ports import Cluster, ClusterError, NotFound
@@ -61,6 +61,8 @@ class Launchers:
                 except ClusterError as error:
                     what = f"the tolerations of launcher {pod.namespace}/{pod.name}"
                     self._refusals.failed(("tolerations", pod.uid), what, error)
+                    if unanswered(error):
+                        return  # each of the others might take as long, and all chores stand behind
                 else:
                     self._refusals.taken(("tolerations", pod.uid))
 

@@ -28,7 +28,7 @@ from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.networks import roles
 from ringfence.controller.node_leases import NodeLeases
-from ringfence.controller.refusals import Refusals
+from ringfence.controller.refusals import Refusals, unanswered
 from ringfence.controller.rfc3339 import parse
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.storages import as_storage, guests_since, written_by
@@ -67,13 +67,14 @@ from ringfence.ports import (
     ObjectRef,
     Scribe,
     TooLate,
-    Unavailable,
 )
 
 logger = logging.getLogger(__name__)
 
 IDLE = 0.5
 BUSY = 0.05
+JUDGED_FOR = 0.25
+"""Seconds for which what a turn has judged is gone by: what it stores may take longer, and who is heard meanwhile is spared."""
 _PATIENT = frozenset({Phase.AWAITING_CONFIRMATION, Phase.RECOVERED})
 
 
@@ -173,6 +174,7 @@ class Loop:
         self._marked: dict[str, tuple[NodeObject, Boot, bool, bool]] = {}
         """What was last taken in of each node's future: its object, its boot, whether it is evacuated, whether it is silent."""
         self.judgements: dict[str, Judgement] = {}
+        self._judged_at = NEVER
 
     def sees_majority(self) -> bool:
         """Whether half of the nodes at least are alive on this replica's side; True while it can't know yet."""
@@ -259,7 +261,7 @@ class Loop:
         if not down:
             return False
         patient = {f.spec.node: _patient(f) for f in self._open_failovers().values()}
-        unread = self.busy_nodes() - patient.keys()  # a newer controller's business
+        unread = self._unread_nodes()  # a newer controller's business
         return any(
             not patient[node] if node in patient else node not in unread and bool(self.affected(node))
             for node in down
@@ -328,6 +330,7 @@ class Loop:
     # --- verdicts --------------------------------------------------------------------------------------
 
     def _judge(self, now: float) -> None:
+        self._judged_at = now
         evacuated = self._evacuated()
         for node in list(self._witness.nodes()):
             evidence = self._witness.evidence(
@@ -433,6 +436,10 @@ class Loop:
                 adopted.confirmed = (failover.spec.confirm, now)
             if phase in ENDED:
                 self._ended_at.setdefault(failover.spec.node, now)
+                if adopted.record is not None and adopted.record.phase not in ENDED:
+                    # The last write of the leader before came after we had read it. Nobody steps what has ended, so nothing else
+                    # would show that; and as long as it counts as open its node gets no other incident.
+                    adopted.record = None
         for name in [n for n in self._adopted if ("", n) not in failovers]:
             gone = self._adopted.pop(name)  # somebody has deleted the object
             if gone.record is None or gone.record.phase in ENDED:
@@ -475,7 +482,7 @@ class Loop:
             else ObjectRef(kinds.NODE, boot.node, uid=boot.node_uid)
         )
         self._refusals.failed(key, what, error, about)
-        if isinstance(error, Unavailable) and error.status == 0:
+        if unanswered(error):
             raise error
 
     def _open_failovers(self) -> dict[str, Failover]:
@@ -586,6 +593,8 @@ class Loop:
         for _ in range(8):
             assert adopted.record is not None
             before, now = adopted.record, self._clock.monotonic()
+            if now - self._judged_at > JUDGED_FOR:
+                self._judge(now)
             step = machine.step(before, self._look(before.boot, adopted, now))
             if step.record == before:
                 await self._executor.carry_out(before, step, adopted.raw)
@@ -1107,9 +1116,18 @@ class Loop:
         return evidence.slot if evidence else None
 
     def busy_nodes(self) -> frozenset[str]:
-        """Nodes whose devices an incident uses."""
-        unread = {u.node for u in self._world.own.unread("failovers").values() if u.phase not in ENDED}
-        return frozenset(f.spec.node for f in self._open_failovers().values()) | unread
+        """Nodes whose devices an incident uses.
+
+        Also one that is to be written anew, and was turned down: it goes on as soon as it is taken, and its orders may be at work.
+        """
+        deleted = {gone.record.boot.node for gone in self._deleted.values() if gone.record is not None}
+        known = {failover.spec.node for failover in self._open_failovers().values()}
+        return frozenset(known | deleted) | self._unread_nodes()
+
+    def _unread_nodes(self) -> frozenset[str]:
+        """Nodes of incidents that this controller can't read, most often of a newer one's."""
+        unread = self._world.own.unread("failovers").values()
+        return frozenset(one.node for one in unread if one.phase not in ENDED)
 
 
 def _under_way(record: Record) -> bool:

@@ -6,22 +6,26 @@ who takes the reference out of it makes it his own.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.hapolicy import HAPolicy, HAPolicySpec
 from ringfence.api.v1alpha1.meta import API_VERSION
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM, ProtectionSettings
 from ringfence.controller.narrator import Narrator
+from ringfence.controller.refusals import unanswered
 from ringfence.controller.world import World
+from ringfence.core import timing
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.policies import Act, Change, Create, Declared, Delete, Policy, Settings, Word, plan
 from ringfence.kube import kinds
 from ringfence.kube.objects import VmObject
 from ringfence.kube.reflector import Key
-from ringfence.ports import Cluster, ClusterError, Json, ObjectRef
+from ringfence.ports import Clock, Cluster, ClusterError, Json, ObjectRef, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -31,27 +35,45 @@ LATER = "its ProtectedVMs are being written, some a second"
 KIND = HAPolicy.names.kind
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A write that the API server has turned down. Its policy's condition says it: it is its namespace's business, no alert."""
+
+    failures: int
+    not_before: float
+    sentence: str
+
+
 class Policies:
     """Every replica's, and the leader's in force."""
 
     def __init__(
         self,
         cluster: Cluster,
+        clock: Clock,
         world: World,
         narrator: Narrator,
+        draw: Callable[[], float],
         deadline: Callable[[], float],
         busy: Callable[[], frozenset[str]],
     ) -> None:
+        """``draw`` gives a random number from 0 to 1."""
         self._cluster = cluster
+        self._clock = clock
         self._world = world
         self._narrator = narrator
+        self._draw = draw
         self._deadline = deadline
         self._busy = busy
         self.words: dict[Key, Word] = {}
         """What is to be said of each policy, by namespace and name; of those that were looked at."""
+        self._refused: dict[Key, _Refused] = {}
+        """By the ProtectedVM's namespace and name."""
+        self._left = 0
+        """How many this round may write yet."""
 
     async def step(self) -> None:
-        """Compare, and write at most :data:`MOST` of what differs."""
+        """Compare, and write at most :data:`MOST` of what differs. What was refused before is tried again with pauses."""
         own = self._world.own
         if not own.swept:
             return  # who doesn't know all ProtectedVMs would make them anew
@@ -60,7 +82,7 @@ class Policies:
             if one.metadata.deletion_timestamp is None:
                 policies[namespace].append(one)
         if not policies:
-            self.words = {}
+            self.words, self._refused = {}, {}
             return
         vms: dict[str, list[VmObject]] = defaultdict(list)
         for vm in self._world.vms.store.values():
@@ -71,8 +93,11 @@ class Policies:
             declared[namespace].append(pvm)
         incident = self._in_incidents()
         words: dict[Key, Word] = {}
-        left = MOST
+        wanted: set[Key] = set()
+        self._left = MOST
         for namespace, here in policies.items():
+            # Where nothing is to be written nothing else yields, and the leader's Lease is short.
+            await asyncio.sleep(0)
             found = plan(
                 [_policy(one, vms[namespace]) for one in here],
                 {vm.name for vm in vms[namespace]},
@@ -81,13 +106,14 @@ class Policies:
             )
             failed: dict[str, str] = {}
             missing: Counter[str] = Counter()
-            for place, act in enumerate(found.acts):
-                trouble = await self._write(namespace, act) if place < left else LATER
+            for act in found.acts:
+                wanted.add((namespace, _name(act)))
+                trouble = await self._try(namespace, act)
                 if trouble is None or isinstance(act, Delete):
                     continue
                 missing[act.policy.name] += isinstance(act, Create)
-                failed.setdefault(act.policy.name, trouble)
-            left -= min(left, len(found.acts))
+                if failed.get(act.policy.name, LATER) is LATER:
+                    failed[act.policy.name] = trouble
             for name, word in found.words.items():
                 trouble = failed.get(name)
                 reason = "Applying" if trouble is LATER else "NotWritten"
@@ -95,6 +121,35 @@ class Policies:
                     word if trouble is None else Word(False, reason, trouble, word.protects - missing[name])
                 )
         self.words = words
+        self._refused = {key: said for key, said in self._refused.items() if key in wanted}
+
+    async def _try(self, namespace: str, act: Act) -> str | None:
+        """Write it, if it may be written now. Why it is not, as a sentence; None: it is."""
+        key, now = (namespace, _name(act)), self._clock.monotonic()
+        before = self._refused.get(key)
+        if self._left <= 0 or (before is not None and now < before.not_before):
+            return before.sentence if before is not None else LATER
+        self._left -= 1
+        try:
+            await self._write(namespace, act)
+        except ClusterError as error:
+            if unanswered(error):
+                self._left = 0  # each of the others would wait for an answer as long
+            failures = before.failures + 1 if before is not None else 1
+            wish = error.retry_after if isinstance(error, Unavailable) else None
+            others = len(self._refused) - (before is not None)
+            pause = timing.write_pause(failures, wish, self._draw(), others + 1)
+            sentence = f"ProtectedVM {_name(act)} was not written, it is tried again: {error}"
+            if before is None or before.sentence != sentence:
+                logger.warning("%s: %s", namespace, sentence)
+            self._refused[key] = _Refused(failures, now + pause, sentence)
+            return sentence
+        if self._refused.pop(key, None) is not None:
+            # Most often the others had the same reason.
+            for other, refused in self._refused.items():
+                if other[0] == namespace:
+                    self._refused[other] = replace(refused, not_before=now)
+        return None
 
     def _in_incidents(self) -> dict[str, set[str]]:
         """The VMs that an open failover is about, by namespace."""
@@ -109,47 +164,43 @@ class Policies:
                     found[vm.namespace].add(vm.name)
         return found
 
-    async def _write(self, namespace: str, act: Act) -> str | None:
-        """Why not, as a sentence."""
+    async def _write(self, namespace: str, act: Act) -> None:
+        """Raises ClusterError, TooLate."""
         cluster, kind, own = self._cluster, kinds.PROTECTED_VM, self._world.own
-        try:
-            match act:
-                case Create(policy, vm, settings):
-                    meta = {"name": vm, "namespace": namespace, "ownerReferences": [_owner(policy)]}
-                    spec = {"vm": {"name": vm}, **_spec(settings)}
-                    stored = await cluster.create(
-                        kind, {"metadata": meta, "spec": spec}, deadline=self._deadline()
+        match act:
+            case Create(policy, vm, settings):
+                meta = {"name": vm, "namespace": namespace, "ownerReferences": [_owner(policy)]}
+                spec = {"vm": {"name": vm}, **_spec(settings)}
+                stored = await cluster.create(
+                    kind, {"metadata": meta, "spec": spec}, deadline=self._deadline()
+                )
+                own.seen("protectedvms", stored)
+                logger.info("%s/%s: protected by HAPolicy %s", namespace, vm, policy.name)
+            case Change(policy, old, settings):
+                changes: Json = {
+                    "metadata": {"uid": old.uid, "ownerReferences": [_owner(policy)]},
+                    "spec": _spec(settings),
+                }
+                stored = await cluster.patch(kind, old.name, namespace, changes, deadline=self._deadline())
+                own.seen("protectedvms", stored)
+                logger.info("%s/%s: as HAPolicy %s says again", namespace, old.name, policy.name)
+            case Delete(old, why):
+                await cluster.delete(kind, old.name, old.uid, namespace, deadline=self._deadline())
+                raw = own.raw("protectedvms", (namespace, old.name))
+                if raw is not None:
+                    own.seen("protectedvms", raw, deleted=True)
+                logger.info("%s/%s: deleted: %s", namespace, old.name, why)
+                vm_object = self._world.vms.store.get((namespace, old.vm))
+                if vm_object is not None:
+                    ref = ObjectRef(kinds.VM, old.vm, namespace, vm_object.uid)
+                    self._narrator.tell(
+                        ref, "ProtectedVMDeleted", f"its ProtectedVM {old.name} is deleted: {why}"
                     )
-                    own.seen("protectedvms", stored)
-                    logger.info("%s/%s: protected by HAPolicy %s", namespace, vm, policy.name)
-                case Change(policy, old, settings):
-                    changes: Json = {
-                        "metadata": {"uid": old.uid, "ownerReferences": [_owner(policy)]},
-                        "spec": _spec(settings),
-                    }
-                    stored = await cluster.patch(
-                        kind, old.name, namespace, changes, deadline=self._deadline()
-                    )
-                    own.seen("protectedvms", stored)
-                    logger.info("%s/%s: as HAPolicy %s says again", namespace, old.name, policy.name)
-                case Delete(old, why):
-                    await cluster.delete(kind, old.name, old.uid, namespace, deadline=self._deadline())
-                    raw = own.raw("protectedvms", (namespace, old.name))
-                    if raw is not None:
-                        own.seen("protectedvms", raw, deleted=True)
-                    logger.info("%s/%s: deleted: %s", namespace, old.name, why)
-                    vm_object = self._world.vms.store.get((namespace, old.vm))
-                    if vm_object is not None:
-                        ref = ObjectRef(kinds.VM, old.vm, namespace, vm_object.uid)
-                        self._narrator.tell(
-                            ref, "ProtectedVMDeleted", f"its ProtectedVM {old.name} is deleted: {why}"
-                        )
-        except ClusterError as error:
-            name = act.vm if isinstance(act, Create) else act.old.name
-            sentence = f"ProtectedVM {name} was not written, it is tried again: {error}"
-            logger.warning("%s: %s", namespace, sentence)
-            return sentence
-        return None
+
+
+def _name(act: Act) -> str:
+    """Of the ProtectedVM."""
+    return act.vm if isinstance(act, Create) else act.old.name
 
 
 def selected(spec: HAPolicySpec, vm: VmObject) -> bool:

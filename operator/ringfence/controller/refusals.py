@@ -40,6 +40,11 @@ class _Refusal:
     """Kinds of error that were told of it: the text of one may differ each time."""
 
 
+def unanswered(error: ClusterError) -> bool:
+    """Whether nobody has answered: that took the whole time-out, and whoever writes the next may wait as long."""
+    return isinstance(error, Unavailable) and error.status == 0
+
+
 class Refusals:
     """See the module."""
 
@@ -70,9 +75,12 @@ class Refusals:
         refusal.what, refusal.about = what, about
         refusal.failures += 1
         wish = error.retry_after if isinstance(error, Unavailable) else None
-        refusal.not_before = now + timing.write_pause(
-            refusal.failures, wish, self._draw(), len(self._waiting)
-        )
+        # However many chores are turned down, perhaps for ever: an incident's write comes back within a second.
+        beside = sum((other.about is None) == (about is None) for other in self._waiting.values())
+        pause = timing.write_pause(refusal.failures, wish, self._draw(), beside)
+        if about is None and unanswered(error):
+            pause = max(pause, timing.WRITE_UNANSWERED * beside)
+        refusal.not_before = now + pause
         self._metrics.write_refused()
         kind = (type(error).__name__, error.status)
         if kind not in refusal.told and (refusal.failures >= NOTABLE or isinstance(error, Refused)):

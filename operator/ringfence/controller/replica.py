@@ -204,7 +204,9 @@ class Replica:
             scribe=self._slot_streams,
         )
         self._pokes.append(self.loop.poke)
-        self._policies = Policies(cluster, world, narrator, self._deadline, self.loop.busy_nodes)
+        self._policies = Policies(
+            cluster, clock, world, narrator, doors.draw, self._deadline, self.loop.busy_nodes
+        )
         self._statuses = Statuses(
             *(cluster, clock, world, devices, watchdogs, self.loop, narrator, self._keeper, self._trust),
             setbacks,
@@ -294,7 +296,8 @@ class Replica:
         while True:
             for plural, kind in OWN_KINDS.items():
                 try:
-                    own.sweep(plural, await self._cluster.list(kind))
+                    before = own.held(plural)
+                    own.sweep(plural, await self._cluster.list(kind), before)
                 except ClusterError as error:
                     logger.warning("%s not listed: %s", plural, error)
                     break

@@ -20,7 +20,7 @@ from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.policies import Policies
-from ringfence.controller.refusals import Refusals
+from ringfence.controller.refusals import Refusals, unanswered
 from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.controller.setbacks import Setbacks
 from ringfence.controller.storages import NOT_ALLOWED, not_behind, only_a_reboot_lifts, written_by
@@ -121,16 +121,21 @@ class Statuses:
     # --- writing ---------------------------------------------------------------------------------------------
 
     async def write(self) -> None:
-        """One round over all objects."""
-        for round_ in (
-            self._clusters,
-            self._zones,
-            self._fence_devices,
-            self._protected_vms,
-            self._maintenances,
-            self._ha_policies,
-        ):
-            await round_()
+        """One round over all objects; up to one that nobody answers, for each of the others might take as long."""
+        try:
+            for round_ in (
+                self._clusters,
+                self._zones,
+                self._fence_devices,
+                self._protected_vms,
+                self._maintenances,
+                self._ha_policies,
+            ):
+                await round_()
+        except ClusterError as error:
+            if not unanswered(error):
+                raise
+            logger.debug("the round of conditions ends here: %s", error)  # told by `Refusals`
 
     async def wait(self, missing: Mapping[str, ClusterError | None], *, write: bool) -> None:
         """Say what can't be listed, and that nothing is protected meanwhile; in HACluster where this replica may write."""
@@ -497,6 +502,8 @@ class Statuses:
             )
         except ClusterError as error:
             self._refusals.failed(write, f"the status of {kind.kind} {name}", error)
+            if unanswered(error):
+                raise
             return
         self._refusals.taken(write)
         self._world.own.seen(plural, stored)

@@ -21,6 +21,7 @@ from ringfence.api.v1alpha1.hazone import HAZone, ZoneNetwork
 from ringfence.api.v1alpha1.nodemaintenance import NodeMaintenance
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
+from ringfence.controller import records
 from ringfence.controller.attachments import attached_to
 from ringfence.controller.evidence import Witness
 from ringfence.controller.targets import DeviceTarget, targets
@@ -93,6 +94,9 @@ class OwnKinds:
         meta = raw.get("metadata", {})
         key = (meta.get("namespace") or "", meta.get("name") or "")
         if deleted:
+            newer = self._raw[plural].get(key)
+            if newer is not None and _uid(newer) != _uid(raw) and _version(newer) > _version(raw):
+                return  # the end of an earlier object of that name
             if self._stores[plural].pop(key, None) is not None:
                 self._whole.pop(plural, None)
                 self._on_change(plural, key)
@@ -107,7 +111,7 @@ class OwnKinds:
         try:
             self._stores[plural][key] = _understood(OWN[plural].model_validate(raw))
             self._unread[plural].pop(key, None)
-        except (pydantic.ValidationError, NewerState) as error:
+        except (ValueError, NewerState) as error:  # pydantic's is a ValueError
             logger.error(
                 "%s %s can't be read, it is left out: %s", plural, "/".join(filter(None, key)), error
             )
@@ -122,13 +126,24 @@ class OwnKinds:
         """Those that were left out."""
         return self._unread[plural]
 
-    def sweep(self, plural: str, raws: Iterable[Json]) -> None:
-        """A whole LIST: what is not in it is gone."""
+    def held(self, plural: str) -> Mapping[Key, Json]:
+        """All that are known now, as they are stored: to be taken before a LIST is asked for, and given to :meth:`sweep`."""
+        return dict(self._raw[plural])
+
+    def sweep(self, plural: str, raws: Iterable[Json], before: Mapping[Key, Json]) -> None:
+        """A whole LIST: what is not in it is gone.
+
+        ``before`` is what was held when it was asked for. What has come since may be newer than the LIST, and what has gone
+        since was there: a Failover that is forgotten for that would get another one beside it.
+        """
         listed = {((r["metadata"].get("namespace") or ""), r["metadata"]["name"]): r for r in raws}
-        for key in [k for k in self._raw[plural] if k not in listed]:
-            self.seen(plural, self._raw[plural][key], deleted=True)
-        for raw in listed.values():
-            self.seen(plural, raw)
+        known = self._raw[plural]
+        for key, raw in before.items():
+            if key not in listed and known.get(key) is raw:
+                self.seen(plural, raw, deleted=True)
+        for key, raw in listed.items():
+            if key in known or key not in before:
+                self.seen(plural, raw)
 
     def raw(self, plural: str, key: Key) -> Json | None:
         return self._raw[plural].get(key)
@@ -154,13 +169,21 @@ class NewerState(Exception):
 
 
 def _understood(found: Model) -> Model:
-    """The same object. Raises NewerState for an incident whose stored state is of a later version than ours."""
-    if isinstance(found, Failover) and (found.status.state_version or 0) > STATE_VERSION:
-        raise NewerState(
-            f"its state has version {found.status.state_version}, this controller knows {STATE_VERSION}: a newer one has"
-            " written it and goes on with it; upgrade this one"
-        )
+    """The same object. Raises NewerState for an incident whose stored state is of a later version than ours, ValueError for one
+    that the schema allows and no record can be made of.
+    """
+    if isinstance(found, Failover):
+        if (found.status.state_version or 0) > STATE_VERSION:
+            raise NewerState(
+                f"its state has version {found.status.state_version}, this controller knows {STATE_VERSION}: a newer one has"
+                " written it and goes on with it; upgrade this one"
+            )
+        records.record_of(found, 0.0, 0.0, 0.0, 0.0)
     return found
+
+
+def _uid(raw: Json) -> str:
+    return str(raw.get("metadata", {}).get("uid") or "")
 
 
 def _version(raw: Json) -> int:

@@ -145,9 +145,13 @@ WRITE_PAUSE = 0.1
 WRITE_LONGEST = 0.8
 """The longest pause of one write that nobody else's keeps company: when the reason ends, work goes on within a second."""
 WRITES_A_SECOND = 10.0
-"""About so many are tried a second, however many are turned down: with more of them each waits longer."""
+"""About so many are tried a second, however many are turned down: with more of them each waits longer. So many of
+incidents, and so many of chores."""
 WRITE_WISH = 10.0
 """The longest ``Retry-After`` that is honoured: a node is dead meanwhile, and its VMs are down."""
+WRITE_UNANSWERED = 12.0
+"""Seconds for which a chore that nobody answers makes room for the others, for each that goes unanswered: twice what its time-out
+costs a round, so that every second round is theirs."""
 WRITE_OVER = 30.0
 """A write that nobody has wanted for so long is not waited for any more."""
 
@@ -168,7 +172,7 @@ def write_pause(failures: int, wish: float | None, draw: float, waiting: int) ->
         wish: the server's ``Retry-After``, None where it named none; honoured up to :data:`WRITE_WISH`.
         draw: a random number from 0 to 1: up to half of the pause is taken off, so that what failed together doesn't
             come back together.
-        waiting: how many writes are turned down now, this one included.
+        waiting: how many writes are turned down now, of incidents or of chores as this one is; this one included.
     """
     longest = max(WRITE_LONGEST, waiting / WRITES_A_SECOND / 0.75)
     pause = min(longest, WRITE_PAUSE * 2.0 ** min(failures - 1, 16)) * (1 - draw / 2)

@@ -118,8 +118,8 @@ async def test_a_device_with_an_objection_is_not_even_asked() -> None:
     site = Site()
     target = replace(TARGET, objection=Objection("OutletShared", "the same outlet is declared for n2"))
     assert await site.proof(target) == ("OutletShared", "the same outlet is declared for n2")
-    await site.book.read(*KEY)
-    await site.book.order_off(*KEY, deadline=CLOCK.monotonic() + 10)
+    await site.book.read(*KEY, "n1-1")
+    await site.book.order_off(*KEY, "n1-1", deadline=CLOCK.monotonic() + 10)
     assert site.opened == []
     assert site.book.look(*KEY).unusable == "the same outlet is declared for n2"
 
@@ -129,7 +129,9 @@ async def test_a_device_of_another_machine_is_never_ordered() -> None:
     reason, message = await site.proof()
     assert reason == "IdentityMismatch"
     assert message.startswith("identity mismatch: ")
-    await site.book.order_off(*KEY, deadline=CLOCK.monotonic() + 10)  # the device would raise AssertionError
+    await site.book.order_off(
+        *KEY, "n1-1", deadline=CLOCK.monotonic() + 10
+    )  # the device would raise AssertionError
     assert site.book.look(*KEY).unusable == message
 
 
@@ -138,7 +140,7 @@ async def test_a_device_that_can_not_say_who_it_is() -> None:
     reason, message = await site.proof()
     assert reason == "IdentityUnproved"
     assert "can't say which machine it stands before" in message
-    await site.book.order_off(*KEY, deadline=CLOCK.monotonic() + 10)
+    await site.book.order_off(*KEY, "n1-1", deadline=CLOCK.monotonic() + 10)
     assert site.book.look(*KEY).unusable == message
 
 

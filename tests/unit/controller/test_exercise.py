@@ -43,6 +43,7 @@ from ringfence.ports import (
     OrderReceipt,
     PowerDevice,
     PowerReading,
+    Unavailable,
 )
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -241,7 +242,7 @@ async def test_a_proof_that_is_too_old_for_the_zone_counts_no_more() -> None:
         message
         == "bmc-n1: last proved 10 min ago, which its zone takes for too long (proofMaxAgeSeconds 600)"
     )
-    await site.book.read("bmc-n1", "n1")  # a reading in an incident is one as well
+    await site.book.read("bmc-n1", "n1", "n1-1")  # a reading in an incident is one as well
     assert site.protected()[0] == "Ready"
 
 
@@ -294,3 +295,21 @@ async def test_a_store_that_was_set_back_is_told_until_it_has_settled() -> None:
     assert await ready() == ("False", "StoreSetBack", SetBack(501, 480).sentence)
     site.setbacks.wrote(SetBack(501, 480, 7, settled=True))
     assert await ready() == ("True", "Active", "mode Active, led by c-1")
+
+
+async def test_a_round_of_conditions_ends_at_one_that_nobody_answers_and_the_next_goes_on_behind_it() -> None:
+    """Each takes a time-out: with twenty thousand objects no other chore would have its turn for a day."""
+    site = Site()
+    cast("Any", site.statuses)._loop.judgements = {}
+    asked: list[str] = []
+
+    async def hang(kind: Kind, _name: str, _namespace: str, _status: Json, **_how: Any) -> Json:
+        asked.append(kind.plural)
+        raise Unavailable("no answer within 5 s")
+
+    site.patch_status = hang  # type: ignore[method-assign, assignment]
+    site.statuses.declare()
+    await site.statuses.write()
+    assert asked == ["hazones"]
+    await site.statuses.write()
+    assert asked == ["hazones", "fencedevices"]

@@ -7,11 +7,13 @@ term of the same process would carry out what the first has decided by what was 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
+from ringfence.controller import rehearsal
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.failovers import VIRT_CONTROLLER, Executor
 from ringfence.controller.narrator import Narrator
@@ -38,7 +40,7 @@ from ringfence.core.fencing.orders import LookOnceMore, OrderOff, ReadPower, Rev
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, permit
 from ringfence.core.model import Boot
 from ringfence.metrics import ControllerMetrics
-from ringfence.ports import Cluster, Json, LeaseRecord, Scribe
+from ringfence.ports import Cluster, Json, Kind, LeaseRecord, Scribe, TooLate, Unavailable
 
 N1 = Boot("n1", "uid-n1", "boot-n1")
 RECORD = Record("n1-1", N1, Phase.RECOVERING, "s", 0.0, 0.0)
@@ -56,19 +58,21 @@ COMMANDS: Mapping[str, tuple[Command, int]] = {
     "untaint": (RemoveTaints("n1", out_of_service=True), 2),
     "take lease": (TakeNodeLease(N1), 1),
     "release lease": (ReleaseNodeLease(N1), 1),
-    "rehearse": (RehearseAdmission("shop", "db"), 1),
     "word": (TellFenced(N1, "n1-1", stop_guests=True), 1),
     "delete pod": (RecoverPods(RECOVER, (DeletePod(PodRef("shop", "p", "uid-p"), force=True),)), 1),
     "delete vmi": (RecoverPods(RECOVER, (DeleteVmi("shop", "db", "uid-vmi"),)), 1),
     "start": (RecoverPods(RECOVER, (RequestStart("shop", "db", "uid-vm", "uid-vmi"),)), 1),
     "free": (RecoverPods(RECOVER, (FreeLeadership("kubevirt", "virt-controller-1"),)), 1),
 }
-READS = (ReadPower, LookOnceMore)
-"""They change nothing, so they have no deadline."""
+READS = (ReadPower, LookOnceMore, RehearseAdmission)
+"""They change nothing, so they have no deadline of their decision."""
 
 
 class Everything:
     """Cluster, devices, watchdogs and pen in one: whatever is asked of it, it notes until when it might have been sent."""
+
+    replace_status: Callable[..., Any]
+    """Where a test stores something."""
 
     def __init__(self) -> None:
         self.until: list[float | None] = []
@@ -91,10 +95,11 @@ class Everything:
 
     async def record_event(self, *_what: Any) -> None: ...
 
-    async def order_off(self, _device: str, _node: str, deadline: float) -> None:
+    async def order_off(self, _device: str, _node: str, _incident: str, deadline: float) -> None:
         self.until.append(deadline)
 
-    order_on = order_off
+    async def order_on(self, _device: str, _node: str, deadline: float) -> None:
+        self.until.append(deadline)
 
     async def revoke(self, _boot: Boot, deadline: float) -> None:
         self.until.append(deadline)
@@ -108,10 +113,9 @@ class Everything:
     delete_pod = delete_vmi = request_start = patch = patch_status = create = _write
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-async def test_what_was_decided_before_it_was_frozen_is_not_sent_in_its_next_term(name: str) -> None:
-    command, writes = COMMANDS[name]
-    world, right = Everything(), [DECIDED_UNTIL]
+def executor_of(world: Everything) -> tuple[Executor, list[float]]:
+    """One whose right to send ends at the instant in the list."""
+    right = [DECIDED_UNTIL]
     cluster = cast("Cluster", world)
     narrator = Narrator(cluster)
     executor = Executor(
@@ -122,12 +126,70 @@ async def test_what_was_decided_before_it_was_frozen_is_not_sent_in_its_next_ter
         lambda: None,
         cast("Scribe", world),
     )
+    return executor, right
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+async def test_what_was_decided_before_it_was_frozen_is_not_sent_in_its_next_term(name: str) -> None:
+    command, writes = COMMANDS[name]
+    world = Everything()
+    executor, right = executor_of(world)
     await executor.carry_out(RECORD, Step(RECORD, (command,)), {"metadata": {"uid": "uid"}})
     # Here it is frozen for a minute. Another has led and has given the Lease back, and this one takes it.
     world.now, right[0] = 1060.0, LATER_UNTIL
     await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
     assert len(world.until) >= writes
     assert set(world.until) == {DECIDED_UNTIL}, "it may be sent until then, and no adapter sends it now"
+
+
+async def test_what_took_seconds_to_be_stored_is_sent_no_later_than_when_it_was_decided_allows() -> None:
+    """An API server that lets the write of a Failover wait in its queue, but not the renewals of the leader's Lease."""
+    world = Everything()
+    executor, right = executor_of(world)
+
+    async def store(_kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
+        await asyncio.sleep(0)
+        assert deadline == DECIDED_UNTIL
+        world.now, right[0] = 1004.5, LATER_UNTIL
+        return obj
+
+    world.replace_status = store
+    ordered = replace(RECORD, phase=Phase.FENCING, sentence="ordered")
+    raw = {"metadata": {"uid": "uid", "resourceVersion": "1"}}
+    await executor.carry_out(RECORD, Step(ordered, (OrderOff("bmc", 1),)), raw)
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+    assert world.until == [DECIDED_UNTIL]
+
+
+class Silent(Everything):
+    """No dry run is answered."""
+
+    async def get(self, *_what: Any) -> Json:
+        return {"spec": {}}
+
+    async def _write(self, *_what: Any, deadline: float | None = None, **_how: Any) -> Any:
+        await asyncio.sleep(0)
+        assert deadline is not None
+        if self.now >= deadline:
+            raise TooLate("not sent")
+        self.until.append(deadline)
+        raise Unavailable("no answer")
+
+    patch = patch_status = create = _write
+
+
+async def test_dry_runs_go_on_for_longer_than_one_deadline_where_that_helps() -> None:
+    """Each round finds some of the API server's dead connections to a lost virt-api; a silent one takes its whole patience."""
+    world = Silent()
+    executor, right = executor_of(world)
+    command = RehearseAdmission("shop", "db")
+    await executor.carry_out(RECORD, Step(RECORD, (command,)), {"metadata": {"uid": "uid"}})
+    (running,) = asyncio.all_tasks() - {asyncio.current_task()}
+    while not running.done():
+        await asyncio.sleep(0)
+        world.now += rehearsal.PATIENCE
+        right[0] = world.now + 3.0
+    assert len(world.until) == rehearsal.ROUNDS * 3 * rehearsal.AT_ONCE
 
 
 def test_no_command_is_forgotten_here() -> None:

@@ -183,6 +183,17 @@ class Site:
         of_node = (raw for raw in self.objects.values() if raw.get("spec", {}).get("node") == node)
         return list(of_node)[-1]
 
+    def end(self, failover: str) -> None:
+        """Another controller has withdrawn it."""
+        raw = self.objects["failovers", failover]
+        self.version += 1
+        meta = raw["metadata"] | {"resourceVersion": str(self.version)}
+        self.objects["failovers", failover] = {
+            **raw,
+            "metadata": meta,
+            "status": raw["status"] | {"phase": "Withdrawn"},
+        }
+
     def ordered(self, device: str, node: str, deadline: float | None) -> None:
         """An order has come: it is on record, and may be sent."""
         assert deadline is not None
@@ -357,7 +368,8 @@ class Replica:
         ):
             if plural in site.late:
                 continue
-            world.own.sweep(plural, [raw for (kind, _), raw in site.objects.items() if kind == plural])
+            there = [raw for (kind, _), raw in site.objects.items() if kind == plural]
+            world.own.sweep(plural, there, world.own.held(plural))
         for name in NODES:
             raw = {
                 "metadata": {
@@ -565,6 +577,36 @@ async def test_the_zones_delay_is_drawn_once_an_incident() -> None:
 # --- what happens while something is stored -----------------------------------------------------------------------
 
 
+class Slow(Site):
+    """The first order to n4 takes its time to be stored, and meanwhile n5 is heard again."""
+
+    leader: Replica | None = None
+    waited = False
+
+    async def replace_status(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
+        wanted = obj["spec"]["node"] == "n4" and bool(obj["status"]["orders"])
+        if self.leader is not None and wanted and not self.waited:
+            self.down.remove("n5")
+            self.clock.now += 1.5
+            self.leader._listen()
+            self.waited = True
+        return await super().replace_status(kind, obj, deadline=deadline)
+
+
+async def test_a_node_that_is_heard_while_the_order_to_another_is_stored_is_not_ordered_off() -> None:
+    """An API server that lets a write wait for a second or two: what was judged at the turn's beginning is old by then."""
+    fencing = {"levels": [{"devices": ["bmc-n4", "bmc-n5"]}], "powerOn": "Never"}
+    site = Slow(redfish("n4"), redfish("n5"), fencing=fencing)
+    site.runs("db", "n4")
+    site.runs("web", "n5")
+    site.leader = leader = await settled(site)
+    site.down |= {"n4", "n5"}
+    await play(leader, 4.0)
+    assert site.waited
+    assert site.count("bmc-n4 off") == 1
+    assert site.count("bmc-n5 off") == 0
+
+
 class Crossing(Site):
     """While the leader's Failover is stored, its caches hear of one that the leader before has begun."""
 
@@ -663,6 +705,35 @@ async def test_an_incident_under_way_outlives_its_object() -> None:
     await play(leader, 3.0)
     assert site.count("delete launcher-db") >= 1, "the incident goes on"
     assert site.count("bmc-n1 off") == 1
+
+
+class TurnsOneDown(Site):
+    """The next object that is created is turned down, and no other."""
+
+    armed = False
+
+    async def create(self, kind: Kind, obj: Json, *, deadline: float | None = None, **how: Any) -> Json:
+        if self.armed:
+            self.armed = False
+            raise Unavailable("etcdserver: leader changed", status=500)
+        return await super().create(kind, obj, deadline=deadline, **how)
+
+
+async def test_no_other_incident_is_opened_beside_one_that_is_still_to_be_written_anew() -> None:
+    """Somebody has deleted it while its order may take effect, and the first try to write it anew is turned down."""
+    site = TurnsOneDown(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.down.add("n1")
+    await play(leader, 4.0)
+    assert site.count("bmc-n1 off") == 1
+    name = site.failover()["metadata"]["name"]
+    del site.objects["failovers", name]
+    site.armed = True
+    await play(leader, 4.0)
+    assert not site.armed
+    assert [name for plural, name in site.objects if plural == "failovers"] == [name]
+    assert site.count("bmc-n1 off") == 1, "the order on record may take effect yet"
 
 
 async def test_an_incident_that_has_done_nothing_yet_is_ended_by_its_deletion() -> None:
@@ -769,9 +840,7 @@ async def test_what_was_read_in_an_earlier_incident_proves_nothing_in_a_later_on
     if how == "deleted":
         del site.objects["failovers", name]
     else:
-        site.objects["failovers", name]["status"]["phase"] = "Withdrawn"
-        site.version += 1
-        site.objects["failovers", name]["metadata"]["resourceVersion"] = str(site.version)
+        site.end(name)
     site.off.clear()
     site.down.clear()
     await play(leader, 5.0)
@@ -780,3 +849,52 @@ async def test_what_was_read_in_an_earlier_incident_proves_nothing_in_a_later_on
     await play(leader, 4.0)
     assert site.count("bmc-n5 off") == 1, "it reads on: it is ordered"
     assert "launcher-db" in site.pods, "it has not been read off since"
+
+
+async def test_an_incident_that_another_has_ended_keeps_its_node_from_no_later_one() -> None:
+    """The last write of the leader before, which came late: this one has it in memory as open."""
+    site = Site(redfish("n5"), fencing={"levels": [{"devices": ["bmc-n5"]}], "powerOn": "Never"})
+    site.runs("db", "n5")
+    leader = await settled(site)
+    site.down.add("n5")
+    await play(leader, 1.0)
+    (name,) = [name for plural, name in site.objects if plural == "failovers"]
+    site.end(name)
+    site.down.clear()
+    await play(leader, 1.0)
+    assert site.failover("n5")["metadata"]["name"] == name
+    site.down.add("n5")
+    site.off.add("n5")
+    await play(leader, 4.0)
+    assert "launcher-db" not in site.pods
+
+
+@pytest.mark.parametrize("how", ["deleted", "ended by another"])
+async def test_an_order_of_an_earlier_incident_hides_no_word_of_a_device_in_a_later_one(how: str) -> None:
+    """The BMC calls the node off, and nobody has ordered that in this incident: what reads on then is booting, and is spared."""
+    site = Site(redfish("n5"), fencing={"levels": [{"devices": ["bmc-n5"]}], "powerOn": "Never"})
+    site.runs("db", "n5")
+    leader = await settled(site)
+    site.down.add("n5")
+    await play(leader, 3.0 * timing.ORDER_EFFECT)
+    assert site.failover("n5")["status"]["phase"] == "AwaitingConfirmation"
+    ordered = site.count("bmc-n5 off")
+    assert ordered == timing.ORDER_TRIES
+    (name,) = [name for plural, name in site.objects if plural == "failovers"]
+    if how == "deleted":
+        del site.objects["failovers", name]
+    else:
+        site.end(name)
+    site.down.clear()
+    await play(leader, 5.0)
+    site.down.add("n5")
+    site.off.add("n5")
+    asked_at = site.clock.now
+    for _ in range(20):
+        await play(leader, TICK)
+        if leader.book.look("bmc-n5", "n5").readings[-1].asked_at >= asked_at:
+            break
+    site.off.clear()
+    await play(leader, 10.0)
+    assert site.count("bmc-n5 off") == ordered, "it is booting"
+    assert "has called the node off without an order" in site.failover("n5")["status"]["sentence"]

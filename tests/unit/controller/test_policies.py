@@ -9,15 +9,22 @@ from ringfence.controller.evidence import Witness
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.policies import Policies
 from ringfence.controller.world import World
+from ringfence.core import timing
 from ringfence.kube.client import ApiServer
 from ringfence.kube.objects import VmiObject, VmObject
 from ringfence.net.crypto import verify
-from ringfence.ports import Cluster, Forbidden, Json, Kind, ObjectRef
+from ringfence.ports import Cluster, ClusterError, Forbidden, Json, Kind, ObjectRef, Unavailable
+
+QUOTA = Forbidden("exceeded quota", status=403)
 
 
 class Still:
+    """A clock that a test sets forward."""
+
+    now = 100.0
+
     def monotonic(self) -> float:
-        return 100.0
+        return self.now
 
     def wall(self) -> float:
         return 1_790_000_000.0
@@ -27,22 +34,30 @@ class Site:
     """One namespace and the writes to it."""
 
     def __init__(self) -> None:
+        self.clock = Still()
         self.world = World(
-            cast("ApiServer", None), Still(), "ringfence-system", Witness(verify), lambda: 0.5, lambda: None
+            *(cast("ApiServer", None), self.clock, "ringfence-system", Witness(verify)),
+            *(lambda: 0.5, lambda: None),
         )
         self.world.own.swept = True
         self.busy: frozenset[str] = frozenset()
-        self.refuses = False
+        self.refuses: dict[str, ClusterError] = {}
+        """By namespace."""
+        self.asked: list[str] = []
         self.versions = 0
         self.did: list[str] = []
         self.told: list[str] = []
         cluster = cast("Cluster", self)
-        self.policies = Policies(cluster, self.world, Narrator(cluster), lambda: 1.0, lambda: self.busy)
+        narrator = Narrator(cluster)
+        self.policies = Policies(
+            *(cluster, self.clock, self.world, narrator, lambda: 0.5),
+            *(lambda: 1.0, lambda: self.busy),
+        )
 
-    def vm(self, name: str, node: str = "n1", **labels: str) -> None:
-        meta = {"name": name, "namespace": "shop", "uid": f"vm-{name}", "labels": labels}
-        self.world.vms.store["shop", name] = VmObject.from_raw({"metadata": meta, "spec": {}})
-        self.world.vmis.store["shop", name] = VmiObject.from_raw(
+    def vm(self, name: str, node: str = "n1", namespace: str = "shop", **labels: str) -> None:
+        meta = {"name": name, "namespace": namespace, "uid": f"vm-{name}", "labels": labels}
+        self.world.vms.store[namespace, name] = VmObject.from_raw({"metadata": meta, "spec": {}})
+        self.world.vmis.store[namespace, name] = VmiObject.from_raw(
             {"metadata": meta, "status": {"phase": "Running", "nodeName": node}}
         )
 
@@ -57,9 +72,15 @@ class Site:
         self.world.own.seen(plural, raw)
         return raw
 
-    def policy(self, name: str = "dbs", tier: str = "db", **template: Any) -> None:
+    def policy(self, name: str = "dbs", tier: str = "db", namespace: str = "shop", **template: Any) -> None:
         spec = {"selector": {"matchLabels": {"tier": tier}}, "template": template}
-        self.stored("hapolicies", name, spec)
+        self.stored("hapolicies", name, spec, namespace=namespace)
+
+    async def seconds(self, number: int) -> None:
+        """So many rounds, one a second."""
+        for _ in range(number):
+            await self.policies.step()
+            self.clock.now += 1.0
 
     def protected(self, name: str) -> Json:
         raw = self.world.own.raw("protectedvms", ("shop", name))
@@ -70,11 +91,18 @@ class Site:
 
     async def create(self, kind: Kind, obj: Json, *, deadline: float) -> Json:
         assert (kind.plural, deadline) == ("protectedvms", 1.0)
-        if self.refuses:
-            raise Forbidden("exceeded quota")
-        self.did.append(f"create {obj['metadata']['name']}")
-        refs = obj["metadata"]["ownerReferences"]
-        return self.stored("protectedvms", obj["metadata"]["name"], obj["spec"], ownerReferences=refs)
+        meta = obj["metadata"]
+        self.asked.append(meta["name"])
+        if (error := self.refuses.get(meta["namespace"])) is not None:
+            raise error
+        self.did.append(f"create {meta['name']}")
+        return self.stored(
+            "protectedvms",
+            meta["name"],
+            obj["spec"],
+            ownerReferences=meta["ownerReferences"],
+            namespace=meta["namespace"],
+        )
 
     async def patch(self, _kind: Kind, name: str, namespace: str, changes: Json, *, deadline: float) -> Json:
         assert (namespace, deadline) == ("shop", 1.0)
@@ -177,14 +205,50 @@ async def test_a_refusal_is_said_and_tried_again() -> None:
     site = Site()
     site.vm("a", tier="db")
     site.policy()
-    site.refuses = True
+    site.refuses["shop"] = QUOTA
     await site.policies.step()
     word = site.policies.words["shop", "dbs"]
     assert (word.ready, word.reason, word.protects) == (False, "NotWritten", 0)
     assert word.message == "ProtectedVM a was not written, it is tried again: exceeded quota"
-    site.refuses = False
+    site.refuses.clear()
+    site.clock.now += 1.0
     await site.policies.step()
     assert site.policies.words["shop", "dbs"].protects == 1
+
+
+async def test_a_namespace_whose_objects_are_refused_keeps_no_other_waiting_and_is_not_insisted_on() -> None:
+    """One tenant's quota: his policy has more VMs than a round writes, and comes first by name."""
+    site = Site()
+    for number in range(policies.MOST + 10):
+        site.vm(f"a{number}", namespace="a", tier="db")
+    site.vm("b", namespace="b", tier="db")
+    site.policy(namespace="a")
+    site.policy(namespace="b")
+    site.refuses["a"] = QUOTA
+    await site.seconds(30)
+    assert site.did == ["create b"]
+    assert site.policies.words["b", "dbs"].reason == "Applied"
+    word = site.policies.words["a", "dbs"]
+    assert (word.reason, word.protects) == ("NotWritten", 0)
+    assert "exceeded quota" in word.message
+    site.asked.clear()
+    await site.seconds(30)
+    assert len(site.asked) <= 2 * 30 * timing.WRITES_A_SECOND
+    site.refuses.clear()
+    await site.seconds(30)
+    assert site.policies.words["a", "dbs"].protects == policies.MOST + 10
+
+
+async def test_where_no_answer_comes_a_round_waits_for_one_of_them_only() -> None:
+    """Each takes the seconds of a time-out, and all other chores stand behind."""
+    site = Site()
+    for name in ("a", "b", "c"):
+        site.vm(name, tier="db")
+    site.policy()
+    site.refuses["shop"] = Unavailable("no answer within 5 s")
+    await site.policies.step()
+    assert site.asked == ["a"]
+    assert site.policies.words["shop", "dbs"].reason == "NotWritten"
 
 
 async def test_before_all_is_known_nothing_is_made_or_deleted() -> None:

@@ -172,7 +172,7 @@ async def test_an_incidents_reading_does_not_wait_behind_a_proof_of_the_same_dev
     round_ = asyncio.create_task(hall.book.prove(frozenset()))
     await hall.until_open(1)
     assert not hall.book.look(*hall.key("n1")).busy, "the ladder may read it"
-    read = asyncio.create_task(hall.book.read(*hall.key("n1")))
+    read = asyncio.create_task(hall.book.read(*hall.key("n1"), "n1-1"))
     await asyncio.wait_for(round_, 10)
     assert hall.book.proof(*hall.key("n1")) is None, "what was broken off says nothing"
     await hall.until_open(1)
@@ -187,7 +187,7 @@ async def test_nor_behind_one_of_another_device_at_its_address() -> None:
     hall = Hall({"n1": "a", "n2": "a", "n3": "b"})
     round_ = asyncio.create_task(hall.book.prove(frozenset({"n2"})))
     await hall.until_open(2)
-    order = asyncio.create_task(hall.book.order_off(*hall.key("n2"), deadline=hall.clock.now + 10))
+    order = asyncio.create_task(hall.book.order_off(*hall.key("n2"), "n2-1", deadline=hall.clock.now + 10))
     await order
     assert hall.ordered == ["n2"]
     assert "n1" not in hall.open, "its session is given up for the order"
@@ -199,7 +199,7 @@ async def test_nor_behind_one_of_another_device_at_its_address() -> None:
 async def test_proofs_keep_away_from_an_address_while_an_incident_is_at_work_there() -> None:
     hall = Hall({"n1": "a", "n2": "a", "n3": "b"})
     hall.gate.set()
-    await hall.book.read(*hall.key("n2"))
+    await hall.book.read(*hall.key("n2"), "n2-1")
     await hall.book.prove_due(frozenset({"n2"}))
     assert hall.proved() == {"n3"}
     hall.clock.now += QUIET + 0.1

@@ -134,6 +134,16 @@ async def test_however_many_are_turned_down_few_are_tried_a_second_and_one_that_
     assert hands.refusals.sentence.endswith("(and 98 more)")
 
 
+async def test_however_many_chores_are_turned_down_an_incidents_write_comes_back_within_a_second() -> None:
+    """A policy that lets nobody change pods, on hundreds of launchers; and an incident's write that fails for half a minute."""
+    hands = Hands()
+    for number in range(300):
+        for _ in range(8):
+            hands.refusals.failed(number, f"the tolerations of launcher {number}", DENIED)
+    pauses = [b - a for a, b in pairwise(hands.insist(DENIED, 30.0))]
+    assert max(pauses) <= timing.WRITE_LONGEST + TICK
+
+
 async def test_what_nobody_wants_any_more_is_forgotten() -> None:
     hands = Hands()
     hands.refusals.failed("n1", "the Failover of n1", DENIED, N1)
@@ -145,3 +155,17 @@ async def test_what_nobody_wants_any_more_is_forgotten() -> None:
 def test_the_random_part_takes_at_most_half_of_a_pause() -> None:
     assert timing.write_pause(20, None, 1.0, 1) == timing.WRITE_LONGEST / 2
     assert timing.write_pause(20, None, 0.0, 1) == timing.WRITE_LONGEST
+
+
+async def test_behind_chores_that_nobody_answers_the_others_have_their_turn() -> None:
+    """Each try costs a time-out, and with it a round of all chores."""
+    hands = Hands()
+    tries = 0
+    while tries < 100 and (hanging := [number for number in range(20) if hands.refusals.due(number)]):
+        hands.now += 5.0
+        hands.refusals.failed(hanging[0], f"the status of HAZone {hanging[0]}", GONE)
+        hands.now += 1.0
+        tries += 1
+    assert 20 <= tries < 60
+    hands.refusals.taken(5)
+    assert hands.refusals.due(0)

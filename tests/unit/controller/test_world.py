@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller.evidence import Witness
 from ringfence.controller.world import OwnKinds, World
@@ -67,6 +68,54 @@ def test_our_own_kinds_are_copied_once_a_change_and_what_was_given_out_stands_st
     own.seen("nodereports", unreadable)
     assert not own.all(NodeReport)
     assert told == [1, 1, 2, 1, 0], "whoever is told of a change sees it"
+
+
+def stored(name: str, version: int, uid: str = "") -> dict[str, Any]:
+    meta = {"name": name, "uid": uid or f"uid-{name}", "resourceVersion": str(version)}
+    return {"metadata": meta, "spec": {"node": "n1", "nodeUID": "uid-n1", "bootID": "boot-1"}}
+
+
+def test_a_list_says_nothing_of_what_has_come_or_gone_since_it_was_asked_for() -> None:
+    """A leader opens an incident while the LIST of the minute is on its way: forgotten for that, it would get another beside it."""
+    own = OwnKinds(lambda _plural, _key: None)
+    for raw in (stored("old", 1), stored("ghost", 2), stored("ended", 3)):
+        own.seen("failovers", raw)
+    before, listed = own.held("failovers"), [stored("old", 1), stored("ended", 3), stored("missed", 4)]
+    own.seen("failovers", stored("opened", 5))
+    own.seen("failovers", stored("ended", 6), deleted=True)
+    own.sweep("failovers", listed, before)
+    assert {name for _, name in own.all(Failover)} == {"old", "missed", "opened"}
+    own.sweep("failovers", [stored("opened", 7)], own.held("failovers"))
+    assert {name for _, name in own.all(Failover)} == {"opened"}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"proofs": [{"kind": "PoweredOff", "device": "bmc"}]},
+        {"startedAt": "2026-01-31t12:00:00z!"},
+        {"votes": [{"voter": "n2", "vote": "none", "signature": "not base64"}]},
+    ],
+)
+def test_a_failover_that_no_record_can_be_made_of_is_left_out_and_its_node_with_it(
+    broken: dict[str, Any],
+) -> None:
+    """Whoever may write a status has written it. Each controller that read it ended, and so did the next one."""
+    own = OwnKinds(lambda _plural, _key: None)
+    own.seen("failovers", stored("n1-1", 1) | {"status": {"phase": "Recovering"} | broken})
+    assert not own.all(Failover)
+    assert own.unread("failovers")["", "n1-1"].node == "n1"
+
+
+def test_the_late_word_of_an_objects_end_takes_away_no_later_one_of_its_name() -> None:
+    own = OwnKinds(lambda _plural, _key: None)
+    own.seen("failovers", stored("n1-1", 1, "first"))
+    own.seen("failovers", stored("n1-1", 1, "first"), deleted=True)
+    own.seen("failovers", stored("n1-1", 9, "written-anew"))
+    own.seen("failovers", stored("n1-1", 5, "first"), deleted=True)
+    assert {name for _, name in own.all(Failover)} == {"n1-1"}
+    own.seen("failovers", stored("n1-1", 10, "written-anew"), deleted=True)
+    assert not own.all(Failover)
 
 
 def test_a_vm_is_taken_by_nodes_that_are_ready_uncordoned_and_schedulable() -> None:

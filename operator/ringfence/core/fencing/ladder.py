@@ -154,7 +154,7 @@ class Ladder:
                     continue
                 mark = Begun(number, now, slow)
                 begun.append(mark)
-            at_work = self._work(level, climbing)
+            at_work = self._work(level, climbing, mark.at)
             may_begin, slow = True, 0
             if at_work.failed:
                 says.extend(at_work.failed)
@@ -188,7 +188,9 @@ class Ladder:
         sent = [o.sent_at for device in level for o in self.ordered(device.name)]
         return Begun(number, min(sent)) if sent else None
 
-    def _work(self, level: tuple[DeviceLook | WatchdogLook, ...], climbing: _Climbing) -> _AtWork:
+    def _work(
+        self, level: tuple[DeviceLook | WatchdogLook, ...], climbing: _Climbing, begun_at: float
+    ) -> _AtWork:
         """What is due for one level, and where each of its devices stands."""
         at_work = _AtWork()
         for device in level:
@@ -200,7 +202,7 @@ class Ladder:
                 at_work.proved.append(proof)
                 continue
             else:
-                command, say, over = self._next(device, climbing)
+                command, say, over = self._next(device, climbing, begun_at)
             (at_work.failed if over else at_work.pending).append(say)
             if command is not None:
                 at_work.commands.append(command)
@@ -289,7 +291,9 @@ class Ladder:
             proof = powered_off(self.boot, device.name, readings, None)
         return proof
 
-    def _next(self, device: DeviceLook, climbing: _Climbing) -> tuple[LadderCommand | None, str, bool]:
+    def _next(
+        self, device: DeviceLook, climbing: _Climbing, begun_at: float
+    ) -> tuple[LadderCommand | None, str, bool]:
         """The next command for a device, a clause about it, and whether it has been tried in vain."""
         now = climbing.now
         orders = self.ordered(device.name)
@@ -319,6 +323,11 @@ class Ladder:
         if device.busy or last is None or not fresh:
             return self._next_read(device, now, relaxed=False), f"reading {device.name}", False
         if may_be_off:
+            since = max((begun_at, *(o.effective_until for o in orders)))
+            if last.state is PowerState.TRANSITION and now - since >= timing.FOUND_OFF_BLACKOUT:
+                # Whatever it waits for, no boot takes so long: nobody is ordered by it, but others may be, and a person is called.
+                read = self._next_read(device, now, relaxed=False)
+                return read, f"{device.name}: stays in {last.state}, neither on nor off", True
             return (
                 self._next_read(device, now, relaxed=False),
                 f"{device.name} reads {last.state}, reading again",

@@ -61,6 +61,26 @@ def test_one_that_may_be_off_already_is_not_ordered(state: PowerState) -> None:
     assert rung.commands == (ReadPower("bmc"),)
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+def test_one_that_stays_between_on_and_off_is_waited_for_as_long_as_a_boot_and_no_longer(
+    *, ordered: bool
+) -> None:
+    """A BMC that has said `PoweringOff` for minutes: nobody is ordered by it, the next level has its turn, a person is called."""
+    stuck = look("bmc", (PowerState.TRANSITION, NOW - 0.4))
+    begun_at = NOW - timing.FOUND_OFF_BLACKOUT - (timing.ORDER_EFFECT if ordered else 0.0)
+    orders = (order(begun_at),) if ordered else ()
+    alone = replace(ladder((stuck,), orders=orders), begun=(Begun(1, begun_at),))
+    assert alone.climb(NOW - 0.1, 1).commands == (ReadPower("bmc"),)
+    over = alone.climb(NOW, 1)
+    assert over.exhausted
+    assert over.sentence == "bmc: stays in transition, neither on nor off"
+    beside = replace(
+        ladder((stuck,), (look("pdu", (ON, NOW - 0.1)),), orders=orders), begun=(Begun(1, begun_at),)
+    )
+    assert not any(isinstance(c, OrderOff) for c in beside.climb(NOW - 0.1, 1).commands)
+    assert beside.climb(NOW, 1).commands == (ReadPower("bmc"), OrderOff("pdu", 1))
+
+
 def test_looking_gives_no_orders() -> None:
     assert ladder((READ_ON,)).look(NOW).commands == ()
     assert ladder((look(),)).look(NOW).commands == (ReadPower("bmc"),)
