@@ -247,7 +247,7 @@ def _grid(
     canvas.rectangle(x(0), TOP, max(2.0, x(story.silent) - x(0)), bottom - TOP, MISS, fill_opacity=0.25)
     canvas.line(x(0), TOP - 6, x(0), bottom, MISS, 1.5)
     for name in lanes:
-        role = {story.victim: "falls silent", "controller": "reads four agents"}.get(name) or story.role(name)
+        role = {story.victim: "falls silent", "controller": "reads its windows"}.get(name) or story.role(name)
         canvas.text(16, y[name] - 1, name, 13, MISS if name == story.victim else INK, font_weight="bold")
         canvas.text(16, y[name] + 12, role, 10.5, GREY)
     canvas.line(16, bottom, width - RIGHT, bottom, FAINT)
