@@ -49,7 +49,7 @@ from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.failover.recovery import VmiLook, VmLook
 from ringfence.core.failover.vms import merged
 from ringfence.core.fencing.proof import CutVm
-from ringfence.core.fencing.rungs import DeviceLook, Rungs
+from ringfence.core.fencing.rungs import A_PERSON, DeviceLook, Rungs
 from ringfence.core.fencing.selffence import WatchdogLook
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot, Mode, RingState, Verdict
@@ -787,6 +787,8 @@ class Loop:
     ) -> DeviceLook | WatchdogLook:
         if self._world.is_watchdog(name):
             return self._watchdogs.look(name, boot, zone.spec.fencing.watchdog)
+        if self._world.is_manual(name):
+            return DeviceLook(name, unusable=A_PERSON)
         seen, device = self._devices.look(name, boot.node), self._world.own.all(FenceDevice).get(("", name))
         # A reading names no boot: what was read before this incident was known may be of another one.
         called_off = seen.called_off_at if (seen.called_off_at or NEVER) >= since else None

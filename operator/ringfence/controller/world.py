@@ -333,6 +333,12 @@ class World:
             for level in zone.spec.fencing.levels
         )
 
+    def unaided_levels(self, zone: HAZone, node: str) -> tuple[tuple[str, ...], ...]:
+        """Those of the levels that take no person: all devices of a level must succeed, and nobody can order one of driver manual."""
+        return tuple(
+            level for level in self.levels(zone, node) if level and not any(map(self.is_manual, level))
+        )
+
     @staticmethod
     def hedges(zone: HAZone) -> tuple[float | None, ...]:
         """After how long the next level is begun beside each, where the zone says so."""
@@ -354,6 +360,11 @@ class World:
         """Whether the FenceDevice of that name is counted out instead of ordered."""
         found = self.own.all(FenceDevice).get(("", device))
         return found is not None and found.spec.driver == "watchdog"
+
+    def is_manual(self, device: str) -> bool:
+        """Whether the FenceDevice of that name is a person, who confirms."""
+        found = self.own.all(FenceDevice).get(("", device))
+        return found is not None and found.spec.driver == "manual"
 
     def attachments_on(self, node: str) -> tuple[AttachmentLook, ...]:
         """The volumes that Kubernetes calls attached to the node."""

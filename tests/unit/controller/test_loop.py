@@ -611,6 +611,24 @@ async def test_a_dead_node_that_nothing_can_be_done_about_costs_no_turns() -> No
     assert await leader.loop.turn() is False
 
 
+async def test_a_person_in_the_ladder_is_waited_for_in_plain_words() -> None:
+    """Not as a device that nobody has declared."""
+    site = Site(
+        {"name": "somebody", "spec": {"driver": "manual", "nodes": ["n1"]}},
+        fencing={"levels": [{"devices": ["somebody"]}]},
+    )
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.down.add("n1")
+    await play(leader, 5.0)
+    status = site.failover()["status"]
+    assert (status["phase"], status["sentence"].partition("; ")[2]) == (
+        "AwaitingConfirmation",
+        "not proved off: somebody: a person has to confirm. Make sure that n1 is off, then:"
+        " ringfence fence confirm n1 --i-have-checked-that-it-is-off",
+    )
+
+
 async def test_a_node_that_registers_anew_in_the_same_boot_is_the_same_machine() -> None:
     """Its Node object was deleted while its incident had a proof: what lives under another UID voids that proof all the same."""
     site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
