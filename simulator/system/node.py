@@ -119,4 +119,4 @@ class Node:
 
     def up(self, now: float) -> bool:
         """Whether it runs, has booted, and is in reach of the others."""
-        return self.kernel_answers and now >= self.booted_at
+        return self.powered and self.linked and now >= self.booted_at

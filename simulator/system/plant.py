@@ -98,17 +98,21 @@ class Plant:
 
     def heard(self) -> frozenset[str]:
         """The nodes whose agents are heard on the leader's side."""
-        return frozenset(n.name for n in self.nodes.values() if n.agent and self.up(n) and self.in_ring(n))
+        now = self.time.now
+        return frozenset([n.name for n in self.nodes.values() if n.agent and n.up(now) and self.in_ring(n)])
 
     def heard_by(self, node: Node) -> frozenset[str]:
         """The nodes whose agents this node hears, itself included."""
-        if not (node.peers and self.up(node)):
+        now, apart = self.time.now, self.apart
+        if not (node.peers and node.up(now)):
             return frozenset({node.name})
-        side = node.name in self.apart
+        side = node.name in apart
         return frozenset(
-            n.name
-            for n in self.nodes.values()
-            if n is node or (n.agent and n.peers and self.up(n) and (n.name in self.apart) == side)
+            [
+                n.name
+                for n in self.nodes.values()
+                if n is node or (n.agent and n.peers and n.up(now) and (n.name in apart) == side)
+            ]
         )
 
     def kernel_heard(self, node: Node) -> bool:
@@ -117,7 +121,7 @@ class Plant:
 
     def with_api(self, node: Node) -> bool:
         """Whether it runs and reaches the API server."""
-        return node.api and not self.api_out and self.up(node)
+        return node.api and not self.api_out and node.up(self.time.now)
 
     def with_api_of(self, name: str) -> bool:
         return self.with_api(self.nodes[name])

@@ -230,7 +230,9 @@ class Witness:
         uids = {row.boot.node_uid for row in report.rows}
         for known in self._nodes.values():
             if known.boot.node_uid in uids:
-                known.life = replace(known.life, slot=self.heartbeats.moved_at(known.boot, known.past))
+                moved_at = self.heartbeats.moved_at(known.boot, known.past)
+                if moved_at != known.life.slot:
+                    known.life = replace(known.life, slot=moved_at)
 
     # --- giving out ------------------------------------------------------------------------------------
 

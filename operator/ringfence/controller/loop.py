@@ -676,8 +676,8 @@ class Loop:
         )
         zone, trouble = self.zone_of(node)
         record = adopted.record if adopted else None
-        situation = self._situation_of(boot, adopted, zone, trouble, now)
         affected = self.affected(boot.node)
+        situation = self._situation_of(boot, adopted, zone, trouble, now, affected)
         protected, lost = restarts.protected(self._world), self._lost()
         vmis = frozenset(v.vmi_uid for v in affected) | frozenset(
             v.vmi_uid for v in (record.vms if record else ())
@@ -855,7 +855,14 @@ class Loop:
         return (zones[0], None) if zones else (None, None)
 
     def _situation(
-        self, node: str, zone: HAZone | None, trouble: str | None, now: float, *, released: bool
+        self,
+        node: str,
+        zone: HAZone | None,
+        trouble: str | None,
+        now: float,
+        affected: tuple[VmRecord, ...],
+        *,
+        released: bool,
     ) -> limits.Situation:
         members = self._names_in(zone)
         roster = (
@@ -883,7 +890,7 @@ class Loop:
             mode=self.mode,
             zone=zone.metadata.name if zone else None,
             zone_trouble=trouble,
-            protected_vms=len(self.affected(node)),
+            protected_vms=len(affected),
             alive=alive,
             electorate=roster - ((proved | maintained.keys()) - {node}),
             zone_size=len(members),
@@ -928,18 +935,29 @@ class Loop:
         record = adopted.record if adopted is not None else None
         boot = record.boot if record is not None else self._witness.boot(node)
         if boot is None:
-            return self._situation(node, zone, trouble, now, released=self._released(adopted))
+            affected = self.affected(node)
+            return self._situation(node, zone, trouble, now, affected, released=self._released(adopted))
         return self._situation_of(boot, adopted, zone, trouble, now)
 
     def _situation_of(
-        self, boot: Boot, adopted: Adopted | None, zone: HAZone | None, trouble: str | None, now: float
+        self,
+        boot: Boot,
+        adopted: Adopted | None,
+        zone: HAZone | None,
+        trouble: str | None,
+        now: float,
+        affected: tuple[VmRecord, ...] | None = None,
     ) -> limits.Situation:
-        """The node's situation with what is about this boot of it, and this incident."""
+        """The node's situation with what is about this boot of it, and this incident.
+
+        ``affected``: its protected VMs that would be lost with it, where whoever asks knows them.
+        """
+        affected = self.affected(boot.node) if affected is None else affected
         judgement, record = self.judgements.get(boot.node), adopted.record if adopted else None
         is_down = judgement is not None and judgement.verdict is Verdict.DOWN
         since = self._witness.down(boot.node, is_down, now) if self._witness.boot(boot.node) else NEVER
         return replace(
-            self._situation(boot.node, zone, trouble, now, released=self._released(adopted)),
+            self._situation(boot.node, zone, trouble, now, affected, released=self._released(adopted)),
             intent=self._intents.of(boot),
             down_for=now - since if since > NEVER else 0.0,
             incidents_lately=self._incidents_lately(boot, record.name if record else ""),

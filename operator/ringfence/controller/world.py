@@ -318,6 +318,8 @@ class World:
 
     def networks_of(self, node: NodeObject) -> tuple[ZoneNetwork, ...]:
         """The further networks of its zone; none where it is in no zone or in two."""
+        if not any(zone.spec.networks for zone in self.own.all(HAZone).values()):
+            return ()  # each judgement of each node asks
         zones = self.zones_of(node)
         return tuple(zones[0].spec.networks) if len(zones) == 1 else ()
 
