@@ -364,9 +364,8 @@ class Controller:
             return frozenset()
         proved = {r.boot.node for r in self._memory.open if r.ended_boot}
         electorate = frozenset(plant.nodes) - proved
-        return frozenset(
-            n for n in replicas if not limits.sees_half(plant.heard_by(plant.nodes[n]), electorate)
-        )
+        heard = plant.heard_by_each(replicas)
+        return frozenset(n for n in replicas if not limits.sees_half(heard[n], electorate))
 
     def thaw(self) -> None:
         """A frozen leader goes on where it stood: with what it had decided, and the deadline that it had then."""

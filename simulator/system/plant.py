@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -103,17 +104,19 @@ class Plant:
 
     def heard_by(self, node: Node) -> frozenset[str]:
         """The nodes whose agents this node hears, itself included."""
-        now, apart = self.time.now, self.apart
-        if not (node.peers and node.up(now)):
-            return frozenset({node.name})
-        side = node.name in apart
-        return frozenset(
-            [
-                n.name
-                for n in self.nodes.values()
-                if n is node or (n.agent and n.peers and n.up(now) and (n.name in apart) == side)
-            ]
-        )
+        return self.heard_by_each([node.name])[node.name]
+
+    def heard_by_each(self, names: Iterable[str]) -> dict[str, frozenset[str]]:
+        """The same of several nodes."""
+        now, apart, nodes = self.time.now, self.apart, self.nodes
+        speak = frozenset([n.name for n in nodes.values() if n.agent and n.peers and n.up(now)])
+        sides = (speak - apart, speak & apart) if apart else (speak, speak)
+        heard = {}
+        for name in names:
+            node = nodes[name]
+            alone = frozenset((name,))
+            heard[name] = sides[name in apart] | alone if node.peers and node.up(now) else alone
+        return heard
 
     def kernel_heard(self, node: Node) -> bool:
         """Whether its kernel answers somebody on the leader's side."""

@@ -119,8 +119,8 @@ def untaint_due(plant: Plant, record: Record, left: list[str]) -> None:
 
 def every_tick(plant: Plant, memory: Memory) -> None:
     """Invariants 1 and 2; those of orders are checked where an order is sent."""
-    for vm in plant.vms.values():
-        if len(vm.qemu) > 1 and len(writers := plant.writers(vm)) > 1:
+    for vm in [vm for vm in plant.vms.values() if len(vm.qemu) > 1]:
+        if len(writers := plant.writers(vm)) > 1:
             raise Broken(f"{plant.now:.2f}: {vm.name} runs on {', '.join(sorted(writers))} at once")
     busy = {r.boot.node for r in memory.open}
     # While a store that was set back settles nothing is done, and nothing swept.

@@ -17,6 +17,8 @@ class Timeline:
         self._number = round(start / tick)
         """Of the present tick."""
         self.log: list[str] = []
+        self._periods: dict[float, int] = {}
+        """So many seconds in ticks."""
         self._later: list[tuple[float, Callable[[], None]]] = []
 
     def advance(self) -> None:
@@ -36,7 +38,10 @@ class Timeline:
 
     def every(self, seconds: float) -> bool:
         """Whether this tick is one of those that come every so many seconds."""
-        return self._number % round(seconds / self._tick) == 0
+        period = self._periods.get(seconds)
+        if period is None:
+            period = self._periods[seconds] = round(seconds / self._tick)
+        return self._number % period == 0
 
     def say(self, line: str) -> None:
         self.log.append(f"{self.now:7.2f} {line}")

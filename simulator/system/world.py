@@ -127,7 +127,8 @@ class World:
                 slots.beat(plant, node)
             if plant.up(node) and node.agent and node.api:
                 detector.report(plant, node)
-            machines.watch_over(plant, node)
+            if plant.kennel is not None:
+                machines.watch_over(plant, node)
         for name, volume in plant.volumes.items():
             attachments.turn(plant, name, volume)
         if plant.spread and self.time.every(1.0):

@@ -793,7 +793,8 @@ class Loop:
         # A reading names no boot: what was read before this incident was known may be of another one.
         called_off = seen.called_off_at if (seen.called_off_at or NEVER) >= since else None
         readings = tuple(r for r in seen.readings if r.asked_at >= since)
-        seen = replace(seen, readings=readings, called_off_at=called_off)
+        if (readings, called_off) != (seen.readings, seen.called_off_at):
+            seen = replace(seen, readings=readings, called_off_at=called_off)
         if seen.chassis is not None:
             others = self._orders_at(seen.chassis.address, boot)
             seen = replace(seen, chassis=replace(seen.chassis, others=others))
@@ -999,12 +1000,15 @@ class Loop:
             if pvm.spec.on_node_failure != "Restart":
                 continue
             key = (namespace, pvm.spec.vm.name)
-            vm, vmi = self._world.vms.store.get(key), self._world.vmis.store.get(key)
+            vmi = self._world.vmis.store.get(key)
+            if vmi is None or vmi.phase in ("Succeeded", ""):
+                continue
+            if vmi.node != node and vmi.phase == "Running" and vmi.migration is None:
+                continue  # most of them: they run elsewhere, and stay there
+            vm = self._world.vms.store.get(key)
             if vm is None or vm.run_strategy == "Halted":
                 continue
             last = pvm.status.node
-            if vmi is None or vmi.phase in ("Succeeded", ""):
-                continue
             here = vmi.node == node and vmi.phase in ("Running", "Scheduled", "Unknown")
             stuck = vmi.phase != "Running" and vmi.node != node and last == node
             arrives = restarts.arrives(vmi, node, lost)
