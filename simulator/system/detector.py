@@ -35,7 +35,8 @@ def live(plant: Plant, node: Node) -> None:
         seen["packet"] = now
     elif node.silent_since is None:
         node.silent_since = now
-    if api and node.agent and time.every(renews_every(plant, node)):
+    # Both periods are whole ones of the shorter: who is lonely need be asked in few ticks only.
+    if api and node.agent and time.every(LONELY_RENEWS) and time.every(renews_every(plant, node)):
         dog = plant.dogs.get(node.name)
         if dog is None or dog.revoked != node.identity:
             seen["agent_lease"] = now

@@ -82,7 +82,7 @@ class Election:
 
     def observe(self, view: LeaseView | None, now: float) -> Election:
         """Take in what a read or a watch shows (``None``: there is no such Lease)."""
-        if self.synced and view == self.view:
+        if self.synced and (view is self.view or view == self.view):
             return self
         return replace(self, view=view, seen_at=now, synced=True)
 
