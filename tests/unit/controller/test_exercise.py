@@ -290,8 +290,10 @@ async def test_a_zone_with_nothing_but_a_person_says_what_that_person_must_do() 
     await site.round()
     assert site.protected() == (
         "ManualFence",
-        "only a person fences node n1 (somebody): if it dies, db waits until somebody has made sure that it is off and says so:"
-        " ringfence fence confirm n1",
+        (
+            "only a person fences node n1 (somebody): if it dies, db waits until somebody has made sure that it is off and says so:"
+            " ringfence fence confirm n1"
+        ),
     )
     await site.statuses._zones()
     (ready,) = (site.world.own.raw("hazones", ("", "a")) or {})["status"]["conditions"]

@@ -624,8 +624,10 @@ async def test_a_person_in_the_ladder_is_waited_for_in_plain_words() -> None:
     status = site.failover()["status"]
     assert (status["phase"], status["sentence"].partition("; ")[2]) == (
         "AwaitingConfirmation",
-        "not proved off: somebody: a person has to confirm. Make sure that n1 is off, then:"
-        " ringfence fence confirm n1 --i-have-checked-that-it-is-off",
+        (
+            "not proved off: somebody: a person has to confirm. Make sure that n1 is off, then:"
+            " ringfence fence confirm n1 --i-have-checked-that-it-is-off"
+        ),
     )
 
 

@@ -40,8 +40,10 @@ OBSTACLES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"devices": (), "by_hand": ("somebody",)},
         "ManualFence",
-        "only a person fences node n1 (somebody): if it dies, db waits until somebody has made sure that it is off"
-        " and says so: ringfence fence confirm n1",
+        (
+            "only a person fences node n1 (somebody): if it dies, db waits until somebody has made sure that it is off"
+            " and says so: ringfence fence confirm n1"
+        ),
     ),
     ({"devices": ()}, "NoFenceDevice", "no FenceDevice of zone a reaches node n1"),
     (

@@ -19,10 +19,10 @@ from ringfence.core.fencing.orders import OrderOff
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, StorageCut
 from ringfence.core.model import Mode, Verdict
 from simulator.system import rules, triples
+from simulator.system.__main__ import main
 from simulator.system.control import Control
 from simulator.system.controller import taken_over
 from simulator.system.invariants import STORES_A_SECOND, Invariants
-from simulator.system.__main__ import main
 from simulator.system.ledger import Entry, Ledger, differing
 from simulator.system.play import Outcome, build, play, shorten
 from simulator.system.report import Piece, append
