@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from simulator.system import triples
-from simulator.system.ledger import Entry, Ledger
+from simulator.system.ledger import Entry, Ledger, differing
 from simulator.system.play import Led, Outcome, play, play_seed, shorten
 from simulator.system.report import Piece, append, revision
 from simulator.system.schedule import draw, read
@@ -52,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     replay.add_argument("--real", action="store_true", help="led by the controller's own loops")
     replay.add_argument("--ring", action="store_true", help="and the real ring tells them what it sees")
     replay.add_argument("--log", action="store_true", help="and what they log")
+    same = commands.add_parser("same", help="whether the schedules of two ledgers went the same way")
+    same.add_argument("ledgers", type=Path, nargs=2)
     options = parser.parse_args(arguments)
+    if options.command == "same":
+        both, others = differing(*options.ledgers)
+        print(f"{len(both)} schedules in both, {len(others)} went another way: {others}")
+        return 1 if others or not both else 0
     if options.command == "replay":
         real = options.real or options.ring or options.log
         return _replay(options.schedule, real=real, ring=options.ring, log=options.log)

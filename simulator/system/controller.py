@@ -74,6 +74,8 @@ class Controller:
         self._leaderless_until = NEVER
         self._watch: Watch | None = None
         self._told: dict[str, str] = {}
+        self._marked: dict[str, tuple[object, ...]] = {}
+        """What was last taken in of each node's future, as `Loop` keeps it."""
         self.backup_when: str | None = None
         """The cluster's store is backed up when an incident enters this phase."""
         self._backup: Backup | None = None
@@ -94,11 +96,10 @@ class Controller:
         if self._memory.election is not None:
             self._elect(self._memory.election)
         elif self._plant.now >= self._leaderless_until:
-            self._act()
+            self._act(looks.down(self._plant))
 
-    def _act(self) -> None:
+    def _act(self, down: list[str]) -> None:
         plant, memory = self._plant, self._memory
-        down = looks.down(plant)
         for name in plant.nodes:
             if name in down:
                 memory.down_since.setdefault(name, plant.now)
@@ -106,9 +107,10 @@ class Controller:
                 memory.down_since.pop(name, None)
         self._notice()
         open_ = {r.boot.node for r in memory.open}
-        if plant.time.every(1.0):
+        each_second = plant.time.every(1.0)
+        if each_second:
             self._publish()
-        if plant.time.every(1.0) and plant.now >= memory.compared_at and not self._unsettled:
+        if each_second and plant.now >= memory.compared_at and not self._unsettled:
             self._sweep(open_)
         for node in plant.nodes.values():
             if node.word and node.name not in open_:
@@ -163,8 +165,11 @@ class Controller:
         """What its Node says of each node; and in stories that ask for it, what each is found and its zone is told."""
         plant = self._plant
         for name, node in plant.nodes.items():
-            silent = node.silent_since is not None and detector.evidence(plant, node).ring.doubted_at > NEVER
-            self._memory.intents.see(node.known, looks.marks_of(plant, node), silent=silent)
+            silent = detector.doubted(plant, node)
+            says = (*looks.says(plant, node), node.known, silent)
+            if self._marked.get(name) != says:
+                self._marked[name] = says
+                self._memory.intents.see(node.known, looks.marks_of(plant, node), silent=silent)
             if self._memory.tells_verdicts:
                 found = looks.judgement_of(plant, name)
                 if self._told.get(name, Verdict.HEALTHY.value) != found.verdict.value:
@@ -337,7 +342,8 @@ class Controller:
             for n, node in plant.nodes.items()
             if node.powered and node.api and not plant.api_out and plant.now >= node.booted_at
         }
-        accused = up.intersection(looks.down(plant))
+        down, side = looks.down(plant), plant.viewer
+        accused = up.intersection(down)
         for line in candidates.turn(plant.now, up, accused, self._unable(up)):
             plant.time.say(f"controller: {line}")
         if candidates.leader != candidates.led:
@@ -349,7 +355,7 @@ class Controller:
                 self._forget(plant.now)
         plant.viewer = candidates.leader if plant.spread else ""
         if candidates.leader:
-            self._act()
+            self._act(down if plant.viewer == side else looks.down(plant))
 
     def _unable(self, replicas: set[str]) -> frozenset[str]:
         """The replicas that see no majority."""
@@ -358,9 +364,8 @@ class Controller:
             return frozenset()
         proved = {r.boot.node for r in self._memory.open if r.ended_boot}
         electorate = frozenset(plant.nodes) - proved
-        return frozenset(
-            n for n in replicas if not limits.sees_half(plant.heard_by(plant.nodes[n]), electorate)
-        )
+        heard = plant.heard_by_each(replicas)
+        return frozenset(n for n in replicas if not limits.sees_half(heard[n], electorate))
 
     def thaw(self) -> None:
         """A frozen leader goes on where it stood: with what it had decided, and the deadline that it had then."""

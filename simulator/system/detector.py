@@ -25,8 +25,9 @@ def renews_every(plant: Plant, node: Node) -> int:
 
 def live(plant: Plant, node: Node) -> None:
     """The signs of life that the node gives in this tick."""
-    now, life = plant.now, plant.life[node.name]
-    up, time = plant.up(node), plant.time
+    time, life = plant.time, plant.life[node.name]
+    now = time.now
+    up = node.up(now)
     api = up and node.api and not plant.api_out
     seen: dict[str, float] = {}
     if up and node.agent and plant.in_ring(node):
@@ -34,7 +35,8 @@ def live(plant: Plant, node: Node) -> None:
         seen["packet"] = now
     elif node.silent_since is None:
         node.silent_since = now
-    if api and node.agent and time.every(renews_every(plant, node)):
+    # Both periods are whole ones of the shorter: who is lonely need be asked in few ticks only.
+    if api and node.agent and time.every(LONELY_RENEWS) and time.every(renews_every(plant, node)):
         dog = plant.dogs.get(node.name)
         if dog is None or dog.revoked != node.identity:
             seen["agent_lease"] = now
@@ -60,11 +62,12 @@ def live(plant: Plant, node: Node) -> None:
 
 def report(plant: Plant, node: Node) -> None:
     """The kubelet has ended what was deleted from under it; the agent reports its guests on change."""
+    name = node.name
     for vm in plant.vms.values() if plant.storage_fence is not None else ():
-        if node.name in vm.qemu and vm.launcher_on != node.name and node.kubelet:
-            plant.time.say(f"world: the kubelet of {node.name} ends the old guest of {vm.name}")
-            vm.qemu.discard(node.name)
-    guests = frozenset(f"default_{vm.name}" for vm in plant.vms.values() if node.name in vm.qemu)
+        if name in vm.qemu and vm.launcher_on != name and node.kubelet:
+            plant.time.say(f"world: the kubelet of {name} ends the old guest of {vm.name}")
+            vm.qemu.discard(name)
+    guests = frozenset([vm.guest for vm in plant.vms.values() if name in vm.qemu])
     if guests != node.guests:
         node.guests, node.guests_at = guests, plant.now
 
@@ -88,6 +91,11 @@ def evidence(plant: Plant, node: Node) -> Evidence:
         heartbeat_silent_since=plant.now if silent is None else silent,
         agent_down_at=silent if silent is not None and ring.state is RingState.AGENT_DOWN else NEVER,
     )
+
+
+def doubted(plant: Plant, node: Node) -> bool:
+    """Whether its peers doubt the node, or worse, and its kernel doesn't answer: since when is in its evidence then."""
+    return node.silent_since is not None and not plant.kernel_heard(node)
 
 
 def _silent(plant: Plant, node: Node, since: float) -> RingEvidence:

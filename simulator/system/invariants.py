@@ -97,11 +97,22 @@ class Invariants:
             return
         triple = (*sight, record.phase)
         why = triples.impossible(triple)
-        if why is not None and self.real and (sight[1] in _IN_PASSING or self._slow()):
+        if (
+            why is not None
+            and self.real
+            and (sight[1] in _IN_PASSING or self._slow() or triples.torn(triple))
+        ):
             return  # a real leader's Lease may run out while its write is on its way, and agents hear of a roster before it does
+        if why is not None and triples.torn(triple) and self._just_lost(node):
+            return
         if why is not None:
             raise self._broken(0, f"{node}: ({', '.join(triple)}) is called impossible: {why}")
         self.triples.add(triple)
+
+    def _just_lost(self, name: str) -> bool:
+        """Whether the node has been heard in this tick, and is no more: it was reset since, or another side leads."""
+        plant = self.world.plant
+        return plant.nodes[name].silent_since is None and name not in plant.heard()
 
     def _slow(self) -> bool:
         return self.world.plant.write_needs > 1.0

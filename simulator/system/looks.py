@@ -9,7 +9,7 @@ from ringfence.controller.chassis import orders_at
 from ringfence.controller.devices import mismatch
 from ringfence.controller.targets import DeviceTarget
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER, Life, SlotEvidence
+from ringfence.core.detection.evidence import NEVER, Evidence, Life, SlotEvidence
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits, planner
 from ringfence.core.failover.beyond import may_be_off_soon
@@ -35,9 +35,13 @@ STORM_FRACTION = 0.4
 
 
 def judgement_of(plant: Plant, node: str) -> Judgement:
-    if not plant.nodes[node].registered:
-        return Judgement(Verdict.SUSPECT, f"nothing is known of {node}")
-    return judge(detector.evidence(plant, plant.nodes[node]), plant.now)
+    return _judged(plant, plant.nodes[node], detector.evidence(plant, plant.nodes[node]))
+
+
+def _judged(plant: Plant, node: Node, evidence: Evidence) -> Judgement:
+    if not node.registered:
+        return Judgement(Verdict.SUSPECT, f"nothing is known of {node.name}")
+    return judge(evidence, plant.now)
 
 
 def down(plant: Plant) -> list[str]:
@@ -53,6 +57,8 @@ def affected(plant: Plant, node: str, records: Iterable[Record] = ()) -> tuple[V
     """The VMs that would be lost with the node: that run there, or last ran there and run nowhere."""
     found = []
     for vm in plant.vms.values():
+        if vm.node != node and vm.phase == "Running" and not vm.target:
+            continue  # most of them
         here = vm.node == node and vm.phase in ("Running", "Scheduled")
         stuck = vm.phase != "Running" and vm.node != node and plant.last_run[vm.name] == node
         arriving = vm.target == node and vm.node in _lost(plant, records)
@@ -71,11 +77,11 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
     """Everything that a step of the incident about this boot goes by."""
     node, now = plant.nodes[boot.node], plant.now
     evidence = detector.evidence(plant, node)
-    judgement = judgement_of(plant, boot.node)
+    judgement = _judged(plant, node, evidence)
     cache = memory.cache or plant
     noted = cache.nodes[boot.node]
     due = affected(cache, boot.node, memory.open)
-    situation = situation_of(plant, memory, boot, record)
+    situation = situation_of(plant, memory, boot, record, due)
     life = plant.life[boot.node] if node.known == boot else Life()
     down_since = memory.down_since.get(boot.node)
     name = record.name if record else ""
@@ -160,6 +166,12 @@ def _room(plant: Plant, memory: Memory, name: str) -> int:
     return planner.room(targets, elsewhere)
 
 
+def says(plant: Plant, node: Node) -> tuple[object, ...]:
+    """All that `marks_of` is made from."""
+    marks = (tuple(node.annotations.items()), frozenset(node.marks))
+    return (*marks, node.shutting_down, plant.takes_pods(node), node.cordoned, node.evicted)
+
+
 def marks_of(plant: Plant, node: Node) -> Marks:
     """What its Node says of its future."""
     return Marks(
@@ -177,8 +189,14 @@ def slots_of(plant: Plant, nodes: frozenset[str]) -> dict[str, SlotEvidence]:
     return {n: slots.seen(plant, plant.nodes[n]) for n in nodes} if plant.heartbeat else {}
 
 
-def situation_of(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> limits.Situation:
-    """What limits look at."""
+def situation_of(
+    plant: Plant,
+    memory: Memory,
+    boot: Boot,
+    record: Record | None,
+    due: tuple[VmRecord, ...] | None = None,
+) -> limits.Situation:
+    """What limits look at. ``due``: the node's VMs that would be lost, where whoever asks knows them."""
     records, node, now = memory.open, boot.node, plant.now
     since = memory.down_since.get(node)
     members, claims = plant.zone_members(node), plant.zones_of(node)
@@ -191,7 +209,7 @@ def situation_of(plant: Plant, memory: Memory, boot: Boot, record: Record | None
         mode=memory.mode,
         zone=plant.zone_of(node),
         zone_trouble=f"{node} is in more than one HAZone: {', '.join(claims)}" if len(claims) > 1 else None,
-        protected_vms=len(affected(memory.cache or plant, node, records)),
+        protected_vms=len(affected(memory.cache or plant, node, records) if due is None else due),
         alive=alive,
         electorate=frozenset(plant.nodes) - ((proved | plant.maintained.keys()) - {node}),
         zone_size=len(members),

@@ -45,6 +45,8 @@ class Mirror:
         self._server = server
         self._voices = voices
         self._shown: dict[Hashable, Hashable] = {}
+        self._vms: dict[str, tuple[object, ...]] = {}
+        """What each VM was last shown from."""
         self._boots: dict[str, str] = {}
         """The boot id in each Node object: a kubelet writes it when it has booted and reaches the API server."""
         self._unready_since: dict[str, float] = {}
@@ -252,8 +254,8 @@ class Mirror:
         plant, now = self._plant, self._plant.now
         first = not self._server.find("leases", node.name, "kube-node-lease")
         booted = self._boots.get(node.name) != node.identity.boot_id
-        wall = stamp(VirtualClock.WALL + now)
         if plant.takes_pods(node) and (first or booted or plant.time.every(KUBELET_RENEWS)):
+            wall = stamp(VirtualClock.WALL + now)
             spec: Json = {"holderIdentity": node.name, "leaseDurationSeconds": 40, "renewTime": wall}
             self._server.put("leases", node.name, {"spec": spec}, "kube-node-lease")
         runs = node.agent and plant.with_api(node)
@@ -267,6 +269,7 @@ class Mirror:
                 plant.time.say(f"revoke: the Lease of the agent of {node.name}")
             return
         if runs and (plant.time.every(renews_every(plant, node)) or holder != mine):
+            wall = stamp(VirtualClock.WALL + now)
             spec = {"holderIdentity": mine, "leaseDurationSeconds": 10, "renewTime": wall}
             self._server.put("leases", name, {"spec": spec}, NAMESPACE)
 
@@ -303,6 +306,15 @@ class Mirror:
 
     def show_vm(self, vm: Vm) -> None:
         """The VM, its instance and its launcher, if they say anything new."""
+        ready, evicted = self._ready_vm(vm), self._evicted(vm)
+        says = (
+            *(vm.strategy, vm.stopped, vm.asked, vm.deleted, vm.failures, vm.blocked, vm.gone, vm.vmi, vm.phase, vm.node),
+            *(vm.lock_refused_at is None, vm.deleting, vm.unschedulable, vm.pod, vm.launcher_on, vm.pod in self.deleting),
+            *(ready, evicted),
+        )  # fmt: skip
+        if self._vms.get(vm.name) == says:
+            return  # as most do, in most ticks
+        self._vms[vm.name] = says
         if vm.deleted and not vm.pod:
             self._gone("virtualmachines", vm.name, GUESTS)
         else:
@@ -312,6 +324,15 @@ class Mirror:
         else:
             self._instance(vm)
         self._launcher(vm)
+
+    def _ready_vm(self, vm: Vm) -> bool:
+        plant = self._plant
+        return vm.phase == "Running" and plant.now - vm.running_at >= plant.placement.boots.get(vm.name, 0.0)
+
+    def _evicted(self, vm: Vm) -> str:
+        """The node that it is to be moved off."""
+        home = self._plant.nodes.get(vm.node)
+        return vm.node if home is not None and home.evicted else ""
 
     def _vm(self, vm: Vm) -> None:
         strategy = "Halted" if vm.stopped else vm.strategy
@@ -338,9 +359,7 @@ class Mirror:
     def _instance(self, vm: Vm) -> None:
         refused = vm.lock_refused_at is not None
         deleting = vm.deleting or vm.deleted
-        plant, home = self._plant, self._plant.nodes.get(vm.node)
-        ready = vm.phase == "Running" and plant.now - vm.running_at >= plant.placement.boots.get(vm.name, 0.0)
-        evicted = vm.node if home is not None and home.evicted else ""
+        ready, evicted = self._ready_vm(vm), self._evicted(vm)
         seen = (vm.uid, vm.phase, vm.node, refused, deleting, vm.unschedulable, ready, evicted)
         if not self._new("virtualmachineinstances", vm.name, seen, GUESTS):
             return

@@ -17,6 +17,11 @@ def _boot(name: str, boot_id: str) -> Boot:
     return Boot(name, f"uid-{name}", boot_id)
 
 
+@cache
+def _plain_boot(name: str, number: int) -> str:
+    return f"boot-{number}-{name}"
+
+
 def _ordinal(boot_id: str) -> int:
     return int(boot_id.split("-")[1])
 
@@ -90,7 +95,7 @@ class Node:
 
     @property
     def _boot_id(self) -> str:
-        return f"boot-{self.boot}-{self.name}" if self.plain_boots else _ring_boot(self.name, self.number)
+        return _plain_boot(self.name, self.boot) if self.plain_boots else _ring_boot(self.name, self.number)
 
     @property
     def number(self) -> int:
@@ -119,4 +124,4 @@ class Node:
 
     def up(self, now: float) -> bool:
         """Whether it runs, has booted, and is in reach of the others."""
-        return self.kernel_answers and now >= self.booted_at
+        return self.powered and self.linked and now >= self.booted_at

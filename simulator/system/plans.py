@@ -48,7 +48,7 @@ def draw(dice: random.Random, setting: Setting) -> list[Line]:
 
 def _fits(plan: Plan, setting: Setting) -> bool:
     match plan:
-        case _ if plan is _storage_gone:
+        case _ if plan in (_storage_gone, _back_without_storage):
             return setting.ladder == "slot"
         case _ if plan is _set_back:
             return setting.ladder != "storage"  # a cut whose record is lost is the story b25-restored-cut
@@ -182,6 +182,21 @@ def _storage_gone(dice: random.Random, setting: Setting) -> list[Line]:
     return [*lines, *_dies(dice, dice.choice(setting.nodes), dice.choice((0.5, 4.0, 9.0)))]
 
 
+def _back_without_storage(dice: random.Random, setting: Setting) -> list[Line]:
+    """A node loses its storage and then its networks, and is back in the same boot without its storage: within the hold, under an
+    order that its BMC takes and doesn't carry out, or while it is waited for.
+    """
+    node = dice.choice(setting.nodes)
+    silent, away = dice.uniform(8.5, 12.0), dice.choice((1.8, 2.4, 5.0, 9.0, 16.0, 25.0))
+    lines: list[Line] = [(0.0, f"cut-storage {node}"), (silent, f"isolate {node}")]
+    lines.append((silent + away, f"rejoin {node}"))
+    lines.append((silent + away + dice.uniform(6.0, 25.0), f"heal-storage {node}"))
+    if away > 3.0 or dice.random() < 0.3:
+        lines.append((0.0, f"bmc {node} {dice.choice(('ignore', 'hang', 'refuse'))}"))
+        lines.append((silent + away + dice.uniform(0.0, 15.0), f"bmc {node} ok"))
+    return lines
+
+
 def _feeder(dice: random.Random, setting: Setting) -> list[Line]:
     """The process that feeds a node's watchdog is killed."""
     node = dice.choice(setting.nodes)
@@ -244,6 +259,7 @@ _PLANS: dict[Plan, float] = {
     _little_room: 1,
     _migration: 1,
     _storage_gone: 6,
+    _back_without_storage: 6,
     _feeder: 3,
     _newer_roster: 1,
     _set_back: 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -98,18 +99,24 @@ class Plant:
 
     def heard(self) -> frozenset[str]:
         """The nodes whose agents are heard on the leader's side."""
-        return frozenset(n.name for n in self.nodes.values() if n.agent and self.up(n) and self.in_ring(n))
+        now = self.time.now
+        return frozenset([n.name for n in self.nodes.values() if n.agent and n.up(now) and self.in_ring(n)])
 
     def heard_by(self, node: Node) -> frozenset[str]:
         """The nodes whose agents this node hears, itself included."""
-        if not (node.peers and self.up(node)):
-            return frozenset({node.name})
-        side = node.name in self.apart
-        return frozenset(
-            n.name
-            for n in self.nodes.values()
-            if n is node or (n.agent and n.peers and self.up(n) and (n.name in self.apart) == side)
-        )
+        return self.heard_by_each([node.name])[node.name]
+
+    def heard_by_each(self, names: Iterable[str]) -> dict[str, frozenset[str]]:
+        """The same of several nodes."""
+        now, apart, nodes = self.time.now, self.apart, self.nodes
+        speak = frozenset([n.name for n in nodes.values() if n.agent and n.peers and n.up(now)])
+        sides = (speak - apart, speak & apart) if apart else (speak, speak)
+        heard = {}
+        for name in names:
+            node = nodes[name]
+            alone = frozenset((name,))
+            heard[name] = sides[name in apart] | alone if node.peers and node.up(now) else alone
+        return heard
 
     def kernel_heard(self, node: Node) -> bool:
         """Whether its kernel answers somebody on the leader's side."""
@@ -117,7 +124,7 @@ class Plant:
 
     def with_api(self, node: Node) -> bool:
         """Whether it runs and reaches the API server."""
-        return node.api and not self.api_out and self.up(node)
+        return node.api and not self.api_out and node.up(self.time.now)
 
     def with_api_of(self, name: str) -> bool:
         return self.with_api(self.nodes[name])

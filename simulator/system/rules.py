@@ -119,17 +119,18 @@ def untaint_due(plant: Plant, record: Record, left: list[str]) -> None:
 
 def every_tick(plant: Plant, memory: Memory) -> None:
     """Invariants 1 and 2; those of orders are checked where an order is sent."""
-    for vm in plant.vms.values():
-        if len(vm.qemu) > 1 and len(writers := plant.writers(vm)) > 1:
+    for vm in [vm for vm in plant.vms.values() if len(vm.qemu) > 1]:
+        if len(writers := plant.writers(vm)) > 1:
             raise Broken(f"{plant.now:.2f}: {vm.name} runs on {', '.join(sorted(writers))} at once")
+    busy = {r.boot.node for r in memory.open}
+    # While a store that was set back settles nothing is done, and nothing swept.
+    settling = plant.set_back is not None and not plant.set_back.settled
+    swept = not (memory.blind or settling) and (memory.election is None or memory.election.leader != "")
     for name, node in plant.nodes.items():
-        if (node.shut_out or name in plant.cutting) and name not in {r.boot.node for r in memory.open}:
+        if (node.shut_out or name in plant.cutting) and name not in busy:
             raise Broken(f"{plant.now:.2f}: {name} is cut from its storage without an open incident")
-        # While a store that was set back settles nothing is done, and nothing swept.
-        settling = plant.set_back is not None and not plant.set_back.settled
-        swept = not (memory.blind or settling) and (memory.election is None or memory.election.leader != "")
         ours = node.out_of_service and not node.foreign_taint
-        if not ours or not swept or name in {r.boot.node for r in memory.open}:
+        if not ours or not swept or name in busy:
             memory.out_since.pop(name, None)
         elif plant.now - memory.out_since.setdefault(name, plant.now) > SWEPT_WITHIN:
             raise Broken(f"{plant.now:.2f}: {name} is out of service without an open incident")

@@ -150,9 +150,20 @@ def draw(seed: int) -> Schedule:
     acts += [
         Act(at, tuple(words.split())) for at, words in plans.draw(random.Random(f"plans {seed}"), setting)
     ]
+    if ladder == "slot":
+        acts = [act for act in acts if not _beyond_belief(act, acts)]
     acts = [act for act in acts if 0.0 <= act.at < MEND]
     end = END + timing.STORE_SETTLES if any(act.words == ("restore",) for act in acts) else END
     return Schedule(seed, (*sorted(acts, key=lambda act: act.at), Act(MEND, ("mend",)), Act(end, ("end",))))
+
+
+def _beyond_belief(act: Act, acts: list[Act]) -> bool:
+    """Whether it is a BMC's lie about a node that is silent on its storage too. Nothing could show that one: it is what `PoweredOff`
+    assumes (DESIGN §3), and no schedule breaks by it.
+    """
+    if act.words[0] != "bmc" or act.words[2] not in ("lie", "says-off"):
+        return False
+    return any(other.words in (("cut-storage", act.words[1]), ("suspend", act.words[1])) for other in acts)
 
 
 def _chain(dice: random.Random, ladder: str) -> list[Act]:

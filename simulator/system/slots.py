@@ -28,8 +28,9 @@ def beat(plant: Plant, node: Node) -> None:
                 vm.qemu.discard(node.name)
         if not stops:
             node.slot = (boot, node.slot[1] + 1)
-    others = [n for n in plant.nodes.values() if n is not node and plant.up(n) and n.storage]
-    if not others or not plant.time.every(timing.SLOT_LOOK):
+    if not plant.time.every(timing.SLOT_LOOK):
+        return
+    if not any(n is not node and n.storage and plant.up(n) for n in plant.nodes.values()):
         return
     if node.slot != node.slot_seen and node.slot_looked_at > NEVER:
         node.slot_moved = (node.slot_looked_at, plant.now)

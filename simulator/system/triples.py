@@ -28,6 +28,8 @@ _LIMITS = {
     "not_writable": "who can't renew the Lease does not lead, and only a leader takes steps",
     "cache_too_old": "caches are stale for 40 s at most, the limit begins at 90",
 }
+_ANSWERING = frozenset({Verdict.HEALTHY, Verdict.STORAGE_LOST, Verdict.CONTROL_PATH_LOST})
+"""Verdicts on a node whose agent is heard."""
 
 
 def name_of(situation: limits.Situation) -> str:
@@ -42,7 +44,24 @@ def impossible(triple: Triple) -> str | None:
         return f"there is no limit {limit}"
     if phase is Phase.WITHDRAWN and verdict is Verdict.DOWN:
         return "only a node that is not Down is let go"
+    if (why := _of_one_instant(triple)) is not None:
+        return why
     return _VERDICTS.get(verdict) or _LIMITS.get(limit)
+
+
+def _of_one_instant(triple: Triple) -> str | None:
+    """Why it can't be, if verdict, limit and phase are of one instant."""
+    verdict, limit, phase = triple
+    if limit == "storage_gone" and phase is Phase.FENCING:
+        return "a fence that has begun is finished, and says itself what it waits for"
+    if limit == "whole_zone" and verdict in _ANSWERING:
+        return "a zone of which one is heard is not gone as a whole"
+    return None
+
+
+def torn(triple: Triple) -> bool:
+    """Whether it is impossible of one instant only: where its parts are of several it may be seen."""
+    return _of_one_instant(triple) is not None
 
 
 def all_possible() -> Iterator[Triple]:

@@ -56,6 +56,11 @@ class Vm:
     """Since when the kubelet of a node could know that its QEMU's launcher is no more."""
     qemu: set[str] = field(default_factory=set)
     """Nodes on which a QEMU of this VM runs."""
+    guest: str = field(init=False)
+    """As agents report it."""
+
+    def __post_init__(self) -> None:
+        self.guest = f"default_{self.name}"
 
     @property
     def uid(self) -> str:

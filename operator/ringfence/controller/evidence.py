@@ -230,7 +230,9 @@ class Witness:
         uids = {row.boot.node_uid for row in report.rows}
         for known in self._nodes.values():
             if known.boot.node_uid in uids:
-                known.life = replace(known.life, slot=self.heartbeats.moved_at(known.boot, known.past))
+                moved_at = self.heartbeats.moved_at(known.boot, known.past)
+                if moved_at != known.life.slot:
+                    known.life = replace(known.life, slot=moved_at)
 
     # --- giving out ------------------------------------------------------------------------------------
 
@@ -296,8 +298,9 @@ class Witness:
         known = self._nodes.get(node)
         if known is None:
             return None
-        ring = self._ring(known, now)
-        if dead := self.dead_networks(node, now):
+        seen = self._seen(known, now)
+        ring = self._ring(known, seen, now)
+        if dead := self._dead_networks(known, seen, now):
             named = tuple(
                 DeadNetwork(one.network, roles.get(one.network, NetworkRole.OTHER), one.sentence)
                 for one in dead
@@ -342,7 +345,9 @@ class Witness:
     def dead_networks(self, node: str, now: float) -> tuple[NetworkTally, ...]:
         """The node's networks that the latest look's votes call dead while another lives, and that nobody saw alive since."""
         known = self._nodes.get(node)
-        seen = self._seen(known, now) if known is not None else []
+        return () if known is None else self._dead_networks(known, self._seen(known, now), now)
+
+    def _dead_networks(self, known: _Node, seen: list[_Seen], now: float) -> tuple[NetworkTally, ...]:
         # As of a verdict's round: no look is younger than our first word of it.
         began = {
             one.reporter: min(one.look_at, self._rounds.get(one.view.look_votes[0].round_id, NEVER))
@@ -350,7 +355,7 @@ class Witness:
             if one.view.look_votes
         }
         looks = [one for one in seen if now - began.get(one.reporter, NEVER) <= LOOK_FRESH]
-        if known is None or not looks:
+        if not looks:
             return ()
         latest = max(looks, key=lambda one: began[one.reporter])
         counted = self._tally_networks(latest.view, known.boot)
@@ -371,7 +376,7 @@ class Witness:
             known.down_since = now
         return known.down_since
 
-    def _ring(self, known: _Node, now: float) -> RingEvidence:
+    def _ring(self, known: _Node, seen: list[_Seen], now: float) -> RingEvidence:
         node = known.boot.node
         reporters = [
             (view, at)
@@ -380,7 +385,6 @@ class Witness:
         ]
         if not reporters:
             return RingEvidence()
-        seen = self._seen(known, now)
         doubted_at = min((s.state_at for s in seen if s.view.state in _DOUBTING), default=NEVER)
         accusations = self._accusations(known.boot, seen, now)
         speaking = sum(now - at <= timing.VIEW_SPEAKS for _, at in reporters)

@@ -49,7 +49,7 @@ from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.failover.recovery import VmiLook, VmLook
 from ringfence.core.failover.vms import merged
 from ringfence.core.fencing.proof import CutVm
-from ringfence.core.fencing.rungs import DeviceLook, Rungs
+from ringfence.core.fencing.rungs import A_PERSON, DeviceLook, Rungs
 from ringfence.core.fencing.selffence import WatchdogLook
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot, Mode, RingState, Verdict
@@ -685,8 +685,8 @@ class Loop:
         )
         zone, trouble = self.zone_of(node)
         record = adopted.record if adopted else None
-        situation = self._situation_of(boot, adopted, zone, trouble, now)
         affected = self.affected(boot.node)
+        situation = self._situation_of(boot, adopted, zone, trouble, now, affected)
         protected, lost = restarts.protected(self._world), self._lost()
         vmis = frozenset(v.vmi_uid for v in affected) | frozenset(
             v.vmi_uid for v in (record.vms if record else ())
@@ -796,11 +796,14 @@ class Loop:
     ) -> DeviceLook | WatchdogLook:
         if self._world.is_watchdog(name):
             return self._watchdogs.look(name, boot, zone.spec.fencing.watchdog)
+        if self._world.is_manual(name):
+            return DeviceLook(name, unusable=A_PERSON)
         seen, device = self._devices.look(name, boot.node), self._world.own.all(FenceDevice).get(("", name))
         # A reading names no boot: what was read before this incident was known may be of another one.
         called_off = seen.called_off_at if (seen.called_off_at or NEVER) >= since else None
         readings = tuple(r for r in seen.readings if r.asked_at >= since)
-        seen = replace(seen, readings=readings, called_off_at=called_off)
+        if (readings, called_off) != (seen.readings, seen.called_off_at):
+            seen = replace(seen, readings=readings, called_off_at=called_off)
         if seen.chassis is not None:
             others = self._orders_at(seen.chassis.address, boot)
             seen = replace(seen, chassis=replace(seen.chassis, others=others))
@@ -862,7 +865,14 @@ class Loop:
         return (zones[0], None) if zones else (None, None)
 
     def _situation(
-        self, node: str, zone: HAZone | None, trouble: str | None, now: float, *, released: bool
+        self,
+        node: str,
+        zone: HAZone | None,
+        trouble: str | None,
+        now: float,
+        affected: tuple[VmRecord, ...],
+        *,
+        released: bool,
     ) -> limits.Situation:
         members = self._names_in(zone)
         roster = (
@@ -890,7 +900,7 @@ class Loop:
             mode=self.mode,
             zone=zone.metadata.name if zone else None,
             zone_trouble=trouble,
-            protected_vms=len(self.affected(node)),
+            protected_vms=len(affected),
             alive=alive,
             electorate=roster - ((proved | maintained.keys()) - {node}),
             zone_size=len(members),
@@ -935,18 +945,29 @@ class Loop:
         record = adopted.record if adopted is not None else None
         boot = record.boot if record is not None else self._witness.boot(node)
         if boot is None:
-            return self._situation(node, zone, trouble, now, released=self._released(adopted))
+            affected = self.affected(node)
+            return self._situation(node, zone, trouble, now, affected, released=self._released(adopted))
         return self._situation_of(boot, adopted, zone, trouble, now)
 
     def _situation_of(
-        self, boot: Boot, adopted: Adopted | None, zone: HAZone | None, trouble: str | None, now: float
+        self,
+        boot: Boot,
+        adopted: Adopted | None,
+        zone: HAZone | None,
+        trouble: str | None,
+        now: float,
+        affected: tuple[VmRecord, ...] | None = None,
     ) -> limits.Situation:
-        """The node's situation with what is about this boot of it, and this incident."""
+        """The node's situation with what is about this boot of it, and this incident.
+
+        ``affected``: its protected VMs that would be lost with it, where whoever asks knows them.
+        """
+        affected = self.affected(boot.node) if affected is None else affected
         judgement, record = self.judgements.get(boot.node), adopted.record if adopted else None
         is_down = judgement is not None and judgement.verdict is Verdict.DOWN
         since = self._witness.down(boot.node, is_down, now) if self._witness.boot(boot.node) else NEVER
         return replace(
-            self._situation(boot.node, zone, trouble, now, released=self._released(adopted)),
+            self._situation(boot.node, zone, trouble, now, affected, released=self._released(adopted)),
             intent=self._intents.of(boot),
             down_for=now - since if since > NEVER else 0.0,
             incidents_lately=self._incidents_lately(boot, record.name if record else ""),
@@ -988,12 +1009,15 @@ class Loop:
             if pvm.spec.on_node_failure != "Restart":
                 continue
             key = (namespace, pvm.spec.vm.name)
-            vm, vmi = self._world.vms.store.get(key), self._world.vmis.store.get(key)
+            vmi = self._world.vmis.store.get(key)
+            if vmi is None or vmi.phase in ("Succeeded", ""):
+                continue
+            if vmi.node != node and vmi.phase == "Running" and vmi.migration is None:
+                continue  # most of them: they run elsewhere, and stay there
+            vm = self._world.vms.store.get(key)
             if vm is None or vm.run_strategy == "Halted":
                 continue
             last = pvm.status.node
-            if vmi is None or vmi.phase in ("Succeeded", ""):
-                continue
             here = vmi.node == node and vmi.phase in ("Running", "Scheduled", "Unknown")
             stuck = vmi.phase != "Running" and vmi.node != node and last == node
             arrives = restarts.arrives(vmi, node, lost)

@@ -221,6 +221,8 @@ class Statuses:
             states.update(slot.state for slot in slots.values())
             if ok and (silent := self._heartbeat_trouble(zone, nodes, slots)) is not None:
                 ok, (reason, message) = False, silent
+            if ok and (by_hand := [n for n in nodes if not self._world.unaided_levels(zone, n)]):
+                message += f"; only a person fences {', '.join(by_hand)}: ringfence fence confirm NODE"
             if ok and zone.spec.fencing.allow_storage_fence:
                 message += only_a_reboot_lifts(nodes, self._world.own.all(NodeReport))
             verdicts = [
@@ -366,11 +368,13 @@ class Statuses:
         running = vmi is not None and vmi.phase == "Running"
         zone, trouble = self._loop.zone_of(self._world.nodes.store.get(("", node)))
         levels = self._world.levels(zone, node) if zone else ()
+        people = {device for level in levels for device in level if self._world.is_manual(device)}
+        unaided = self._world.unaided_levels(zone, node) if zone else ()
         devices: list[tuple[str, str | None]] = []
         declared = self._world.own.all(FenceDevice)
         storages = {}
         self_fencing = False
-        for device in {d for level in levels for d in level}:
+        for device in {d for level in unaided for d in level}:
             if self._world.is_watchdog(device):
                 self_fencing = True
                 devices.append((device, self._self_fence_trouble(node)))
@@ -398,6 +402,8 @@ class Statuses:
             zone_trouble=trouble,
             maintenance=self._world.maintained().get(node),
             devices=tuple(sorted(devices)),
+            by_hand=tuple(sorted(people)),
+            proofs_required=zone.spec.fencing.proofs if zone else 1,
             storage_fences=tuple(sorted(storages)),
             not_cut=self._not_cut(namespace, vm, vmi, storages) if storages else (),
             self_fencing=self_fencing,

@@ -341,6 +341,8 @@ class World:
 
     def networks_of(self, node: NodeObject) -> tuple[ZoneNetwork, ...]:
         """The further networks of its zone; none where it is in no zone or in two."""
+        if not any(zone.spec.networks for zone in self.own.all(HAZone).values()):
+            return ()  # each judgement of each node asks
         zones = self.zones_of(node)
         return tuple(zones[0].spec.networks) if len(zones) == 1 else ()
 
@@ -354,6 +356,12 @@ class World:
                 if (device := devices.get(("", name))) is not None and node in device.spec.nodes
             )
             for level in zone.spec.fencing.levels
+        )
+
+    def unaided_levels(self, zone: HAZone, node: str) -> tuple[tuple[str, ...], ...]:
+        """Those of the levels that take no person: all devices of a level must succeed, and nobody can order one of driver manual."""
+        return tuple(
+            level for level in self.levels(zone, node) if level and not any(map(self.is_manual, level))
         )
 
     @staticmethod
@@ -377,6 +385,11 @@ class World:
         """Whether the FenceDevice of that name is counted out instead of ordered."""
         found = self.own.all(FenceDevice).get(("", device))
         return found is not None and found.spec.driver == "watchdog"
+
+    def is_manual(self, device: str) -> bool:
+        """Whether the FenceDevice of that name is a person, who confirms."""
+        found = self.own.all(FenceDevice).get(("", device))
+        return found is not None and found.spec.driver == "manual"
 
     def attachments_on(self, node: str) -> tuple[AttachmentLook, ...]:
         """The volumes that Kubernetes calls attached to the node."""

@@ -70,6 +70,8 @@ class Election:
     def able(self, able: bool, now: float, *, accused: bool = False) -> Election:
         """Take in whether this candidate sees a majority of the nodes alive, and whether its own node is found Down."""
         if able and not accused:
+            if self.unable_since is None and not self.accused and not self.gave_way:
+                return self
             return replace(self, unable_since=None, accused=False, gave_way=False)
         since = now if self.unable_since is None else self.unable_since
         return replace(self, unable_since=since, accused=accused)
@@ -80,7 +82,7 @@ class Election:
 
     def observe(self, view: LeaseView | None, now: float) -> Election:
         """Take in what a read or a watch shows (``None``: there is no such Lease)."""
-        if self.synced and view == self.view:
+        if self.synced and (view is self.view or view == self.view):
             return self
         return replace(self, view=view, seen_at=now, synced=True)
 

@@ -42,6 +42,10 @@ class VmFacts:
     """The NodeMaintenance that names the node, as a clause."""
     devices: tuple[tuple[str, str | None], ...] = ()
     """Fence devices of the node: (name, why it can't be used; None if proved)."""
+    by_hand: tuple[str, ...] = ()
+    """Fence devices of the node that are a person (driver ``manual``), whom nobody can order."""
+    proofs_required: int = 1
+    """Independent proofs that the zone asks for."""
     storage_fences: tuple[str, ...] = ()
     """Those of the devices that only cut the node from its storage."""
     not_cut: tuple[str, ...] = ()
@@ -98,11 +102,25 @@ def assess(facts: VmFacts) -> Protection:
             f"node {facts.node} is in maintenance ({facts.maintenance}): it is not fenced until that is deleted;"
             f" move the VM meanwhile",
         )
+    if not facts.devices and facts.by_hand:
+        return Protection(
+            False,
+            "ManualFence",
+            f"only a person fences node {facts.node} ({', '.join(facts.by_hand)}): if it dies, {facts.vm} waits until somebody has"
+            f" made sure that it is off and says so: ringfence fence confirm {facts.node}",
+        )
     if not facts.devices:
         return Protection(
             False,
             "NoFenceDevice",
             f"no FenceDevice of zone {facts.zone} reaches node {facts.node}: after its death a person must confirm",
+        )
+    if len(facts.devices) < facts.proofs_required:
+        return Protection(
+            False,
+            "TooFewProofs",
+            f"zone {facts.zone} asks for {facts.proofs_required} independent proofs, and only {facts.devices[0][0]} reaches node"
+            f" {facts.node}: after its death a person must confirm",
         )
     if unproved := [f"{name}: {why}" for name, why in facts.devices if why is not None]:
         return Protection(False, "FenceDeviceUnproved", "; ".join(unproved))

@@ -103,14 +103,14 @@ class Site:
         self.world.vmis.store["shop", "db"] = VmiObject.from_raw(
             {"metadata": meta | {"uid": "vmi-1"}, "status": {"phase": "Running", "nodeName": "n1"}}
         )
-        levels = [{"devices": ["bmc-n1"]}]
-        self.seen("hazones", "a", {"nodes": {"names": ["n1"]}, "fencing": {"levels": levels, **fencing}})
+        fencing = {"levels": [{"devices": ["bmc-n1"]}], **fencing}
+        self.seen("hazones", "a", {"nodes": {"names": ["n1"]}, "fencing": fencing})
         redfish = {"address": "https://10.0.8.1", "secretRef": {"name": "bmc"}}
         self.seen("fencedevices", "bmc-n1", {"driver": "redfish", "nodes": ["n1"], "redfish": redfish})
         cluster = cast("Cluster", self)
         self.book = DeviceBook(cluster, self.clock, self.open_device, lambda: None)
         self.metrics = ControllerMetrics()
-        loop = SimpleNamespace(mode=Mode.ACTIVE, zone_of=self.zone_of, leader="c-1")
+        loop = SimpleNamespace(mode=Mode.ACTIVE, zone_of=self.zone_of, leader="c-1", judgements={})
         nobody = cast("StreamClient", None)
         self.setbacks = Setbacks(
             self.clock, self.world._witness, nobody, 7947, lambda _data, _signature: False
@@ -176,7 +176,7 @@ class Site:
         return self.world.own.raw(kind.plural, ("", name)) or {}
 
     async def record_event(self, regarding: ObjectRef, type_: str, reason: str, message: str) -> None:
-        assert regarding.name in ("bmc-n1", "default"), (type_, reason, message)
+        assert regarding.name in ("a", "bmc-n1", "default"), (type_, reason, message)
 
     # the device
 
@@ -278,6 +278,59 @@ async def test_a_zone_may_want_drills() -> None:
     site.clock.now += 2 * DAY
     await site.round()
     assert "drilled last 31 d ago" in site.protected()[1]
+
+
+def somebody(site: Site) -> None:
+    """A person who fences n1."""
+    site.seen("fencedevices", "somebody", {"driver": "manual", "nodes": ["n1"]})
+
+
+async def test_a_zone_with_nothing_but_a_person_says_what_that_person_must_do() -> None:
+    site = Site(levels=[{"devices": ["somebody"]}])
+    somebody(site)
+    await site.round()
+    assert site.protected() == (
+        "ManualFence",
+        (
+            "only a person fences node n1 (somebody): if it dies, db waits until somebody has made sure that it is off and says so:"
+            " ringfence fence confirm n1"
+        ),
+    )
+    await site.statuses._zones()
+    (ready,) = (site.world.own.raw("hazones", ("", "a")) or {})["status"]["conditions"]
+    assert (ready["status"], ready["message"]) == (
+        "True",
+        "1 nodes, each with a fence device; only a person fences n1: ringfence fence confirm NODE",
+    )
+
+
+async def test_a_person_on_the_last_level_takes_nothing_from_a_bmc_that_is_proved() -> None:
+    """As `docs/choosing-a-fence.md` says that a ladder should be."""
+    site = Site(levels=[{"devices": ["bmc-n1"]}, {"devices": ["somebody"]}])
+    somebody(site)
+    await site.round()
+    assert site.protected()[0] == "Ready"
+    site.password = "rotten"
+    await site.round()
+    assert site.protected() == ("FenceDeviceUnproved", "bmc-n1: the BMC refuses user or password")
+
+
+async def test_a_person_on_the_level_of_a_bmc_makes_that_level_a_persons() -> None:
+    site = Site(levels=[{"devices": ["bmc-n1", "somebody"]}])
+    somebody(site)
+    await site.round()
+    assert site.protected()[0] == "ManualFence"
+
+
+async def test_a_person_is_no_second_proof() -> None:
+    """A person's word stands alone; what a zone that asks for two can do by itself is another matter."""
+    site = Site(levels=[{"devices": ["bmc-n1"]}, {"devices": ["somebody"]}], proofs=2)
+    somebody(site)
+    await site.round()
+    assert site.protected() == (
+        "TooFewProofs",
+        "zone a asks for 2 independent proofs, and only bmc-n1 reaches node n1: after its death a person must confirm",
+    )
 
 
 async def test_a_store_that_was_set_back_is_told_until_it_has_settled() -> None:

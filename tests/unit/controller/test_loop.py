@@ -169,6 +169,11 @@ class Site:
             },
         }
 
+    def unprotect(self, *vms: str) -> None:
+        """Their ProtectedVMs are gone, as Kubernetes' garbage collection takes them with their HAPolicy."""
+        for vm in vms:
+            del self.objects["protectedvms", vm]
+
     def did(self, deed: str) -> None:
         self.deeds.append((round(self.clock.now, 1), deed))
 
@@ -648,6 +653,26 @@ async def test_a_dead_node_that_nothing_can_be_done_about_costs_no_turns() -> No
     assert await leader.loop.turn() is False
 
 
+async def test_a_person_in_the_ladder_is_waited_for_in_plain_words() -> None:
+    """Not as a device that nobody has declared."""
+    site = Site(
+        {"name": "somebody", "spec": {"driver": "manual", "nodes": ["n1"]}},
+        fencing={"levels": [{"devices": ["somebody"]}]},
+    )
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.down.add("n1")
+    await play(leader, 5.0)
+    status = site.failover()["status"]
+    assert (status["phase"], status["sentence"].partition("; ")[2]) == (
+        "AwaitingConfirmation",
+        (
+            "not proved off: somebody: a person has to confirm. Make sure that n1 is off, then:"
+            " ringfence fence confirm n1 --i-have-checked-that-it-is-off"
+        ),
+    )
+
+
 async def test_a_node_that_registers_anew_in_the_same_boot_is_the_same_machine() -> None:
     """Its Node object was deleted while its incident had a proof: what lives under another UID voids that proof all the same."""
     site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
@@ -705,6 +730,128 @@ async def test_an_incident_under_way_outlives_its_object() -> None:
     await play(leader, 3.0)
     assert site.count("delete launcher-db") >= 1, "the incident goes on"
     assert site.count("bmc-n1 off") == 1
+
+
+def of_a_policy() -> Site:
+    """Two VMs on n1, both protected by one HAPolicy, and a BMC that takes its time."""
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    for vm in ("db", "web"):
+        site.runs(vm, "n1")
+    return site
+
+
+def vms_of(failover: Json) -> dict[str, str]:
+    return {vm["name"]: vm["state"] for vm in failover["status"]["vms"]}
+
+
+async def test_a_policy_deleted_before_the_order_spares_the_node_until_somebody_protects_its_vms_again() -> (
+    None
+):
+    site = of_a_policy()
+    site.obeys = {"n1"}
+    leader = await settled(site)
+    site.down.add("n1")
+    await play(leader, 1.0)
+    assert site.failover()["status"]["phase"] == "Holding"
+    site.unprotect("db", "web")
+    await play(leader, 5.0)
+    held = site.failover()["status"]
+    assert (held["phase"], held["heldReason"]) == (
+        "Held",
+        "no protected VM runs on n1: it is not fenced",
+    )
+    assert site.deeds == [(site.deeds[0][0], f"taint n1 {SUSPECT}")]
+    for vm in ("db", "web"):
+        site.put("protectedvms", vm, {"vm": {"name": vm}}, "shop")
+    await play(leader, 5.0)
+    assert site.count("bmc-n1 off") == 1
+    assert (site.count("delete launcher-db"), site.count("delete launcher-web")) == (1, 1)
+
+
+async def test_a_policy_deleted_after_the_order_leaves_no_vm_behind() -> None:
+    """The order can't be taken back, so the VMs of that node are lost there, and are this incident's still."""
+    site = of_a_policy()
+    leader = await settled(site)
+    site.down.add("n1")
+    await play(leader, 4.0)
+    assert site.count("bmc-n1 off") == 1
+    site.unprotect("db", "web")
+    await play(leader, 1.0)
+    assert site.failover()["status"]["phase"] == "Fencing"
+    site.off.add("n1")
+    await play(leader, 3.0)
+    assert vms_of(site.failover()) == {"db": "Released", "web": "Released"}
+    site.vms = {"db": "n3", "web": "n4"}
+    await play(leader, 1.0)
+    assert site.failover()["status"]["phase"] == "Recovered"
+    assert vms_of(site.failover()) == {"db": "Running", "web": "Running"}
+    assert site.count("bmc-n1 off") == 1
+
+
+async def test_a_policy_deleted_under_the_proof_leaves_no_vm_half_recovered_whoever_leads() -> None:
+    """What is to be done is on record; nobody asks again who has wanted it."""
+    site = of_a_policy()
+    site.obeys = {"n1"}
+    leader = await settled(site)
+    site.down.add("n1")
+    await play(leader, 1.0)
+    while not site.failover()["status"].get("proofs"):
+        await play(leader, TICK)
+    site.unprotect("db", "web")
+    heir = Replica(site, "c-2", "n3")
+    await play(heir, timing.LEASE_DURATION + timing.SETTLE + 2.0)
+    assert heir.leadership.leads
+    assert (site.count("delete launcher-db"), site.count("delete launcher-web")) == (1, 1)
+    assert vms_of(site.failover()) == {"db": "Released", "web": "Released"}
+    site.vms = {"db": "n3", "web": "n4"}
+    await play(heir, 1.0)
+    assert site.failover()["status"]["phase"] == "Recovered"
+    assert vms_of(site.failover()) == {"db": "Running", "web": "Running"}
+
+
+async def test_a_policy_deleted_after_the_order_leaves_no_vm_behind_where_the_incident_is_about_others_too() -> (
+    None
+):
+    """Before, their launchers were deleted under the proof, and nobody saw to it that they ran again: no start was asked for, no stuck
+    instance ended.
+    """
+    site = of_a_policy()
+    site.runs("own", "n1")
+    leader = await settled(site)
+    site.down.add("n1")
+    await play(leader, 4.0)
+    assert site.count("bmc-n1 off") == 1
+    site.unprotect("db", "web")
+    await play(leader, 1.0)
+    site.off.add("n1")
+    await play(leader, 3.0)
+    assert vms_of(site.failover()) == {"own": "Released", "db": "Pending", "web": "Pending"}, (
+        "who is protected goes before who is no more"
+    )
+    site.vms["own"] = "n5"
+    await play(leader, 1.0)
+    assert vms_of(site.failover()) == {"own": "Running", "db": "Released", "web": "Released"}
+    site.vms |= {"db": "n3", "web": "n4"}
+    await play(leader, 1.0)
+    assert site.failover()["status"]["phase"] == "Recovered"
+    assert vms_of(site.failover()) == {"own": "Running", "db": "Running", "web": "Running"}
+
+
+async def test_a_policy_deleted_in_the_hold_takes_its_vms_out_of_an_incident_that_is_about_others_too() -> (
+    None
+):
+    """Nothing was done for them yet: they are like any other VM of a node that is fenced for another's sake."""
+    site = of_a_policy()
+    site.runs("own", "n1")
+    site.obeys = {"n1"}
+    leader = await settled(site)
+    site.down.add("n1")
+    await play(leader, 1.0)
+    site.unprotect("db", "web")
+    await play(leader, 5.0)
+    assert vms_of(site.failover()) == {"own": "Released"}
+    assert site.count(f"taint n1 {OUT_OF_SERVICE}") == 1, "by which Kubernetes evicts what is left there"
+    assert (site.count("delete launcher-db"), site.count("delete launcher-web")) == (0, 0)
 
 
 class TurnsOneDown(Site):

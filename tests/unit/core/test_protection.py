@@ -37,7 +37,20 @@ OBSTACLES: list[tuple[dict[str, Any], str, str]] = [
         "NodeInMaintenance",
         "n1 is in maintenance (NodeMaintenance dimm)",
     ),
+    (
+        {"devices": (), "by_hand": ("somebody",)},
+        "ManualFence",
+        (
+            "only a person fences node n1 (somebody): if it dies, db waits until somebody has made sure that it is off"
+            " and says so: ringfence fence confirm n1"
+        ),
+    ),
     ({"devices": ()}, "NoFenceDevice", "no FenceDevice of zone a reaches node n1"),
+    (
+        {"devices": (("bmc", None),), "proofs_required": 2},
+        "TooFewProofs",
+        "zone a asks for 2 independent proofs, and only bmc reaches node n1",
+    ),
     ({"devices": (("bmc", "wrong password"), ("pdu", None))}, "FenceDeviceUnproved", "bmc: wrong password"),
     (
         {"devices": (("ceph", None),), "storage_fences": ("ceph",), "not_cut": ("vms/scratch (why)",)},

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from ringfence.core.failover import limits
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
 from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RequestStart
@@ -15,9 +19,11 @@ from ringfence.core.fencing.orders import OrderOff
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, StorageCut
 from ringfence.core.model import Mode, Verdict
 from simulator.system import rules, triples
+from simulator.system.__main__ import main
+from simulator.system.control import Control
 from simulator.system.controller import taken_over
 from simulator.system.invariants import STORES_A_SECOND, Invariants
-from simulator.system.ledger import Entry, Ledger
+from simulator.system.ledger import Entry, Ledger, differing
 from simulator.system.play import Outcome, build, play, shorten
 from simulator.system.report import Piece, append
 from simulator.system.rules import Broken
@@ -116,6 +122,26 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
         file.write('{"seed":9,"bro')
     assert list(Ledger(path).entries.values()) == entries
     assert Ledger(path, "another program's").entries == {}
+
+
+def test_two_ledgers_tell_which_schedules_went_another_way(tmp_path: Path) -> None:
+    seen = frozenset({(Verdict.DOWN, triples.NO_LIMIT, Phase.FENCING)})
+    entry = Entry(7, "", 2, 1, 1, seen, cpu=1.0, story="abc")
+    before, after = Ledger(tmp_path / "before", "old"), Ledger(tmp_path / "after", "new")
+    for seed in (7, 8, 9):
+        before.enter(replace(entry, seed=seed))
+    after.enter(replace(entry, cpu=0.2))
+    assert main(["same", str(tmp_path / "before"), str(tmp_path / "after")]) == 0, "faster, and the same"
+    after.enter(replace(entry, seed=8, story="abd"))
+    after.enter(replace(entry, seed=10))
+    assert differing(tmp_path / "before", tmp_path / "after") == ([7, 8], [8])
+    assert main(["same", str(tmp_path / "before"), str(tmp_path / "after")]) == 1
+
+
+def test_a_story_that_is_told_otherwise_has_another_mark() -> None:
+    outcome = play(replace(calm(), acts=(Act(1.0, ("isolate", "n4")), Act(4.0, ("end",)))))
+    again = Entry.of(replace(outcome, log=(*outcome.log[:-1], outcome.log[-1] + ".")))
+    assert Entry.of(outcome).story != again.story
 
 
 def test_each_piece_of_a_long_run_is_a_row_of_its_report(tmp_path: Path) -> None:
@@ -257,6 +283,37 @@ def test_a_triple_that_is_called_impossible(world: World, invariants: Invariants
         world.plant.nodes["n4"].powered = False
         run(world, invariants, 3.0)
         invariants.stored(record, replace(record, phase=Phase.WITHDRAWN))
+
+
+def test_a_triple_that_can_t_be_of_one_instant(world: World, invariants: Invariants) -> None:
+    names = [limit.__name__ for limit in limits.LIMITS]
+    torn = {t for t in itertools.product(Verdict, names, Phase) if triples.torn(t)}
+    assert {(verdict, limit) for verdict, limit, _ in torn if limit == "whole_zone"} == {
+        (verdict, "whole_zone")
+        for verdict in (Verdict.HEALTHY, Verdict.STORAGE_LOST, Verdict.CONTROL_PATH_LOST)
+    }
+    assert {(limit, phase) for _, limit, phase in torn if limit != "whole_zone"} == {
+        ("storage_gone", Phase.FENCING)
+    }
+    run(world, invariants, 1.0)
+    sees = SimpleNamespace(seen_of=lambda _node: (Verdict.HEALTHY, "whole_zone"))
+    world.controller = cast("Control", sees)
+    record = incident(world, Phase.HELD)
+    with pytest.raises(Broken, match=r"^0: .*a zone of which one is heard is not gone as a whole"):
+        invariants.stored(None, record)
+    world.plant.nodes["n4"].peers = False  # within this tick: that it was heard is of an instant before
+    invariants.stored(None, record)
+    assert invariants.triples == set()
+    Invariants(world, real=True).stored(None, record)
+
+
+def test_an_incident_of_a_node_that_is_back_without_its_storage() -> None:
+    acts = ("1.0 cut-storage n4", "12.5 isolate n4", "14.8 rejoin n4", "40.0 heal-storage n4", "60.0 end")
+    schedule = replace(calm("slot"), acts=read("\n".join(["seed 0", *acts])).acts)
+    outcome = play(schedule)
+    assert (outcome.broken, outcome.incidents, outcome.recovered) == ("", 1, 0)
+    lost = {phase for verdict, _, phase in outcome.triples if verdict is Verdict.STORAGE_LOST}
+    assert lost == {Phase.WITHDRAWN}
 
 
 # --- the controller's own loops -----------------------------------------------------------------------------------

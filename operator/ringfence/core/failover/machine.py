@@ -82,7 +82,9 @@ def step(record: Record, look: Look) -> Step:
     """One step of one failover."""
     if record.phase in ENDED:
         return Step(record)
-    record = noted(replace(record, leader=look.leader, epoch=look.epoch), look)
+    if (record.leader, record.epoch) != (look.leader, look.epoch):
+        record = replace(record, leader=look.leader, epoch=look.epoch)
+    record = noted(record, look)
     if (waits := anew(record, look)) is not None:
         assert may_follow(record.phase, waits.record.phase), (record.phase, waits.record.phase)
         return waits

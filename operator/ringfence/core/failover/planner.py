@@ -68,8 +68,11 @@ def waits(record: Record, look: Look, among: set[Key] | None = None) -> dict[Key
     here = [
         v for v in mine if v.state is VmState.PENDING and v.pod_uid in present and v.released_wall is None
     ]
+    stay = {_key(v) for v in here}
     # A launcher that is gone this very moment was let go this very moment.
-    away = [replace(v, released_wall=v.released_wall or look.wall) for v in mine if v not in here]
+    away = [
+        v if v.released_wall else replace(v, released_wall=look.wall) for v in mine if _key(v) not in stay
+    ]
     places = look.room - starting(away, look.wall)
     first = next(
         (v for v in away if _lately(v, look.wall, timing.PLACED_WITHIN) and not _placed(v, looks[_key(v)])),

@@ -10,7 +10,7 @@ from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Record
 from ringfence.core.failover.recovery import PodLook, PodRole
 from ringfence.core.failover.step import Step, enter, timed
-from ringfence.core.failover.vms import merged, with_pods
+from ringfence.core.failover.vms import followed, merged, with_pods
 from ringfence.core.fencing.proof import FencingProof, Rebooted, permit, permit_vms
 from ringfence.core.model import Verdict
 
@@ -44,6 +44,7 @@ def proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -
         instances = {v.vmi_uid for v in vms if v.vmi_uid}
         theirs = tuple(p for p in look.pods if p.vmi_uid in instances or _orphaned(p))
     pods = tuple(ref for ref in recovery.covered(theirs) if some is None or ref.uid in some.pods)
+    vms = followed(vms, record.vms, theirs, pods)
     record = replace(
         record,
         proofs=tuple(proofs),

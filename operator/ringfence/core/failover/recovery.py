@@ -190,6 +190,9 @@ def follow(
         and not vmi.deleting  # an instance on its way out is no success: nobody may start the next one
     ):
         again = " again, under its later boot" if vmi.node == dead_node else ""
+        known = (record.state, record.new_node, record.message)
+        if record.running_wall and known == (VmState.RUNNING, vmi.node, f"runs on {vmi.node}{again}"):
+            return record, ()
         return (
             replace(
                 record,

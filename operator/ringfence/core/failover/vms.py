@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ringfence.core.failover.look import Look
-from ringfence.core.failover.record import VmRecord
+from ringfence.core.failover.record import PodRef, VmRecord
 from ringfence.core.failover.recovery import PodLook, PodRole
 
 
@@ -21,6 +21,23 @@ def merged(before: tuple[VmRecord, ...], seen: tuple[VmRecord, ...]) -> tuple[Vm
 def with_pods(vms: tuple[VmRecord, ...], pods: tuple[PodLook, ...]) -> tuple[VmRecord, ...]:
     launchers = {p.vmi_uid: p.ref.uid for p in pods if p.role is PodRole.LAUNCHER}
     return tuple(replace(v, pod_uid=v.pod_uid or launchers.get(v.vmi_uid, "")) for v in vms)
+
+
+def followed(
+    vms: tuple[VmRecord, ...],
+    before: tuple[VmRecord, ...],
+    pods: tuple[PodLook, ...],
+    cover: tuple[PodRef, ...],
+) -> tuple[VmRecord, ...]:
+    """These VMs, and of those on record before each whose launcher is deleted under the proof too: somebody has to see it run again.
+
+    Who protects a VM no more when its node has been ordered off (an HAPolicy was deleted, say) doesn't have it left half-way.
+    """
+    refs = set(cover)
+    deleted = {p.vmi_uid for p in pods if p.role is PodRole.LAUNCHER and p.ref in refs}
+    known = {(v.namespace, v.name) for v in vms}
+    left = (v for v in before if v.vmi_uid in deleted and (v.namespace, v.name) not in known)
+    return (*vms, *with_pods(tuple(left), pods))
 
 
 def has_launcher(vm: VmRecord, pods: tuple[PodLook, ...]) -> bool:

@@ -43,5 +43,8 @@ class DeviceLook:
         return fresh and last is not None and last.state is PowerState.OFF
 
 
+A_PERSON = "a person has to confirm"
+"""Why a device of driver ``manual`` is never read or ordered."""
+
 Rungs = tuple[tuple[DeviceLook | WatchdogLook, ...], ...]
 """The devices of a node, level by level."""
