@@ -13,8 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from apiserver.chart import NAMESPACE, token
-from apiserver.conftest import ROOT
 from apiserver.controllers import boot
+from apiserver.installed import ROOT
 from apiserver.server import Server
 from ringfence.core.gossip.members import open_roster
 
@@ -34,9 +34,17 @@ class AgentPod:
     """One node's agent, one process after the other."""
 
     def __init__(
-        self, server: Server, folder: Path, node: str, address: str, metrics_port: int, *more: str
+        self,
+        server: Server,
+        folder: Path,
+        node: str,
+        address: str,
+        metrics_port: int,
+        *more: str,
+        source: Path = ROOT,
     ) -> None:
-        """``more``: further words of its command line."""
+        """``more``: further words of its command line. ``source``: the tree whose code runs from the next start on."""
+        self.source = source
         self.server, self.node, self.address, self.metrics_port = server, node, address, metrics_port
         self._folder = folder / node
         self._more = more
@@ -67,7 +75,7 @@ class AgentPod:
         place = urlsplit(self.server.url)
         environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT / "operator"),
+            "PYTHONPATH": str(self.source / "operator"),
             "KUBERNETES_SERVICE_HOST": str(place.hostname),
             "KUBERNETES_SERVICE_PORT": str(place.port),
         }

@@ -52,6 +52,16 @@ def the(kind: str, *settings: str) -> Json:
     return found
 
 
+def run_helm(server: Server, *words: str) -> str:
+    """Run helm as the administrator, in the release's namespace; what it printed."""
+    done = subprocess.run(
+        [str(helm()), *words, "--namespace", NAMESPACE, "--kubeconfig", str(server.kubeconfig)],
+        text=True, capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def token(server: Server, account: str, pod: str | None = None, node: str = "n1") -> str:
     """Ask for a token as the kubelet of ``node`` does: bound to the pod, which is bound to the node."""
     wanted: dict[str, Any] = {"expirationSeconds": 3600}

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from apiserver.chart import NAMESPACE, rendered
+from apiserver.controllers import Controllers, running_cluster
+from apiserver.installed import CRDS, ROOT, kind_of_kubevirt
 from apiserver.programs import binaries
-from apiserver.server import Json, Server, running_server, wait_for
-
-ROOT = Path(__file__).parents[2]
+from apiserver.server import Server, running_server, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -27,28 +26,6 @@ def server(bare: Server) -> Server:
     return bare
 
 
-INSTANCES: Json = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "virtualmachineinstances.kubevirt.io"},
-    "spec": {
-        "group": "kubevirt.io",
-        "scope": "Namespaced",
-        "names": {"plural": "virtualmachineinstances", "kind": "VirtualMachineInstance"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-                },
-            }
-        ],
-    },
-}
-
-
 @pytest.fixture(scope="session")
 def governed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Another cluster's API, with the chart installed: our accounts, their rights and the admission policies."""
@@ -60,7 +37,7 @@ def governed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             "the namespace of the nodes' Leases",
             lambda: server.call("GET", "/api/v1/namespaces/kube-node-lease").ok,
         )
-        server.must("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", INSTANCES)
+        server.must("POST", CRDS, kind_of_kubevirt("virtualmachineinstances", "VirtualMachineInstance"))
         wait_for(
             "KubeVirt's instances",
             lambda: server.call("GET", "/apis/kubevirt.io/v1/virtualmachineinstances").ok,
@@ -69,3 +46,20 @@ def governed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         for node in ("n1", "n2"):
             server.must("POST", "/api/v1/nodes", {"metadata": {"name": node}})
         yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A cluster for the stories of one file: with the chart, KubeVirt's kinds and two nodes that have booted."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def controllers(cluster: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controllers]:
+    """Its controllers; one has been started."""
+    made = Controllers(cluster, tmp_path_factory.mktemp("controllers"))
+    made.start()
+    yield made
+    made.kill()
+    print(made.logs()[-6000:])

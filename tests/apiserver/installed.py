@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from apiserver.chart import NAMESPACE, rendered, token
+from apiserver.chart import NAMESPACE, rendered, run_helm, token
 from apiserver.server import Json, Server, wait_for
 from contract.tls import make_certificate
 
@@ -53,14 +53,29 @@ def install_kubevirts_kinds(server: Server) -> None:
 
 def install(server: Server, *settings: str) -> None:
     """CRDs and chart, as the README says; no Pod ever runs."""
-    server.kubectl("apply", "-f", str(ROOT / "crds"))
-    server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(ROOT / "crds"))
+    _make_room(server, ROOT)
+    server.kubectl("apply", "--server-side", "-f", "-", stdin=rendered(*settings))
+
+
+def install_by_helm(server: Server, tree: Path = ROOT) -> None:
+    """The same as a release of helm's, which looks at what the cluster has; from the files of another ``tree``, if one is given."""
+    _make_room(server, tree)
+    run_helm(server, "install", "ringfence", str(tree / "charts/ringfence"))
+
+
+def apply_kinds(server: Server, tree: Path = ROOT) -> None:
+    """Our CRDs, those of that tree."""
+    server.kubectl("apply", "-f", str(tree / "crds"))
+    server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(tree / "crds"))
+
+
+def _make_room(server: Server, tree: Path) -> None:
+    apply_kinds(server, tree)
     server.must("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
     wait_for(
         "the namespace of the nodes' Leases",
         lambda: server.call("GET", "/api/v1/namespaces/kube-node-lease").ok,
     )
-    server.kubectl("apply", "--server-side", "-f", "-", stdin=rendered(*settings))
 
 
 def add_node(server: Server, name: str, number: int, **labels: str) -> None:

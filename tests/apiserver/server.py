@@ -105,6 +105,13 @@ class Server:
         }
 
 
+def own_address() -> str:
+    """An address of this machine that is no loopback: an API server refuses those for what is in the cluster."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+        way.connect(("192.0.2.1", 9))  # sends nothing
+        return str(way.getsockname()[0])
+
+
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -130,8 +137,11 @@ def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def running_server(binaries: Path, folder: Path) -> Iterator[Server]:
-    """Start etcd and kube-apiserver on free ports of 127.0.0.1; stop them, by their own ids, at the end."""
+def running_server(binaries: Path, folder: Path, *more: str) -> Iterator[Server]:
+    """Start etcd and kube-apiserver on free ports of 127.0.0.1; stop them, by their own ids, at the end.
+
+    ``more``: further words of the API server's command line.
+    """
     client, peer, secure = _free_ports(3)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     key_file = folder / "service-accounts.key"
@@ -169,6 +179,7 @@ def running_server(binaries: Path, folder: Path) -> Iterator[Server]:
         "--endpoint-reconciler-type=none",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
+        *more,
     ]
     with running(etcd, folder / "etcd.log"), running(apiserver, folder / "apiserver.log") as process:
         authority = folder / "pki" / "apiserver.crt"
@@ -199,3 +210,9 @@ def wait_for(what: str, condition: Any, seconds: float = 30.0) -> Any:
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.05)
     return found
+
+
+def listed(server: Server, path: str) -> list[Json]:
+    """All objects of a kind, as soon as the API server has read its store ("storage is (re)initializing" before that)."""
+    found: Json = wait_for(f"a list of {path}", lambda: (said := server.call("GET", path)).ok and said.body)
+    return list(found["items"])

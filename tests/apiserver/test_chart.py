@@ -398,13 +398,19 @@ def test_cert_manager_makes_the_certificate_where_it_is_or_is_asked_for() -> Non
         (("webhook.certManager=true",), ("--no-hooks",)),
         ((), there),
     ):
-        found = {each["kind"]: each for each in documents(*settings, more=more)}
-        assert "Secret" not in found
-        certificate, webhook = found["Certificate"]["spec"], found["ValidatingWebhookConfiguration"]
+        found = {(each["kind"], each["metadata"]["name"]): each for each in documents(*settings, more=more)}
+        assert "Secret" not in {kind for kind, _ in found}
+        certificate = found["Certificate", "ringfence-webhook"]["spec"]
+        authority = found["Certificate", "ringfence-webhook-authority"]["spec"]
+        webhook = found["ValidatingWebhookConfiguration", "ringfence"]
         assert certificate["dnsNames"] == [f"ringfence-webhook.{NAMESPACE}.svc"]
-        assert certificate["issuerRef"]["name"] == found["Issuer"]["metadata"]["name"]
+        issuer = found["Issuer", certificate["issuerRef"]["name"]]["spec"]
+        assert issuer == {"ca": {"secretName": authority["secretName"]}}
+        assert authority["privateKey"]["rotationPolicy"] == "Never", (
+            "else renewals would need two authorities"
+        )
         assert webhook["metadata"]["annotations"] == {
-            "cert-manager.io/inject-ca-from": f"{NAMESPACE}/{found['Certificate']['metadata']['name']}"
+            "cert-manager.io/inject-ca-from": f"{NAMESPACE}/ringfence-webhook"
         }
         assert "caBundle" not in webhook["webhooks"][0]["clientConfig"], "cert-manager writes it"
         assert certificate["secretName"] == mounted(*settings, more=more)["secretName"]

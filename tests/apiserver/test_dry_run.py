@@ -6,7 +6,6 @@ Nobody plays the agents, so no node can be found Down here: that is an answer, t
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,20 +13,13 @@ import pytest
 
 from apiserver.chart import NAMESPACE
 from apiserver.controllers import RINGFENCE, Controllers, ringfence, running_cluster
-from apiserver.server import Json, Server, wait_for
+from apiserver.server import Json, Server, own_address, wait_for
 from ringfence.kube.kubeconfig import CONTROLLER_PORT
 
 pytestmark = pytest.mark.apiserver
 
 KUBEVIRT = "/apis/kubevirt.io/v1/namespaces/shop"
 BOUND = 120.0
-
-
-def own_address() -> str:
-    """An address of this machine that is no loopback: the API server's proxy refuses those."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-        way.connect(("192.0.2.1", 9))  # sends nothing
-        return str(way.getsockname()[0])
 
 
 def make(server: Server, path: str, kind: str, name: str, **parts: Any) -> None:

@@ -6,13 +6,11 @@ Kubelets and agents are played: what a NodeReport says is what an agent would ha
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from apiserver.chart import NAMESPACE
-from apiserver.controllers import NODES, RINGFENCE, Controllers, boot, ringfence, running_cluster
+from apiserver.controllers import NODES, RINGFENCE, Controllers, boot, ringfence
 from apiserver.server import Json, Server, wait_for
 from ringfence.core.gossip.keys import KeySet, open_keys
 
@@ -20,21 +18,6 @@ pytestmark = pytest.mark.apiserver
 
 SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
 BOUND = 60.0
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_cluster(tmp_path_factory.mktemp("keys")) as server:
-        yield server
-
-
-@pytest.fixture
-def controllers(cluster: Server, tmp_path: Path) -> Iterator[Controllers]:
-    made = Controllers(cluster, tmp_path)
-    made.start()
-    yield made
-    made.kill()
-    print(made.logs()[-6000:])
 
 
 def told(server: Server) -> Json:

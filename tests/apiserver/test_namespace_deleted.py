@@ -16,7 +16,7 @@ import pytest
 
 from apiserver.agents import AgentPod
 from apiserver.chart import NAMESPACE, rendered
-from apiserver.conftest import ROOT
+from apiserver.installed import ROOT
 from apiserver.programs import binaries, program
 from apiserver.server import Server, running, running_server, wait_for
 from lab.watchdog.build import shim

@@ -1,6 +1,8 @@
 """The Secret with the roster's key is lost: what heals by itself, what a person is told, and what never happens silently.
 
-Real controllers with the chart's rights and real agents, on a real API server.
+Real controllers with the chart's rights and real agents, on a real API server. The tests of this file follow one another: what
+runs at the end of one is what the next begins with. How long a controller leaves a lost Secret to others is tried in virtual time
+(``tests/unit/controller/test_bootstrap.py``).
 """
 
 from __future__ import annotations
@@ -8,13 +10,12 @@ from __future__ import annotations
 import base64
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from apiserver.agents import AgentPod, zones_of
 from apiserver.chart import NAMESPACE
-from apiserver.controllers import NODES, RINGFENCE, Controllers, ringfence, running_cluster
+from apiserver.controllers import NODES, RINGFENCE, Controllers, ringfence
 from apiserver.server import Json, Server, wait_for
 from ringfence.core.rosterkey import fingerprint
 from ringfence.net.crypto import make_group_keys
@@ -28,27 +29,15 @@ BOUND = 90.0
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_cluster(tmp_path_factory.mktemp("roster-key")) as server:
-        yield server
-
-
-@pytest.fixture
-def controllers(cluster: Server, tmp_path: Path) -> Iterator[Controllers]:
-    made = Controllers(cluster, tmp_path)
-    made.start()
-    yield made
-    made.kill()
-    print(made.logs()[-6000:])
-
-
-@pytest.fixture
-def agents(cluster: Server, controllers: Controllers, tmp_path: Path) -> Iterator[dict[str, AgentPod]]:
+def agents(
+    cluster: Server, controllers: Controllers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, AgentPod]]:
+    folder = tmp_path_factory.mktemp("agents")
     wait_for(
         "the keys", lambda: all(cluster.call("GET", SECRET.replace("gossip", s)).ok for s in KEYS), BOUND
     )
     pods = {
-        node: AgentPod(cluster, tmp_path, node, f"127.0.78.{number}", free_port())
+        node: AgentPod(cluster, folder, node, f"127.0.78.{number}", free_port())
         for number, node in enumerate(NODES, start=1)
     }
     for pod in pods.values():
@@ -113,19 +102,26 @@ def takes_rosters(server: Server, pod: AgentPod, zone: str) -> None:
     wait_for(f"{pod.node} takes the roster of zone {zone}", lambda: zone in pod.zones(), BOUND)
 
 
-def test_a_deleted_secret_is_written_again_as_it_was(
+def test_a_deleted_secret_is_written_again_as_it_was_and_a_controller_that_starts_waits_for_it(
     cluster: Server, controllers: Controllers, agents: dict[str, AgentPod]
 ) -> None:
     takes_rosters(cluster, agents["n1"], "a")
     before = cluster.must("GET", SECRET)
-    cluster.must("DELETE", SECRET)
+    with controllers.frozen():
+        cluster.must("DELETE", SECRET)
+        log = controllers.start()
+        wait_for(
+            "it to leave the Secret to the leader",
+            lambda: "is gone: a controller that still knows it" in log.read_text(),
+            BOUND,
+        )
     wait_for("the Secret is back", lambda: cluster.call("GET", SECRET).ok, BOUND)
     after = cluster.must("GET", SECRET)
     assert after["data"] == before["data"]
     assert after["immutable"] is True
     assert after["metadata"]["uid"] != before["metadata"]["uid"]
-    # A controller that starts now has it from there, and the agents, never restarted, go on believing.
-    controllers.replace()
+    # The controller that has started meanwhile has it from there, and the agents, never restarted, go on believing.
+    controllers.kill(keep=1)
     takes_rosters(cluster, agents["n2"], "b")
     told(cluster, "Trusted", fingerprint(public(cluster)))
     seed = after["data"]["roster.key"]
@@ -133,70 +129,11 @@ def test_a_deleted_secret_is_written_again_as_it_was(
     assert base64.b64decode(seed).hex() not in controllers.logs()
 
 
-def test_a_controller_that_starts_waits_for_one_that_still_knows_it(
-    cluster: Server, controllers: Controllers, tmp_path: Path
-) -> None:
-    """Deleted, and a second replica starts before the leader has looked: it must not make other keys."""
-    publishes(cluster, "leads")
-    before = cluster.must("GET", SECRET)["data"]
-    (tmp_path / "second").mkdir()
-    second = Controllers(cluster, tmp_path / "second")
-    cluster.must("DELETE", SECRET)
-    second.start()
-    try:
-        wait_for("the Secret is back", lambda: cluster.call("GET", SECRET).ok, BOUND)
-        assert cluster.must("GET", SECRET)["data"] == before
-    finally:
-        second.kill()
-        print(second.logs()[-3000:])
-
-
-def test_keys_that_nobody_knows_any_more_are_made_anew_and_it_is_said_whom_to_restart(
-    cluster: Server, controllers: Controllers, agents: dict[str, AgentPod]
-) -> None:
-    takes_rosters(cluster, agents["n1"], "c")
-    takes_rosters(cluster, agents["n2"], "d")
-    old = fingerprint(public(cluster))
-    controllers.kill()
-    cluster.must("DELETE", SECRET)
-    controllers.start()
-    wait_for("new keys", lambda: cluster.call("GET", SECRET).ok, BOUND)
-    new = fingerprint(public(cluster))
-    assert new != old
-    assert "makes other keys" in controllers.logs()
-
-    said = told(cluster, "AgentsGoByAnotherKey", "n1, n2", old, new)
-    assert said["status"] == "False"
-    command = f"kubectl -n {NAMESPACE} rollout restart daemonset -l app.kubernetes.io/name=ringfence"
-    assert command in said["message"]
-    doctor = ringfence(cluster, "doctor", "--only", "installation", f"--release-namespace={NAMESPACE}")
-    assert command in " ".join(doctor.stdout.split()), doctor.stdout + doctor.stderr
-    # Running agents adopt nothing: neither the new key nor what it has signed.
-    publishes(cluster, "e")
-    wait_for("its refusal", lambda: "a roster was refused" in agents["n1"].log(), BOUND)
-    assert gone_by(cluster, "n1") == old
-    assert "d" in agents["n1"].zones()
-
-    agents["n1"].end()
-    agents["n1"].start()
-    told(cluster, "AgentsGoByAnotherKey", "agents of n2 go")
-    agents["n2"].end()
-    agents["n2"].start()
-    told(cluster, "Trusted", new)
-    takes_rosters(cluster, agents["n1"], "f")
-    takes_rosters(cluster, agents["n2"], "g")
-    assert gone_by(cluster, "n2") == new
-    events = cluster.must("GET", "/apis/events.k8s.io/v1/events")["items"]
-    (changed,) = [e for e in events if e["reason"] == "RosterKeyChanged"]
-    assert old in changed["note"]
-    assert new in changed["note"]
-
-
 def test_whoever_puts_another_key_there_replaces_nobodys_trust_and_is_told_of(
     cluster: Server, controllers: Controllers, agents: dict[str, AgentPod]
 ) -> None:
     """A thief of rights: the Secret is his now. What runs goes on as before and says so; deleting it undoes it."""
-    takes_rosters(cluster, agents["n1"], "h")
+    takes_rosters(cluster, agents["n1"], "c")
     before = cluster.must("GET", SECRET)
     thiefs = {name: base64.b64encode(value).decode() for name, value in make_group_keys().items()}
     cluster.must("DELETE", SECRET)
@@ -205,7 +142,49 @@ def test_whoever_puts_another_key_there_replaces_nobodys_trust_and_is_told_of(
     )
     said = told(cluster, "SecretHasAnotherKey", fingerprint(base64.b64decode(thiefs["roster.pub"])))
     assert said["status"] == "False"
-    takes_rosters(cluster, agents["n2"], "i")
+    takes_rosters(cluster, agents["n2"], "d")
     cluster.must("DELETE", SECRET)
     told(cluster, "Trusted")
     assert cluster.must("GET", SECRET)["data"] == before["data"]
+
+
+def test_keys_that_nobody_knows_any_more_are_made_anew_and_it_is_said_whom_to_restart(
+    cluster: Server, controllers: Controllers, agents: dict[str, AgentPod]
+) -> None:
+    """The roster is gone with the Secret, as in a namespace that was emptied: then nobody is waited for."""
+    takes_rosters(cluster, agents["n1"], "e")
+    takes_rosters(cluster, agents["n2"], "f")
+    old = fingerprint(public(cluster))
+    controllers.kill()
+    for lost in (SECRET, ROSTER):
+        cluster.must("DELETE", lost)
+    controllers.start()
+    wait_for("new keys", lambda: cluster.call("GET", SECRET).ok, BOUND)
+    new = fingerprint(public(cluster))
+    assert new != old
+
+    said = told(cluster, "AgentsGoByAnotherKey", "n1, n2", old, new)
+    assert said["status"] == "False"
+    command = f"kubectl -n {NAMESPACE} rollout restart daemonset -l app.kubernetes.io/name=ringfence"
+    assert command in said["message"]
+    doctor = ringfence(cluster, "doctor", "--only", "installation", f"--release-namespace={NAMESPACE}")
+    assert command in " ".join(doctor.stdout.split()), doctor.stdout + doctor.stderr
+    # Running agents adopt nothing: neither the new key nor what it has signed.
+    publishes(cluster, "g")
+    wait_for("its refusal", lambda: "a roster was refused" in agents["n1"].log(), BOUND)
+    assert gone_by(cluster, "n1") == old
+    assert "f" in agents["n1"].zones()
+
+    agents["n1"].end()
+    agents["n1"].start()
+    told(cluster, "AgentsGoByAnotherKey", "agents of n2 go")
+    agents["n2"].end()
+    agents["n2"].start()
+    told(cluster, "Trusted", new)
+    takes_rosters(cluster, agents["n1"], "h")
+    takes_rosters(cluster, agents["n2"], "i")
+    assert gone_by(cluster, "n2") == new
+    events = cluster.must("GET", "/apis/events.k8s.io/v1/events")["items"]
+    (changed,) = [e for e in events if e["reason"] == "RosterKeyChanged"]
+    assert old in changed["note"]
+    assert new in changed["note"]

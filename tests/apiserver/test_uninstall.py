@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from apiserver.chart import CHART, NAMESPACE, token
+from apiserver.chart import CHART, NAMESPACE, run_helm, token
 from apiserver.programs import binaries
-from apiserver.server import Json, Server, running_server, wait_for
-from lab.helm import helm
+from apiserver.server import Server, listed, running_server, wait_for
 
 pytestmark = pytest.mark.apiserver
 
@@ -36,12 +34,6 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def listed(server: Server, path: str) -> list[Json]:
-    """All objects of a kind, as soon as the API server has read its store ("storage is (re)initializing" before that)."""
-    found: Json = wait_for(f"a list of {path}", lambda: (said := server.call("GET", path)).ok and said.body)
-    return list(found["items"])
-
-
 def inventory(server: Server) -> set[str]:
     """The path of every object that the API server has."""
     groups = ["/api/v1"] + [
@@ -57,15 +49,6 @@ def inventory(server: Server) -> set[str]:
                     f"{base}/{kind['name']}/{name.get('namespace', '')}/{name['name']}" for name in names
                 }
     return found
-
-
-def run_helm(server: Server, *words: str) -> str:
-    done = subprocess.run(
-        [str(helm()), *words, "--namespace", NAMESPACE, "--kubeconfig", str(server.kubeconfig)],
-        text=True, capture_output=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def webhooks_trust(server: Server) -> tuple[str, str]:

@@ -98,6 +98,8 @@ COMPONENTS = (
 
 KIND = Component("kind", (".",), minutes=1)
 """No part of the lab: its loader reads our kind-config.yaml for a test."""
+CERT_MANAGER = Component("certmanager", (".",), minutes=3)
+"""No part of the lab either: it makes the webhook's certificate for a test."""
 
 
 @dataclass(frozen=True, slots=True)

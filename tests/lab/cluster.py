@@ -358,9 +358,9 @@ class Lab:
             manifests = self.kennel.dress(manifests)
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifests)
 
-    def apply_kinds(self) -> None:
-        """Our CRDs, and the namespace that ringfence will be in."""
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(PROJECT / "crds"))
+    def apply_kinds(self, tree: Path = PROJECT) -> None:
+        """Our CRDs (those of another ``tree``, if one is given), and the namespace that ringfence will be in."""
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(tree / "crds"))
         self.kubectl("create", "namespace", NAMESPACE, check=False)
 
     def chart_values(self, values: dict[str, str] | None = None) -> dict[str, str]:
@@ -375,14 +375,14 @@ class Lab:
             **(values or {}),
         }
 
-    def chart_words(self, values: dict[str, str] | None = None) -> list[str]:
-        """The same as helm's command line: release, chart and values."""
+    def chart_words(self, values: dict[str, str] | None = None, tree: Path = PROJECT) -> list[str]:
+        """The same as helm's command line: release, chart and values; the chart of another ``tree``, if one is given."""
         sets = [
             word
             for key, value in self.chart_values(values).items()
             for word in ("--set-string" if key.endswith("port") else "--set", f"{key}={value}")
         ]
-        return ["ringfence", str(PROJECT / "charts/ringfence"), "--namespace", NAMESPACE, *sets]
+        return ["ringfence", str(tree / "charts/ringfence"), "--namespace", NAMESPACE, *sets]
 
     def helm(self, *words: str, check: bool = True) -> str:
         """Run helm as the lab's administrator; what it printed."""

@@ -116,8 +116,8 @@ class Layer:
     what: str
 
 
-def build(cache: Path, project: Path, *, agents: bool = False) -> Path:
-    """Make the image of ``project`` (the checkout) and return its docker-archive; ``agents``: with fence agents.
+def build(cache: Path, project: Path, *, agents: bool = False, name: str = NAME) -> Path:
+    """Make the image of ``project`` (a checkout) and return its docker-archive; ``agents``: with fence agents.
 
     ``cache`` is the lab's folder outside the checkout; everything made here lies under ``cache/image``. The path
     returned changes with the content and with nothing else. Needs root (debootstrap, chroot). Two builds at once
@@ -137,12 +137,12 @@ def build(cache: Path, project: Path, *, agents: bool = False) -> Path:
             _dependencies(shelf, lock, root),
             _project(shelf, project, root),
         )
-        archive = _archive(shelf, layers)
-        listed = _list_content(archive, layers, root, lock)
+        archive = _archive(shelf, layers, name)
+        listed = _list_content(archive, name, layers, root, lock)
         sizes = ", ".join(f"{layer.what} {_megabytes(layer.tar)}" for layer in layers)
         took = time.monotonic() - begun
         print(
-            f"image: {NAME} {_megabytes(archive)} ({sizes}) in {took:.1f} s: {archive}, its content: {listed}",
+            f"image: {name} {_megabytes(archive)} ({sizes}) in {took:.1f} s: {archive}, its content: {listed}",
             flush=True,
         )
         return archive
@@ -274,7 +274,7 @@ def _project(shelf: Path, project: Path, root: Path) -> Layer:
         )
 
 
-def _archive(shelf: Path, layers: tuple[Layer, ...]) -> Path:
+def _archive(shelf: Path, layers: tuple[Layer, ...], name: str) -> Path:
     """Put the layers and their description into one docker-archive."""
     config = json.dumps(
         {
@@ -296,18 +296,18 @@ def _archive(shelf: Path, layers: tuple[Layer, ...]) -> Path:
         },
         sort_keys=True,
     )
-    archive = shelf / f"ringfence-{_key('archive', NAME, config)}.tar"
+    archive = shelf / f"ringfence-{_key('archive', name, config)}.tar"
     if archive.exists():
         archive.touch()  # the youngest are kept
         return archive
     manifest = json.dumps(
-        [{"Config": "config.json", "RepoTags": [NAME], "Layers": [f"{la.digest}.tar" for la in layers]}]
+        [{"Config": "config.json", "RepoTags": [name], "Layers": [f"{la.digest}.tar" for la in layers]}]
     )
     with _workshop(shelf) as work:
         new = work / "archive.tar"
         with tarfile.open(new, "w", format=tarfile.PAX_FORMAT) as tar:
-            for name, text in (("manifest.json", manifest), ("config.json", config)):
-                member = tarfile.TarInfo(name)
+            for file, text in (("manifest.json", manifest), ("config.json", config)):
+                member = tarfile.TarInfo(file)
                 member.size = len(text.encode())
                 tar.addfile(member, io.BytesIO(text.encode()))
             for layer in layers:
@@ -321,7 +321,7 @@ def _archive(shelf: Path, layers: tuple[Layer, ...]) -> Path:
     return archive
 
 
-def _list_content(archive: Path, layers: tuple[Layer, ...], root: Path, lock: str) -> Path:
+def _list_content(archive: Path, name: str, layers: tuple[Layer, ...], root: Path, lock: str) -> Path:
     """The archive's content as a CycloneDX document beside it."""
     packages = sbom.debian((root / "var/lib/dpkg/status").read_text(), RELEASE)
     version = importlib.metadata.version("ringfence")
@@ -329,7 +329,7 @@ def _list_content(archive: Path, layers: tuple[Layer, ...], root: Path, lock: st
     listed = archive.with_suffix(".cdx.json")
     listed.write_text(
         sbom.document(
-            NAME.rpartition(":")[0], version, digest, [*packages, *sbom.wheels(lock), sbom.itself(version)]
+            name.rpartition(":")[0], version, digest, [*packages, *sbom.wheels(lock), sbom.itself(version)]
         )
     )
     return listed

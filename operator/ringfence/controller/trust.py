@@ -20,8 +20,9 @@ from ringfence.ports import AlreadyExists, NotFound, PortError, Refused
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY = 10.0
-"""Seconds between two looks at the Secret: a replica that starts waits for longer before it makes other keys."""
+LOOK_EVERY = 2.0
+"""Seconds between two looks at the Secret. While it is gone, the end of all controllers would be the end of the key; and a
+replica that starts waits for longer before it makes other keys."""
 
 
 class RosterTrust:

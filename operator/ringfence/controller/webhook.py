@@ -1,7 +1,7 @@
 """The door through which the API server asks before it stores one of our objects: kopf's webhook server, held open.
 
-It stands behind the certificate of a folder (the chart's own, or cert-manager's); kopf looks once a minute whether the files
-have changed. Nothing that happens here ends the process: fencing needs no webhook, and nobody waits for one
+It stands behind the certificate of a folder (the chart's own, or cert-manager's), and is opened anew when another lies there.
+Nothing that happens here ends the process: fencing needs no webhook, and nobody waits for one
 (``failurePolicy: Ignore``). The configuration is the chart's: kopf's own (``admission.managed``) would write ``Fail`` and 30 s.
 """
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
 LOOK_EVERY: Final = 5.0
-"""Seconds between two looks for a certificate that is not there, or two tries to open."""
+"""Seconds between two looks for a certificate that is not there, or is another; or between two tries to open."""
 
 
 class Door:
@@ -58,4 +58,5 @@ class Door:
             host="localhost",
             certfile=self._certificates / CERTIFICATE,
             pkeyfile=self._certificates / KEY,
+            file_check_interval=self._look_every,
         )

@@ -70,7 +70,7 @@ async def test_one_that_is_gone_is_written_as_it_was(caplog: pytest.LogCaptureFi
     store.data = None
     await trust.keep(LOOK_EVERY - 1)
     assert trust.judge({}).reason == TRUSTED
-    assert store.reads == 1, "it is looked at every ten seconds"
+    assert store.reads == 1, "it is not looked at with every turn"
     await trust.keep(LOOK_EVERY)
     assert await store.get_secret("ringfence-gossip") == SecretRecord(keys.files(), "1")
     assert trust.judge({}).reason == TRUSTED
