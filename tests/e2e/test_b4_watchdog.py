@@ -31,17 +31,8 @@ WATCHDOGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def unguarded_again(cluster: Lab) -> Iterator[None]:
-    """After the last story with watchdogs ringfence is as all others have it: two roll-outs of agents a file, not two a story."""
-    yield
-    cluster.install_ringfence()
-    cluster.kubectl("-n", NAMESPACE, "rollout", "status", AGENTS, "--timeout=180s")
-    cluster.kennel.stop()
-
-
 @pytest.fixture
-def dogs(bare: Lab, unguarded_again: None) -> Iterator[Lab]:
+def dogs(bare: Lab) -> Iterator[Lab]:
     """The lab with nothing but watchdogs, each of them armed."""
     lab = bare
     lab.install_ringfence(WATCHDOGS)
@@ -53,12 +44,14 @@ def dogs(bare: Lab, unguarded_again: None) -> Iterator[Lab]:
         lab.wait_armed()
         yield lab
     finally:
-        for name, node in lab.nodes.items():
-            lab.dog(name).mode("reset")
+        for node in lab.nodes.values():
             node.thaw()
             node.power_on()
             node.heal()
         until("all nodes Ready", lab._all_ready, 120, every=0.5)
+        lab.install_ringfence()
+        lab.kubectl("-n", NAMESPACE, "rollout", "status", AGENTS, "--timeout=180s")
+        lab.kennel.stop()
 
 
 def pass_time(seconds: float) -> None:

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from e2e.stories import guarded_vm
-from e2e.test_b4_watchdog import ISOLATION, TIMEOUT, WATCHDOGS, bites, dogs, pass_time, unguarded_again
+from e2e.test_b4_watchdog import ISOLATION, TIMEOUT, WATCHDOGS, bites, dogs, pass_time
 from lab.cluster import Lab
 from lab.wait import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.more]
-__all__ = ["dogs", "unguarded_again"]
+__all__ = ["dogs"]
 
 
 def test_no_node_is_reset(dogs: Lab) -> None:
