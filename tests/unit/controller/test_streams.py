@@ -16,6 +16,7 @@ from ringfence.core.model import Boot, RingState
 from ringfence.metrics import ControllerMetrics
 from ringfence.net.crypto import verify
 from ringfence.net.stream import StreamError
+from unit.controller.test_questions import HandClock
 
 BOUND = 20.0
 COUNT = 8
@@ -23,19 +24,6 @@ COUNT = 8
 
 def boot(number: int) -> Boot:
     return Boot(f"n{number}", f"uid-{number}", f"00000000-0000-4000-8000-00000000000{number}")
-
-
-@dataclass
-class HandClock:
-    """Goes when it is moved."""
-
-    now: float = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.now
 
 
 @dataclass
