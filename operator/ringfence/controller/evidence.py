@@ -108,6 +108,8 @@ class Witness:
         self._verify = verify
         self._nodes: dict[str, _Node] = {}
         self._views: dict[str, tuple[AgentView, float, float]] = {}
+        self._said: dict[str, dict[str, tuple[SubjectView, ...]]] = {}
+        """By reporter: what its last view says of each node."""
         self._tallies: dict[tuple[str, str], tuple[tuple[SignedVote, ...], Tally]] = {}
         """The last count of each reporter's votes about each node."""
         self._rounds: dict[bytes, float] = {}
@@ -176,6 +178,7 @@ class Witness:
         if not self.fresh_views(now):
             self._hearing_since = now
         self._views[view.reporter.node] = (view, now, late)
+        self._said[view.reporter.node] = _by_node(view)
         for subject in view.subjects:
             known = self._nodes.get(subject.subject.node)
             if known is None or known.boot.node_uid != subject.subject.node_uid:
@@ -446,11 +449,13 @@ class Witness:
         """What healthy agents have said of it of late."""
         node = known.boot.node
         return [
-            _Seen(view.reporter.node, subject, at, late)
-            for view, at, late in self._views.values()
-            if now - at <= timing.VIEW_FRESH and view.reporter.node != node and view.healthy
-            for subject in view.subjects
-            if subject.subject.node == node and subject.subject.node_uid == known.boot.node_uid
+            _Seen(reporter, subject, at, late)
+            for reporter, (view, at, late) in self._views.items()
+            for subject in self._said[reporter].get(node, ())
+            if now - at <= timing.VIEW_FRESH
+            and reporter != node
+            and view.healthy
+            and subject.subject.node_uid == known.boot.node_uid
         ]
 
     def _tally_networks(self, view: SubjectView, boot: Boot) -> tuple[NetworkTally, ...]:
@@ -474,6 +479,14 @@ class Witness:
             cached = (view.votes, tally(view.votes, self.roster, view.subject, self._verify))
             self._tallies[key] = cached
         return cached[1]
+
+
+def _by_node(view: AgentView) -> dict[str, tuple[SubjectView, ...]]:
+    found: dict[str, tuple[SubjectView, ...]] = {}
+    for subject in view.subjects:
+        node = subject.subject.node
+        found[node] = (*found.get(node, ()), subject)
+    return found
 
 
 _NO_ILL = (RingState.ALIVE, RingState.UNKNOWN)

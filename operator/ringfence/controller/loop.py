@@ -55,7 +55,7 @@ from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot, Mode, RingState, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
-from ringfence.kube.reflector import Key
+from ringfence.kube.store import Key
 from ringfence.metrics import ControllerMetrics
 from ringfence.ports import (
     AlreadyExists,
@@ -370,10 +370,8 @@ class Loop:
         self._narrator.tell(about, judgement.verdict.value, judgement.sentence, warning=warning)
 
     def _evacuated(self) -> frozenset[str]:
-        """Nodes that an eviction wants VMs off; asked for only where one is cordoned."""
-        if not any(node.unschedulable for node in self._world.nodes.store.values()):
-            return frozenset()
-        return frozenset(vmi.evacuated_from for vmi in self._world.vmis.store.values() if vmi.evacuated_from)
+        """Nodes that an eviction wants VMs off."""
+        return self._world.evacuated()
 
     def _watch_intent(self, boot: Boot, evacuated: frozenset[str], *, silent: bool) -> None:
         node = self._world.nodes.store.get(("", boot.node))
@@ -403,8 +401,7 @@ class Loop:
         """Whether a device of the node has proved itself of late."""
         return any(
             (proof := self._devices.proof(name, node)) is not None and proof.ok
-            for (_, name), device in self._world.own.all(FenceDevice).items()
-            if node in device.spec.nodes
+            for name in self._world.devices_of(node)
         )
 
     # --- records ---------------------------------------------------------------------------------------
@@ -1005,24 +1002,18 @@ class Loop:
         """The protected VMs that would be lost with the node: that run there, or last ran there and run nowhere."""
         found = []
         lost = self._lost()
-        for (namespace, _), pvm in self._world.own.all(ProtectedVM).items():
-            if pvm.spec.on_node_failure != "Restart":
-                continue
-            key = (namespace, pvm.spec.vm.name)
-            vmi = self._world.vmis.store.get(key)
-            if vmi is None or vmi.phase in ("Succeeded", ""):
-                continue
-            if vmi.node != node and vmi.phase == "Running" and vmi.migration is None:
-                continue  # most of them: they run elsewhere, and stay there
+        declared = restarts.declared(self._world)
+        for key, vmi in self._world.vmis_about(node).items():
             vm = self._world.vms.store.get(key)
-            if vm is None or vm.run_strategy == "Halted":
+            if vmi.phase in ("Succeeded", "") or vm is None or vm.run_strategy == "Halted":
                 continue
-            last = pvm.status.node
             here = vmi.node == node and vmi.phase in ("Running", "Scheduled", "Unknown")
-            stuck = vmi.phase != "Running" and vmi.node != node and last == node
             arrives = restarts.arrives(vmi, node, lost)
-            if here or stuck or arrives:
-                found.append(VmRecord(namespace, vm.name, vm.uid, vmi.uid if here or arrives else ""))
+            elsewhere = vmi.phase != "Running" and vmi.node != node
+            for pvm in declared.get(key, ()):
+                stuck = elsewhere and pvm.status.node == node
+                if here or stuck or arrives:
+                    found.append(VmRecord(key[0], vm.name, vm.uid, vmi.uid if here or arrives else ""))
         return tuple(sorted(found, key=lambda v: (v.namespace, v.name)))
 
     def _vm_look(

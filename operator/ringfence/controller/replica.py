@@ -215,7 +215,7 @@ class Replica:
             metrics,
             refusals,
         )
-        self.admission = Admission(cluster, clock, world, open_any, self._statuses.protection)
+        self.admission = Admission(cluster, clock, world, open_any, self._statuses.protections.of)
         self._launchers = Launchers(cluster, world, refusals, self._deadline)
         self._drills = Drills(cluster, clock, world, devices, self.loop, narrator, place.node, self._deadline)
         self._streams = Streams(client, *seen, place.port, self._poke, metrics)

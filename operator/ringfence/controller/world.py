@@ -7,7 +7,7 @@ minute that sweeps what kopf missed. Nothing here writes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -24,6 +24,7 @@ from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller import records
 from ringfence.controller.attachments import attached_to
 from ringfence.controller.evidence import Witness
+from ringfence.controller.membership import Membership
 from ringfence.controller.targets import DeviceTarget, targets
 from ringfence.core.detection.evidence import Ready
 from ringfence.core.failover.record import STATE_VERSION, PodRef
@@ -42,12 +43,14 @@ from ringfence.kube.objects import (
     VmObject,
     VolumeAttachmentObject,
 )
-from ringfence.kube.reflector import Key, Reflector
+from ringfence.kube.reflector import Reflector
+from ringfence.kube.store import Key
 from ringfence.ports import Clock, ClusterError, Json
 
 logger = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
+Found = TypeVar("Found")
 AGENT_LEASE = "ringfence-agent-"
 
 OWN: Mapping[str, type[pydantic.BaseModel]] = {
@@ -86,6 +89,8 @@ class OwnKinds:
         self._unread: dict[str, dict[Key, Unread]] = {plural: {} for plural in OWN}
         self._whole: dict[str, dict[Key, pydantic.BaseModel]] = {}
         """What :meth:`all` gave out last, until the kind changes."""
+        self._worked_out: dict[str, dict[Callable[..., object], object]] = {}
+        """What :meth:`work_out` gave out last, until the kind changes."""
         self._on_change = on_change
         self.swept = False
 
@@ -98,7 +103,7 @@ class OwnKinds:
             if newer is not None and _uid(newer) != _uid(raw) and _version(newer) > _version(raw):
                 return  # the end of an earlier object of that name
             if self._stores[plural].pop(key, None) is not None:
-                self._whole.pop(plural, None)
+                self._forget_whole(plural)
                 self._on_change(plural, key)
             self._raw[plural].pop(key, None)
             self._unread[plural].pop(key, None)
@@ -107,7 +112,7 @@ class OwnKinds:
         if known is not None and _version(known) >= _version(raw):
             return
         self._raw[plural][key] = raw
-        self._whole.pop(plural, None)
+        self._forget_whole(plural)
         try:
             self._stores[plural][key] = _understood(OWN[plural].model_validate(raw))
             self._unread[plural].pop(key, None)
@@ -158,6 +163,20 @@ class OwnKinds:
         if found is None:
             found = self._whole[plural] = dict(self._stores[plural])
         return cast("Mapping[Key, Model]", found)
+
+    def work_out(self, model: type[Model], work: Callable[[Mapping[Key, Model]], Found]) -> Found:
+        """What this function makes of all that are known now; worked out once between two changes. Not to be changed.
+
+        ``work`` is a function of a module: it is remembered for as long as the process runs.
+        """
+        known = self._worked_out.setdefault(_PLURALS[model], {})
+        if work not in known:
+            known[work] = work(self.all(model))
+        return cast("Found", known[work])
+
+    def _forget_whole(self, plural: str) -> None:
+        self._whole.pop(plural, None)
+        self._worked_out.pop(plural, None)
 
     @property
     def cluster(self) -> HACluster | None:
@@ -239,6 +258,13 @@ class World:
             jitter=jitter,
             on_change=self._other,
         )
+        self._membership = Membership()
+        self._pods_on = self.pods.store.index(lambda pod: (pod.node,))
+        self._vmis_about = self.vmis.store.index(_about)
+        self._evacuated = self.vmis.store.index(
+            lambda vmi: (vmi.evacuated_from,) if vmi.evacuated_from else ()
+        )
+        self._attached_to = self.attachments.store.index(lambda attachment: (attachment.node,))
         self.lock_refused: dict[str, float] = {}
         """VMI UID -> since when it has failed on its image's write lock (CLOCK_BOOTTIME)."""
 
@@ -266,6 +292,8 @@ class World:
     def _own_changed(self, plural: str, key: Key) -> None:
         if plural == "nodereports":
             self._find_agent(key[1])
+        elif plural == "hazones":
+            self._membership.keep(frozenset(name for _, name in self.own.all(HAZone)))
         self._poke()
 
     def _find_agent(self, node: str) -> None:
@@ -278,6 +306,7 @@ class World:
         now = self._clock.monotonic()
         if new is None:
             self._witness.forget(_key[1])
+            self._membership.forget(_key[1])
         else:
             self._witness.boot_seen(new.name, new.uid, new.boot_id)
             self._find_agent(new.name)
@@ -315,11 +344,29 @@ class World:
 
     def zones_of(self, node: NodeObject) -> list[HAZone]:
         """The enabled zones that claim the node: one is right, none or more are a condition."""
-        found = [z for z in self.own.all(HAZone).values() if z.spec.enabled and _claims(z, node)]
+        claims = self._membership.claims
+        found = [z for z in self.own.all(HAZone).values() if z.spec.enabled and claims(z, node)]
         return sorted(found, key=lambda z: z.metadata.name)
 
     def nodes_of(self, zone: HAZone) -> list[NodeObject]:
-        return [n for n in self.nodes.store.values() if _claims(zone, n)]
+        claims = self._membership.claims
+        return [n for n in self.nodes.store.values() if claims(zone, n)]
+
+    def evacuated(self) -> frozenset[str]:
+        """The nodes that an eviction wants VMs off."""
+        return frozenset(map(str, self._evacuated.terms()))
+
+    def vmis_about(self, node: str) -> Mapping[Key, VmiObject]:
+        """The instances that the node's loss may concern: those on it, and those that don't simply run elsewhere."""
+        return {**self._vmis_about.of(_ADRIFT), **self._vmis_about.of(node)}
+
+    def vmis_on(self, node: str) -> Mapping[Key, VmiObject]:
+        """The instances that run on the node, or ran there last. Not to be kept."""
+        return self._vmis_about.of(node)
+
+    def pods_at(self, node: str) -> Iterable[PodObject]:
+        """The pods bound to the node, as they are."""
+        return self._pods_on.of(node).values()
 
     def takers(self) -> frozenset[str]:
         """The nodes that KubeVirt could start a VM on."""
@@ -341,22 +388,21 @@ class World:
 
     def networks_of(self, node: NodeObject) -> tuple[ZoneNetwork, ...]:
         """The further networks of its zone; none where it is in no zone or in two."""
-        if not any(zone.spec.networks for zone in self.own.all(HAZone).values()):
+        if not self.own.work_out(HAZone, _any_network):
             return ()  # each judgement of each node asks
         zones = self.zones_of(node)
         return tuple(zones[0].spec.networks) if len(zones) == 1 else ()
 
     def levels(self, zone: HAZone, node: str) -> tuple[tuple[str, ...], ...]:
         """The names of the node's devices, level by level."""
-        devices = self.own.all(FenceDevice)
+        mine = self.devices_of(node)
         return tuple(
-            tuple(
-                name
-                for name in level.devices
-                if (device := devices.get(("", name))) is not None and node in device.spec.nodes
-            )
-            for level in zone.spec.fencing.levels
+            tuple(name for name in level.devices if name in mine) for level in zone.spec.fencing.levels
         )
+
+    def devices_of(self, node: str) -> Collection[str]:
+        """The names of the FenceDevices that are declared for the node."""
+        return self.own.work_out(FenceDevice, _by_node).get(node, ())
 
     def unaided_levels(self, zone: HAZone, node: str) -> tuple[tuple[str, ...], ...]:
         """Those of the levels that take no person: all devices of a level must succeed, and nobody can order one of driver manual."""
@@ -393,9 +439,7 @@ class World:
 
     def attachments_on(self, node: str) -> tuple[AttachmentLook, ...]:
         """The volumes that Kubernetes calls attached to the node."""
-        return attached_to(
-            node, self.attachments.store.values(), self.pods.store.values(), self.pvcs.store.values()
-        )
+        return attached_to(node, self._attached_to.of(node).values(), self.pods_at(node), self.pvcs.store)
 
     def claims_of(self, vms: Iterable[Key]) -> frozenset[Key]:
         """The claims of these VMs (namespace, name), hotplugged volumes included."""
@@ -410,7 +454,7 @@ class World:
         self, node: str, protected_vmis: frozenset[str], claims: frozenset[Key] = frozenset()
     ) -> tuple[PodLook, ...]:
         """The pods bound to the node; ``claims`` are those of the protected VMs (:meth:`claims_of`)."""
-        return looks([p for p in self.pods.store.values() if p.node == node], protected_vmis, claims)
+        return looks(list(self.pods_at(node)), protected_vmis, claims)
 
 
 def looks(
@@ -460,8 +504,22 @@ def rank(pod: PodObject) -> Rank:
             return Rank.INFRASTRUCTURE if known and pod.owner_kind == "ReplicaSet" else Rank.OTHER
 
 
-def _claims(zone: HAZone, node: NodeObject) -> bool:
-    nodes = zone.spec.nodes
-    if node.name in nodes.names:
-        return True
-    return nodes.selector is not None and nodes.selector.selects(node.labels)
+_ADRIFT = True
+"""The term of an instance that doesn't simply run: no node's name."""
+
+
+def _about(vmi: VmiObject) -> tuple[str | bool, ...]:
+    moving = vmi.migration is not None and vmi.migration.in_flight
+    return (vmi.node, _ADRIFT) if vmi.phase != "Running" or moving else (vmi.node,)
+
+
+def _any_network(zones: Mapping[Key, HAZone]) -> bool:
+    return any(zone.spec.networks for zone in zones.values())
+
+
+def _by_node(devices: Mapping[Key, FenceDevice]) -> Mapping[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for (_, name), device in devices.items():
+        for node in device.spec.nodes:
+            found.setdefault(node, set()).add(name)
+    return {node: frozenset(names) for node, names in found.items()}
