@@ -303,7 +303,7 @@ class Witness:
             return None
         seen = self._seen(known, now)
         ring = self._ring(known, seen, now)
-        if dead := self._dead_networks(known, seen, now):
+        if seen and (dead := self._dead_networks(known, seen, now)):
             named = tuple(
                 DeadNetwork(one.network, roles.get(one.network, NetworkRole.OTHER), one.sentence)
                 for one in dead
@@ -382,15 +382,17 @@ class Witness:
     def _ring(self, known: _Node, seen: list[_Seen], now: float) -> RingEvidence:
         node = known.boot.node
         reporters = [
-            (view, at)
-            for view, at, _ in self._views.values()
-            if now - at <= timing.VIEW_FRESH and view.reporter.node != node and view.healthy
+            at
+            for reporter, (view, at, _) in self._views.items()
+            if now - at <= timing.VIEW_FRESH and reporter != node and view.healthy
         ]
         if not reporters:
-            return RingEvidence()
+            return _UNHEARD
+        if not seen:  # most nodes of a large ring: those that are read don't observe them, and doubt nobody
+            return _ALIVE if self._undoubted(known, now) else _UNHEARD
         doubted_at = min((s.state_at for s in seen if s.view.state in _DOUBTING), default=NEVER)
         accusations = self._accusations(known.boot, seen, now)
-        speaking = sum(now - at <= timing.VIEW_SPEAKS for _, at in reporters)
+        speaking = sum(now - at <= timing.VIEW_SPEAKS for at in reporters)
         if accusations and len(accusations) >= min(REPORTERS, speaking):
             round_at, one, counted = max(accusations, key=lambda accusation: accusation[0])
             contrary = [s for s in seen if max(s.two_way_at, s.kernel_at) >= round_at]
@@ -413,9 +415,7 @@ class Witness:
         for state in (RingState.ALIVE, RingState.AGENT_DOWN, RingState.LEFT):
             if state in states:
                 return RingEvidence(state=state)
-        if self._undoubted(known, now):
-            return RingEvidence(state=RingState.ALIVE)
-        return RingEvidence()
+        return _ALIVE if self._undoubted(known, now) else _UNHEARD
 
     def _undoubted(self, known: _Node, now: float) -> bool:
         """Whether a member that our agents don't observe has long been accused by nobody: of others they hear no more."""
@@ -489,6 +489,7 @@ def _by_node(view: AgentView) -> dict[str, tuple[SubjectView, ...]]:
     return found
 
 
+_UNHEARD, _ALIVE = RingEvidence(), RingEvidence(state=RingState.ALIVE)
 _NO_ILL = (RingState.ALIVE, RingState.UNKNOWN)
 _DOUBTING = (RingState.DOUBTED, RingState.PARTIAL, RingState.UNREACHABLE)
 REPORTERS = 2

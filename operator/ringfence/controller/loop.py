@@ -199,6 +199,14 @@ class Loop:
         """Something changed: take a turn soon."""
         self._poked.set()
 
+    def stir(self) -> None:
+        """Something changed that matters to incidents: take a turn soon, if there is one or may be one soon.
+
+        Of many thousand VMs and pods one changes all the time.
+        """
+        if any(one.verdict is Verdict.DOWN for one in self.judgements.values()) or self.busy_nodes():
+            self.poke()
+
     async def run(self) -> None:
         while True:
             busy = await self.turn()

@@ -6,6 +6,8 @@ again for those alone. By what they *say*, not by which objects they are: a zone
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ringfence.api.v1alpha1.hazone import HAZone, ZoneNodes
 from ringfence.kube.objects import Labels, NodeObject
 
@@ -17,15 +19,16 @@ class Membership:
         self._known: dict[str, tuple[ZoneNodes, dict[str, tuple[Labels, bool]]]] = {}
         """By zone: its spec.nodes, and of each node the labels that it had and whether it was claimed."""
 
-    def claims(self, zone: HAZone, node: NodeObject) -> bool:
-        """Whether the zone, enabled or not, is about this node."""
-        known = self._of(zone)
-        before = known.get(node.name)
-        if before is not None and (before[0] is node.labels or before[0] == node.labels):
-            return before[1]
-        claimed = claims(zone.spec.nodes, node)
-        known[node.name] = node.labels, claimed
-        return claimed
+    def of(self, zone: HAZone, nodes: Iterable[NodeObject]) -> list[NodeObject]:
+        """Those of the nodes that the zone, enabled or not, is about."""
+        known, found = self._of(zone), []
+        for node in nodes:
+            before = known.get(node.name)
+            if before is None or (before[0] is not node.labels and before[0] != node.labels):
+                before = known[node.name] = node.labels, claims(zone.spec.nodes, node)
+            if before[1]:
+                found.append(node)
+        return found
 
     def forget(self, node: str) -> None:
         """The node is gone."""

@@ -135,7 +135,9 @@ class Replica:
         self._pokes: list[Callable[[], None]] = []
         self._probes: set[asyncio.Task[None]] = set()
         self._witness = witness = Witness(doors.verify)
-        self.world = world = World(doors.api, clock, place.namespace, witness, doors.draw, self._poke)
+        self.world = world = World(
+            doors.api, clock, place.namespace, witness, doors.draw, self._poke, self._stir
+        )
         narrator = Narrator(cluster)
         self._refusals = refusals = Refusals(clock, narrator, metrics, doors.draw)
         self.leadership = Leadership(
@@ -232,6 +234,10 @@ class Replica:
     def _poke(self) -> None:
         for one in self._pokes:
             one()
+
+    def _stir(self) -> None:
+        if self._pokes:
+            self.loop.stir()
 
     def _probe(self, node: str) -> None:
         """Ask the node's kernel, unless somebody's is being asked."""

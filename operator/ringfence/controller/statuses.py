@@ -44,6 +44,10 @@ STAMP_EVERY = 300.0
 """Seconds by which a time on record may be behind."""
 AT_A_TIME = 200
 """VMs between two of which everybody else has a turn."""
+LOOKED_AT = 4000
+"""ProtectedVMs that one round looks at: of more, each waits its turn, so that the rest of the house is kept meanwhile."""
+AT_IT = 5.0
+"""Seconds after which it goes on to something else, where many conditions are to be written."""
 PLACES_FOR = 1.0
 """Seconds for which what a node gives to its VMs is taken for what it gives now: a round that writes takes longer."""
 MOST_NAMED = 64
@@ -96,6 +100,10 @@ class Statuses:
         self._places: Places | None = None
         self._said: dict[Key, Said] = {}
         """By ProtectedVM: what was last said of it, and stands there."""
+        self._left: list[Key] = []
+        """The ProtectedVMs that this round has yet to come to, the next one last."""
+        self._counted = 0
+        """How many of those before are protected."""
         self._waiting = ""
         self._rekeyed = False
         """Whether it was told that rosters are signed with another key than before: once a process."""
@@ -331,37 +339,40 @@ class Statuses:
             await self._say(kinds.HA_POLICY, "hapolicies", name, namespace, "Ready", *said)
 
     async def _protected_vms(self) -> None:
-        count, places, since = 0, self._see_places(), self._clock.monotonic()
-        declared = self._world.own.all(ProtectedVM)
-        for number, ((namespace, name), pvm) in enumerate(declared.items(), start=1):
+        """The next of them, in their order: at most :data:`LOOKED_AT`, for :data:`AT_IT` seconds."""
+        own, began = self._world.own, self._clock.monotonic()
+        places, since = self._see_places(), began
+        if not self._left:
+            self._left, self._counted = list(own.all(ProtectedVM))[::-1], 0
+        for number in range(1, min(len(self._left), LOOKED_AT) + 1):
             if number % AT_A_TIME == 0:
                 # Where nothing is to be written nothing else yields, and the leader's Lease is short.
                 await asyncio.sleep(0)
-                if self._clock.monotonic() - since >= PLACES_FOR:
-                    places, since = self._see_places(), self._clock.monotonic()
-            known = self._said.get((namespace, name))
-            if known is not None and self.protections.stands(known, pvm, namespace, places):
-                count += known.protection.protected
-                continue
-            said = self.protections.say(pvm, namespace, places)
-            protection = said.protection
-            count += protection.protected
-            extra: Json = {} if said.node is None else {"node": said.node}
-            stands = await self._say(
-                kinds.PROTECTED_VM,
-                "protectedvms",
-                name,
-                namespace,
-                "Protected",
-                protection.protected,
-                protection.reason,
-                protection.message,
-                extra,
-            )
-            if stands:
-                self._said[namespace, name] = said
-        self._said = {key: said for key, said in self._said.items() if key in declared}
-        self._metrics.vms(count, len(declared))
+                now = self._clock.monotonic()
+                if now - began >= AT_IT:
+                    return
+                if now - since >= PLACES_FOR:
+                    places, since = self._see_places(), now
+            key = self._left.pop()
+            if (pvm := own.one(ProtectedVM, key)) is not None:
+                self._counted += await self._protected_vm(key, pvm, places)
+        if not self._left:
+            declared = own.all(ProtectedVM)
+            self._said = {key: said for key, said in self._said.items() if key in declared}
+            self._metrics.vms(self._counted, len(declared))
+
+    async def _protected_vm(self, key: Key, pvm: ProtectedVM, places: Places) -> bool:
+        """Say whether it is protected."""
+        (namespace, name), known = key, self._said.get(key)
+        if known is not None and self.protections.stands(known, pvm, namespace, places):
+            return known.protection.protected
+        said = self.protections.say(pvm, namespace, places)
+        protection = said.protection
+        extra: Json = {} if said.node is None else {"node": said.node}
+        word = (protection.protected, protection.reason, protection.message, extra)
+        if await self._say(kinds.PROTECTED_VM, "protectedvms", name, namespace, "Protected", *word):
+            self._said[key] = said
+        return protection.protected
 
     def _see_places(self) -> Places:
         self._places = self.protections.places(self._places)

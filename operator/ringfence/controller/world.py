@@ -164,6 +164,10 @@ class OwnKinds:
             found = self._whole[plural] = dict(self._stores[plural])
         return cast("Mapping[Key, Model]", found)
 
+    def one(self, model: type[Model], key: Key) -> Model | None:
+        """The object of that namespace and name."""
+        return cast("Model | None", self._stores[_PLURALS[model]].get(key))
+
     def work_out(self, model: type[Model], work: Callable[[Mapping[Key, Model]], Found]) -> Found:
         """What this function makes of all that are known now; worked out once between two changes. Not to be changed.
 
@@ -221,10 +225,13 @@ class World:
         witness: Witness,
         jitter: Callable[[], float],
         poke: Callable[[], None],
+        stir: Callable[[], None] | None = None,
     ) -> None:
+        """``poke``: something has changed; ``stir``: something that matters where a node is down, and nowhere else."""
         self._clock = clock
         self._witness = witness
         self._poke = poke
+        self._stir = stir or poke
         self.namespace = namespace
         self.own = OwnKinds(self._own_changed)
         self.nodes = Reflector(
@@ -294,7 +301,10 @@ class World:
             self._find_agent(key[1])
         elif plural == "hazones":
             self._membership.keep(frozenset(name for _, name in self.own.all(HAZone)))
-        self._poke()
+        if plural in ("protectedvms", "hapolicies"):
+            self._stir()
+        else:
+            self._poke()
 
     def _find_agent(self, node: str) -> None:
         """A node whose own agent has reported has one, whether or not we hear of it now."""
@@ -335,22 +345,24 @@ class World:
                 self.lock_refused.setdefault(new.uid, self._clock.monotonic())
             else:
                 self.lock_refused.pop(new.uid, None)
-        self._poke()
+        if (old.evacuated_from if old is not None else "") != (new.evacuated_from if new is not None else ""):
+            self._poke()  # together with a cordon it is a drain
+        else:
+            self._stir()
 
     def _other(self, _key: Key, _old: object, _new: object) -> None:
-        self._poke()
+        self._stir()
 
     # --- questions -------------------------------------------------------------------------------------
 
     def zones_of(self, node: NodeObject) -> list[HAZone]:
         """The enabled zones that claim the node: one is right, none or more are a condition."""
-        claims = self._membership.claims
-        found = [z for z in self.own.all(HAZone).values() if z.spec.enabled and claims(z, node)]
+        zones = self.own.all(HAZone).values()
+        found = [zone for zone in zones if zone.spec.enabled and self._membership.of(zone, (node,))]
         return sorted(found, key=lambda z: z.metadata.name)
 
     def nodes_of(self, zone: HAZone) -> list[NodeObject]:
-        claims = self._membership.claims
-        return [n for n in self.nodes.store.values() if claims(zone, n)]
+        return self._membership.of(zone, self.nodes.store.values())
 
     def evacuated(self) -> frozenset[str]:
         """The nodes that an eviction wants VMs off."""
