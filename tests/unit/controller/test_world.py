@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,8 @@ from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.controller.evidence import Witness
 from ringfence.controller.world import OwnKinds, World
 from ringfence.kube.client import Api
-from ringfence.kube.objects import NodeObject
+from ringfence.kube.objects import NodeObject, PodObject, VmiObject
+from ringfence.kube.store import Key
 from ringfence.ports import SystemClock
 
 NODE: dict[str, Any] = {
@@ -136,3 +138,51 @@ def test_a_vm_is_taken_by_nodes_that_are_ready_uncordoned_and_schedulable() -> N
     assert world.takers() == {"n1", "n2"}
     see("n2", ready="False")
     assert world.takers() == {"n1"}
+
+
+def test_of_pods_and_vms_only_what_matters_without_an_incident_calls_for_a_turn() -> None:
+    told: list[str] = []
+    witness = Witness(lambda _payload, _signature, _key: True)
+    world = World(
+        *(cast("Api", None), SystemClock(), "ringfence-system", witness, lambda: 0.5),
+        *(lambda: told.append("poke"), lambda: told.append("stir")),
+    )
+    meta: dict[str, Any] = {"name": "db", "namespace": "shop", "uid": "u", "resourceVersion": "1"}
+
+    def heard(*, evacuated: str = "", phase: str = "Running") -> list[str]:
+        told.clear()
+        status = {"phase": phase, "evacuationNodeName": evacuated}
+        world.vmis._put(("shop", "db"), VmiObject.from_raw({"metadata": meta, "status": status}))
+        return told
+
+    assert heard() == ["stir"]
+    assert heard(phase="Failed") == ["stir"]
+    assert heard(phase="Failed", evacuated="n1") == ["poke"], "with a cordon it is a drain, and no failure"
+    assert heard(phase="Failed") == ["poke"]
+    told.clear()
+    world.pods._put(("shop", "db"), PodObject.from_raw({"metadata": meta}))
+    world.own.seen("protectedvms", {"metadata": meta, "spec": {"vm": {"name": "db"}}})
+    assert told == ["stir", "stir"]
+    told.clear()
+    world.nodes._put(("", "n1"), NodeObject.from_raw(NODE))
+    world.own.seen("failovers", stored("n1-1", 2))
+    assert told == ["poke", "poke"]
+
+
+@pytest.mark.parametrize("gone", ["failovers", "protectedvms"])
+def test_what_is_worked_out_of_a_kind_is_worked_out_anew_when_one_of_it_has_changed(gone: str) -> None:
+    own = OwnKinds(lambda _plural, _key: None)
+    own.seen("failovers", stored("n1-1", 1))
+    assert own.work_out(Failover, names) == ["n1-1"]
+    assert own.work_out(Failover, names) is own.work_out(Failover, names)
+    own.seen("failovers", stored("n2-1", 2))
+    assert own.work_out(Failover, names) == ["n1-1", "n2-1"]
+    before = own.work_out(Failover, names)
+    vm = {"metadata": {"name": "n1-1", "resourceVersion": "1"}, "spec": {"vm": {"name": "db"}}}
+    own.seen("protectedvms", vm)
+    own.seen(gone, stored("n1-1", 1) if gone == "failovers" else vm, deleted=True)
+    assert (own.work_out(Failover, names) is before) is (gone == "protectedvms")
+
+
+def names(failovers: Mapping[Key, Failover]) -> list[str]:
+    return [name for _, name in failovers]
