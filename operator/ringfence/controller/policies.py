@@ -80,7 +80,7 @@ class Policies:
     async def step(self) -> None:
         """Compare, and write at most :data:`MOST` of what differs. What was refused before is tried again with pauses."""
         own = self._world.own
-        if not own.swept:
+        if not own.swept or not self._world.protected_vms.synced.is_set():
             return  # who doesn't know all ProtectedVMs would make them anew
         policies: dict[str, list[HAPolicy]] = defaultdict(list)
         for (namespace, _), one in sorted(own.all(HAPolicy).items()):

@@ -37,7 +37,7 @@ from ringfence.controller.statuses import Statuses
 from ringfence.controller.streams import Agents, Streams
 from ringfence.controller.trust import RosterTrust
 from ringfence.controller.watchdogs import Watchdogs
-from ringfence.controller.world import OWN, World
+from ringfence.controller.world import MANY, OWN, World
 from ringfence.core.fencing.slots import cluster_id
 from ringfence.core.gossip.keys import KeySet
 from ringfence.fencing.network_fence import Epochs
@@ -61,13 +61,12 @@ OWN_KINDS: dict[str, Kind] = {
     "haclusters": kinds.HA_CLUSTER,
     "hazones": kinds.HA_ZONE,
     "fencedevices": kinds.FENCE_DEVICE,
-    "protectedvms": kinds.PROTECTED_VM,
     "failovers": kinds.FAILOVER,
     "nodereports": kinds.NODE_REPORT,
     "nodemaintenances": kinds.NODE_MAINTENANCE,
     "hapolicies": kinds.HA_POLICY,
 }
-assert OWN_KINDS.keys() == OWN.keys()
+assert OWN_KINDS.keys() == OWN.keys() - {MANY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,8 +297,10 @@ class Replica:
 
     async def _sweep(self) -> None:
         """Kopf forgets nothing but deletions during its own relist: a LIST a minute sees those (STYLE, kopf)."""
-        own = self.world.own
+        own, declared = self.world.own, self.world.protected_vms
+        await declared.synced.wait()
         while True:
+            own.agree(MANY, declared.store, declared.reached)
             for plural, kind in OWN_KINDS.items():
                 try:
                     before = own.held(plural)

@@ -1,7 +1,8 @@
 """Everything this replica watches, and the plain questions that decisions ask of it.
 
-Foreign kinds come from reflectors of our own; our own kinds come from kopf's events (``handlers.py``) and a LIST a
-minute that sweeps what kopf missed. Nothing here writes.
+Foreign kinds come from reflectors of our own, and so do ProtectedVMs, of which there are as many as VMs: kopf would take a
+millisecond for each, and more memory. Our other kinds come from kopf's events (``handlers.py``) and a LIST a minute that sweeps
+what kopf missed. Nothing here writes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ringfence.controller import records
 from ringfence.controller.attachments import attached_to
 from ringfence.controller.evidence import Witness
 from ringfence.controller.membership import Membership
+from ringfence.controller.stored import Stored
 from ringfence.controller.targets import DeviceTarget, targets
 from ringfence.core.detection.evidence import Ready
 from ringfence.core.failover.record import STATE_VERSION, PodRef
@@ -65,6 +67,8 @@ OWN: Mapping[str, type[pydantic.BaseModel]] = {
 }
 
 
+MANY = "protectedvms"
+"""The one of our kinds of which there are as many as VMs: it comes from a reflector, as VMs do."""
 _PLURALS: Mapping[type[pydantic.BaseModel], str] = {model: plural for plural, model in OWN.items()}
 
 
@@ -85,7 +89,7 @@ class OwnKinds:
 
     def __init__(self, on_change: Callable[[str, Key], None]) -> None:
         self._stores: dict[str, dict[Key, pydantic.BaseModel]] = {plural: {} for plural in OWN}
-        self._raw: dict[str, dict[Key, Json]] = {plural: {} for plural in OWN}
+        self._raw: dict[str, dict[Key, Stored]] = {plural: {} for plural in OWN}
         self._unread: dict[str, dict[Key, Unread]] = {plural: {} for plural in OWN}
         self._whole: dict[str, dict[Key, pydantic.BaseModel]] = {}
         """What :meth:`all` gave out last, until the kind changes."""
@@ -95,32 +99,47 @@ class OwnKinds:
         self.swept = False
 
     def seen(self, plural: str, raw: Json, *, deleted: bool = False) -> None:
-        """An event of kopf's."""
+        """An event of kopf's, or the answer to a write of ours."""
         meta = raw.get("metadata", {})
         key = (meta.get("namespace") or "", meta.get("name") or "")
+        stored = Stored.of(raw, packed=plural == MANY)
         if deleted:
-            newer = self._raw[plural].get(key)
-            if newer is not None and _uid(newer) != _uid(raw) and _version(newer) > _version(raw):
-                return  # the end of an earlier object of that name
-            if self._stores[plural].pop(key, None) is not None:
-                self._forget_whole(plural)
-                self._on_change(plural, key)
-            self._raw[plural].pop(key, None)
-            self._unread[plural].pop(key, None)
-            return
+            self.gone(plural, key, stored)
+        else:
+            self.stands(plural, key, stored)
+
+    def gone(self, plural: str, key: Key, last: Stored) -> None:
+        """The object has ended, that was last as this."""
+        newer = self._raw[plural].get(key)
+        if newer is not None and newer.uid != last.uid and newer.version > last.version:
+            return  # the end of an earlier object of that name
+        if self._stores[plural].pop(key, None) is not None:
+            self._forget_whole(plural)
+            self._on_change(plural, key)
+        self._raw[plural].pop(key, None)
+        self._unread[plural].pop(key, None)
+
+    def stands(self, plural: str, key: Key, stored: Stored) -> None:
+        """The object is as this, or was."""
         known = self._raw[plural].get(key)
-        if known is not None and _version(known) >= _version(raw):
+        if known is not None and known.version >= stored.version:
             return
-        self._raw[plural][key] = raw
+        self._raw[plural][key] = stored
         self._forget_whole(plural)
+        model = OWN[plural]
         try:
-            self._stores[plural][key] = _understood(OWN[plural].model_validate(raw))
+            self._stores[plural][key] = _understood(
+                model.model_validate_json(stored.content)
+                if isinstance(stored.content, bytes)
+                else model.model_validate(stored.content)
+            )
             self._unread[plural].pop(key, None)
         except (ValueError, NewerState) as error:  # pydantic's is a ValueError
             logger.error(
                 "%s %s can't be read, it is left out: %s", plural, "/".join(filter(None, key)), error
             )
             self._stores[plural].pop(key, None)
+            raw = stored.raw
             spec, status = raw.get("spec") or {}, raw.get("status") or {}
             self._unread[plural][key] = Unread(
                 str(spec.get("node") or ""), str(status.get("phase") or ""), str(error)
@@ -131,11 +150,11 @@ class OwnKinds:
         """Those that were left out."""
         return self._unread[plural]
 
-    def held(self, plural: str) -> Mapping[Key, Json]:
+    def held(self, plural: str) -> Mapping[Key, Stored]:
         """All that are known now, as they are stored: to be taken before a LIST is asked for, and given to :meth:`sweep`."""
         return dict(self._raw[plural])
 
-    def sweep(self, plural: str, raws: Iterable[Json], before: Mapping[Key, Json]) -> None:
+    def sweep(self, plural: str, raws: Iterable[Json], before: Mapping[Key, Stored]) -> None:
         """A whole LIST: what is not in it is gone.
 
         ``before`` is what was held when it was asked for. What has come since may be newer than the LIST, and what has gone
@@ -143,15 +162,25 @@ class OwnKinds:
         """
         listed = {((r["metadata"].get("namespace") or ""), r["metadata"]["name"]): r for r in raws}
         known = self._raw[plural]
-        for key, raw in before.items():
-            if key not in listed and known.get(key) is raw:
-                self.seen(plural, raw, deleted=True)
+        for key, stored in before.items():
+            if key not in listed and known.get(key) is stored:
+                self.gone(plural, key, stored)
         for key, raw in listed.items():
             if key in known or key not in before:
                 self.seen(plural, raw)
 
+    def agree(self, plural: str, shown: Mapping[Key, Stored], reached: int) -> None:
+        """Be as a reflector shows the kind, that has come to this version: what we have written ourselves it may not have shown."""
+        for key, stored in self.held(plural).items():
+            if key not in shown and stored.version <= reached:
+                self.gone(plural, key, stored)
+        for key, stored in shown.items():
+            self.stands(plural, key, stored)
+
     def raw(self, plural: str, key: Key) -> Json | None:
-        return self._raw[plural].get(key)
+        """As the API has it, without ``managedFields``. Not to be changed."""
+        stored = self._raw[plural].get(key)
+        return None if stored is None else stored.raw
 
     def all(self, model: type[Model]) -> Mapping[Key, Model]:
         """All that are known now; what comes later doesn't change it, so that it can be gone through across awaits.
@@ -203,15 +232,6 @@ def _understood(found: Model) -> Model:
             )
         records.record_of(found, 0.0, 0.0, 0.0, 0.0)
     return found
-
-
-def _uid(raw: Json) -> str:
-    return str(raw.get("metadata", {}).get("uid") or "")
-
-
-def _version(raw: Json) -> int:
-    """Versions of one object grow; Kubernetes >= 1.35 promises that they compare as numbers."""
-    return int(raw.get("metadata", {}).get("resourceVersion") or 0)
 
 
 class World:
@@ -272,6 +292,9 @@ class World:
             lambda vmi: (vmi.evacuated_from,) if vmi.evacuated_from else ()
         )
         self._attached_to = self.attachments.store.index(lambda attachment: (attachment.node,))
+        self.protected_vms = Reflector(
+            api, kinds.PROTECTED_VM, Stored.from_raw, jitter=jitter, on_change=self._protected_vm
+        )
         self.lock_refused: dict[str, float] = {}
         """VMI UID -> since when it has failed on its image's write lock (CLOCK_BOOTTIME)."""
 
@@ -279,7 +302,7 @@ class World:
     def reflectors(self) -> tuple[Reflector[object], ...]:
         return (  # type: ignore[return-value] # read only: what they hold doesn't matter here
             self.nodes, self.node_leases, self.agent_leases, self.pods, self.vms, self.vmis, self.pvcs, self.pvs,
-            self.attachments,
+            self.attachments, self.protected_vms,
         )  # fmt: skip
 
     def not_listed(self) -> dict[str, ClusterError | None]:
@@ -301,14 +324,14 @@ class World:
             self._find_agent(key[1])
         elif plural == "hazones":
             self._membership.keep(frozenset(name for _, name in self.own.all(HAZone)))
-        if plural in ("protectedvms", "hapolicies"):
+        if plural in (MANY, "hapolicies"):
             self._stir()
         else:
             self._poke()
 
     def _find_agent(self, node: str) -> None:
         """A node whose own agent has reported has one, whether or not we hear of it now."""
-        report, boot = self.own.all(NodeReport).get(("", node)), self._witness.boot(node)
+        report, boot = self.own.one(NodeReport, ("", node)), self._witness.boot(node)
         if report is not None and boot is not None and report.status.node_uid == boot.node_uid:
             self._witness.agent_seen(node)
 
@@ -349,6 +372,12 @@ class World:
             self._poke()  # together with a cordon it is a drain
         else:
             self._stir()
+
+    def _protected_vm(self, key: Key, old: Stored | None, new: Stored | None) -> None:
+        if new is not None:
+            self.own.stands(MANY, key, new)
+        elif old is not None:
+            self.own.gone(MANY, key, old)
 
     def _other(self, _key: Key, _old: object, _new: object) -> None:
         self._stir()

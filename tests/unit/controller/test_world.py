@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.nodereport import NodeReport
+from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller.evidence import Witness
 from ringfence.controller.world import OwnKinds, World
 from ringfence.kube.client import Api
@@ -186,3 +189,42 @@ def test_what_is_worked_out_of_a_kind_is_worked_out_anew_when_one_of_it_has_chan
 
 def names(failovers: Mapping[Key, Failover]) -> list[str]:
     return [name for _, name in failovers]
+
+
+def declared(vm: str, version: int, uid: str = "") -> dict[str, Any]:
+    meta = {"name": vm, "namespace": "shop", "uid": uid or f"uid-{vm}", "resourceVersion": str(version)}
+    return {"metadata": meta | {"managedFields": [{"manager": "x"}]}, "spec": {"vm": {"name": vm}}}
+
+
+def test_protected_vms_are_what_the_watch_shows_and_what_we_have_written_since() -> None:
+    witness = Witness(lambda _payload, _signature, _key: True)
+    api = cast("Api", SimpleNamespace(clock=SystemClock()))
+    world = World(api, api.clock, "ringfence-system", witness, lambda: 0.5, lambda: None)
+    watch = world.protected_vms
+
+    def show(type_: str, raw: dict[str, Any]) -> None:
+        watch._event(json.dumps({"type": type_, "object": raw}).encode())
+
+    def there() -> dict[str, int]:
+        found = world.own.all(ProtectedVM)
+        return {name: int(one.metadata.resource_version or 0) for (_, name), one in found.items()}
+
+    show("ADDED", declared("a", 1))
+    show("ADDED", declared("b", 2))
+    world.own.seen("protectedvms", declared("a", 5))
+    show("MODIFIED", declared("a", 3))
+    assert there() == {"a": 5, "b": 2}, "ours is the later one"
+    assert "managedFields" not in (world.own.raw("protectedvms", ("shop", "a")) or {})["metadata"]
+    world.own.seen("protectedvms", declared("made", 6))
+    show("DELETED", declared("b", 7))
+    assert there() == {"a": 5, "made": 6}
+    world.own.agree("protectedvms", watch.store, 5)
+    assert there() == {"a": 5, "made": 6}, "the watch has not come to it yet"
+    world.own.agree("protectedvms", watch.store, watch.reached)
+    assert there() == {"a": 5}, "it was deleted while nobody watched"
+    world.own.seen("protectedvms", declared("a", 5), deleted=True)
+    world.own.agree("protectedvms", watch.store, watch.reached)
+    assert there() == {"a": 3}, "somebody's finalizer keeps it"
+    world.own.seen("protectedvms", declared("a", 9, "another"))
+    show("DELETED", declared("a", 8))
+    assert there() == {"a": 9}, "it was made anew meanwhile"
