@@ -238,7 +238,7 @@ def of_vm(number: int, node: int, policies: dict[str, str]) -> Iterator[tuple[st
     yield f"/registry/pods/{space}/virt-launcher-{name}", filled(item, OBJECT["pods"])
     owned: Json = {}
     if space in policies:
-        by_policy = {"apiVersion": "ringfence.io/v1alpha1", "kind": "HAPolicy", "name": POLICY}
+        by_policy: Json = {"apiVersion": "ringfence.io/v1alpha1", "kind": "HAPolicy", "name": POLICY}
         by_policy |= {"uid": policies[space], "controller": True, "blockOwnerDeletion": False}
         owned = {"ownerReferences": [by_policy]}
     item = made(

@@ -174,6 +174,8 @@ class Loop:
         self._marked: dict[str, tuple[NodeObject, Boot, bool, bool]] = {}
         """What was last taken in of each node's future: its object, its boot, whether it is evacuated, whether it is silent."""
         self.judgements: dict[str, Judgement] = {}
+        self._someone_down = False
+        """Whether any of them is Down."""
         self._judged_at = NEVER
 
     def sees_majority(self) -> bool:
@@ -204,7 +206,7 @@ class Loop:
 
         Of many thousand VMs and pods one changes all the time.
         """
-        if any(one.verdict is Verdict.DOWN for one in self.judgements.values()) or self.busy_nodes():
+        if self._someone_down or self.busy_nodes():
             self.poke()
 
     async def run(self) -> None:
@@ -367,6 +369,7 @@ class Loop:
             alive = self._witness.alive(now) & roster.by_name.keys()
             self._metrics.ring(roster.epoch, len(roster.members), len(alive))
         verdicts = {node: judgement.verdict for node, judgement in self.judgements.items()}
+        self._someone_down = Verdict.DOWN in verdicts.values()
         for node in self._told.due(verdicts, leads=self._leadership.leads):
             if (boot := self._witness.boot(node)) is not None:
                 self._tell(boot, self.judgements[node])
