@@ -305,6 +305,11 @@ class World:
             self.attachments, self.protected_vms,
         )  # fmt: skip
 
+    async def filled(self) -> None:
+        """Wait until all of it has been listed."""
+        for reflector in self.reflectors:
+            await reflector.synced.wait()
+
     def not_listed(self) -> dict[str, ClusterError | None]:
         """What could not be listed yet, as ``plural.group``, and why not: without all of it nothing is decided."""
         return {
