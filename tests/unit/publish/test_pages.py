@@ -16,12 +16,15 @@ from publish.api_reference import page
 from ringfence.api.v1alpha1 import KINDS
 from ringfence.cli.main import app
 from ringfence.controller.keys import NOT_WRITTEN, UNREADABLE
+from ringfence.controller.records import conditions_of
 from ringfence.core import protection
 from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.record import Record
 from ringfence.core.gossip.keys import Step
-from ringfence.core.model import Mode
+from ringfence.core.model import Boot, Mode
 from ringfence.core.rosterkey import BY_ANOTHER, IN_SECRET
 from ringfence.core.rosterkey import NOT_WRITTEN as NOT_WRITTEN_AGAIN
+from ringfence.kube import kinds
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -111,6 +114,18 @@ def test_every_reason_of_an_unprotected_vm_is_explained() -> None:
     }
     assert len(reasons) > 10
     assert told == reasons
+
+
+def test_every_condition_that_a_script_can_wait_for_is_told() -> None:
+    statuses = (ROOT / "operator/ringfence/controller/statuses.py").read_text(encoding="utf-8")
+    written = re.findall(r'kinds\.([A-Z_]+),\s*"\w+",\s*name,\s*(?:namespace|""),\s*"(\w+)"', statuses)
+    found = {(getattr(kinds, kind).kind, condition) for kind, condition in written}
+    incident = Record("n1-1", Boot("n1", "u", "b"), Phase.HELD, "held", 0.0, 1.0)
+    found |= {("Failover", one["type"]) for one in conditions_of(incident, [], 0.0, 1)}
+    part = read("command-line.md").partition("## Waiting in a script")[2].partition("\n## ")[0]
+    told = set(re.findall(r"^\| `(\w+)` \| `(\w+)` \| ", part, re.MULTILINE))
+    assert len(found) > 10
+    assert told == found
 
 
 def test_every_phase_in_which_a_failover_can_stand_is_explained() -> None:
