@@ -280,6 +280,17 @@ def test_the_site_begins_with_what_can_go_wrong() -> None:
     assert table.startswith(" what happens |")
 
 
+UNSOURCED = {"", "nothing is said", "the sum of its settings"}
+"""That there is nothing to say, and what follows from the row above."""
+
+
+def test_every_fact_about_others_has_its_source() -> None:
+    table = re.findall(r"^\| \*\*.*\|$", read("comparison.md"), re.MULTILINE)
+    cells = [cell.strip() for row in table for cell in row.split("|")[3:-1]]
+    assert len(cells) > 30
+    assert [cell for cell in cells if cell not in UNSOURCED and not re.search(r"\[\d+\]", cell)] == []
+
+
 def test_every_source_of_the_comparison_is_used_and_given() -> None:
     body, sources = read("comparison.md").split("## Sources")
     given = {int(number) for number in re.findall(r"^(\d+)\. ", sources, re.MULTILINE)}
