@@ -244,7 +244,7 @@ class Drills:
         try:
             device, _ = await self._devices.open_for_drill(name, node)
             try:
-                await ensure_on(device, self._course)
+                await _on_again(device, self._course)
             finally:
                 await device.close()
             await self._failed(name, request, "it was interrupted; ask for it again")
