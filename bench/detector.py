@@ -5,7 +5,8 @@ in every one, prints tables and writes ``bench/out/detector.json``. A part only:
 ``FULL=1`` does 30 and 50 nodes, 300 crashes a series and 10 min a fault, in about four hours; cost also with 10 real nodes
 and with 100, 1,000 and 5,000 simulated ones. What has been measured is written after each part, and ``--resume`` (what
 ``FULL=1`` does) goes on after the last whole part of an earlier run of the same code and options; ``setup.parts`` tells when
-each began.
+each began. A ``FULL=1`` run is longer than many a session, so its parts are kept in ``bench/reports/detector.json`` too, which
+is committed: it goes on there on another machine.
 
 - **Crash**: the bridge passes nothing from or to a node any more, at one instant for both systems, until both know;
   then it is back until both see it well. Up to a tenth of the nodes are down at once, each at its own time (``down``
@@ -58,6 +59,8 @@ from simulator import figures  # noqa: E402
 
 PACKAGES = ("iproute2", "nftables", "serf")
 FULL = os.environ.get("FULL") == "1"
+KEPT = PROJECT / "bench/reports/detector.json"
+"""Where a full run's parts outlive the machine."""
 LOSS = 20
 GIVE_UP = 40.0
 """Seconds after which a crash counts as not found, and a node that isn't well again is left to itself."""
@@ -546,6 +549,7 @@ class Record:
     setup: Row
     load: Load
     result: dict[str, list[Row]]
+    copies: tuple[Path, ...] = ()
 
     @property
     def parts(self) -> dict[str, Row]:
@@ -555,9 +559,10 @@ class Record:
 
     def take_over(self) -> None:
         """What an earlier run that was ended early has left, if it was of the same code and options."""
-        if not self.out.exists():
+        found = next((file for file in (self.out, *self.copies) if file.exists()), None)
+        if found is None:
             return
-        before = json.loads(self.out.read_text())
+        before = json.loads(found.read_text())
         setup = before["setup"]
         if setup["whole"] or any(
             setup.get(key) != self.setup[key] for key in ("detector", "options", "cpus")
@@ -583,7 +588,17 @@ class Record:
         self.save()
 
     def save(self) -> None:
-        self.out.write_text(json.dumps({"setup": self.setup, **self.result}, indent=1) + "\n")
+        for file in (self.out, *self.copies):
+            file.write_text(self.text())
+
+    def text(self) -> str:
+        """A row a line."""
+        rows = {
+            what: "[\n" + ",\n".join(json.dumps(row) for row in found) + "\n]"
+            for what, found in self.result.items()
+        }
+        fields = ",\n".join(f'"{what}": {text}' for what, text in rows.items())
+        return f'{{"setup": {json.dumps(self.setup, indent=1)},\n{fields}}}\n'
 
 
 def crashes_part(n: int, percent: int) -> str:
@@ -748,7 +763,7 @@ def run(chosen: argparse.Namespace) -> int:
     load = Load()
     result: dict[str, list[Row]] = {"crashes": [], "quiet": [], "cost": []}
     setup["load"], setup["whole"] = load.parts, False
-    record = Record(chosen.out, setup, load, result)
+    record = Record(chosen.out, setup, load, result, (KEPT,) if FULL else ())
     place = Path(tempfile.mkdtemp(prefix="rfb-"))
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     if chosen.resume:

@@ -14,10 +14,11 @@ from ringfence.controller.strays import STRAY_FOR
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
 from ringfence.core.failover import limits, machine
-from ringfence.core.failover.anew import Mark, proved_marks
+from ringfence.core.failover.anew import Given, Mark, proved_marks
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.orders import OrderOff
+from ringfence.core.fencing.selffence import Promise
 from ringfence.core.fencing.slottrouble import gone_for_all
 from ringfence.core.model import Boot, Verdict
 from ringfence.core.setback import SetBack
@@ -59,7 +60,7 @@ class Backup:
     dogs: dict[str, tuple[Boot | None, tuple[Boot, bool] | None]]
     """Of each watchdog: the boot whose agent's Lease is revoked, and what its agent has reported."""
     epoch: int
-    published: tuple[Mark, ...]
+    published: tuple[tuple[Mark, ...], tuple[Given, ...]]
 
 
 class NotStored(Exception):
@@ -133,7 +134,7 @@ class Controller:
         return self._plant.set_back is not None and not self._plant.set_back.settled
 
     def _publish(self) -> None:
-        """As ``controller/bootstrap.py`` and ``setbacks.py``: a roster whenever what is proved changes, and none below the agents'."""
+        """As ``controller/bootstrap.py`` and ``setbacks.py``: a roster whenever what is proved or promised changes, none below the agents'."""
         plant, memory = self._plant, self._memory
         back = plant.set_back
         if plant.roster > memory.epoch and plant.heard():
@@ -145,11 +146,16 @@ class Controller:
                 return
             plant.set_back = replace(back, settled=True)
             plant.time.say("controller: the store is taken for written anew")
-        elif memory.published == (marks := proved_marks(memory.open)):
+        elif memory.published == (marks := proved_marks(memory.open, self._promises())):
             return
         else:
             memory.published = marks
         memory.epoch = plant.roster = max(memory.epoch, plant.roster) + 1
+
+    def _promises(self) -> dict[Boot, Promise]:
+        kennel = self._plant.kennel
+        said = (dog.reported for dog in kennel.dogs.values()) if kennel is not None else ()
+        return {one[0]: kennel.promise for one in said if kennel is not None and one is not None and one[1]}
 
     def _write_anew(self) -> None:
         """As the product's loop: an incident under way outlives its object."""
@@ -302,7 +308,8 @@ class Controller:
         for node, cutter in plant.cutters.items():
             cutter.stale = node in self._backup.cut
         for node, (revoked, reported) in self._backup.dogs.items():
-            plant.dogs[node].revoked, plant.dogs[node].reported = revoked, reported
+            dog = plant.dogs[node]
+            dog.revoked, dog.reported, dog.of_backup = revoked, reported, True
         memory.stored = dict(self._backup.records)
         memory.epoch, memory.published = self._backup.epoch, self._backup.published
         memory.compared_at = plant.now + timing.LEASE_DURATION + timing.SETTLE

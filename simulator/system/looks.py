@@ -254,7 +254,7 @@ def _levels(plant: Plant, memory: Memory, boot: Boot) -> Rungs:
     if boot.node in plant.cutters:
         rungs = (*rungs, (_cutter(plant, boot.node),))
     if plant.kennel is not None and boot.node in plant.kennel.dogs:
-        rungs = (*rungs, (plant.kennel.look(boot),))
+        rungs = (*rungs, (plant.kennel.look(boot, set_back=plant.set_back is not None),))
     return rungs
 
 

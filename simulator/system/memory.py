@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ringfence.core.detection.evidence import NEVER
 from ringfence.core.failover import limits
-from ringfence.core.failover.anew import Mark
+from ringfence.core.failover.anew import Given, Mark
 from ringfence.core.failover.intent import Intents
 from ringfence.core.failover.look import Confirmation
 from ringfence.core.failover.phase import ENDED
@@ -42,8 +42,8 @@ class Memory:
     powered_on: dict[str, float] = field(default_factory=dict)
     epoch: int = 1
     """Of the roster in the store."""
-    published: tuple[Mark, ...] = ()
-    """What was proved when that was written."""
+    published: tuple[tuple[Mark, ...], tuple[Given, ...]] = ((), ())
+    """What was proved, and what watchdogs promised, when that was written."""
     restored: int = 0
     """How often the store was set back."""
     set_back_at: float = NEVER

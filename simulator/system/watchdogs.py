@@ -65,6 +65,8 @@ class Dog:
     disarming: bool = False
     reported: tuple[Boot, bool] | None = None
     """What the API server has last taken: for which boot, and whether armed."""
+    of_backup: bool = False
+    """That stands there out of a backup; the agent has reported nothing since."""
     revoked: Boot | None = None
     """The boot whose agent Lease is revoked."""
     why: str = ""
@@ -115,7 +117,7 @@ class Dog:
         if s.slot_written and self.by_slot:
             self.held[Leg.STORAGE] = s.now * self.rate
         if s.api_answers:
-            self.reported = (s.boot, self.feeder.running and not self.disarming)
+            self.reported, self.of_backup = (s.boot, self.feeder.running and not self.disarming), False
         acknowledged = s.api_answers or not self.disarming
         self.word = Word(
             s.now * self.rate,
@@ -148,9 +150,16 @@ class Kennel:
     rolls: dict[str, Roll] = field(default_factory=dict)
     slots: dict[str, SlotLook] = field(default_factory=dict)
 
-    def look(self, boot: Boot) -> WatchdogLook:
-        promise = Promise(self.isolation, self.timeout, self.legs)
-        armed = self.dogs[boot.node].reported == (boot, True)
+    @property
+    def promise(self) -> Promise:
+        """What each of them reports while it is armed."""
+        return Promise(self.isolation, self.timeout, self.legs)
+
+    def look(self, boot: Boot, *, set_back: bool) -> WatchdogLook:
+        """``set_back``: it has shown that the store was, and what agents have not written since counts no more."""
+        promise = self.promise
+        dog = self.dogs[boot.node]
+        armed = dog.reported == (boot, True) and not (set_back and dog.of_backup)
         trouble = trouble_with(promise, self.isolation, self.timeout, self.assume_after, self.legs)
         return WatchdogLook(
             "watchdogs",

@@ -281,6 +281,10 @@ REFUSED: dict[str, tuple[Json, str]] = {
         device(redfish=bmc(address="http://10.0.0.9")),
         "spec.redfish.address must be an https:// URL",
     ),
+    "redfish with half an IPv6 address": (
+        device(redfish=bmc(address="https://[fe80::1")),
+        "spec.redfish.address must be an https:// URL",
+    ),
     "redfish with a password in its address": (
         device(redfish=bmc(address="https://root:calvin@10.0.0.9")),
         "without user, query or fragment",

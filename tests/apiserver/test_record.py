@@ -90,7 +90,7 @@ def test_record_survives_the_api(server: Server, phase: Phase) -> None:
     record = replace(RECORD, phase=phase, name=f"n1-{phase.lower()}")
     made = {"apiVersion": "ringfence.io/v1alpha1", "kind": "Failover", "metadata": {"name": record.name}}
     server.must("POST", f"{PATH}?fieldValidation=Strict", made | {"spec": spec_of(record)})
-    status = status_of(record, conditions_of(record, [], WALL), WALL)
+    status = status_of(record, conditions_of(record, [], WALL, 1), WALL)
     server.must("PATCH", f"{PATH}/{record.name}/status?fieldValidation=Strict", {"status": status})
     read = record_of(
         Failover.model_validate(server.must("GET", f"{PATH}/{record.name}")), 100.0, 101.0, 102.0, 103.0

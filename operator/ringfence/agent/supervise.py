@@ -1,12 +1,16 @@
-"""``python -m ringfence.agent.supervise COMMAND...``: run it, and run it again soon whenever it ends in error.
+"""``python -m ringfence.agent.supervise [--realtime] COMMAND...``: run it, and run it again soon whenever it ends in error.
 
 A kubelet lets a container that keeps crashing wait for up to five minutes. Where a watchdog counts, that is too long: here the
 longest pause is ``LAST``. Signals to end are passed on; an orderly end of the command is the end of this too, and the command dies
 with this, so that it never stands beside its successor.
+
+``--realtime``: this and the command have their turn before all ordinary processes, where that is permitted. A watchdog's feeder that
+was killed is waited for by a device that runs: on a busy node an ordinary process takes seconds to start.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -16,6 +20,7 @@ import time
 FIRST, LAST = 0.5, 8.0
 """Pauses between two runs, seconds: doubled after each run that was shorter than ``STEADY``."""
 STEADY = 30.0
+_REALTIME = "--realtime"
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
@@ -76,9 +81,14 @@ class Supervisor:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that stands on the command line."""
     command = sys.argv[1:] if arguments is None else arguments
+    realtime = command[:1] == [_REALTIME]
+    command = command[realtime:]
     if not command:
-        sys.stderr.write("usage: python -m ringfence.agent.supervise COMMAND...\n")
+        sys.stderr.write(f"usage: python -m ringfence.agent.supervise [{_REALTIME}] COMMAND...\n")
         return 2
+    if realtime:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     supervisor = Supervisor(command)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.end)

@@ -20,6 +20,7 @@ from typing import Any
 import kopf
 from aiohttp import web
 
+from ringfence import logs
 from ringfence.controller import collector, handlers
 from ringfence.controller.devices import OpenDevice
 from ringfence.controller.replica import Doors, Place, Replica
@@ -74,6 +75,7 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--kubeconfig", default=None, help="outside a cluster only")
     parser.add_argument("--log-level", default=env("LOG_LEVEL", "INFO"))
+    parser.add_argument("--log-format", choices=logs.FORMATS, default="text")
     return parser.parse_args(argv)
 
 
@@ -205,10 +207,10 @@ async def serve(
 
 def main() -> None:
     chosen = options()
-    logging.basicConfig(
-        level=chosen.log_level,
-        format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
+    logs.begin(
+        *(chosen.log_level, chosen.log_format),
+        text="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s",
+        dates="%H:%M:%S",
     )
     for noisy in ("kopf.objects", "kopf.activities", "kopf._core", "aiohttp.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -6,7 +6,8 @@ its epoch grows with each change. A node's public key is taken from its NodeRepo
 a (node UID, boot id) stays.
 
 Beside the roster stand what is proved and whether the store was set back (:mod:`~ringfence.controller.setbacks`). Agents read
-neither; with each change of what is proved a roster is published all the same, so that a backup of before can be told by its epoch.
+neither; with each change of what is proved, or of what watchdogs promise, a roster is published all the same, so that a backup of
+before can be told by its epoch.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ringfence.controller import records
 from ringfence.controller.evidence import Witness
 from ringfence.controller.networks import on_networks
 from ringfence.controller.setbacks import Setbacks, StoreSetBack, settled
+from ringfence.controller.watchdogs import promise_of
 from ringfence.controller.world import World
 from ringfence.core.failover.anew import proved_marks
 from ringfence.core.failover.phase import ENDED, PROVED
@@ -276,14 +278,20 @@ class Registrar:
             await self._look()  # for the version in which the note stands
 
     def marks(self) -> str:
-        """What is proved now, as it stands beside the roster."""
+        """What is proved now, and what watchdogs promise, as it stands beside the roster."""
+        reports = {key: one.status for key, one in self._world.own.all(NodeReport).items()}
         records_ = (
             records.record_of(one, 0.0, 0.0, 0.0, 0.0)
             for one in self._world.own.all(Failover).values()
             if one.status.phase not in ENDED
         )
-        marks = proved_marks(record for record in records_ if record is not None)
-        return hashlib.sha256(repr(marks).encode()).hexdigest()[:32] if marks else ""
+        promises = {
+            Boot(name, said.node_uid or "", said.boot_id or ""): promise
+            for (_, name), said in reports.items()
+            if (promise := promise_of(said)) is not None
+        }
+        marks = proved_marks((record for record in records_ if record is not None), promises)
+        return hashlib.sha256(repr(marks).encode()).hexdigest()[:32] if any(marks) else ""
 
     def members(self, before: Roster | None) -> tuple[Member, ...]:
         pinned = {(m.uid, m.boot_id): m.public_key for m in before.members if m.public_key} if before else {}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from ringfence.api.v1alpha1.fencedevice import Drill, FenceDevice, PassedDrill
@@ -25,13 +26,17 @@ from ringfence.core.fencing.drill import DrillFacts, refusal, shortfall
 from ringfence.core.fencing.identity import same_machine
 from ringfence.core.model import PowerState
 from ringfence.kube import kinds
-from ringfence.ports import Clock, Cluster, DeviceError, Json, ObjectRef, PortError, PowerDevice
+from ringfence.ports import Clock, Cluster, DeviceError, Json, ObjectRef, PortError, PowerDevice, TooLate
 
 logger = logging.getLogger(__name__)
 
 ANNOTATION = "ringfence.io/drill"
 COMES_BACK = 900.0
 """Seconds that a machine may take to boot; some servers test their memory for ten minutes."""
+OTHERS_LIVE = 45.0
+"""Seconds within which every other node has to be heard while this one is off. Kubelets renew their Leases every ten."""
+SEEN_LATE = 2.0
+"""Seconds by which what a node has sent may be seen later, by a watch that lags."""
 LOOK_EVERY = 1.0
 OVER = frozenset({"Failed", "Succeeded"})
 """Phases of a VMI that has no guest any more."""
@@ -52,6 +57,8 @@ class Course:
     """The boot id of each node now, as Kubernetes has it."""
     uuids: Callable[[], Mapping[str, str]]
     """The ``systemUUID`` of each node."""
+    lives: Callable[[], Mapping[str, float]]
+    """Of each node that Kubernetes calls Ready: when it was last heard, by whatever way (CLOCK_BOOTTIME)."""
     objection: Callable[[], str | None] = lambda: None
     """What speaks against it by now: minutes may have passed since it was asked for, most of all for a process that was frozen."""
 
@@ -69,15 +76,16 @@ async def carry_out(device: PowerDevice, node: str, course: Course) -> str:
         raise DrillFailed(f"the device says that it stands before {others[0]}, which would be switched off")
     if (why := course.objection()) is not None:
         raise DrillFailed(why)
-    before = dict(course.boots())
+    before, neighbours = dict(course.boots()), course.lives().keys() - {node}
     ordered_at = course.clock.monotonic()
     try:
         await device.order_off(deadline=course.deadline())
         await _off(device, ordered_at + device.order_lasts, course)
+        await _others_live(node, neighbours, course)
     except (DeviceError, DrillFailed):
         while course.clock.monotonic() <= ordered_at + device.order_lasts:
             await course.pause(LOOK_EVERY)
-        await ensure_on(device, course)
+        await _on_again(device, course)
         raise
     await _back(device, node, before.get(node, ""), course)
     if (why := shortfall(node, before, course.boots())) is not None:
@@ -94,6 +102,41 @@ async def _off(device: PowerDevice, until: float, course: Course) -> None:
         if course.clock.monotonic() > until:
             raise DrillFailed(f"ordered off, and the device still reads {state}")
         await course.pause(timing.READ_SPACING)
+
+
+async def _others_live(node: str, others: AbstractSet[str], course: Course) -> None:
+    """Until every other node was heard while this one is off: one that boots later than this one would show no other boot id yet.
+
+    Raises DrillFailed.
+    """
+    off_at = course.clock.monotonic()
+    while True:
+        heard = {n for n, at in course.lives().items() if at > off_at + SEEN_LATE}
+        if node in heard:
+            raise DrillFailed(f"{node} is heard while the device reads off: it cuts another machine")
+        if others <= heard:
+            return
+        if course.clock.monotonic() > off_at + OTHERS_LIVE:
+            silent = ", ".join(sorted(others - heard))
+            raise DrillFailed(
+                f"{silent} was not heard while {node} was off: it is not certain whom the device cuts"
+            )
+        await course.pause(LOOK_EVERY)
+
+
+async def _on_again(device: PowerDevice, course: Course) -> None:
+    """Order the node on, again where the device fails at it. Raises PortError when it has failed at each try."""
+    for _ in range(1, timing.POWER_ON_TRIES):
+        try:
+            await ensure_on(device, course)
+        except TooLate:
+            raise  # another leads, and mends it
+        except DeviceError as error:
+            logger.warning("a node that was in a drill is not switched on yet: %s", error)
+            await course.pause(timing.POWER_ON_SPACING)
+        else:
+            return
+    await ensure_on(device, course)
 
 
 async def ensure_on(device: PowerDevice, course: Course) -> None:
@@ -132,7 +175,9 @@ class Drills:
         narrator: Narrator,
         own_node: str,
         deadline: Callable[[], float],
+        heard_at: Callable[[str], float],
     ) -> None:
+        """``heard_at(node)``: when this replica last had a sign of life of it."""
         self._cluster = cluster
         self._world = world
         self._devices = devices
@@ -140,7 +185,8 @@ class Drills:
         self._narrator = narrator
         self._own_node = own_node
         self._clock = clock
-        self._course = Course(clock, asyncio.sleep, deadline, self._boots, self._uuids)
+        self._heard_at = heard_at
+        self._course = Course(clock, asyncio.sleep, deadline, self._boots, self._uuids, self._lives)
         self.running: asyncio.Task[None] | None = None
         """The drill under way, or the last one."""
 
@@ -198,7 +244,7 @@ class Drills:
         try:
             device, _ = await self._devices.open_for_drill(name, node)
             try:
-                await ensure_on(device, self._course)
+                await _on_again(device, self._course)
             finally:
                 await device.close()
             await self._failed(name, request, "it was interrupted; ask for it again")
@@ -230,6 +276,12 @@ class Drills:
 
     def _uuids(self) -> Mapping[str, str]:
         return {name: node.system_uuid for (_, name), node in self._world.nodes.store.items()}
+
+    def _lives(self) -> Mapping[str, float]:
+        ready = (
+            name for (_, name), node in self._world.nodes.store.items() if node.ready.status.value == "True"
+        )
+        return {name: self._heard_at(name) for name in ready}
 
     def _facts(self, name: str, device: FenceDevice, node: str) -> DrillFacts:
         known = self._world.nodes.store.get(("", node))

@@ -132,9 +132,11 @@ class Executor:
 
     async def _store(self, record: Record, raw: Json) -> Json:
         before = raw.get("status", {}).get("conditions", [])
-        conditions = records.conditions_of(record, before, self._clock.wall())
+        generation = raw["metadata"].get("generation", 0)
+        conditions = records.conditions_of(record, before, self._clock.wall(), generation)
         offset = self._clock.wall() - self._clock.monotonic()
-        wanted = {**raw, "status": records.status_of(record, conditions, offset)}
+        status = {**records.status_of(record, conditions, offset), "observedGeneration": generation}
+        wanted = {**raw, "status": status}
         return await self._cluster.replace_status(kinds.FAILOVER, wanted, deadline=self._deadline())
 
     # --- commands --------------------------------------------------------------------------------------

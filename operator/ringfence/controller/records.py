@@ -99,8 +99,8 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
     }
 
 
-def conditions_of(record: Record, before: list[Json], wall: float) -> list[Json]:
-    """``Proved``, ``Recovered`` and ``Blocked``: the contract; phases are for people."""
+def conditions_of(record: Record, before: list[Json], wall: float, generation: int) -> list[Json]:
+    """``Proved``, ``Recovered`` and ``Blocked``: the contract; phases are for people. ``generation`` is the object's."""
     wanted = (
         ("Proved", record.phase in PROVED, _proved_reason(record)),
         ("Recovered", record.phase in (Phase.RECOVERED, Phase.CLOSED), record.phase.value),
@@ -118,6 +118,7 @@ def conditions_of(record: Record, before: list[Json], wall: float) -> list[Json]
                 "status": text,
                 "reason": reason,
                 "message": record.sentence[:1024],
+                "observedGeneration": generation,
                 "lastTransitionTime": known["lastTransitionTime"]
                 if known and same
                 else stamp(wall)[:19] + "Z",

@@ -218,7 +218,10 @@ class Replica:
         )
         self.admission = Admission(cluster, clock, world, open_any, self._statuses.protections.of)
         self._launchers = Launchers(cluster, world, refusals, self._deadline)
-        self._drills = Drills(cluster, clock, world, devices, self.loop, narrator, place.node, self._deadline)
+        self._drills = Drills(
+            *(cluster, clock, world, devices, self.loop, narrator, place.node, self._deadline),
+            lambda node: witness.life(node).latest,
+        )
         self._streams = Streams(client, *seen, place.port, self._poke, metrics)
 
     def _able(self) -> bool:

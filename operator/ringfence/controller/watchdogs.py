@@ -283,6 +283,14 @@ def _number(version: str) -> int:
     return int(version or 0)
 
 
+def promise_of(status: NodeReportStatus) -> Promise | None:
+    """What the report promises; None: its watchdog is not armed."""
+    dog = status.watchdog
+    if dog is None or not dog.armed or dog.timeout_seconds is None or dog.isolation_seconds is None:
+        return None
+    return Promise(dog.isolation_seconds, dog.timeout_seconds, frozenset(dog.legs))
+
+
 def judge_report(
     status: NodeReportStatus | None, boot: Boot, times: ZoneWatchdog | None
 ) -> tuple[Promise | None, str | None]:
@@ -295,9 +303,8 @@ def judge_report(
     dog = status.watchdog
     if dog is None:
         return None, f"{node}'s agent feeds no watchdog: install with agent.watchdog.enabled"
-    if not dog.armed or dog.timeout_seconds is None or dog.isolation_seconds is None:
+    if (promise := promise_of(status)) is None:
         return None, f"{node}'s watchdog is not armed: {dog.reason or 'its agent says no more'}"
-    promise = Promise(dog.isolation_seconds, dog.timeout_seconds, frozenset(dog.legs))
     trouble = trouble_with(
         promise, times.isolation_seconds, times.timeout_seconds, times.assume_seconds, frozenset(times.legs)
     )

@@ -1,8 +1,9 @@
 """The cluster's store set back to an earlier state (an etcd restored from a backup): how it shows, and what it makes old.
 
 A restored store doesn't say so of itself. What it can't set back is what agents keep on their nodes: the newest roster that
-our leader has signed, whose epoch grows with each publication, and one is published whenever what is proved changes. An agent
-that shows a roster of ours with a later epoch than the store has proves that the store was later once, and is no more.
+our leader has signed, whose epoch grows with each publication, and one is published whenever what is proved, or what a
+watchdog promises, changes. An agent that shows a roster of ours with a later epoch than the store has proves that the store was
+later once, and is no more.
 
 From then on everything that stands there is old (DESIGN §3: "after an etcd restore no stored proof counts"), until it has been
 written since. *When* is told by the store's own versions, never by a clock: no report counts that is not newer than

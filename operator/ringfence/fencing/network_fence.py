@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringfence.core.model import PowerState
+from ringfence.fencing.program import sentence
 from ringfence.ports import (
     AlreadyExists,
     Clock,
@@ -285,7 +286,7 @@ def _result(found: Json) -> str:
 
 
 def _message(found: Json) -> str:
-    return str(_at(found, "status", "message") or "Failed")[:300]
+    return sentence(str(_at(found, "status", "message") or "Failed"), ())
 
 
 def _lifted(found: Json) -> bool:

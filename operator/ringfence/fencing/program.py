@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -201,7 +200,7 @@ def _silent(name: str, program: str, timeout: float, sent_at: float | None) -> D
 
 
 def sentence(text: str, secrets: Iterable[str]) -> str:
-    """A program's words on one line, shortened, without control characters and without any of the secrets."""
+    """A device's words on one line, shortened, with nothing in them that acts on a terminal, and without any of the secrets."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "***")
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\s]+", " ", text).strip()[:LONGEST_SENTENCE]
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:LONGEST_SENTENCE]

@@ -13,7 +13,10 @@ elsewhere. This adapter sends, reads, and says who must act when it can't.
 - **Trouble in transition** (409, 500, 503: many BMCs refuse while they are busy with a change) is tried again until
   the deadline, or one request's time-out where there is none.
 
-Credentials and tokens are in headers only, never in a sentence or a log.
+- **What it says** is bounded and cleaned before anybody reads it, and whatever it says is at worst a DeviceError: any other
+  would end the controller, and the next one.
+
+Credentials and tokens are in requests only, never in a sentence or a log, also where the device quotes them.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from aiohttp.connector import Connection
 
 from ringfence.core.fencing.identity import same_machine
 from ringfence.core.model import PowerState
+from ringfence.fencing.program import sentence
 from ringfence.fencing.secret import word
 from ringfence.ports import (
     Clock,
@@ -60,6 +64,12 @@ BUSY_PAUSE: Final = 0.5
 CARRYING_OUT: Final = 8.0
 """Seconds that a BMC may take from accepting an order to the power's change; slow ones need some ten."""
 LARGEST_ANSWER: Final = 1024 * 1024
+LONGEST_NAME: Final = 128
+"""Characters of what it says of itself, as a status has room for it; no UUID or serial number is longer."""
+LONGEST_PATH: Final = 1024
+LONGEST_TAG: Final = 256
+MOST_SYSTEMS: Final = 64
+"""Systems that are asked who they are: each costs a request, for which an incident waits."""
 
 _POWER: Final[Mapping[str, PowerState]] = {
     "On": PowerState.ON,
@@ -89,14 +99,14 @@ class _Answer:
 
     @property
     def sentence(self) -> str:
-        """The device's own words (DSP0266 error responses), shortened."""
+        """The device's own words (DSP0266 error responses), as it says them."""
         error = self.body.get("error")
         if not isinstance(error, dict):
             return f"HTTP {self.status}"
         notes = error.get("@Message.ExtendedInfo")
         said = [n.get("Message") for n in notes if isinstance(n, dict)] if isinstance(notes, list) else []
         words = [str(w) for w in (*said, error.get("message")) if w]
-        return f"HTTP {self.status}: {words[0][:300]}" if words else f"HTTP {self.status}"
+        return f"HTTP {self.status}: {words[0]}" if words else f"HTTP {self.status}"
 
 
 class RedfishDevice:
@@ -185,12 +195,14 @@ class RedfishDevice:
         made = await self._exchange(
             "POST", self._sessions, {"UserName": self._user, "Password": self._password}
         )
-        token = made.headers.get("X-Auth-Token", "")
+        token = _header(made.headers.get("X-Auth-Token", ""), LARGEST_ANSWER)
         if made.status in {200, 201} and token:
             self._auth = {"X-Auth-Token": token}
             self._session = _path(made.headers.get("Location", "")) or _link(made.body)
         elif made.status in {400, 401, 403}:
-            raise DeviceUnauthorized(f"fence device {self._name}: the log-in is refused ({made.sentence})")
+            raise DeviceUnauthorized(
+                f"fence device {self._name}: the log-in is refused ({self._words(made.sentence)})"
+            )
         else:  # all sessions taken, or offered and not implemented
             self._auth = {"Authorization": f"Basic {basic}"}
 
@@ -204,7 +216,7 @@ class RedfishDevice:
         members = [path for m in _members(listed.body) if (path := _link(m))]
         if len(members) == 1:
             return members[0]
-        if members and self._spec.expected_uuid:
+        if members and len(members) <= MOST_SYSTEMS and self._spec.expected_uuid:
             for path in members:
                 found = await self._get(path)
                 if same_machine(_text(found.body, "UUID"), self._spec.expected_uuid):
@@ -217,7 +229,7 @@ class RedfishDevice:
     async def identity(self) -> DeviceIdentity:
         found = await self._read()
         return DeviceIdentity(
-            uuid=_text(found.body, "UUID").lower(), serial=_text(found.body, "SerialNumber")
+            uuid=_name(found.body, "UUID").lower(), serial=_name(found.body, "SerialNumber")
         )
 
     async def power(self) -> PowerReading:
@@ -228,7 +240,7 @@ class RedfishDevice:
 
     async def _read(self) -> _Answer:
         found = await self._get(self._system)
-        self._etag = found.headers.get("ETag", "") or _text(found.body, "@odata.etag")
+        self._etag = _header(found.headers.get("ETag", "") or _text(found.body, "@odata.etag"), LONGEST_TAG)
         actions = found.body.get("Actions")
         reset = actions.get("#ComputerSystem.Reset") if isinstance(actions, dict) else None
         target = reset.get("target") if isinstance(reset, dict) else None
@@ -352,7 +364,7 @@ class RedfishDevice:
             what = (
                 f"no answer within {self._spec.timeout_seconds:g} s"
                 if isinstance(err, TimeoutError)
-                else _why(err)
+                else self._words(_why(err))
             )
             raise DeviceUnreachable(
                 f"fence device {self._name}: {what}", sent_at=sending.at if method == "POST" else None
@@ -368,6 +380,11 @@ class RedfishDevice:
     def _check(self, sending: _Sending) -> None:
         if sending.deadline is not None and (late := self._clock.monotonic() - sending.deadline) >= 0:
             raise TooLate(f"fence device {self._name}: not sent, the right to order ended {late:.3f} s ago")
+
+    def _words(self, said: str) -> str:
+        """What it said, for people: some devices quote what they were sent."""
+        sent = base64.b64encode(f"{self._user}:{self._password}".encode()).decode()
+        return sentence(said, (self._password, sent, self._auth.get("X-Auth-Token", "")))
 
     # --- what the administrator wrote ---
 
@@ -388,16 +405,16 @@ class RedfishDevice:
         return DeviceMisconfigured(f"fence device {self._name}: {sentence}")
 
     def _failed(self, answer: _Answer, what: str, *, sent_at: float | None = None) -> DeviceError:
-        sentence = f"fence device {self._name}: {what}: {answer.sentence}"
+        why = f"fence device {self._name}: {self._words(f'{what}: {answer.sentence}')}"
         match answer.status:
             case 401 | 403:
-                return DeviceUnauthorized(sentence, sent_at=sent_at)
+                return DeviceUnauthorized(why, sent_at=sent_at)
             case 404:
-                return DeviceMisconfigured(sentence, sent_at=sent_at)
+                return DeviceMisconfigured(why, sent_at=sent_at)
             case status if 300 <= status < 400:
-                return DeviceMisconfigured(f"{sentence}; redirects are not followed", sent_at=sent_at)
+                return DeviceMisconfigured(f"{why}; redirects are not followed", sent_at=sent_at)
             case _:
-                return DeviceRefused(sentence, sent_at=sent_at)
+                return DeviceRefused(why, sent_at=sent_at)
 
 
 class _GatedConnector(aiohttp.TCPConnector):
@@ -436,7 +453,7 @@ def _tags(etag: str) -> tuple[str, ...]:
 def _object(data: bytes) -> dict[str, Any]:
     try:
         body = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 
@@ -444,6 +461,15 @@ def _object(data: bytes) -> dict[str, Any]:
 def _text(body: Mapping[str, Any], key: str) -> str:
     value = body.get(key)
     return value if isinstance(value, str) else ""
+
+
+def _header(value: str, longest: int) -> str:
+    """What we can send back as it is; empty if we can't."""
+    return value if value.isascii() and value.isprintable() and len(value) <= longest else ""
+
+
+def _name(body: Mapping[str, Any], key: str) -> str:
+    return sentence(_text(body, key), ())[:LONGEST_NAME]
 
 
 def _link(body: Mapping[str, Any], *path: str) -> str:
@@ -461,8 +487,11 @@ def _members(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _path(target: str) -> str:
     """The path of a link; whatever host it names, our credentials go to the configured one only."""
-    path = urlsplit(target).path
-    return path if path.startswith("/") else ""
+    try:
+        path = urlsplit(target).path
+    except ValueError:
+        return ""
+    return path if path.startswith("/") and len(path) <= LONGEST_PATH else ""
 
 
 def _why(err: BaseException) -> str:

@@ -10,6 +10,7 @@ Only what a decision reads is kept: tens of thousands of pods have to fit into t
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -66,6 +67,15 @@ def _labels(raw: object, *path: str) -> Labels:
 
 def _deleting(raw: object) -> bool:
     return bool(_str(raw, "metadata", "deletionTimestamp"))
+
+
+def _is_address(text: str) -> bool:
+    """A kubelet may write anything there; what is none reaches no socket, and ends nobody who reckons with it."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:
@@ -194,7 +204,7 @@ class NodeObject:
             internal_ips=_unique(
                 _str(a, "address")
                 for a in _dicts(raw, "status", "addresses")
-                if a.get("type") == "InternalIP"
+                if a.get("type") == "InternalIP" and _is_address(_str(a, "address"))
             ),
             taints=tuple(
                 Taint(key=_str(t, "key"), effect=_str(t, "effect"), value=_str(t, "value"))

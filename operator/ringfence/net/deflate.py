@@ -1,7 +1,8 @@
 """Frames of a stream as one deflate stream (RFC 1951): a view is much like the one before, and costs what differs.
 
 On a path that loses packets TCP gives what is short at once, and what is long after several time-outs. Both sides have to want it:
-it is agreed on by TLS' ALPN (RFC 7301), so that one who doesn't know it gets plain frames.
+it is agreed on by TLS' ALPN (RFC 7301), so that one who doesn't know it gets plain frames, and one of the version before
+deflated views that are complete in themselves (`view_stream`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import asyncio
 import ssl
 import zlib
 
+_ONCE = "ringfence-once"
+"""Deflated, and what a view repeats is left out."""
 _PROTOCOL = "ringfence-deflate"
 _LEVEL, _WINDOW, _MEMORY = 3, -15, 7
 """Fast; 32 KiB, so that the view before is in reach; about 200 KiB a stream."""
@@ -21,13 +24,22 @@ class DeflateError(Exception):
 
 def offer(context: ssl.SSLContext) -> None:
     """Agree to it with whoever offers it too."""
-    context.set_alpn_protocols([_PROTOCOL])
+    context.set_alpn_protocols([_ONCE, _PROTOCOL])
 
 
 def agreed(writer: asyncio.StreamWriter) -> bool:
     """Whether both sides of this connection want it."""
+    return _selected(writer) in {_ONCE, _PROTOCOL}
+
+
+def once(writer: asyncio.StreamWriter) -> bool:
+    """Whether both sides keep what a view has said for the next one."""
+    return _selected(writer) == _ONCE
+
+
+def _selected(writer: asyncio.StreamWriter) -> str | None:
     connection: ssl.SSLObject = writer.get_extra_info("ssl_object")
-    return connection.selected_alpn_protocol() == _PROTOCOL
+    return connection.selected_alpn_protocol()
 
 
 class Deflater:

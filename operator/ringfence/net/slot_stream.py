@@ -22,6 +22,7 @@ from ringfence.core.fencing.slotreport import SlotReport
 from ringfence.core.fencing.slots import BLOCK
 from ringfence.core.gossip.keys import KeySet
 from ringfence.net.stream import QUIET, Frames, StreamClient, StreamError, StreamServer, _read, _write
+from ringfence.net.view_stream import ViewWriter
 
 if TYPE_CHECKING:
     import msgspec
@@ -97,8 +98,8 @@ class SlotServer(StreamServer):
         self._report = report
         self._on_wish = on_wish
 
-    def _frame(self) -> bytes:
-        return encode_report(self._report())
+    def _frames(self, _views: ViewWriter | None) -> Callable[[], bytes]:
+        return lambda: encode_report(self._report())
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Take wishes until the reader has gone; one that breaks the protocol is hung up on."""

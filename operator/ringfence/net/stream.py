@@ -13,8 +13,8 @@ An agent of the version before takes such a proof for a wrong one and hangs up.
 A reader that wants to know when the agent last heard a member says ``heard`` and the member's UID in the same place, and gets one
 frame, a Hearing. It is made after the question has come: that is the point of it.
 
-Frames are a 4-byte length and, after the proofs, JSON or a delta; views are deflated where both sides know how
-(`deflate`). Errors: StreamError (the other side is not what it
+Frames are a 4-byte length and, after the proofs, JSON or a delta; views are deflated, and say a vote once, where both sides know
+how (`deflate`, `view_stream`). Errors: StreamError (the other side is not what it
 should be, or has gone quiet) and OSError (the network).
 """
 
@@ -22,16 +22,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import logging
+import math
 import os
 import socket
 import ssl
 import struct
-import termios
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import NamedTuple
 
 from ringfence.core.gossip.anti_entropy import DIGESTS_BYTES, MAX_DELTA, delta
 from ringfence.core.gossip.keys import GroupKey, KeySet
@@ -40,6 +40,7 @@ from ringfence.core.gossip.report import AgentView, Hearing
 from ringfence.net import deflate
 from ringfence.net.certificate import own_certificate
 from ringfence.net.crypto import SigningKey, derive
+from ringfence.net.view_stream import ViewReader, ViewWriter
 from ringfence.net.views import ViewError, decode_hearing, decode_view, encode_hearing, encode_view
 
 logger = logging.getLogger(__name__)
@@ -66,10 +67,12 @@ _PROOF = 32
 _WISH = b"roster"
 _HEARD = b"heard"
 _EPOCH = 8
+_TCP_INFO = struct.Struct("16x I 4x I 116x I")
+"""Of tcp_info: bytes that a segment takes, segments that are not acknowledged, bytes that are not sent."""
 _TCP_THIN_LINEAR_TIMEOUTS = 16
 """linux/tcp.h; `socket` has no name for it."""
-THIN = 3 * 1400
-"""Bytes under way, three segments, up to which Linux calls a stream thin."""
+THIN = 3
+"""Segments under way up to which Linux calls a stream thin (`tcp_stream_is_thin`). A small view is a segment of its own."""
 _ROOM_EVERY = 0.02
 """Seconds between two looks at what is under way: the kernel tells nobody that it has been acknowledged."""
 _MAX_PROOF = _PROOF + len(_WISH) + _EPOCH + DIGESTS_BYTES
@@ -221,6 +224,7 @@ class StreamServer:
         waker, rhythm = asyncio.Event(), Rhythm(self.AGAIN)
         _never_back_off(writer)
         deflater = deflate.Deflater() if deflate.agreed(writer) else None
+        make = self._frames(ViewWriter() if deflate.once(writer) else None)
         self._wakers.add(waker)
         self.on_readers(len(self._wakers))
         gone = asyncio.ensure_future(self._listen(reader))
@@ -233,7 +237,7 @@ class StreamServer:
                 if waker.is_set():
                     waker.clear()
                     rhythm.changed()
-                frame = self._frame()
+                frame = make()
                 packed = deflater.frame(frame) if deflater is not None else frame
                 size = len(packed)
                 _write(writer, packed)
@@ -248,9 +252,10 @@ class StreamServer:
             gone.cancel()
             await asyncio.gather(gone, return_exceptions=True)
 
-    def _frame(self) -> bytes:
-        """What is pushed to a reader."""
-        return encode_view(self._view())
+    def _frames(self, views: ViewWriter | None) -> Callable[[], bytes]:
+        """What makes the frames that are pushed to a reader."""
+        encode = encode_view if views is None else views.frame
+        return lambda: encode(self._view())
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Until the reader has gone. It has nothing to say here."""
@@ -277,11 +282,12 @@ class StreamClient:
         async with self._stream(address, port) as (reader, writer):
             await self._prove(reader, writer)
             frames = Frames(reader, writer, _MAX_FRAME)
+            decode = ViewReader().view if deflate.once(writer) else decode_view
             while True:
                 async with asyncio.timeout(QUIET):
                     frame = await frames.next()
                 try:
-                    view = decode_view(frame)
+                    view = decode(frame)
                 except ViewError as error:
                     raise StreamError(f"{address} sent no view: {error}") from error
                 yield view
@@ -373,17 +379,33 @@ async def room(writer: asyncio.StreamWriter, size: int) -> None:
 
     What is made later is newer than what would have queued behind a lost segment. Raises OSError where the stream is closed.
     """
-    while (waiting := under_way(writer)) and waiting + size > THIN:  # noqa: ASYNC110 - no event tells it
+    while not under_way(writer).takes(size):  # noqa: ASYNC110 - no event tells it
         await asyncio.sleep(_ROOM_EVERY)
 
 
-def under_way(writer: asyncio.StreamWriter) -> int:
-    """Bytes that the kernel holds, as the other side hasn't acknowledged them (tcp(7), SIOCOUTQ). Raises OSError."""
-    descriptor = writer.get_extra_info("socket").fileno()
-    if descriptor < 0:
+class UnderWay(NamedTuple):
+    """What the kernel holds, as the other side hasn't acknowledged it."""
+
+    segment: int
+    """Bytes that a segment takes."""
+    segments: int
+    """Sent and not acknowledged."""
+    unsent: int
+    """Bytes that could not be sent yet."""
+
+    def takes(self, size: int) -> bool:
+        """Whether so many bytes more find the way free, or leave it thin."""
+        thin = self.segments + math.ceil(size / self.segment) <= THIN
+        return not self.unsent and (thin or not self.segments)
+
+
+def under_way(writer: asyncio.StreamWriter) -> UnderWay:
+    """As the kernel tells it (linux/tcp.h, tcp_info). Raises OSError where the stream is closed."""
+    connection = writer.get_extra_info("socket")
+    if connection.fileno() < 0:
         raise ConnectionError("the stream is closed")
-    (found,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
-    return int(found)
+    found = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    return UnderWay(*_TCP_INFO.unpack(found))
 
 
 def _write(writer: asyncio.StreamWriter, frame: bytes) -> None:

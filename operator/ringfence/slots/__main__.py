@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ringfence import logs
 from ringfence.core.fencing.slotreport import OwnSlot, SlotReport, rows_of
 from ringfence.core.fencing.slots import (
     BLOCK,
@@ -90,6 +91,7 @@ def options(
         "--stop-guests", action="store_true", help="a fenced node's guests are killed from here"
     )
     parser.add_argument("--log-level", default="INFO")
+    parser.add_argument("--log-format", choices=logs.FORMATS, default="text")
     chosen = parser.parse_args(arguments)
     if not MIN_INTERVAL <= chosen.interval <= MAX_INTERVAL:
         parser.error(f"--interval must be from {MIN_INTERVAL:g} to {MAX_INTERVAL:g} s")
@@ -290,9 +292,7 @@ def _thread_died(what: threading.ExceptHookArgs) -> None:
 def main() -> int:
     """Run the heartbeat; 1 where what it needs is missing."""
     chosen = options()
-    logging.basicConfig(
-        level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.begin(chosen.log_level, chosen.log_format)
     try:
         if chosen.command == "show":
             public = (chosen.keys_dir / ROSTER_PUBLIC_FILE).read_bytes()

@@ -87,7 +87,7 @@ class Inside:
         python = [sys.executable, "-m"]
         self._supervisor = subprocess.Popen(
             [
-                *python, "ringfence.agent.supervise", *python, "ringfence.agent.feeder", f"--device={DEVICE}",
+                *python, "ringfence.agent.supervise", "--realtime", *python, "ringfence.agent.feeder", f"--device={DEVICE}",
                 f"--nowayout-path={NOWAYOUT}", f"--isolation-seconds={self._isolation}",
                 f"--timeout-seconds={self._timeout}", "--stop-guests=qemu-",
             ]

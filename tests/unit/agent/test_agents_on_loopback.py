@@ -154,6 +154,22 @@ async def test_a_reader_that_knows_no_deflate_gets_plain_views(
     assert view.reporter.boot_id == boot(1)
 
 
+async def test_a_reader_of_the_version_before_gets_deflated_views_that_are_complete(
+    three: Three, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deflate, "offer", lambda context: context.set_alpn_protocols(["ringfence-deflate"]))
+    once, ends = deflate.once, []
+
+    def watched(writer: asyncio.StreamWriter) -> bool:
+        ends.append((deflate.agreed(writer), once(writer)))
+        return ends[-1][1]
+
+    monkeypatch.setattr(deflate, "once", watched)
+    view = await first_view(three, lambda view: view.alive == {"n1", "n2", "n3"})
+    assert ends == [(True, False)] * 2
+    assert view.reporter.boot_id == boot(1)
+
+
 async def test_an_agent_says_when_it_last_heard_a_member(three: Three) -> None:
     client = StreamClient(GROUP)
     await first_view(three, lambda view: view.alive == {"n1", "n2", "n3"})

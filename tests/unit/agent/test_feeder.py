@@ -100,7 +100,7 @@ class Node:
             f"--boot-id-path={self.folder / 'boot_id'}", *self._settings,
         ]  # fmt: skip
         if supervised:
-            command = [sys.executable, "-m", "ringfence.agent.supervise", *command]
+            command = [sys.executable, "-m", "ringfence.agent.supervise", "--realtime", *command]
         return self.start("feeder", *command, environment={**self.environment, **(settings or {})})
 
     def guest(self) -> subprocess.Popen[bytes]:

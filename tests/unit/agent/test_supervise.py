@@ -43,6 +43,24 @@ def test_the_command_dies_with_it(tmp_path: Path) -> None:
     until("the command to die", lambda: not alive(child), 10, every=0.02)
 
 
+def test_by_realtime_its_command_begins_before_ordinary_processes_where_that_is_permitted(
+    tmp_path: Path,
+) -> None:
+    ask = "import os, sys; open(sys.argv[1], 'w').write(str(os.sched_getscheduler(0)))"
+    permitted = subprocess.run(
+        [sys.executable, "-c", "import os; os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))"],
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    for options, expected in (
+        (["--realtime"], os.SCHED_OTHER if permitted.returncode else os.SCHED_RR),
+        ([], os.SCHED_OTHER),
+    ):
+        found = tmp_path / f"scheduler{len(options)}"
+        assert start(*options, sys.executable, "-c", ask, str(found)).wait(30) == 0
+        assert int(found.read_text()) == expected
+
+
 def test_without_a_command_it_says_how() -> None:
     assert start().wait(10) == 2
 

@@ -12,7 +12,7 @@ import pytest
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.controller.devices import DeviceBook
-from ringfence.controller.drills import ANNOTATION, Drills
+from ringfence.controller.drills import ANNOTATION, SEEN_LATE, Drills
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.targets import targets
@@ -38,14 +38,14 @@ CLOCK = SystemClock()
 UUID = "11111111-2222-3333-4444-555555555555"
 
 
-def node(boot: str, *, cordoned: bool = True) -> NodeObject:
+def node(boot: str, *, cordoned: bool = True, ready: str = "True") -> NodeObject:
     return NodeObject.from_raw(
         {
             "metadata": {"name": "n1", "uid": "u1"},
             "spec": {"unschedulable": cordoned},
             "status": {
                 "nodeInfo": {"bootID": boot, "systemUUID": UUID},
-                "conditions": [{"type": "Ready", "status": "True"}],
+                "conditions": [{"type": "Ready", "status": ready}],
             },
         }
     )
@@ -62,6 +62,8 @@ class Site:
     orders: list[str] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
     version: int = 1
+    heard: frozenset[str] = frozenset()
+    """Other nodes of which there are signs of life."""
 
     def __post_init__(self) -> None:
         self.raw = {
@@ -95,6 +97,7 @@ class Site:
             Narrator(cluster),
             "n2",
             self.until,
+            lambda name: CLOCK.monotonic() if name in self.heard else float("-inf"),
         )
 
     def until(self) -> float:
@@ -204,6 +207,16 @@ async def test_a_request_is_served_once_and_another_word_is_another_request(site
     await finished(drills)
     assert site.phases == ["Refused", "Running", "Passed"]
     assert site.orders == ["off", "on"]
+
+
+async def test_who_is_ready_has_to_be_heard_while_the_node_is_off_and_nobody_else(site: Site) -> None:
+    site.nodes["", "n2"], site.nodes["", "n3"] = node("boot-of-2"), node("boot-of-3", ready="Unknown")
+    site.heard = frozenset({"n2"})
+    site.ask("n1")
+    began = CLOCK.monotonic()
+    await finished(site.drills())
+    assert site.phases == ["Running", "Passed"]
+    assert CLOCK.monotonic() - began > SEEN_LATE
 
 
 async def test_a_device_that_is_away_fails_the_drill_and_orders_nothing(site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringfence.controller.drills import COMES_BACK, Course, DrillFailed, carry_out
+from ringfence.controller.drills import COMES_BACK, OTHERS_LIVE, Course, DrillFailed, carry_out
 from ringfence.core.model import PowerState
 from ringfence.ports import (
     DeviceIdentity,
@@ -37,6 +37,11 @@ class Machines:
         self.on_fails = 0
         self.also: str | None = None
         """A node that happens to reboot too."""
+        self.twin: str | None = None
+        """A node whose power goes with the other's. It boots more slowly."""
+        self.heard_at = {"n1": 1000.0, "n2": 1000.0}
+        self.api = True
+        """Signs of life come."""
 
     # the clock and what is around the drill
 
@@ -48,6 +53,12 @@ class Machines:
 
     async def pause(self, seconds: float) -> None:
         self.now += seconds
+        dark = {self.cuts, self.twin} if not self.on or self.boots.get(self.cuts) in {"a1", "a2"} else set()
+        for name in self.heard_at.keys() - (dark if "off" in self.asked else set()) if self.api else ():
+            self.heard_at[name] = self.now
+
+    def lives(self) -> dict[str, float]:
+        return self.heard_at
 
     def look(self) -> dict[str, str]:
         if self.ready_at is not None and self.now >= self.ready_at:
@@ -56,7 +67,7 @@ class Machines:
 
     @property
     def course(self) -> Course:
-        return Course(self, self.pause, lambda: self.now + 3.0, self.look, lambda: UUIDS)
+        return Course(self, self.pause, lambda: self.now + 3.0, self.look, lambda: UUIDS, self.lives)
 
     # the device
 
@@ -100,9 +111,11 @@ async def test_off_and_on_and_back_with_another_boot_id() -> None:
 
 async def test_a_device_that_cuts_another_node_proves_nothing_and_leaves_nobody_off() -> None:
     machines = Machines(cuts="n2")
-    with pytest.raises(DrillFailed, match="n1 did not come back"):
+    with pytest.raises(DrillFailed, match="n1 is heard while the device reads off"):
         await carry_out(machines, "n1", machines.course)
+    assert machines.asked == ["off", "on"]
     assert machines.on
+    assert machines.now < 1000.0 + 20, "n2 is without power for no longer than it must be"
 
 
 async def test_a_device_that_cuts_two_nodes_proves_nothing() -> None:
@@ -110,6 +123,34 @@ async def test_a_device_that_cuts_two_nodes_proves_nothing() -> None:
     machines.also = "n2"
     with pytest.raises(DrillFailed, match="n2 rebooted too"):
         await carry_out(machines, "n1", machines.course)
+
+
+async def test_a_device_that_cuts_a_twin_too_proves_nothing_though_that_boots_later() -> None:
+    """When n1 is back n2 still has its old boot id: nothing of it was seen to change yet."""
+    machines = Machines()
+    machines.twin = "n2"
+    with pytest.raises(DrillFailed, match="n2 was not heard while n1 was off"):
+        await carry_out(machines, "n1", machines.course)
+    assert machines.asked == ["off", "on"]
+    assert machines.on
+
+
+async def test_a_node_whose_drill_has_failed_is_ordered_on_again_where_the_device_fails_at_it() -> None:
+    machines = Machines()
+    machines.twin, machines.on_fails = "n2", 2
+    with pytest.raises(DrillFailed, match="n2 was not heard"):
+        await carry_out(machines, "n1", machines.course)
+    assert machines.asked == ["off", "on", "on", "on"]
+    assert machines.on
+
+
+async def test_where_nobody_is_heard_nothing_is_proved_and_nobody_left_off() -> None:
+    machines = Machines()
+    machines.api = False
+    with pytest.raises(DrillFailed, match="n2 was not heard"):
+        await carry_out(machines, "n1", machines.course)
+    assert machines.on
+    assert machines.now < 1000.0 + OTHERS_LIVE + 20
 
 
 async def test_a_device_that_reads_off_beside_a_running_node_is_another_machines() -> None:

@@ -301,6 +301,24 @@ async def test_with_each_change_of_what_is_proved_a_roster_is_published() -> Non
     assert replica.store.roster.epoch == 482, "a backup of before would know nothing of the lift"
 
 
+async def test_with_each_change_of_what_a_watchdog_promises_a_roster_is_published() -> None:
+    replica = Replica(stored(), Agents(ROSTER))
+    await replica.read()
+    armed = {"armed": True, "timeoutSeconds": 60, "isolationSeconds": 10, "legs": ["Gossip", "Api"]}
+    epochs = []
+    for version, watchdog in enumerate(
+        ({"armed": False}, armed, armed, {**armed, "timeoutSeconds": 90}, {**armed, "armed": False}), start=1
+    ):
+        report: Json = {
+            "metadata": {"name": "n1", "uid": "nr", "resourceVersion": str(version)},
+            "status": {"nodeUID": "uid-n1", "bootID": "boot-n1", "watchdog": watchdog},
+        }
+        replica.world.own.seen("nodereports", report)
+        await replica.registrar.publish()
+        epochs.append(replica.store.roster.epoch)
+    assert epochs == [480, 481, 481, 482, 483], "a backup of before would know nothing of the sign-off"
+
+
 async def test_agents_show_what_they_hold_on_their_stream() -> None:
     agents = Three()
     await agents.start()

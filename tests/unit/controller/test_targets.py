@@ -8,6 +8,7 @@ import pytest
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hazone import HAZone
+from ringfence.controller.chassis import chassis_of, sessions_at
 from ringfence.controller.targets import DeviceTarget, SecretWord, host_and_port, targets
 
 UUIDS = {"n1": "11111111-2222-3333-4444-555555555555", "n2": "66666666-7777-8888-9999-aaaaaaaaaaaa"}
@@ -163,3 +164,38 @@ def test_a_drill_counts_for_what_was_declared_and_the_machine_that_it_was() -> N
 )
 def test_host_and_port(address: str, parts: tuple[str, str]) -> None:
     assert host_and_port(address) == parts
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "https://[fe80::1",
+            "https://fe80::1]",
+            "https://[zz]",
+            "https://[1:2]",
+            "https://[::1]x",
+            "https://[v1.x]",
+        ),
+        *(
+            "https://bmc:port",
+            "https://bmc:99999",
+            "https://bmc:",
+            "https://\u2100.example",
+            "https://a/../[",
+            "https://%zz",
+        ),
+        *("https://bmc_1.example.:8443/base", "https://[fd00::9]:443", "https://10.0.0.9"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_or_only_not_reached(address: str) -> None:
+    """Every controller looks at every FenceDevice each second: an error there would end them all."""
+    spec = {"driver": "redfish", "nodes": ["n1"], "redfish": {"address": address, "secretRef": {"name": "s"}}}
+    try:
+        device = FenceDevice.model_validate({"metadata": {"name": "bmc"}, "spec": spec})
+    except ValueError:
+        return
+    found = targets([device], {"n1": "u"}, {}, {"n1": ["10.0.0.1"]})
+    assert found["bmc", "n1"].spec.address == address
+    assert chassis_of([device]) == {}
+    assert sessions_at([device]).keys() == {("bmc", "n1")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from contract.tls import make_certificate
 from ringfence.core.model import PowerState
 from ringfence.fencing import open_device
 from ringfence.ports import (
     Clock,
+    DeviceError,
+    DeviceMisconfigured,
     DeviceRefused,
     DeviceSpec,
     DeviceUnauthorized,
@@ -40,13 +44,15 @@ class FakeBmc:
     power: str = "On"
     reset_status: int = 204
     sessions_status: int = 201
+    says: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    """By path: the status and the body that it answers instead, whatever they are."""
     notes: list[str] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
     made: int = 0
     address: str = ""
 
     def app(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[self.oddly])
         app.router.add_get("/redfish/v1/", self.root)
         app.router.add_post(SESSIONS, self.log_in)
         app.router.add_delete(SESSIONS + "/{id}", self.log_out)
@@ -54,6 +60,13 @@ class FakeBmc:
         app.router.add_get(SYSTEM, self.system)
         app.router.add_post(SYSTEM + "/Actions/Reset", self.reset)
         return app
+
+    @web.middleware
+    async def oddly(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if (said := self.says.get(request.path)) is None:
+            return await handler(request)
+        self.note(request)
+        return web.Response(status=said[0], body=said[1], content_type="application/json")
 
     def note(self, request: web.Request) -> None:
         tag = request.headers.get("If-Match")
@@ -136,10 +149,10 @@ async def bmc(certificate: tuple[Path, Path]) -> AsyncIterator[FakeBmc]:
 
 @asynccontextmanager
 async def opened(
-    bmc: FakeBmc, bundle: Path, *, password: bytes = b"right", clock: Clock | None = None
+    bmc: FakeBmc, bundle: Path, *, password: bytes = b"right", clock: Clock | None = None, uuid: str = ""
 ) -> AsyncIterator[PowerDevice]:
     trusted = bundle.read_text()  # noqa: ASYNC240
-    spec = DeviceSpec("d", "redfish", bmc.address, ca_bundle=trusted, timeout_seconds=2.0)
+    spec = DeviceSpec("d", "redfish", bmc.address, ca_bundle=trusted, timeout_seconds=2.0, expected_uuid=uuid)
     device = open_device(spec, {"username": b"fence", "password": password}, clock or SystemClock())
     try:
         await device.open()
@@ -248,6 +261,83 @@ async def test_a_leader_that_thaws_between_look_and_send_orders_nothing(
             await device.order_off(deadline=SystemClock().monotonic() + 30)
         assert clock.looks == 2
     assert bmc.orders == []
+
+
+NESTED = b"[" * 200_000
+"""Deeper than a parser goes; well below the most that is read of one answer."""
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/redfish/v1/", NESTED),
+        ("/redfish/v1/", b'{"RedfishVersion": "1", "Links": {"Sessions": {"@odata.id": "//["}}}'),
+        ("/redfish/v1/Systems", NESTED),
+        ("/redfish/v1/Systems", b'{"Members": [{"@odata.id": "http://[x"}]}'),
+        ("/redfish/v1/Systems", b'{"Members": [{"@odata.id": ["a"]}, 7, null]}'),
+        (SYSTEM, NESTED),
+        ("/redfish/v1/Systems", b'{"Members": [{"@odata.id": "/%s"}]}' % (b"x" * 100_000)),
+        (SYSTEM, b"\xff\xfe"),
+        (SYSTEM, b"9" * 10_000),
+        (SYSTEM, b'{"UUID": 7, "PowerState": {"a": "Off"}, "@odata.etag": ["x"], "Actions": []}'),
+        (SYSTEM, b'{"Actions": {"#ComputerSystem.Reset": {"target": "//["}}}'),
+        (SYSTEM, b'{"@odata.etag": "a\\r\\nX-Auth-Token: b"}'),
+        (SYSTEM, b'{"@odata.etag": "\\ud800"}'),
+        (SYSTEM + "/Actions/Reset", NESTED),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400])
+async def test_no_answer_is_more_than_a_device_in_trouble(
+    bmc: FakeBmc, certificate: tuple[Path, Path], path: str, body: bytes, status: int
+) -> None:
+    """An error that isn't a device's would end the controller, and with it the next one."""
+    bmc.says[path] = status, body
+    read, told = PowerState.UNKNOWN, ""
+    try:
+        async with opened(bmc, certificate[0]) as device:
+            await device.identity()
+            read = (await device.power()).state
+            await device.order_off(deadline=SystemClock().monotonic() + 0.3)
+    except DeviceError as trouble:
+        told = str(trouble)
+    assert read is not PowerState.OFF
+    assert told.isprintable()
+    assert len(told) < 1000
+
+
+async def test_what_a_device_says_of_itself_fits_into_a_status(
+    bmc: FakeBmc, certificate: tuple[Path, Path]
+) -> None:
+    """A status with an answer that is too long for it would be refused as a whole, and nothing of the device be told."""
+    bmc.says[SYSTEM] = 200, json.dumps({"UUID": "a" * 900, "SerialNumber": "s\n\x1b[2J" * 90}).encode()
+    async with opened(bmc, certificate[0]) as device:
+        who = await device.identity()
+    assert len(who.uuid) == len(who.serial) == 128
+    assert who.serial.isprintable()
+
+
+async def test_a_refusal_is_told_clean_and_without_the_password(
+    bmc: FakeBmc, certificate: tuple[Path, Path]
+) -> None:
+    """Redfish's own messages quote the value that was wrong."""
+    said = "The value s3cret-1 for the property Password\n\x1b[2J\u202e is not of fence's"
+    bmc.says[SESSIONS] = 400, json.dumps({"error": {"message": said}}).encode()
+    with pytest.raises(DeviceUnauthorized) as refused:
+        async with opened(bmc, certificate[0], password=b"s3cret-1"):
+            pass
+    assert "The value *** for the property Password [2J is not of fence's" in str(refused.value)
+
+
+async def test_of_many_systems_only_so_many_are_asked_who_they_are(
+    bmc: FakeBmc, certificate: tuple[Path, Path]
+) -> None:
+    """Each costs a request, and an incident waits for it."""
+    many = [{"@odata.id": f"/redfish/v1/Systems/{number}"} for number in range(1000)]
+    bmc.says["/redfish/v1/Systems"] = 200, json.dumps({"Members": many}).encode()
+    with pytest.raises(DeviceMisconfigured, match="1000 systems: say which by systemId"):
+        async with opened(bmc, certificate[0], uuid="0f8fad5b-d9cb-469f-a165-70867728950e"):
+            pass
+    assert len(bmc.notes) < 10
 
 
 async def test_a_web_server_that_is_no_redfish(bmc: FakeBmc, certificate: tuple[Path, Path]) -> None:

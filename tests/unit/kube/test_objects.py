@@ -63,6 +63,8 @@ def test_a_node() -> None:
                 {"type": "Hostname", "address": "n1"},
                 {"type": "InternalIP", "address": "10.0.0.1"},
                 {"type": "InternalIP", "address": "fd00::1"},
+                {"type": "InternalIP", "address": "no-address"},
+                {"type": "InternalIP", "address": "fe80::1%eth0"},
             ],
             "conditions": [
                 {"type": "DiskPressure", "status": "False"},

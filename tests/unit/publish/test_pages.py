@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,18 +12,23 @@ import typer
 import yaml
 from typer.core import TyperCommand, TyperGroup
 
-from apiserver.shown import Shown, commands
+from apiserver.shown import PAGES, Shown, commands, indented, is_command, lines_of
 from publish import refusals, verdicts
 from publish.api_reference import page
 from ringfence.api.v1alpha1 import KINDS
 from ringfence.cli.main import app
 from ringfence.controller.keys import NOT_WRITTEN, UNREADABLE
+from ringfence.controller.records import conditions_of
 from ringfence.core import protection
 from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.record import Record
 from ringfence.core.gossip.keys import Step
-from ringfence.core.model import Mode
+from ringfence.core.model import Boot, Mode
 from ringfence.core.rosterkey import BY_ANOTHER, IN_SECRET
 from ringfence.core.rosterkey import NOT_WRITTEN as NOT_WRITTEN_AGAIN
+from ringfence.kube import kinds
+from simulator.library import play
+from simulator.library import read as read_story
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -113,6 +120,18 @@ def test_every_reason_of_an_unprotected_vm_is_explained() -> None:
     assert told == reasons
 
 
+def test_every_condition_that_a_script_can_wait_for_is_told() -> None:
+    statuses = (ROOT / "operator/ringfence/controller/statuses.py").read_text(encoding="utf-8")
+    written = re.findall(r'kinds\.([A-Z_]+),\s*"\w+",\s*name,\s*(?:namespace|""),\s*"(\w+)"', statuses)
+    found = {(getattr(kinds, kind).kind, condition) for kind, condition in written}
+    incident = Record("n1-1", Boot("n1", "u", "b"), Phase.HELD, "held", 0.0, 1.0)
+    found |= {("Failover", one["type"]) for one in conditions_of(incident, [], 0.0, 1)}
+    part = read("command-line.md").partition("## Waiting in a script")[2].partition("\n## ")[0]
+    told = set(re.findall(r"^\| `(\w+)` \| `(\w+)` \| ", part, re.MULTILINE))
+    assert len(found) > 10
+    assert told == found
+
+
 def test_every_phase_in_which_a_failover_can_stand_is_explained() -> None:
     part = (
         read("why-was-my-vm-not-restarted.md")
@@ -152,6 +171,94 @@ def test_make_knows_what_the_pages_make(shown: Shown) -> None:
     assert {word for word in shown.words if "=" not in word} <= targets
 
 
+OTHERS = {"podman build --build-arg FENCE_AGENTS=1 -t registry.example/ringfence:agents ."}
+"""Commands of programs that are not at hand here."""
+
+
+def _page_of_indented() -> list[tuple[str, str]]:
+    return [(page.name, block) for page in PAGES for block in indented(page)]
+
+
+@pytest.mark.parametrize(("page", "block"), _page_of_indented())
+def test_a_block_of_code_is_commands_and_what_they_print_or_something_that_is_read(
+    page: str, block: str
+) -> None:
+    """So no command stands in a page that no test sees, and no example that nobody reads."""
+    lines = lines_of(block)
+    prompts = any(line.startswith("$ ") for line in lines)
+    if prompts or any(is_command(line) or line in OTHERS for line in lines):
+        other = [one for one in lines if not (is_command(one) or one in OTHERS or one.startswith("#"))]
+        assert prompts or not other, f"{page}: neither a command that is known here nor what one prints"
+        return
+    if lines[0] == "#!/bin/sh" or re.match(r"\d+(\.\d+)? \w", lines[0]):
+        return  # the script and the story, which have tests of their own
+    found = yaml.safe_load(block)
+    assert isinstance(found, dict), page
+    if "kind" in found:
+        (model,) = (kind for kind in KINDS if kind.names.kind == found["kind"])
+        model.model_validate({"metadata": {"name": "x"}, **found})
+    elif page != "simulate.md":
+        values = yaml.safe_load((ROOT / "charts/ringfence/values.yaml").read_text(encoding="utf-8"))
+        assert _paths(found) <= _paths(values), page
+
+
+def _paths(values: dict[str, object], before: str = "") -> set[str]:
+    here = {f"{before}{name}" for name in values}
+    return here.union(*(_paths(v, f"{before}{k}.") for k, v in values.items() if isinstance(v, dict)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_fenced_block_says_what_it_is(page: Path) -> None:
+    """YAML is applied to a real API server by another test; text is a picture."""
+    fences = re.findall(r"^```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(fences[::2]) <= {"yaml", "text"}
+    assert set(fences[1::2]) <= {""}
+
+
+def test_the_story_in_the_page_can_be_played(tmp_path: Path) -> None:
+    blocks = indented(DOCS / "simulate.md")
+    (cluster,) = (block for block in blocks if block.startswith("nodes:"))
+    (script,) = (block for block in blocks if block.startswith("1.0 "))
+    (tmp_path / "cluster.yaml").write_text(cluster)
+    (tmp_path / "script.txt").write_text(script)
+    told = list(play(read_story(tmp_path)))
+    assert any("bmc-n1 off, attempt 2" in line for line in told), told
+    assert told[-1].endswith("withdrawn: n1 is alive")
+
+
+def test_the_script_in_the_page_completes(tmp_path: Path) -> None:
+    (script,) = (block for block in indented(DOCS / "command-line.md") if block.startswith("#!/bin/sh"))
+    (tmp_path / "kubectl_complete-ringfence").write_text(script)
+    done = subprocess.run(
+        ["sh", str(tmp_path / "kubectl_complete-ringfence"), "fen"],
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
+        text=True,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["fence", ":4"]
+
+
+PYTHON = re.compile(r"`python3? (?:-m ([\w.]+)|(\S+\.py))")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_finds_what_the_pages_run(page: Path) -> None:
+    for module, file in PYTHON.findall(page.read_text(encoding="utf-8")):
+        place = Path(*module.split("."))
+        homes = [ROOT, ROOT / "tests", ROOT / "operator"]
+        runs = any(
+            (home / place / "__main__.py").exists() or (home / f"{place}.py").exists() for home in homes
+        )
+        assert runs if module else (ROOT / file).exists(), (page.name, module or file)
+
+
+def test_the_image_takes_what_the_page_gives_it() -> None:
+    (given,) = {re.search(r"--build-arg (\w+)=", one)[1] for one in OTHERS}  # type: ignore[index]
+    assert f"ARG {given}" in (ROOT / "Containerfile").read_text(encoding="utf-8")
+
+
 def test_the_pages_show_commands() -> None:
     assert len(commands("ringfence")) > 50
     assert {one.line for one in commands("ringfence") if one.page == "README.md"} >= {
@@ -171,6 +278,17 @@ def test_the_site_begins_with_what_can_go_wrong() -> None:
     before, table = read("index.md").split("\n|", 1)
     assert before.count("\n## ") == 1
     assert table.startswith(" what happens |")
+
+
+UNSOURCED = {"", "nothing is said", "the sum of its settings"}
+"""That there is nothing to say, and what follows from the row above."""
+
+
+def test_every_fact_about_others_has_its_source() -> None:
+    table = re.findall(r"^\| \*\*.*\|$", read("comparison.md"), re.MULTILINE)
+    cells = [cell.strip() for row in table for cell in row.split("|")[3:-1]]
+    assert len(cells) > 30
+    assert [cell for cell in cells if cell not in UNSOURCED and not re.search(r"\[\d+\]", cell)] == []
 
 
 def test_every_source_of_the_comparison_is_used_and_given() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
 
 from ringfence.api.v1alpha1.conditions import Conditioned
 from ringfence.api.v1alpha1.meta import (
@@ -29,7 +30,7 @@ from ringfence.api.v1alpha1.meta import (
 )
 from ringfence.core.model import PowerState
 
-_HTTPS = r"^https://[^\s/?#@]+(/[^\s?#]*)?$"
+_HTTPS = r"^https://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?(/[^\s?#]*)?$"
 _HOST = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?$"
 _PROGRAM = r"^fence_[a-z0-9_]+$"
 _PARAMETER = r"^[A-Za-z][A-Za-z0-9_.-]*$"
@@ -95,6 +96,17 @@ class Redfish(Model):
         float, within(1, 60, "spec.redfish.timeoutSeconds must be from 1 to 60: remove it for 5 s")
     ] = 5.0
     """Seconds that one request may take."""
+
+    @field_validator("address")
+    @classmethod
+    def _is_url(cls, address: str) -> str:
+        try:
+            port = urlsplit(address).port
+        except ValueError as error:
+            raise ValueError(f"spec.redfish.address {address!r} is no URL: {error}") from error
+        if port == 0:
+            raise ValueError(f"spec.redfish.address {address!r} has port 0: leave it out, or say the BMC's")
+        return address
 
 
 class Ipmi(Model):

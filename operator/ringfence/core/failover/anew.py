@@ -7,7 +7,7 @@ the storage stays on record, since it has to be lifted one day, with all of its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ringfence.core.failover import word
@@ -17,6 +17,8 @@ from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.failover.step import Step, enter
 from ringfence.core.failover.vms import with_pods
+from ringfence.core.fencing.selffence import Promise
+from ringfence.core.model import Boot
 from ringfence.core.setback import SetBack
 
 _NOT_COMPARED = "; what is on record waits until an agent has told that the cluster's store was not set back"
@@ -24,6 +26,8 @@ _NOT_COMPARED = "; what is on record waits until an agent has told that the clus
 
 Mark = tuple[str, int, bool, int]
 """A Failover's name, its ladder's pass, whether its cuts are being lifted, how many proofs stand."""
+Given = tuple[str, str, float, float, tuple[str, ...]]
+"""What a boot's report promises of its watchdog: node UID, boot id, isolation, time-out, legs."""
 
 
 def anew(record: Record, look: Look) -> Step | None:
@@ -39,14 +43,23 @@ def anew(record: Record, look: Look) -> Step | None:
     return Step(enter(record, record.phase, f"{said}{_NOT_COMPARED}", look))
 
 
-def proved_marks(open_: Iterable[Record]) -> tuple[Mark, ...]:
-    """What is proved, as far as a backup of it could be taken for true later: with each change of it a roster is published.
+def proved_marks(
+    open_: Iterable[Record], promises: Mapping[Boot, Promise]
+) -> tuple[tuple[Mark, ...], tuple[Given, ...]]:
+    """What is proved, or will be by waiting, as far as a backup of it could be taken for true later.
 
-    A proof that was void or an incident that was closed after the backup is a later epoch than the backup's, then.
+    With each change of it a roster is published. A proof that was void, an incident that was closed or a watchdog whose agent
+    has signed off after the backup is a later epoch than the backup's, then.
+
+    Args:
+        promises: by whose report its watchdog is armed.
     """
-    return tuple(
-        sorted((r.name, r.ladder_pass, r.lifting, len(r.proofs)) for r in open_ if r.proofs or r.cuts)
+    proved = sorted((r.name, r.ladder_pass, r.lifting, len(r.proofs)) for r in open_ if r.proofs or r.cuts)
+    given = sorted(
+        (boot.node_uid, boot.boot_id, one.isolation, one.timeout, tuple(sorted(one.legs)))
+        for boot, one in promises.items()
     )
+    return tuple(proved), tuple(given)
 
 
 def _void(record: Record, look: Look, back: SetBack) -> Record:
