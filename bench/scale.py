@@ -63,7 +63,8 @@ from ringfence.core.gossip.members import Roster, open_roster  # noqa: E402
 from ringfence.core.gossip.report import AgentView, SubjectView  # noqa: E402
 from ringfence.core.gossip.rings import rings_of  # noqa: E402
 from ringfence.core.gossip.rounds import RENEW  # noqa: E402
-from ringfence.core.model import Boot, RingState, SignedVote, Vote  # noqa: E402
+from ringfence.core.model import Boot, Mode, RingState, SignedVote, Vote  # noqa: E402
+from ringfence.core.protection import VmFacts, assess  # noqa: E402
 from ringfence.core.rosterkey import SECRET  # noqa: E402
 from ringfence.net.crypto import (  # noqa: E402
     GROUP_KEY_FILE,
@@ -180,8 +181,32 @@ def space_of(node: int) -> str:
     return f"vms-{node // ZONE_SIZE}"
 
 
-def of_vm(number: int, node: int, policies: dict[str, str]) -> Iterator[tuple[str, Json]]:
-    """A protected VM that runs on the node. ``policies``: the UID of the HAPolicy of each namespace that has one."""
+def said_of(vm: str, node: int) -> Json:
+    """The status of its ProtectedVM, as a controller that was there before has left it."""
+    zone = node // ZONE_SIZE
+    facts = VmFacts(
+        *(vm, True, Mode.ACTIVE, "Always", node_name(node)),
+        running=True,
+        zone=f"zone-{zone}",
+        by_hand=(f"somebody-{zone}",),
+        healthy_others=1,
+    )
+    found = assess(facts)
+    condition: Json = {"type": "Protected", "status": str(found.protected), "reason": found.reason}
+    condition |= {"message": found.message, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    condition |= {"observedGeneration": 1}
+    return {"observedGeneration": 1, "node": node_name(node), "conditions": [condition]}
+
+
+def of_vm(
+    number: int, node: int, policies: dict[str, str], *, fresh: bool = False
+) -> Iterator[tuple[str, Json]]:
+    """A protected VM that runs on the node.
+
+    Args:
+        policies: the UID of the HAPolicy of each namespace that has one.
+        fresh: no controller has said anything of it yet.
+    """
     name, space, where = f"vm-{number}", space_of(node), node_name(node)
     kubevirt = "/registry/kubevirt.io"
     template: Json = {"spec": {"domain": {"devices": {}}}}
@@ -245,6 +270,7 @@ def of_vm(number: int, node: int, policies: dict[str, str]) -> Iterator[tuple[st
         *("ringfence.io/v1alpha1", "ProtectedVM", name, number, space),
         metadata=owned,
         spec={"vm": {"name": name}, "onNodeFailure": "Restart", "priority": 100, "dependsOn": []},
+        status={} if fresh else said_of(name, node),
     )
     yield f"/registry/ringfence.io/protectedvms/{space}/{name}", item
 
@@ -436,6 +462,10 @@ class Controller:
     def leads(self) -> bool:
         return "\nringfence_leader 1.0" in (self.get("/metrics") or "")
 
+    def looked_at(self, vms: int) -> bool:
+        """Whether it has been through all ProtectedVMs, which are so many."""
+        return f"\nringfence_declared_vms {float(vms)}" in (self.get("/metrics") or "")
+
     async def until(self, what: str, condition: Any) -> float:
         """Seconds from the process's start to when it holds."""
         while not await asyncio.to_thread(condition):
@@ -494,12 +524,19 @@ class Watcher(threading.Thread):
             timeout=urllib3.Timeout(connect=10, read=None),
         )
         buffer = b""
-        for chunk in answer.stream(65536):
+        for chunk in _until_it_ends(answer):
             *lines, buffer = (buffer + chunk).split(b"\n")
             for line in filter(None, lines):
                 found = json.loads(line)["object"]
                 if found.get("status", {}).get("phase"):
                     self.seen.setdefault(found["spec"]["node"], time.monotonic())
+
+
+def _until_it_ends(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    try:
+        yield from answer.stream(65536)
+    except urllib3.exceptions.HTTPError:
+        return  # the API server is stopped at the end
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -509,7 +546,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 @contextmanager
 def loaded(
-    folder: Path, nodes: int, vms: int, keys: dict[str, bytes], *, with_policies: bool
+    folder: Path, nodes: int, vms: int, keys: dict[str, bytes], *, with_policies: bool, fresh: bool
 ) -> Iterator[tuple[Server, Store, Json]]:
     """The API server with everything in it."""
     with running_server(binaries(), folder) as server:
@@ -546,13 +583,13 @@ def loaded(
                 policies[space] = made_["metadata"]["uid"]
         began, store = time.monotonic(), Store(server.etcd)
         count = store.put(each for n in range(nodes) for each in of_node(n))
-        count += store.put(each for v in range(vms) for each in of_vm(v, v % nodes, policies))
+        count += store.put(each for v in range(vms) for each in of_vm(v, v % nodes, policies, fresh=fresh))
         for path, wanted in (("/api/v1/nodes", nodes), (f"{own}/protectedvms", vms), ("/api/v1/pods", vms)):
             found = server.must("GET", f"{path}?limit=1")
             assert 1 + found["metadata"].get("remainingItemCount", 0) == wanted, f"{path}: not all are there"
         print(f"{count} objects written in {time.monotonic() - began:.0f} s", flush=True)
         setup = {"nodes": nodes, "vms": vms, "zones": zones, "objects": count}
-        yield server, store, setup | {"policies": len(policies)}
+        yield server, store, setup | {"policies": len(policies), "fresh": fresh}
 
 
 def _names(zone: int, nodes: int) -> list[str]:
@@ -585,9 +622,14 @@ async def measure(
                 f"start: {start}; RSS {controller.memory('VmRSS')} MiB, at most {controller.memory('VmHWM')}",
                 flush=True,
             )
-            told = await until_told(server, chosen_.vms, chosen_.settle)
-            print(f"of {chosen_.vms} ProtectedVMs {told} have their condition", flush=True)
-            start |= {"conditions": told, "conditions_s": round(time.monotonic() - controller.started, 1)}
+            whole = await until_told(controller, chosen_.vms, chosen_.settle)
+            told = conditions(server)
+            print(f"all ProtectedVMs looked at: {whole}; {told} conditions written", flush=True)
+            start |= {
+                "looked_at_all": whole,
+                "conditions_written": told,
+                "conditions_s": round(time.monotonic() - controller.started, 1),
+            }
             start["conditions_cpu_s"] = round(controller.cpu(), 1)
             start["leads_still"] = controller.leads()
             watching = asyncio.create_task(lag.run())
@@ -622,14 +664,15 @@ async def measure(
                 chosen_.log.write_text(controller.log.read_text())
 
 
-async def until_told(server: Server, vms: int, seconds: float) -> int:
-    """How many ProtectedVMs have a condition, when all have or after so many seconds."""
+async def until_told(controller: Controller, vms: int, seconds: float) -> bool:
+    """Whether each ProtectedVM has been looked at, and said of what is to be said; waited for so many seconds at most."""
     end = time.monotonic() + seconds
     while True:
-        told = await asyncio.to_thread(conditions, server)
-        if told >= vms or time.monotonic() > end:
-            return told
-        await asyncio.sleep(2.0)  # between two looks of a bounded wait
+        if await asyncio.to_thread(controller.looked_at, vms):
+            return True
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(1.0)  # between two looks of a bounded wait
 
 
 def conditions(server: Server) -> int:
@@ -684,6 +727,9 @@ def main() -> None:
     parser.add_argument("--settle", type=float, default=300.0, help="wait at most so long for the conditions")
     parser.add_argument("--out", type=Path, default=PROJECT / "bench" / "out" / "scale.json")
     parser.add_argument("--no-policies", action="store_true", help="ProtectedVMs that people have made")
+    parser.add_argument(
+        "--fresh", action="store_true", help="an installation: all conditions are yet to be written"
+    )
     parser.add_argument("--profile", type=Path)
     parser.add_argument("--log", type=Path, help="where the controller's log goes")
     chosen_ = parser.parse_args()
@@ -691,7 +737,11 @@ def main() -> None:
     keys = make_group_keys()
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         folder = Path(name)
-        with loaded(*(folder, chosen_.nodes, chosen_.vms, keys), with_policies=not chosen_.no_policies) as (
+        with loaded(
+            *(folder, chosen_.nodes, chosen_.vms, keys),
+            with_policies=not chosen_.no_policies,
+            fresh=chosen_.fresh,
+        ) as (
             server,
             store,
             setup,
