@@ -40,7 +40,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -602,8 +602,14 @@ def _zone(zone: int) -> Json:
 
 
 async def measure(
-    server: Server, store: Store, folder: Path, chosen_: argparse.Namespace, keys: dict[str, bytes]
-) -> Json:
+    server: Server,
+    store: Store,
+    folder: Path,
+    chosen_: argparse.Namespace,
+    keys: dict[str, bytes],
+    keep: Callable[..., None],
+) -> None:
+    """Measure, and ``keep`` each part as it ends: on a busy machine the next may come to nothing."""
     ring, port = Ring(chosen_.nodes, keys), free_port()
     with Renewals(store, chosen_.nodes) as renewals:
         controller = Controller(server, folder, port, chosen_.profile)
@@ -632,6 +638,7 @@ async def measure(
             }
             start["conditions_cpu_s"] = round(controller.cpu(), 1)
             start["leads_still"] = controller.leads()
+            keep(start=start)
             watching = asyncio.create_task(lag.run())
             before, began = controller.cpu(), time.monotonic()
             await asyncio.sleep(chosen_.seconds)  # the window that is measured
@@ -642,19 +649,21 @@ async def measure(
                 "rss_mib": controller.memory("VmRSS"),
             }
             print(f"at rest: {rest}", flush=True)
+            keep(rest=rest, rss_at_most_mib=controller.memory("VmHWM"))
             lag.taken = []
-            decisions, worked = await decide(server, ring, renewals, controller, chosen_.deaths)
+            decisions, worked = list[float](), list[float]()
+            async for taken, cpu_ms in decide(server, ring, renewals, controller, chosen_.deaths):
+                decisions.append(taken)
+                worked.append(cpu_ms)
+                keep(
+                    decision_ms=spread(decisions),
+                    decision_cpu_ms=spread(worked),
+                    decisions_ms=decisions,
+                    lag_while_deciding_ms=spread(lag.taken),
+                    rss_at_most_mib=controller.memory("VmHWM"),
+                    lease_rounds_late_s=round(renewals.late, 1),
+                )
             watching.cancel()
-            return {
-                "start": start,
-                "rest": rest,
-                "decision_ms": spread(decisions),
-                "decision_cpu_ms": spread(worked),
-                "decisions_ms": decisions,
-                "lag_while_deciding_ms": spread(lag.taken),
-                "rss_at_most_mib": controller.memory("VmHWM"),
-                "lease_rounds_late_s": round(renewals.late, 1),
-            }
         finally:
             following.cancel()
             controller.end()
@@ -688,13 +697,13 @@ def conditions(server: Server) -> int:
 
 async def decide(
     server: Server, ring: Ring, renewals: Renewals, controller: Controller, deaths: int
-) -> tuple[list[float], list[float]]:
+) -> AsyncIterator[tuple[float, float]]:
     """Milliseconds from the votes to the stored Failover, of one node after the other, each in another place of the cluster; and
     the CPU milliseconds of the controller meanwhile (in steps of ten).
     """
     watcher = Watcher(server)
     watcher.start()
-    candidates, taken, worked = list(ring.candidates()), list[float](), list[float]()
+    candidates = list(ring.candidates())
     for number in candidates[:: max(1, len(candidates) // deaths)][:deaths]:
         renewals.dead.add(number)
         await asyncio.sleep(3.0)  # what it said last is older than the doubt
@@ -707,15 +716,12 @@ async def decide(
             if now - renewed > RENEW:  # as its observers do, until it is heard again
                 renewed = ring.accuse(number)
             await asyncio.sleep(0.02)  # between two looks of a bounded wait
-        worked.append(round(1000 * (controller.cpu() - before)))
-        taken.append(round(1000 * (watcher.seen[node_name(number)] - at), 1))
-        print(
-            f"{node_name(number)} dead: Failover stored after {taken[-1]:.0f} ms, CPU {worked[-1]:.0f} ms",
-            flush=True,
-        )
+        worked = round(1000 * (controller.cpu() - before))
+        taken = round(1000 * (watcher.seen[node_name(number)] - at), 1)
+        print(f"{node_name(number)} dead: Failover stored after {taken:.0f} ms, CPU {worked} ms", flush=True)
+        yield taken, worked
         del ring.dead[number]
         ring.names -= {node_name(number)}
-    return taken, worked
 
 
 def main() -> None:
@@ -746,18 +752,27 @@ def main() -> None:
             store,
             setup,
         ):
-            figures = asyncio.run(measure(server, store, folder, chosen_, keys))
-    machine = {
+            told: Json = {"setup": setup, "machine": {}, "profiled": chosen_.profile is not None}
+
+            def keep(**figures: Any) -> None:
+                told.update(figures)
+                told["machine"] = _machine()
+                chosen_.out.parent.mkdir(parents=True, exist_ok=True)
+                chosen_.out.write_text(json.dumps(told, indent=1) + "\n")
+
+            asyncio.run(measure(server, store, folder, chosen_, keys, keep))
+    print(json.dumps({key: value for key, value in told.items() if key != "decisions_ms"}, indent=1))
+    print(f"written to {chosen_.out}")
+
+
+def _machine() -> Json:
+    return {
         "cpus": os.cpu_count(),
         "model": _model(),
         "kernel": platform.release(),
         "load": os.getloadavg(),
+        "class": {0: "normal", 3: "batch", 5: "idle"}.get(os.sched_getscheduler(0), "real time"),
     }
-    told = {"setup": setup, "machine": machine, "profiled": chosen_.profile is not None, **figures}
-    chosen_.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen_.out.write_text(json.dumps(told, indent=1) + "\n")
-    print(json.dumps({key: value for key, value in told.items() if key != "decisions_ms"}, indent=1))
-    print(f"written to {chosen_.out}")
 
 
 def _model() -> str:
