@@ -16,6 +16,8 @@ class Device:
     readings: list[Reading] = field(default_factory=list)
     error: str | None = None
     next_try_at: float = NEVER
+    unsent: float | None = None
+    """The decision of the last order that came too late to be sent."""
     called_off_at: float | None = None
     ordered: bool = False
     lied: bool = False
@@ -29,7 +31,7 @@ class Device:
     def forgotten(self) -> None:
         """A new leader has read nothing of it yet."""
         self.readings, self.error, self.next_try_at = [], None, NEVER
-        self.called_off_at, self.ordered = None, False
+        self.called_off_at, self.unsent, self.ordered = None, None, False
 
 
 @dataclass

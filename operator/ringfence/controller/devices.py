@@ -76,6 +76,8 @@ class _Line:
     next_try_at: float = float("-inf")
     called_off_at: float | None = None
     order_lasts: float = timing.ORDER_EFFECT
+    unsent: float | None = None
+    """The decision of the last order that came too late to be sent."""
     ordered_in: str = ""
     """The incident in which this replica last ordered it off: what it says after that is no word of its own."""
     proof: ProofOfUse | None = None
@@ -174,6 +176,7 @@ class DeviceBook:
             error=line.error,
             busy=line.lock.locked() and (device, node) not in self._proving,
             next_try_at=line.next_try_at,
+            unsent=line.unsent,
             called_off_at=line.called_off_at,
             order_lasts=line.order_lasts,
             chassis=self._chassis.get((device, node)),
@@ -193,12 +196,20 @@ class DeviceBook:
 
         await self._use(device, node, ask)
 
-    async def order_off(self, device: str, node: str, incident: str, deadline: float) -> None:
-        """Order the power off. Proves nothing. Raises TooLate when the right to order has run out."""
+    async def order_off(self, order: Order, node: str, incident: str, deadline: float) -> None:
+        """Order the power off, as it is on record. Proves nothing.
 
-        async def order(session: PowerDevice, line: _Line) -> None:
-            line.ordered_in = incident
-            receipt = await session.order_off(deadline=deadline)
+        Raises TooLate after the deadline: then nothing was sent, and the next :meth:`look` says so.
+        """
+        device = order.device
+
+        async def send(session: PowerDevice, line: _Line) -> None:
+            before, line.ordered_in = line.ordered_in, incident
+            try:
+                receipt = await session.order_off(deadline=deadline)
+            except TooLate:
+                line.ordered_in, line.unsent = before, order.sent_at
+                raise
             logger.info(
                 "%s took the order to power %s off (%.2f s)",
                 device,
@@ -206,7 +217,7 @@ class DeviceBook:
                 receipt.answered_at - receipt.sent_at,
             )
 
-        await self._use(device, node, order)
+        await self._use(device, node, send)
 
     async def order_on(self, device: str, node: str, deadline: float) -> None:
         async def order(session: PowerDevice, _line: _Line) -> None:
@@ -275,7 +286,7 @@ class DeviceBook:
         for line in [line for (_, n), line in self._lines.items() if n == node]:
             async with line.lock:
                 line.readings.clear()
-                line.called_off_at, line.error, line.failures = None, None, 0
+                line.called_off_at, line.unsent, line.error, line.failures = None, None, None, 0
                 line.ordered_in, line.next_try_at = "", float("-inf")
                 await self._hang_up(line)
 

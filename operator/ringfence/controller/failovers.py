@@ -43,7 +43,14 @@ from ringfence.core.failover.recovery import (
     RequestStart,
 )
 from ringfence.core.failover.step import Step
-from ringfence.core.fencing.orders import LookOnceMore, OrderOff, ReadPower, RevokeAgentLease
+from ringfence.core.fencing.orders import (
+    Action,
+    LookOnceMore,
+    Order,
+    OrderOff,
+    ReadPower,
+    RevokeAgentLease,
+)
 from ringfence.kube import kinds
 from ringfence.ports import (
     Clock,
@@ -104,7 +111,7 @@ class Executor:
         obj: Json = {
             "apiVersion": kinds.FAILOVER.api_version,
             "kind": kinds.FAILOVER.kind,
-            "metadata": {"name": record.name, "labels": {"ringfence.io/node": _value(record.boot.node)}},
+            "metadata": {"name": record.name, "labels": {"ringfence.io/node": label_value(record.boot.node)}},
             "spec": records.spec_of(record),
         }
         return await self._cluster.create(kinds.FAILOVER, obj, deadline=self._deadline())
@@ -150,9 +157,10 @@ class Executor:
                 )
             case OrderOff(device=device, attempt=attempt):
                 # Each order is on record under its own number: it is sent once, whatever becomes of it.
+                order = _on_record(record, device, Action.OFF)
                 self._run(
                     ("off", record.name, record.ladder_pass, device, attempt),
-                    self._devices.order_off(device, record.boot.node, record.name, deadline),
+                    self._devices.order_off(order, node, record.name, min(deadline, order.send_by)),
                     once=True,
                 )
             case RevokeAgentLease(device=device):
@@ -169,9 +177,10 @@ class Executor:
                     again_after=0.0,
                 )
             case OrderOn(device=device):
+                order = _on_record(record, device, Action.ON)
                 self._run(
                     ("on", record.name, device, record.power_on_tries),
-                    self._devices.order_on(device, record.boot.node, deadline),
+                    self._devices.order_on(device, node, min(deadline, order.send_by)),
                     once=True,
                 )
             case LiftCut(device=device):
@@ -181,7 +190,7 @@ class Executor:
                     self._devices.order_on(device, record.boot.node, deadline),
                 )
             case AddSuspectTaint():
-                taint = Taint(SUSPECT, "NoSchedule", _value(record.name))
+                taint = Taint(SUSPECT, "NoSchedule", label_value(record.name))
                 write = (f"the taint {SUSPECT} of {node}", about)
                 self._run(("suspect", node), self._taint(record, taint, deadline), write=write)
             case AddOutOfServiceTaint():
@@ -338,6 +347,11 @@ class Executor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _on_record(record: Record, device: str, action: Action) -> Order:
+    """The last such order to the device: whoever orders has stored that before."""
+    return next(o for o in reversed(record.orders) if (o.device, o.action) == (device, action))
+
+
 def _asked(ask: RecoveryCommand) -> str:
     match ask:
         case DeletePod(ref=ref):
@@ -350,6 +364,6 @@ def _asked(ask: RecoveryCommand) -> str:
             return f"the start of VM {ask.namespace}/{ask.name}"
 
 
-def _value(text: str) -> str:
+def label_value(text: str) -> str:
     """As a label's or taint's value: at most 63 characters, a letter or digit first. The end of a name tells more."""
     return text[-63:].lstrip("-._")

@@ -24,6 +24,7 @@ from ringfence.controller.chassis import orders_at
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.evidence import Witness
 from ringfence.controller.failovers import OUT_OF_SERVICE, OUT_OF_SERVICE_VALUE, SUSPECT, Executor
+from ringfence.controller.forgotten import Forgotten
 from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.networks import roles
@@ -106,6 +107,8 @@ class Adopted:
     """The version of the store that was seen to have the proof: a report of the node's agent counts if it is newer."""
     record: Record | None = None
     raw: Json = field(default_factory=dict)
+    seen: Failover | None = None
+    """The object as it was last seen: what is known of it when it is gone, also to a replica that doesn't lead."""
 
 
 class Loop:
@@ -155,7 +158,10 @@ class Loop:
         self._poked = asyncio.Event()
         self._adopted: dict[str, Adopted] = {}
         self._deleted: dict[str, Adopted] = {}
-        """Incidents under way whose objects somebody has deleted: to be written anew."""
+        """Incidents under way whose objects somebody has deleted: to be written anew by who leads, this replica or the next leader.
+
+        A replica that doesn't lead remembers them too: they may be deleted while nobody leads.
+        """
         self._names: dict[Boot, str] = {}
         """Of the Failovers that are to be created."""
         self._first: dict[str, Record] = {}
@@ -168,6 +174,7 @@ class Loop:
         self._saw_majority = False
         self._told = ToldVerdicts()
         self._strays = Strays()
+        self._forgotten = Forgotten()
         self._intents = Intents()
         self._slots_seen: dict[str, tuple[float, dict[str, SlotState]]] = {}
         """By zone: when the slots of its nodes were last looked at, and what was seen."""
@@ -218,8 +225,10 @@ class Loop:
         self._watchdogs.watch_roster(now)
         self._judge(now)
         self._adopt(now)
+        self._forgotten.watch(self._world.nodes.store.values(), self._world.own.held("failovers"), now)
         if not self._leadership.leads:
             await self._end_term()
+            self._forget_ended(now)
             return self._pressing()
         if self._executor is not None and self._term != self._leadership.election.epoch:
             # It was frozen: another has led meanwhile, and no turn has seen that.
@@ -309,8 +318,13 @@ class Loop:
             self._world.own.seen("failovers", raw)
             self._adopt(now)
 
+    def _forget_ended(self, now: float) -> None:
+        """What somebody has deleted, and has nothing at work by now: whoever leads then has ended it."""
+        for name, gone in list(self._deleted.items()):
+            if gone.record is None or not machine.outlives_its_object(gone.record, now):
+                del self._deleted[name]
+
     async def _end_term(self) -> None:
-        self._deleted.clear()
         self._names.clear()
         self._first.clear()
         if self._executor is not None:
@@ -416,7 +430,10 @@ class Loop:
             version = int(failover.metadata.resource_version or 0)
             adopted = self._adopted.setdefault(name, Adopted(first_seen=now, known_at=version))
             status = failover.status
+            adopted.seen = failover
             phase = status.phase or ""
+            if phase and name in self._deleted:
+                del self._deleted[name]  # another has written it anew
             if phase != adopted.phase:
                 adopted.phase, adopted.phase_since = phase, now
             orders = (len(status.orders), status.ladder_pass)
@@ -442,25 +459,18 @@ class Loop:
                     adopted.record = None
         for name in [n for n in self._adopted if ("", n) not in failovers]:
             gone = self._adopted.pop(name)  # somebody has deleted the object
+            self._forgotten.seen_deleted(name)
+            if gone.record is None and gone.seen is not None:
+                gone.record = _as_seen(gone, gone.seen)
             if gone.record is None or gone.record.phase in ENDED:
                 continue
-            if (
-                machine.outlives_its_object(gone.record, now)
-                and self._executor is not None
-                and self._leadership.leads
-            ):
+            if machine.outlives_its_object(gone.record, now):
                 self._deleted[name] = gone
 
     def _record(self, name: str, failover: Failover) -> Adopted:
         adopted = self._adopted[name]
         if adopted.record is None:
-            adopted.record = records.record_of(
-                failover,
-                adopted.orders_seen,
-                adopted.proofs_seen,
-                adopted.levels_seen,
-                adopted.called_off_seen,
-            )
+            adopted.record = _as_seen(adopted, failover)
             adopted.raw = self._world.own.raw("failovers", ("", name)) or {}
         return adopted
 
@@ -742,6 +752,7 @@ class Loop:
             confirmation=self._confirmation(adopted),
             power_on=zone is not None and zone.spec.fencing.power_on == "Always",
             power_on_due=adopted is not None
+            and not situation.forgotten
             and now - max(adopted.powered_on_at, adopted.phase_since) >= self._power_on_wait(record),
             retry_due=adopted is not None
             and record is not None
@@ -971,8 +982,15 @@ class Loop:
             intent=self._intents.of(boot),
             down_for=now - since if since > NEVER else 0.0,
             incidents_lately=self._incidents_lately(boot, record.name if record else ""),
+            forgotten=self._forgotten.at_work(boot.node, self._order_works(boot.node), now),
             stormed=record is not None and record.stormed,
         )
+
+    def _order_works(self, node: str) -> float:
+        """The longest that an order to one of the node's devices may take effect, from its decision."""
+        devices = (name for (_, name), d in self._world.own.all(FenceDevice).items() if node in d.spec.nodes)
+        lasts = (self._devices.look(name, node).order_lasts for name in devices)
+        return timing.ORDER_SENT_WITHIN + max(lasts, default=timing.ORDER_EFFECT)
 
     def _elsewhere(self, zone: HAZone | None) -> set[str]:
         """The nodes of the other enabled zones."""
@@ -1152,6 +1170,17 @@ class Loop:
         """Nodes of incidents that this controller can't read, most often of a newer one's."""
         unread = self._world.own.unread("failovers").values()
         return frozenset(one.node for one in unread if one.phase not in ENDED)
+
+
+def _as_seen(adopted: Adopted, failover: Failover) -> Record | None:
+    """The record that is stored there, by this replica's own instants; None: its first status is not stored yet."""
+    return records.record_of(
+        failover,
+        adopted.orders_seen,
+        adopted.proofs_seen,
+        adopted.levels_seen,
+        adopted.called_off_seen,
+    )
 
 
 def _under_way(record: Record) -> bool:

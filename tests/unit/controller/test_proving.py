@@ -187,8 +187,8 @@ async def test_nor_behind_one_of_another_device_at_its_address() -> None:
     hall = Hall({"n1": "a", "n2": "a", "n3": "b"})
     round_ = asyncio.create_task(hall.book.prove(frozenset({"n2"})))
     await hall.until_open(2)
-    order = asyncio.create_task(hall.book.order_off(*hall.key("n2"), "n2-1", deadline=hall.clock.now + 10))
-    await order
+    order = Order.decided(hall.key("n2")[0], 1, hall.clock.now, 10.0)
+    await asyncio.create_task(hall.book.order_off(order, "n2", "n2-1", deadline=hall.clock.now + 10))
     assert hall.ordered == ["n2"]
     assert "n1" not in hall.open, "its session is given up for the order"
     hall.gate.set()

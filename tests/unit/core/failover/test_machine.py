@@ -371,7 +371,7 @@ READS_ON = replace(LOOK, levels=((device("bmc", (ON, NOW - 0.1)),),))
 
 def test_an_order_is_on_record_when_it_is_given() -> None:
     after = step(HOLDING, READS_ON)
-    assert after.record.orders == (Order("bmc", 1, NOW, NOW + timing.ORDER_EFFECT),)
+    assert after.record.orders == (Order.decided("bmc", 1, NOW, timing.ORDER_EFFECT),)
     assert orders(HOLDING, READS_ON) == [OrderOff("bmc", 1)]
 
 
