@@ -63,6 +63,7 @@ from ringfence.ports import (
     PortError,
     Scribe,
     Taint,
+    Unavailable,
 )
 
 logger = logging.getLogger(__name__)
@@ -122,14 +123,16 @@ class Executor:
         # decided by what was seen before.
         deadline = self._deadline()
         if after.record != before:
-            raw = await self._store(after.record, raw)
+            # An order that is not stored by then is not sent either, and others wait with theirs.
+            orders = any(isinstance(command, OrderOff | OrderOn) for command in after.commands)
+            raw = await self._store(after.record, raw, timing.ORDER_SENT_WITHIN if orders else None)
             if (after.record.phase, after.record.sentence) != (before.phase, before.sentence):
                 self._narrator.phase(after.record, raw["metadata"]["uid"])
         about = ObjectRef(kinds.FAILOVER, after.record.name, uid=raw["metadata"]["uid"])
         for command in after.commands:
             self._start(after.record, command, about, deadline)
         if after.record.phase in ENDED and before.phase not in ENDED:
-            await self._devices.end_incident(after.record.boot.node)
+            self._devices.end_incident(after.record.boot.node)
             self._watchdogs.forget(after.record.boot.node)
         return after.record, raw
 
@@ -137,12 +140,17 @@ class Executor:
         """The first status of an object."""
         return await self._store(record, raw)
 
-    async def _store(self, record: Record, raw: Json) -> Json:
+    async def _store(self, record: Record, raw: Json, within: float | None = None) -> Json:
+        """``within``: seconds after which an answer is not waited for any more; None: the adapter's own time-out."""
         before = raw.get("status", {}).get("conditions", [])
         conditions = records.conditions_of(record, before, self._clock.wall())
         offset = self._clock.wall() - self._clock.monotonic()
         wanted = {**raw, "status": records.status_of(record, conditions, offset)}
-        return await self._cluster.replace_status(kinds.FAILOVER, wanted, deadline=self._deadline())
+        try:
+            async with asyncio.timeout(within):
+                return await self._cluster.replace_status(kinds.FAILOVER, wanted, deadline=self._deadline())
+        except TimeoutError:
+            raise Unavailable(f"no answer within {within:g} s") from None
 
     # --- commands --------------------------------------------------------------------------------------
 

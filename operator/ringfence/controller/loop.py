@@ -43,12 +43,14 @@ from ringfence.core.detection.heartbeats import Heartbeats
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits, machine
 from ringfence.core.failover.beyond import may_be_off_soon
+from ringfence.core.failover.commands import OrderOn
 from ringfence.core.failover.intent import Intents, Marks
 from ringfence.core.failover.look import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.failover.recovery import VmiLook, VmLook
 from ringfence.core.failover.vms import merged
+from ringfence.core.fencing.orders import OrderOff
 from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import A_PERSON, DeviceLook, Rungs
 from ringfence.core.fencing.selffence import WatchdogLook
@@ -74,6 +76,10 @@ logger = logging.getLogger(__name__)
 
 IDLE = 0.5
 BUSY = 0.05
+CALM_AFTER = 10.0
+"""Seconds after which an incident that is held is looked at every ``IDLE`` seconds: most reasons end before, the others may last."""
+BESIDE = 0.1
+"""Seconds for which a turn waits for one incident's writes. If they take longer the others go on beside them."""
 JUDGED_FOR = 0.25
 """Seconds for which what a turn has judged is gone by: what it stores may take longer, and who is heard meanwhile is spared."""
 _PATIENT = frozenset({Phase.AWAITING_CONFIRMATION, Phase.RECOVERED})
@@ -166,6 +172,10 @@ class Loop:
         """Of the Failovers that are to be created."""
         self._first: dict[str, Record] = {}
         """The first states of Failovers whose objects stand, as long as they are not stored."""
+        self._stepping: dict[str, asyncio.Task[None]] = {}
+        """Incidents whose steps are on their way."""
+        self._ordering: set[str] = set()
+        """Those of them that give an order which is being stored: nobody else decides one meanwhile, by what is not on record yet."""
         self._ended_at: dict[str, float] = {}
         self._settled_at: float | None = None
         self._executor: Executor | None = None
@@ -269,12 +279,20 @@ class Loop:
         down = [node for node, judgement in self.judgements.items() if judgement.verdict is Verdict.DOWN]
         if not down:
             return False
-        patient = {f.spec.node: _patient(f) for f in self._open_failovers().values()}
+        patient = {
+            f.spec.node: _patient(f) or self._long_held(name, f) for name, f in self._open_failovers().items()
+        }
         unread = self._unread_nodes()  # a newer controller's business
         return any(
             not patient[node] if node in patient else node not in unread and bool(self.affected(node))
             for node in down
         )
+
+    def _long_held(self, name: str, failover: Failover) -> bool:
+        adopted = self._adopted.get(name)
+        if adopted is None or failover.status.phase is not Phase.HELD:
+            return False
+        return self._clock.monotonic() - adopted.phase_since >= CALM_AFTER
 
     async def _write_anew(self, now: float) -> None:
         """An incident that is under way outlives its object: orders may be at work, and VMs half-way.
@@ -325,6 +343,11 @@ class Loop:
                 del self._deleted[name]
 
     async def _end_term(self) -> None:
+        steps = list(self._stepping.values())
+        for task in steps:
+            task.cancel()
+        await asyncio.gather(*steps, return_exceptions=True)
+        self._stepping.clear()
         self._names.clear()
         self._first.clear()
         if self._executor is not None:
@@ -579,22 +602,42 @@ class Loop:
         ]
         opened.sort(key=lambda one: machine.precedence(one[2].record) if one[2].record else ())
         for name, failover, adopted in opened:
-            if adopted.record is None:
+            task = self._stepping.get(name)
+            if task is None and adopted.record is None:
                 if self._refusals.due(name):
                     await self._resume_empty(name, failover)
                 continue
-            try:
-                await self._steps(name, adopted)
-            except ClusterError as error:
-                if isinstance(error, Conflict):
-                    logger.info("somebody wrote first, looking again: %s", error)
-                    await self._reread(name, adopted)
-                uid = adopted.raw["metadata"]["uid"]
-                boot = Boot(failover.spec.node, failover.spec.node_uid, failover.spec.boot_id)
-                self._turned_down(name, f"the status of Failover {name}", error, boot, uid)
+            if task is None:
+                task = self._stepping[name] = asyncio.create_task(self._drive_one(name, adopted))
+                await asyncio.wait((task,), timeout=BESIDE)
+            if not task.done():
                 busy = True
-            busy = busy or (adopted.record is not None and _under_way(adopted.record))
+                continue
+            del self._stepping[name]
+            task.result()
+            waits = not self._refusals.due(name)
+            busy = busy or waits or (adopted.record is not None and _under_way(adopted.record))
+        self._forget_steps()
         return busy
+
+    def _forget_steps(self) -> None:
+        """Of incidents that are not open any more: somebody has deleted the object while a write to it was on its way."""
+        known = self._open_failovers()
+        for name in [n for n, task in self._stepping.items() if task.done() and n not in known]:
+            self._stepping.pop(name).result()
+
+    async def _drive_one(self, name: str, adopted: Adopted) -> None:
+        """The steps of one incident that are due, and what becomes of a write that was turned down. Raises TooLate."""
+        try:
+            await self._steps(name, adopted)
+        except ClusterError as error:
+            if isinstance(error, Conflict):
+                logger.info("somebody wrote first, looking again: %s", error)
+                await self._reread(name, adopted)
+            about = ObjectRef(kinds.FAILOVER, name, uid=adopted.raw["metadata"]["uid"])
+            self._refusals.failed(name, f"the status of Failover {name}", error, about)
+        finally:
+            self.poke()
 
     async def _steps(self, name: str, adopted: Adopted) -> None:
         """Take the steps of one incident that are due. Raises ClusterError, TooLate: not stored, so not done."""
@@ -611,12 +654,20 @@ class Loop:
                 return
             if not self._refusals.due(name):
                 return
-            adopted.record, adopted.raw = await self._executor.carry_out(before, step, adopted.raw)
+            orders = any(isinstance(command, OrderOff | OrderOn) for command in step.commands)
+            if orders and self._ordering:
+                return  # limits and places at a chassis go by what is on record: the other order is, in a moment
+            if orders:
+                self._ordering.add(name)
+            try:
+                adopted.record, adopted.raw = await self._executor.carry_out(before, step, adopted.raw)
+            finally:
+                self._ordering.discard(name)
             self._refusals.taken(name)
             if step.record.power_on_tries > before.power_on_tries:
                 adopted.powered_on_at = now
             self._world.own.seen("failovers", adopted.raw)
-            self._note(before, adopted.record, now)
+            self._note(adopted, before, adopted.record, now)
             self._adopt(now)
 
     async def _resume_empty(self, name: str, failover: Failover) -> None:
@@ -630,11 +681,10 @@ class Loop:
             record = machine.open_failover(name, boot, self._clock.wall(), look, ())
         await self._begin(name, record)
 
-    def _note(self, before: Record, after: Record, now: float) -> None:
+    def _note(self, adopted: Adopted, before: Record, after: Record, now: float) -> None:
         for what, seconds in after.timings[len(before.timings) :]:
             self._metrics.step(what, seconds)
         if before.phase != after.phase:
-            adopted = self._adopted[after.name]
             adopted.phase, adopted.phase_since = after.phase, now
             self._metrics.phase(after.phase)
             if after.phase in ENDED:

@@ -20,7 +20,7 @@ from ringfence.controller.devices import DeviceBook
 from ringfence.controller.evidence import Witness
 from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT
 from ringfence.controller.leadership import Leadership
-from ringfence.controller.loop import Loop
+from ringfence.controller.loop import CALM_AFTER, Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.refusals import Refusals
@@ -744,6 +744,25 @@ async def test_a_dead_node_that_nothing_can_be_done_about_costs_no_turns() -> No
     assert await leader.loop.turn() is False
 
 
+async def test_an_incident_that_is_held_for_long_turns_on_events_and_at_a_calm_pace() -> None:
+    """Whatever holds it may last for months. It is looked at twice a second, and goes on as soon as its reason ends."""
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.down = {"n1"}
+    await play(leader, 1.0)
+    site.unprotect("db")
+    await play(leader, 2.0)
+    assert site.failover()["status"]["heldReason"] == "no protected VM runs on n1: it is not fenced"
+    assert await leader.loop.turn() is True, "most reasons end within seconds"
+    await play(leader, CALM_AFTER)
+    assert await leader.loop.turn() is False
+    site.put("protectedvms", "db", {"vm": {"name": "db"}}, "shop")
+    await play(leader, 2 * TICK)
+    assert site.failover()["status"]["phase"] == "Fencing"
+    assert await leader.loop.turn() is True
+
+
 async def test_a_person_in_the_ladder_is_waited_for_in_plain_words() -> None:
     """Not as a device that nobody has declared."""
     site = Site(
@@ -1096,6 +1115,81 @@ def two_dead() -> Site:
     site.runs("web", "n4")
     site.obeys |= {"n1", "n4"}
     return site
+
+
+class Hangs(Site):
+    """From that phase on no write to the Failover of n1 is answered, until it is told to."""
+
+    phase = ""
+    orders = 0
+    leader: Replica | None = None
+
+    async def replace_status(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
+        status = obj["status"]
+        if (
+            obj["spec"]["node"] == "n1"
+            and status["phase"] == self.phase
+            and len(status["orders"]) >= self.orders
+        ):
+            self.did("hangs")
+            await asyncio.Event().wait()
+        return await super().replace_status(kind, obj, deadline=deadline)
+
+
+async def turns(leader: Replica, number: int) -> None:
+    """So many, one after the other, whatever is left on its way beside them."""
+    for _ in range(number):
+        leader._watch()
+        leader._listen()
+        await leader.leadership._turn(leader.site.clock.now)
+        await leader.loop.turn()
+        await asyncio.sleep(0)
+        leader.site.clock.now = round(leader.site.clock.now + TICK, 3)
+
+
+def two_dead_and_one_hangs() -> Hangs:
+    fencing = {"levels": [{"devices": ["bmc-n1", "bmc-n4"]}], "powerOn": "Never"}
+    site = Hangs(redfish("n1"), redfish("n4"), fencing=fencing)
+    site.runs("db", "n1")
+    site.runs("web", "n4")
+    site.obeys |= {"n1", "n4"}
+    return site
+
+
+async def test_a_write_that_nobody_answers_holds_up_no_other_incident() -> None:
+    site = two_dead_and_one_hangs()
+    leader = await settled(site)
+    site.phase = "Recovering"
+    site.down |= {"n1", "n4"}
+    await turns(leader, 45)
+    assert site.count("hangs") == 1
+    assert "launcher-web" not in site.pods
+    assert "launcher-db" in site.pods, "its proof is not stored"
+    site.lease = replace(site.lease, holder="c-2", transitions=9) if site.lease else None
+    leader.leadership._lease = None
+    site.clock.now += timing.LEASE_DURATION
+    await turns(leader, 1)
+    assert not leader.leadership.leads
+    assert leader.loop._stepping == {}, "what is on its way ends with the term"
+
+
+async def test_no_order_is_decided_while_another_is_being_stored() -> None:
+    """Limits and places at a chassis go by what is on record; and whose order is not stored in time gives way."""
+    site = two_dead_and_one_hangs()
+    leader = await settled(site)
+    site.phase, site.orders = "Fencing", 1
+    site.down.add("n1")
+    await turns(leader, 2)
+    site.down.add("n4")
+    await turns(leader, 28)
+    assert site.count("hangs") == 1
+    assert site.count("bmc-n4 off") == 0
+    async with asyncio.timeout(2 * timing.ORDER_SENT_WITHIN):
+        while not site.count("bmc-n4 off"):
+            await turns(leader, 1)
+            await asyncio.sleep(0.05)
+    assert site.count("bmc-n1 off") == 0
+    await leader.loop._end_term()
 
 
 @pytest.mark.parametrize("what", ["create", "status"])
