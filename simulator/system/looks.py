@@ -63,7 +63,8 @@ def affected(plant: Plant, node: str, records: Iterable[Record] = ()) -> tuple[V
         stuck = vm.phase != "Running" and vm.node != node and plant.last_run[vm.name] == node
         arriving = vm.target == node and vm.node in _lost(plant, records)
         if not vm.stopped and not vm.deleted and (here or stuck or arriving):
-            found.append(VmRecord("default", vm.name, f"vm-{vm.name}", vm.uid if here or arriving else ""))
+            uid, unstarted = vm.uid if here or arriving else "", here and vm.phase == "Scheduled"
+            found.append(VmRecord("default", vm.name, f"vm-{vm.name}", uid, unstarted=unstarted))
     return tuple(found)
 
 

@@ -1090,7 +1090,8 @@ class Loop:
             stuck = vmi.phase != "Running" and vmi.node != node and last == node
             arrives = restarts.arrives(vmi, node, lost)
             if here or stuck or arrives:
-                found.append(VmRecord(namespace, vm.name, vm.uid, vmi.uid if here or arrives else ""))
+                uid, unstarted = vmi.uid if here or arrives else "", here and vmi.phase == "Scheduled"
+                found.append(VmRecord(namespace, vm.name, vm.uid, uid, unstarted=unstarted))
         return tuple(sorted(found, key=lambda v: (v.namespace, v.name)))
 
     def _vm_look(

@@ -272,6 +272,8 @@ class FailoverVM(Model):
     """The UID of the instance that was on the lost node."""
     pod_uid: UID | None = None
     """The UID of its launcher pod there."""
+    unstarted: bool | None = None
+    """That instance was on its way to the node, and was not seen to run there: what runs of it later is the node's later boot's."""
     state: VmState = VmState.PENDING
     """How far it has come."""
     new_node: Name | None = None
