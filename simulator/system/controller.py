@@ -118,7 +118,7 @@ class Controller:
                 node.word = ""
         try:
             self._write_anew()
-            open_ = {r.boot.node for r in memory.open}
+            open_ = {r.boot.node for r in (*memory.open, *memory.deleted.values())}
             for name in down:
                 if name not in open_ and looks.affected(memory.cache or plant, name, memory.open):
                     self._open(name)
@@ -156,7 +156,7 @@ class Controller:
         memory = self._memory
         for name, record in list(memory.deleted.items()):
             if memory.write_fails():
-                raise NotStored
+                continue
             del memory.deleted[name]
             memory.stored[name] = record
             self._plant.time.say(f"controller: {name} was deleted while it is under way, it is written anew")

@@ -115,7 +115,8 @@ class Executor:
             "metadata": {"name": record.name, "labels": {"ringfence.io/node": label_value(record.boot.node)}},
             "spec": records.spec_of(record),
         }
-        return await self._cluster.create(kinds.FAILOVER, obj, deadline=self._deadline())
+        creating = self._cluster.create(kinds.FAILOVER, obj, deadline=self._deadline())
+        return await _answered(creating, timing.ORDER_SENT_WITHIN)
 
     async def carry_out(self, before: Record, after: Step, raw: Json) -> tuple[Record, Json]:
         """Store the step, then start its commands. Raises Conflict if somebody else has written the failover."""
@@ -138,7 +139,7 @@ class Executor:
 
     async def store_first(self, record: Record, raw: Json) -> Json:
         """The first status of an object."""
-        return await self._store(record, raw)
+        return await self._store(record, raw, timing.ORDER_SENT_WITHIN)
 
     async def _store(self, record: Record, raw: Json, within: float | None = None) -> Json:
         """``within``: seconds after which an answer is not waited for any more; None: the adapter's own time-out."""
@@ -146,11 +147,8 @@ class Executor:
         conditions = records.conditions_of(record, before, self._clock.wall())
         offset = self._clock.wall() - self._clock.monotonic()
         wanted = {**raw, "status": records.status_of(record, conditions, offset)}
-        try:
-            async with asyncio.timeout(within):
-                return await self._cluster.replace_status(kinds.FAILOVER, wanted, deadline=self._deadline())
-        except TimeoutError:
-            raise Unavailable(f"no answer within {within:g} s") from None
+        storing = self._cluster.replace_status(kinds.FAILOVER, wanted, deadline=self._deadline())
+        return await _answered(storing, within)
 
     # --- commands --------------------------------------------------------------------------------------
 
@@ -353,6 +351,15 @@ class Executor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _answered(writing: Awaitable[Json], within: float | None) -> Json:
+    """What the server answers. Raises Unavailable after so many seconds: it may have been written all the same."""
+    try:
+        async with asyncio.timeout(within):
+            return await writing
+    except TimeoutError:
+        raise Unavailable(f"no answer within {within:g} s") from None
 
 
 def _on_record(record: Record, device: str, action: Action) -> Order:

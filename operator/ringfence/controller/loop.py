@@ -260,8 +260,11 @@ class Loop:
             for adopted in self._adopted.values():
                 adopted.record = None
         try:
-            await self._write_anew(now)
-            await self._open(now)
+            try:
+                await self._write_anew(now)
+                await self._open(now)
+            except ClusterError as error:
+                logger.debug("not stored, so not done: %s", error)  # told by `Refusals`; what is open goes on
             # While that was stored the caches may have heard of a failover that the leader before has begun.
             self._adopt(self._clock.monotonic())
             return await self._drive()
@@ -508,7 +511,7 @@ class Loop:
         adopted.record, adopted.raw = None, raw
 
     def _turned_down(self, key: Hashable, what: str, error: ClusterError, boot: Boot, uid: str = "") -> None:
-        """A write of an incident has failed. Raises the error again where the server doesn't answer: then the turn is over."""
+        """A write of an incident has failed. Raises the error again where the server doesn't answer: no other is begun on this turn."""
         about = (
             ObjectRef(kinds.FAILOVER, str(key), uid=uid)
             if uid

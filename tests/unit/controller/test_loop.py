@@ -1122,7 +1122,14 @@ class Hangs(Site):
 
     phase = ""
     orders = 0
-    leader: Replica | None = None
+    creates = True
+    """Whether creates are answered."""
+
+    async def create(self, kind: Kind, obj: Json, *, deadline: float | None = None, **how: Any) -> Json:
+        if obj["spec"].get("node") == "n1" and not self.creates:
+            self.did("hangs")
+            await asyncio.Event().wait()
+        return await super().create(kind, obj, deadline=deadline, **how)
 
     async def replace_status(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
         status = obj["status"]
@@ -1171,6 +1178,21 @@ async def test_a_write_that_nobody_answers_holds_up_no_other_incident() -> None:
     await turns(leader, 1)
     assert not leader.leadership.leads
     assert leader.loop._stepping == {}, "what is on its way ends with the term"
+
+
+async def test_a_create_that_nobody_answers_is_given_up_within_seconds_and_what_is_open_goes_on() -> None:
+    site = two_dead_and_one_hangs()
+    leader = await settled(site)
+    site.creates = False
+    site.down.add("n4")
+    await turns(leader, 2)
+    site.down.add("n1")
+    site.clock.now += 2.0
+    async with asyncio.timeout(2 * timing.ORDER_SENT_WITHIN):
+        await turns(leader, 1)
+    assert site.count("hangs") == 1
+    assert site.failover("n4")["status"]["phase"] == "Fencing", "on the same turn"
+    await leader.loop._end_term()
 
 
 async def test_no_order_is_decided_while_another_is_being_stored() -> None:
