@@ -44,7 +44,9 @@ class DrilledDevice:
         now = self._clock.monotonic()
         sent_by = now if deadline is None else max(now, deadline)
         self.order = Order(self._name, 1, now, sent_by + self.order_lasts)
-        return await self._device.order_off(deadline=deadline)
+        receipt = await self._device.order_off(deadline=deadline)
+        self.order = Order(self._name, 1, now, receipt.effective_until)
+        return receipt
 
     async def order_on(self, *, deadline: float | None = None) -> OrderReceipt:
         return await self._device.order_on(deadline=deadline)
