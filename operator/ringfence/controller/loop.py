@@ -607,7 +607,8 @@ class Loop:
         for name, failover, adopted in opened:
             task = self._stepping.get(name)
             if task is None and adopted.record is None:
-                if self._refusals.due(name):
+                # Another may have ended it while the ones before had their turn: then it isn't open any more.
+                if self._refusals.due(name) and name in self._open_failovers():
                     await self._resume_empty(name, failover)
                 continue
             if task is None:
@@ -647,7 +648,8 @@ class Loop:
         assert self._executor is not None
         # A step and its commands may call for the next step at once (proof stored, then taint).
         for _ in range(8):
-            assert adopted.record is not None
+            if adopted.record is None:
+                return  # another has ended it meanwhile
             before, now = adopted.record, self._clock.monotonic()
             if now - self._judged_at > JUDGED_FOR:
                 self._judge(now)

@@ -728,6 +728,53 @@ async def test_a_failover_that_is_heard_of_while_another_is_stored_is_taken_up()
     assert site.failover("n3")["status"]["phase"] in ("Holding", "Withdrawn")
 
 
+class EndedMeanwhile(Site):
+    """While the order to n1 is stored another controller ends an incident, and the leader's caches hear of it."""
+
+    leader: Replica | None = None
+    ends = ""
+    ended: Json
+
+    async def replace_status(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
+        stored = await super().replace_status(kind, obj, deadline=deadline)
+        if self.leader is not None and obj["spec"]["node"] == "n1" and obj["status"]["orders"]:
+            name = self.failover(self.ends)["metadata"]["name"]
+            self.end(name)
+            self.ended = self.objects["failovers", name]
+            self.leader.world.own.seen("failovers", self.ended)
+            self.leader = None
+        return stored
+
+
+@pytest.mark.parametrize("ends", ["n1", "n3"])
+async def test_an_incident_that_another_ends_meanwhile_is_left_alone(ends: str) -> None:
+    """Found by the whole-system simulator (seed 1420): a leader that had been frozen thawed, and its process ended by an assertion;
+    or it would have begun the other incident anew.
+    """
+    site = EndedMeanwhile(
+        redfish("n1"),
+        redfish("n3"),
+        fencing={"levels": [{"devices": ["bmc-n1", "bmc-n3"]}], "powerOn": "Never"},
+    )
+    site.ends = ends
+    site.runs("web", "n1")
+    site.runs("db", "n3")
+    site.leader = leader = await settled(site)
+    site.down = {"n1"}
+    await play(leader, 0.5)
+    site.down = {"n1", "n3"}
+    for _ in range(100):
+        if site.leader is None:
+            break
+        await play(leader, 0.1)
+    assert site.leader is None, "n1 was ordered off"
+    site.down -= {ends}
+    await play(leader, 1.0)
+    assert site.objects["failovers", site.ended["metadata"]["name"]] == site.ended, (
+        "nobody has written to it since"
+    )
+
+
 async def test_a_dead_node_that_nothing_can_be_done_about_costs_no_turns() -> None:
     """It may be off for months: a node without protected VMs, or one that is waited for."""
     site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})
