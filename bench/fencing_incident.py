@@ -116,7 +116,7 @@ class Desk:
             if record.phase not in PROVED:
                 await self._pause()
         took = CLOCK.monotonic() - began
-        await self.book.end_incident(self._node)
+        self.book.end_incident(self._node)
         await self._executor.close()
         return record, took
 

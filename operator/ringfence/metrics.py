@@ -229,6 +229,11 @@ class ControllerMetrics:
         self._open = Gauge(
             "ringfence_open_failovers", "Failovers that are in this phase now.", ["phase"], registry=registry
         )
+        self._unread = Gauge(
+            "ringfence_unread_failovers",
+            "Open failovers that this controller can't read.",
+            registry=registry,
+        )
         self._durations = Histogram(
             "ringfence_failover_step_seconds",
             "Seconds from the first doubt to this step.",
@@ -335,6 +340,10 @@ class ControllerMetrics:
         for phase in Phase:
             if phase not in ENDED:
                 self._open.labels(phase).set(counts.get(phase, 0))
+
+    def unread_failovers(self, number: int) -> None:
+        """So many open failovers can't be read: their nodes are left alone."""
+        self._unread.set(number)
 
     def step(self, step: str, seconds: float) -> None:
         """A step of a failover was reached, so long after the first doubt."""

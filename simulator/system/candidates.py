@@ -28,6 +28,7 @@ class Candidates:
         self._lease: LeaseView | None = None
         self._version = 0
         self.leader = self.led = ""
+        self._term: tuple[str, int] = ("", 0)
         self.frozen: Frozen | None = None
         self.freeze_when = ""
         """The phase after whose storing the leader is stopped."""
@@ -41,9 +42,20 @@ class Candidates:
         self.frozen = Frozen(self.leader, record, commands, deadline)
         self.leader = ""
 
+    def running(self, now: float) -> set[str]:
+        """The replicas whose processes run."""
+        return {n for n in self._elections if now >= self.back_at.get(n, now) and not self._stopped(n)}
+
+    def begins_term(self) -> bool:
+        """Whether who leads now begins to do so. One that stood still for less than its Lease goes on with what it knows."""
+        term = (self.leader, self._elections[self.leader].epoch)
+        begins, self._term = term != self._term, term
+        return begins
+
     def kill(self, name: str, until: float) -> None:
         """The replica's process ends; the next one of the same pod begins at that instant, and knows nothing."""
         self._elections[name] = Election(name)
+        self._term = ("", 0)
         self.back_at[name] = until
         if self._stopped(name):
             self.frozen = None

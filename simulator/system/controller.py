@@ -119,7 +119,7 @@ class Controller:
                 node.word = ""
         try:
             self._write_anew()
-            open_ = {r.boot.node for r in memory.open}
+            open_ = {r.boot.node for r in (*memory.open, *memory.deleted.values())}
             for name in down:
                 if name not in open_ and looks.affected(memory.cache or plant, name, memory.open):
                     self._open(name)
@@ -162,7 +162,7 @@ class Controller:
         memory = self._memory
         for name, record in list(memory.deleted.items()):
             if memory.write_fails():
-                raise NotStored
+                continue
             del memory.deleted[name]
             memory.stored[name] = record
             self._plant.time.say(f"controller: {name} was deleted while it is under way, it is written anew")
@@ -329,17 +329,31 @@ class Controller:
         assert self._memory.election is not None
         self._plant.time.say(f"controller: {replica}'s process is dead")
         self._memory.election.kill(replica, self._plant.now + back_after)
+        for seen_by in self._memory.deleted_before.values():
+            seen_by.discard(replica)
 
     def _forget(self, takeover: float) -> None:
         plant, memory = self._plant, self._memory
         plant.working.clear()
-        memory.deleted.clear()
+        self._forget_deleted(takeover)
         if plant.kennel is not None:
             plant.kennel.new_leader()
         for box in (*plant.bmcs.values(), *plant.pdus.values(), *plant.cutters.values()):
             box.forgotten()
         for name, record in memory.stored.items():
             memory.stored[name] = taken_over(record, takeover, memory.seen.get(name, plant.now))
+
+    def _forget_deleted(self, takeover: float) -> None:
+        """The next leader knows what was deleted where it has watched then."""
+        memory = self._memory
+        leader = memory.election.leader if memory.election is not None else None
+        for name, record in list(memory.deleted.items()):
+            del memory.deleted[name]
+            if leader in memory.deleted_before[name] and machine.outlives_its_object(record, takeover):
+                seen = memory.seen.get(name, takeover)
+                memory.deleted[name] = taken_over(record, takeover, seen)
+            elif leader not in memory.deleted_before[name] and self._plant.nodes[record.boot.node].suspect:
+                memory.forgotten[record.boot.node] = (name, takeover)
 
     def _elect(self, candidates: Candidates) -> None:
         """The replicas keep or win the Lease; a new leader knows what is stored, and begins with an empty mind."""
@@ -355,7 +369,7 @@ class Controller:
             plant.time.say(f"controller: {line}")
         if candidates.leader != candidates.led:
             candidates.led = candidates.leader
-            if candidates.leader:
+            if candidates.leader and candidates.begins_term():
                 self._memory.stray_since.clear()
                 if self._memory.settled_for(plant.now) < timing.SETTLE:
                     self._memory.down_since.clear()  # no standby that has judged all the while: a new process
@@ -384,12 +398,16 @@ class Controller:
         say = self._plant.time.say
         candidates.frozen = None
         for command in thawed.commands:
-            if isinstance(command, OrderOff) and self._plant.now > thawed.deadline:
-                say(
-                    f"controller: {thawed.who} thaws: its order to {command.device} is too late, it is not sent"
-                )
-            elif isinstance(command, OrderOff):
+            if not isinstance(command, OrderOff):
+                continue
+            order = next(o for o in reversed(thawed.record.orders) if o.device == command.device)
+            if self._plant.now < min(thawed.deadline, order.send_by):
                 self._executor.run(thawed.record, command)
+                continue
+            say(f"controller: {thawed.who} thaws: its order to {command.device} is too late, it is not sent")
+            node = thawed.record.boot.node
+            box = self._plant.cutters[node] if command.device == "ceph" else self._plant.box(command.device)
+            box.unsent = order.sent_at
         if self._memory.stored.get(thawed.record.name) != thawed.record:
             say(
                 f"controller: {thawed.who} thaws: its write is refused, another has written {thawed.record.name}"

@@ -46,6 +46,8 @@ def live(plant: Plant, node: Node) -> None:
         seen["kubelet_lease"] = now
     if api and (node.agent or node.kubelet) and not node.knows_boot:
         node.known_boot = node.identity.boot_id
+    if seen:
+        node.heard = node.boot
     if node.silent_since is not None and plant.kernel_heard(node):
         seen["kernel"] = now
     if seen:

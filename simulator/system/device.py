@@ -16,8 +16,11 @@ class Device:
     readings: list[Reading] = field(default_factory=list)
     error: str | None = None
     next_try_at: float = NEVER
+    unsent: float | None = None
+    """The decision of the last order that came too late to be sent."""
     called_off_at: float | None = None
-    ordered: bool = False
+    ordered_in: str = ""
+    """The incident in which the leader last ordered it off: what it says after that is no word of its own."""
     lied: bool = False
     stale: bool = False
     """Of a storage's fence: its object is of a backup, and says that it cuts, whatever is true."""
@@ -29,7 +32,7 @@ class Device:
     def forgotten(self) -> None:
         """A new leader has read nothing of it yet."""
         self.readings, self.error, self.next_try_at = [], None, NEVER
-        self.called_off_at, self.ordered = None, False
+        self.called_off_at, self.unsent, self.ordered_in = None, None, ""
 
 
 @dataclass

@@ -95,10 +95,10 @@ class Executor:
                     say(f"order: {device} let {node} in again")
                 power.use_storage(plant, node, 0.5, lambda: power.shut(plant, node, out=False))
             case ReadPower(device=device):
-                power.use(plant, device, 0.05, lambda: power.read(plant, device))
+                power.use(plant, device, 0.05, lambda: power.read(plant, device, record.name))
             case OrderOff(device=device, attempt=attempt):
                 rules.order_due(plant, memory, device, record)
-                plant.box(device).ordered = True
+                plant.box(device).ordered_in = record.name
                 plant.box(device).orders += 1
                 if self.watch is not None:
                     self.watch.ordered(record, command)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 
-from ringfence.core.failover import machine
 from ringfence.core.failover.intent import ANNOTATIONS
 from ringfence.core.failover.look import Confirmation
 from ringfence.core.failover.node_lease import Held
@@ -264,10 +263,9 @@ class Faults:
             case "uncordon":
                 plant.nodes[rest[0]].cordoned = False
             case "delete-failover":
+                watching = memory.election.running(plant.now) if memory.election is not None else set()
                 for name in [r.name for r in memory.open if r.boot.node == rest[0]]:
-                    record = memory.stored.pop(name)
-                    if machine.outlives_its_object(record, plant.now):
-                        memory.deleted[name] = record
+                    memory.delete(name, plant.now, {n for n in watching if plant.up(plant.nodes[n])})
             case "delete-zone":
                 plant.zone = False
             case "zone-without":

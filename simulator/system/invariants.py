@@ -358,12 +358,15 @@ class Invariants:
             return None  # its old guest lives or lived on; virt-handler tries again after 300 s at the latest
         home = self.world.plant.nodes.get(vm.node)
         if vm.strategy in ("Manual", "Once") or (vm.strategy == "RerunOnFailure" and vm.gone):
-            fenced = any(
-                r.boot.node == vm.node and v.name == vm.name and v.released_wall is not None
+            owed = any(
+                # One that was seen running elsewhere has ended again since, maybe on a later boot of that node.
+                (r.boot.node, v.name) == (vm.node, vm.name)
+                and v.released_wall is not None
+                and v.state is not VmState.RUNNING
                 for r in self.world.memory.stored.values()
                 for v in r.vms
             )
-            if not fenced:
+            if not owed:
                 return None  # nobody but its user starts it again after an end that we have no part in
         if home is not None and vm.phase == "Running" and self.world.now - home.booted_at < STARTS_WITHIN:
             return None

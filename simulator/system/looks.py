@@ -63,7 +63,8 @@ def affected(plant: Plant, node: str, records: Iterable[Record] = ()) -> tuple[V
         stuck = vm.phase != "Running" and vm.node != node and plant.last_run[vm.name] == node
         arriving = vm.target == node and vm.node in _lost(plant, records)
         if not vm.stopped and not vm.deleted and (here or stuck or arriving):
-            found.append(VmRecord("default", vm.name, f"vm-{vm.name}", vm.uid if here or arriving else ""))
+            uid, unstarted = vm.uid if here or arriving else "", here and vm.phase == "Scheduled"
+            found.append(VmRecord("default", vm.name, f"vm-{vm.name}", uid, unstarted=unstarted))
     return tuple(found)
 
 
@@ -132,7 +133,8 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         affected=due,
         confirmation=confirm[0] if confirm else None,
         power_on=True,
-        power_on_due=now - max(memory.powered_on.get(name, NEVER), phase_since) >= wait,
+        power_on_due=not situation.forgotten
+        and now - max(memory.powered_on.get(name, NEVER), phase_since) >= wait,
         retry_due=now - phase_since >= timing.LADDER_BACKOFF[min(passes, len(timing.LADDER_BACKOFF) - 1)],
         slot_due=slot_due(evidence) if node.known == boot else NEVER,
         room=_room(plant, memory, name),
@@ -237,9 +239,16 @@ def situation_of(
         slot_witnesses=frozenset(states),
         incidents_lately=memory.incidents_lately(boot, record.name if record else "", now),
         stormed=record is not None and record.stormed,
+        forgotten=_forgotten(memory, node, now),
         roster_epochs=(1,) if memory.newer_roster else (),
         released=record is not None and record.name in memory.released,
     )
+
+
+def _forgotten(memory: Memory, node: str, now: float) -> str:
+    """As ``controller/forgotten.py``."""
+    name, since = memory.forgotten.get(node, ("", NEVER))
+    return name if now - since < timing.ORDER_SENT_WITHIN + timing.ORDER_EFFECT else ""
 
 
 # --- devices --------------------------------------------------------------------------------------------------------
@@ -271,6 +280,7 @@ def _device(plant: Plant, memory: Memory, name: str) -> DeviceLook:
         error=box.error,
         busy=name in plant.working,
         next_try_at=box.next_try_at,
+        unsent=box.unsent,
         called_off_at=box.called_off_at,
         chassis=_chassis(plant, memory, name),
     )
@@ -295,6 +305,7 @@ def _cutter(plant: Plant, node: str) -> DeviceLook:
         "ceph",
         readings=tuple(plant.cutters[node].readings[-8:]),
         busy=("ceph", node) in plant.working,
+        unsent=plant.cutters[node].unsent,
         cuts=frozenset(plant.storage_fence or ()),
     )
 

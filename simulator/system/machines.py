@@ -26,8 +26,10 @@ def power(plant: Plant, name: str, *, on: bool) -> None:
 
 
 def boots_unseen(plant: Plant, name: str) -> None:
-    """It boots, and nobody knows of that boot yet."""
+    """It boots, and nobody knows of that boot yet. Not if a BMC or a PDU keeps it off, or somebody has switched it on before."""
     node = plant.nodes[name]
+    if node.powered or node.switched_off or not node.outlet:
+        return
     node.known_boot = node.known.boot_id
     node.powered, node.boot, node.booted_at = True, node.boot + 1, plant.now + BOOT_NEEDS
     node.shutting_down = False

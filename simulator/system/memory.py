@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from ringfence.core.detection.evidence import NEVER
-from ringfence.core.failover import limits
+from ringfence.core.failover import limits, machine
 from ringfence.core.failover.anew import Given, Mark
 from ringfence.core.failover.intent import Intents
 from ringfence.core.failover.look import Confirmation
@@ -27,7 +27,9 @@ class Memory:
     stored: dict[str, Record] = field(default_factory=dict)
     """The Failovers by name; all the rest a new leader has to learn anew."""
     deleted: dict[str, Record] = field(default_factory=dict)
-    """Failovers that somebody has deleted, for as long as a leader lives who knows them."""
+    """Failovers that somebody has deleted, for as long as a replica lives that has seen them."""
+    deleted_before: dict[str, set[str]] = field(default_factory=dict)
+    """The replicas that have seen each of these go."""
     opened: int = 0
     """Failovers that there have been."""
     confirmed: dict[str, tuple[Confirmation, float]] = field(default_factory=dict)
@@ -60,6 +62,8 @@ class Memory:
     """How often the API server has forgotten its history: whoever watches is told 410."""
     admits: bool = True
     """An admission webhook lets Failovers be created."""
+    forgotten: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """By node: what was deleted before the leader's process began to watch, and since when it may know that."""
     dice: random.Random = field(default_factory=lambda: random.Random(0))
     cache_since: float = 0.0
     """Since when those caches stand still."""
@@ -79,6 +83,12 @@ class Memory:
     def blind(self) -> bool:
         """The leader's caches are old, or what it writes is refused."""
         return self.cache is not None or self.refusing > 0 or self.watches_late > 0 or not self.admits
+
+    def delete(self, name: str, now: float, watching: set[str]) -> None:
+        """Somebody deletes that Failover, and these replicas see it."""
+        record = self.stored.pop(name)
+        if machine.outlives_its_object(record, now):
+            self.deleted[name], self.deleted_before[name] = record, watching
 
     def number(self) -> int:
         """Of the next Failover."""

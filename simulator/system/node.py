@@ -56,6 +56,8 @@ class Node:
     booted_at: float = NEVER
     known_boot: str = ""
     """The boot id that the API server has last been told."""
+    heard: int = 1
+    """The last of its boots that has been heard, or has written something, where the leader's side could see it."""
     renewed: int = 1
     """The boot whose kubelet has renewed the node's Lease."""
     storage: bool = True
@@ -106,6 +108,11 @@ class Node:
     def knows_boot(self) -> bool:
         """Whether the API server has been told its present boot."""
         return self.known_boot == self._boot_id
+
+    @property
+    def is_news(self) -> bool:
+        """Whether there is nobody who could know of its present boot."""
+        return not self.knows_boot and self.heard != self.boot
 
     @property
     def known(self) -> Boot:

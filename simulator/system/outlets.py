@@ -81,7 +81,6 @@ class Outlet:
         sent_at = self._may_send(deadline)
 
         def cut() -> None:
-            self.plant.box(self.device).ordered = True
             self.plant.box(self.device).orders += 1
             self.plant.time.say(f"order: {self.device} off")
             self.ordered(self.device, self.node)

@@ -48,12 +48,12 @@ def error(plant: Plant, mode: str) -> str | None:
     }.get(mode)
 
 
-def read(plant: Plant, device: str) -> None:
+def read(plant: Plant, device: str, incident: str) -> None:
     box = plant.box(device)
     lies = box.lied or box.mode == "says-off"
     state = PowerState.ON if gives(plant, device) and not lies else PowerState.OFF
     box.readings.append(Reading(state, plant.now - 0.05, plant.now))
-    if state is PowerState.OFF and not box.ordered:
+    if state is PowerState.OFF and box.ordered_in != incident:
         box.called_off_at = plant.now
 
 

@@ -89,13 +89,27 @@ def power_on_due(plant: Plant, memory: Memory, device: str, record: Record) -> N
 
 
 def is_down(plant: Plant, node: str, record: Record) -> None:
-    """Only what is Down, and still of the incident's boot, is shot at."""
+    """Only what is Down, and still of the incident's boot, is shot at.
+
+    A boot that nothing has told of may be shot for the one before: a node that loses its power and boots again within its isolation,
+    where no device was read as off meanwhile but after our own order (SCENARIOS B20). It costs one boot more of a node on which
+    nothing can have been started.
+    """
     verdict = looks.judgement_of(plant, node)
     if verdict.verdict is not Verdict.DOWN:
         raise Broken(f"{plant.now:.2f}: {node} is ordered off: {verdict.sentence}")
     here = plant.nodes[node]
-    if here.identity != record.boot and plant.now >= here.booted_at:
+    later = here.identity != record.boot and plant.now >= here.booted_at
+    if later and (not here.is_news or _called_off(plant, record)):
         raise Broken(f"{plant.now:.2f}: {node} is ordered off for an earlier boot")
+
+
+def _called_off(plant: Plant, record: Record) -> bool:
+    """Whether a device has called the node off of late, as the leader has read or found on record, before anybody ordered that."""
+    ordered_at = min((o.sent_at for o in record.orders if o.action is Action.OFF), default=float("inf"))
+    said = [box.called_off_at for box in plant.boxes(record.boot.node) if box.called_off_at is not None]
+    read = any(at < ordered_at and plant.now - at < timing.FOUND_OFF_BLACKOUT for at in said)
+    return read or any(plant.now < one.until for one in record.called_off)
 
 
 def may_be_lifted(plant: Plant, node: str) -> None:

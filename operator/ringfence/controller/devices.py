@@ -76,6 +76,8 @@ class _Line:
     next_try_at: float = float("-inf")
     called_off_at: float | None = None
     order_lasts: float = timing.ORDER_EFFECT
+    unsent: float | None = None
+    """The decision of the last order that came too late to be sent."""
     ordered_in: str = ""
     """The incident in which this replica last ordered it off: what it says after that is no word of its own."""
     proof: ProofOfUse | None = None
@@ -112,6 +114,7 @@ class DeviceBook:
         self._at_work: dict[Key, float] = {}
         """When an incident last asked or ordered here, where that is not long ago."""
         self._drilled: dict[Key, DrilledDevice] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     def declare(
         self,
@@ -174,6 +177,7 @@ class DeviceBook:
             error=line.error,
             busy=line.lock.locked() and (device, node) not in self._proving,
             next_try_at=line.next_try_at,
+            unsent=line.unsent,
             called_off_at=line.called_off_at,
             order_lasts=line.order_lasts,
             chassis=self._chassis.get((device, node)),
@@ -193,12 +197,20 @@ class DeviceBook:
 
         await self._use(device, node, ask)
 
-    async def order_off(self, device: str, node: str, incident: str, deadline: float) -> None:
-        """Order the power off. Proves nothing. Raises TooLate when the right to order has run out."""
+    async def order_off(self, order: Order, node: str, incident: str, deadline: float) -> None:
+        """Order the power off, as it is on record. Proves nothing.
 
-        async def order(session: PowerDevice, line: _Line) -> None:
-            line.ordered_in = incident
-            receipt = await session.order_off(deadline=deadline)
+        Raises TooLate after the deadline: then nothing was sent, and the next :meth:`look` says so.
+        """
+        device = order.device
+
+        async def send(session: PowerDevice, line: _Line) -> None:
+            before, line.ordered_in = line.ordered_in, incident
+            try:
+                receipt = await session.order_off(deadline=deadline)
+            except TooLate:
+                line.ordered_in, line.unsent = before, order.sent_at
+                raise
             logger.info(
                 "%s took the order to power %s off (%.2f s)",
                 device,
@@ -206,7 +218,7 @@ class DeviceBook:
                 receipt.answered_at - receipt.sent_at,
             )
 
-        await self._use(device, node, order)
+        await self._use(device, node, send)
 
     async def order_on(self, device: str, node: str, deadline: float) -> None:
         async def order(session: PowerDevice, _line: _Line) -> None:
@@ -251,33 +263,37 @@ class DeviceBook:
         """The open session, logged in, with the identity compared once a session."""
         if line.target.objection is not None:
             raise DeviceMisconfigured(line.target.objection.sentence, reason=line.target.objection.reason)
-        if line.session is None:
+        session = line.session  # the incident may end meanwhile, and take it off the line
+        if session is None:
             secret = await secret_words(self._cluster, line.target)
             session = self._open(line.target.spec, secret, self._clock)
             line.session, line.checked = session, False
             line.order_lasts = max(session.order_lasts, timing.ORDER_EFFECT)
             await session.open()
         if not line.checked:
-            identity = await line.session.identity()
+            identity = await session.identity()
             line.unusable = mismatch(identity.uuid, line.target)
             line.checked = True
         if line.unusable is not None:
             raise DeviceMisconfigured(line.unusable.sentence, reason=line.unusable.reason)
-        return line.session
+        return session
 
     async def _hang_up(self, line: _Line) -> None:
         session, line.session, line.checked = line.session, None, False
         if session is not None:
             await session.close()
 
-    async def end_incident(self, node: str) -> None:
-        """Forget the incident's readings and close the sessions."""
+    def end_incident(self, node: str) -> None:
+        """Forget the incident's readings at once. Its sessions are closed beside: a device that hangs there holds up nobody."""
         for line in [line for (_, n), line in self._lines.items() if n == node]:
-            async with line.lock:
-                line.readings.clear()
-                line.called_off_at, line.error, line.failures = None, None, 0
-                line.ordered_in, line.next_try_at = "", float("-inf")
-                await self._hang_up(line)
+            line.readings.clear()
+            line.called_off_at, line.unsent, line.error, line.failures = None, None, None, 0
+            line.ordered_in, line.next_try_at = "", float("-inf")
+            session, line.session, line.checked = line.session, None, False
+            if session is not None:
+                closing = asyncio.create_task(_close(session, line.lock))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
 
     async def prove(self, busy_nodes: frozenset[str]) -> None:
         """One round over all: open each device that no incident uses, compare, read, close."""
@@ -376,8 +392,15 @@ class DeviceBook:
         return line.target if line else None
 
     async def close(self) -> None:
+        await asyncio.gather(*self._closing)
         for line in self._lines.values():
             await self._hang_up(line)
+
+
+async def _close(session: PowerDevice, lock: asyncio.Lock) -> None:
+    """Hang up when whoever uses the line has ended."""
+    async with lock:
+        await session.close()
 
 
 async def secret_words(cluster: Cluster, target: DeviceTarget) -> dict[str, bytes]:

@@ -42,8 +42,11 @@ class DrilledDevice:
 
     async def order_off(self, *, deadline: float | None = None) -> OrderReceipt:
         now = self._clock.monotonic()
-        self.order = Order(self._name, 1, now, now + self.order_lasts)
-        return await self._device.order_off(deadline=deadline)
+        sent_by = now if deadline is None else max(now, deadline)
+        self.order = Order(self._name, 1, now, sent_by + self.order_lasts)
+        receipt = await self._device.order_off(deadline=deadline)
+        self.order = Order(self._name, 1, now, receipt.effective_until)
+        return receipt
 
     async def order_on(self, *, deadline: float | None = None) -> OrderReceipt:
         return await self._device.order_on(deadline=deadline)

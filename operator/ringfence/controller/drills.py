@@ -77,13 +77,16 @@ async def carry_out(device: PowerDevice, node: str, course: Course) -> str:
     if (why := course.objection()) is not None:
         raise DrillFailed(why)
     before, neighbours = dict(course.boots()), course.lives().keys() - {node}
-    ordered_at = course.clock.monotonic()
+    sent_by = course.clock.monotonic()
     try:
-        await device.order_off(deadline=course.deadline())
-        await _off(device, ordered_at + device.order_lasts, course)
+        try:
+            await device.order_off(deadline=course.deadline())
+        finally:
+            sent_by = course.clock.monotonic()
+        await _off(device, sent_by + device.order_lasts, course)
         await _others_live(node, neighbours, course)
     except (DeviceError, DrillFailed):
-        while course.clock.monotonic() <= ordered_at + device.order_lasts:
+        while course.clock.monotonic() <= sent_by + device.order_lasts:
             await course.pause(LOOK_EVERY)
         await _on_again(device, course)
         raise

@@ -43,7 +43,14 @@ from ringfence.core.failover.recovery import (
     RequestStart,
 )
 from ringfence.core.failover.step import Step
-from ringfence.core.fencing.orders import LookOnceMore, OrderOff, ReadPower, RevokeAgentLease
+from ringfence.core.fencing.orders import (
+    Action,
+    LookOnceMore,
+    Order,
+    OrderOff,
+    ReadPower,
+    RevokeAgentLease,
+)
 from ringfence.kube import kinds
 from ringfence.ports import (
     Clock,
@@ -56,6 +63,7 @@ from ringfence.ports import (
     PortError,
     Scribe,
     Taint,
+    Unavailable,
 )
 
 logger = logging.getLogger(__name__)
@@ -104,10 +112,11 @@ class Executor:
         obj: Json = {
             "apiVersion": kinds.FAILOVER.api_version,
             "kind": kinds.FAILOVER.kind,
-            "metadata": {"name": record.name, "labels": {"ringfence.io/node": _value(record.boot.node)}},
+            "metadata": {"name": record.name, "labels": {"ringfence.io/node": label_value(record.boot.node)}},
             "spec": records.spec_of(record),
         }
-        return await self._cluster.create(kinds.FAILOVER, obj, deadline=self._deadline())
+        creating = self._cluster.create(kinds.FAILOVER, obj, deadline=self._deadline())
+        return await _answered(creating, timing.ORDER_SENT_WITHIN)
 
     async def carry_out(self, before: Record, after: Step, raw: Json) -> tuple[Record, Json]:
         """Store the step, then start its commands. Raises Conflict if somebody else has written the failover."""
@@ -115,29 +124,34 @@ class Executor:
         # decided by what was seen before.
         deadline = self._deadline()
         if after.record != before:
-            raw = await self._store(after.record, raw)
+            # An order that is not stored by then is not sent either, and others wait with theirs.
+            orders = any(isinstance(command, OrderOff | OrderOn) for command in after.commands)
+            raw = await self._store(after.record, raw, timing.ORDER_SENT_WITHIN if orders else None)
             if (after.record.phase, after.record.sentence) != (before.phase, before.sentence):
                 self._narrator.phase(after.record, raw["metadata"]["uid"])
         about = ObjectRef(kinds.FAILOVER, after.record.name, uid=raw["metadata"]["uid"])
         for command in after.commands:
             self._start(after.record, command, about, deadline)
         if after.record.phase in ENDED and before.phase not in ENDED:
-            await self._devices.end_incident(after.record.boot.node)
+            self._devices.end_incident(after.record.boot.node)
             self._watchdogs.forget(after.record.boot.node)
         return after.record, raw
 
     async def store_first(self, record: Record, raw: Json) -> Json:
         """The first status of an object."""
-        return await self._store(record, raw)
+        return await self._store(record, raw, timing.ORDER_SENT_WITHIN)
 
-    async def _store(self, record: Record, raw: Json) -> Json:
+    async def _store(self, record: Record, raw: Json, within: float | None = None) -> Json:
+        """``within``: seconds after which an answer is not waited for any more; None: the adapter's own time-out."""
         before = raw.get("status", {}).get("conditions", [])
         generation = raw["metadata"].get("generation", 0)
         conditions = records.conditions_of(record, before, self._clock.wall(), generation)
         offset = self._clock.wall() - self._clock.monotonic()
         status = {**records.status_of(record, conditions, offset), "observedGeneration": generation}
-        wanted = {**raw, "status": status}
-        return await self._cluster.replace_status(kinds.FAILOVER, wanted, deadline=self._deadline())
+        storing = self._cluster.replace_status(
+            kinds.FAILOVER, {**raw, "status": status}, deadline=self._deadline()
+        )
+        return await _answered(storing, within)
 
     # --- commands --------------------------------------------------------------------------------------
 
@@ -152,9 +166,10 @@ class Executor:
                 )
             case OrderOff(device=device, attempt=attempt):
                 # Each order is on record under its own number: it is sent once, whatever becomes of it.
+                order = _on_record(record, device, Action.OFF)
                 self._run(
                     ("off", record.name, record.ladder_pass, device, attempt),
-                    self._devices.order_off(device, record.boot.node, record.name, deadline),
+                    self._devices.order_off(order, node, record.name, min(deadline, order.send_by)),
                     once=True,
                 )
             case RevokeAgentLease(device=device):
@@ -171,9 +186,10 @@ class Executor:
                     again_after=0.0,
                 )
             case OrderOn(device=device):
+                order = _on_record(record, device, Action.ON)
                 self._run(
                     ("on", record.name, device, record.power_on_tries),
-                    self._devices.order_on(device, record.boot.node, deadline),
+                    self._devices.order_on(device, node, min(deadline, order.send_by)),
                     once=True,
                 )
             case LiftCut(device=device):
@@ -183,7 +199,7 @@ class Executor:
                     self._devices.order_on(device, record.boot.node, deadline),
                 )
             case AddSuspectTaint():
-                taint = Taint(SUSPECT, "NoSchedule", _value(record.name))
+                taint = Taint(SUSPECT, "NoSchedule", label_value(record.name))
                 write = (f"the taint {SUSPECT} of {node}", about)
                 self._run(("suspect", node), self._taint(record, taint, deadline), write=write)
             case AddOutOfServiceTaint():
@@ -340,6 +356,20 @@ class Executor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def _answered(writing: Awaitable[Json], within: float | None) -> Json:
+    """What the server answers. Raises Unavailable after so many seconds: it may have been written all the same."""
+    try:
+        async with asyncio.timeout(within):
+            return await writing
+    except TimeoutError:
+        raise Unavailable(f"no answer within {within:g} s") from None
+
+
+def _on_record(record: Record, device: str, action: Action) -> Order:
+    """The last such order to the device: whoever orders has stored that before."""
+    return next(o for o in reversed(record.orders) if (o.device, o.action) == (device, action))
+
+
 def _asked(ask: RecoveryCommand) -> str:
     match ask:
         case DeletePod(ref=ref):
@@ -352,6 +382,6 @@ def _asked(ask: RecoveryCommand) -> str:
             return f"the start of VM {ask.namespace}/{ask.name}"
 
 
-def _value(text: str) -> str:
+def label_value(text: str) -> str:
     """As a label's or taint's value: at most 63 characters, a letter or digit first. The end of a name tells more."""
     return text[-63:].lstrip("-._")

@@ -24,6 +24,7 @@ from ringfence.controller.chassis import orders_at
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.evidence import Witness
 from ringfence.controller.failovers import OUT_OF_SERVICE, OUT_OF_SERVICE_VALUE, SUSPECT, Executor
+from ringfence.controller.forgotten import Forgotten
 from ringfence.controller.leadership import Leadership
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.networks import roles
@@ -42,12 +43,14 @@ from ringfence.core.detection.heartbeats import Heartbeats
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits, machine
 from ringfence.core.failover.beyond import may_be_off_soon
+from ringfence.core.failover.commands import OrderOn
 from ringfence.core.failover.intent import Intents, Marks
 from ringfence.core.failover.look import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.failover.recovery import VmiLook, VmLook
 from ringfence.core.failover.vms import merged
+from ringfence.core.fencing.orders import OrderOff
 from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import A_PERSON, DeviceLook, Rungs
 from ringfence.core.fencing.selffence import WatchdogLook
@@ -73,6 +76,10 @@ logger = logging.getLogger(__name__)
 
 IDLE = 0.5
 BUSY = 0.05
+CALM_AFTER = 10.0
+"""Seconds after which an incident that is held is looked at every ``IDLE`` seconds: most reasons end before, the others may last."""
+BESIDE = 0.1
+"""Seconds for which a turn waits for one incident's writes. If they take longer the others go on beside them."""
 JUDGED_FOR = 0.25
 """Seconds for which what a turn has judged is gone by: what it stores may take longer, and who is heard meanwhile is spared."""
 _PATIENT = frozenset({Phase.AWAITING_CONFIRMATION, Phase.RECOVERED})
@@ -106,6 +113,8 @@ class Adopted:
     """The version of the store that was seen to have the proof: a report of the node's agent counts if it is newer."""
     record: Record | None = None
     raw: Json = field(default_factory=dict)
+    seen: Failover | None = None
+    """The object as it was last seen: what is known of it when it is gone, also to a replica that doesn't lead."""
 
 
 class Loop:
@@ -155,11 +164,18 @@ class Loop:
         self._poked = asyncio.Event()
         self._adopted: dict[str, Adopted] = {}
         self._deleted: dict[str, Adopted] = {}
-        """Incidents under way whose objects somebody has deleted: to be written anew."""
+        """Incidents under way whose objects somebody has deleted: to be written anew by who leads, this replica or the next leader.
+
+        A replica that doesn't lead remembers them too: they may be deleted while nobody leads.
+        """
         self._names: dict[Boot, str] = {}
         """Of the Failovers that are to be created."""
         self._first: dict[str, Record] = {}
         """The first states of Failovers whose objects stand, as long as they are not stored."""
+        self._stepping: dict[str, asyncio.Task[None]] = {}
+        """Incidents whose steps are on their way."""
+        self._ordering: set[str] = set()
+        """Those of them that give an order which is being stored: nobody else decides one meanwhile, by what is not on record yet."""
         self._ended_at: dict[str, float] = {}
         self._settled_at: float | None = None
         self._executor: Executor | None = None
@@ -168,6 +184,7 @@ class Loop:
         self._saw_majority = False
         self._told = ToldVerdicts()
         self._strays = Strays()
+        self._forgotten = Forgotten()
         self._intents = Intents()
         self._slots_seen: dict[str, tuple[float, dict[str, SlotState]]] = {}
         """By zone: when the slots of its nodes were last looked at, and what was seen."""
@@ -228,8 +245,10 @@ class Loop:
         self._watchdogs.watch_roster(now)
         self._judge(now)
         self._adopt(now)
+        self._forgotten.watch(self._world.nodes.store.values(), self._world.own.held("failovers"), now)
         if not self._leadership.leads:
             await self._end_term()
+            self._forget_ended(now)
             return self._pressing()
         if self._executor is not None and self._term != self._leadership.election.epoch:
             # It was frozen: another has led meanwhile, and no turn has seen that.
@@ -251,8 +270,11 @@ class Loop:
             for adopted in self._adopted.values():
                 adopted.record = None
         try:
-            await self._write_anew(now)
-            await self._open(now)
+            try:
+                await self._write_anew(now)
+                await self._open(now)
+            except ClusterError as error:
+                logger.debug("not stored, so not done: %s", error)  # told by `Refusals`; what is open goes on
             # While that was stored the caches may have heard of a failover that the leader before has begun.
             self._adopt(self._clock.monotonic())
             return await self._drive()
@@ -270,12 +292,20 @@ class Loop:
         down = [node for node, judgement in self.judgements.items() if judgement.verdict is Verdict.DOWN]
         if not down:
             return False
-        patient = {f.spec.node: _patient(f) for f in self._open_failovers().values()}
+        patient = {
+            f.spec.node: _patient(f) or self._long_held(name, f) for name, f in self._open_failovers().items()
+        }
         unread = self._unread_nodes()  # a newer controller's business
         return any(
             not patient[node] if node in patient else node not in unread and bool(self.affected(node))
             for node in down
         )
+
+    def _long_held(self, name: str, failover: Failover) -> bool:
+        adopted = self._adopted.get(name)
+        if adopted is None or failover.status.phase is not Phase.HELD:
+            return False
+        return self._clock.monotonic() - adopted.phase_since >= CALM_AFTER
 
     async def _write_anew(self, now: float) -> None:
         """An incident that is under way outlives its object: orders may be at work, and VMs half-way.
@@ -319,8 +349,18 @@ class Loop:
             self._world.own.seen("failovers", raw)
             self._adopt(now)
 
+    def _forget_ended(self, now: float) -> None:
+        """What somebody has deleted, and has nothing at work by now: whoever leads then has ended it."""
+        for name, gone in list(self._deleted.items()):
+            if gone.record is None or not machine.outlives_its_object(gone.record, now):
+                del self._deleted[name]
+
     async def _end_term(self) -> None:
-        self._deleted.clear()
+        steps = list(self._stepping.values())
+        for task in steps:
+            task.cancel()
+        await asyncio.gather(*steps, return_exceptions=True)
+        self._stepping.clear()
         self._names.clear()
         self._first.clear()
         if self._executor is not None:
@@ -424,7 +464,10 @@ class Loop:
             version = int(failover.metadata.resource_version or 0)
             adopted = self._adopted.setdefault(name, Adopted(first_seen=now, known_at=version))
             status = failover.status
+            adopted.seen = failover
             phase = status.phase or ""
+            if phase and name in self._deleted:
+                del self._deleted[name]  # another has written it anew
             if phase != adopted.phase:
                 adopted.phase, adopted.phase_since = phase, now
             orders = (len(status.orders), status.ladder_pass)
@@ -450,25 +493,18 @@ class Loop:
                     adopted.record = None
         for name in [n for n in self._adopted if ("", n) not in failovers]:
             gone = self._adopted.pop(name)  # somebody has deleted the object
+            self._forgotten.seen_deleted(name)
+            if gone.record is None and gone.seen is not None:
+                gone.record = _as_seen(gone, gone.seen)
             if gone.record is None or gone.record.phase in ENDED:
                 continue
-            if (
-                machine.outlives_its_object(gone.record, now)
-                and self._executor is not None
-                and self._leadership.leads
-            ):
+            if machine.outlives_its_object(gone.record, now):
                 self._deleted[name] = gone
 
     def _record(self, name: str, failover: Failover) -> Adopted:
         adopted = self._adopted[name]
         if adopted.record is None:
-            adopted.record = records.record_of(
-                failover,
-                adopted.orders_seen,
-                adopted.proofs_seen,
-                adopted.levels_seen,
-                adopted.called_off_seen,
-            )
+            adopted.record = _as_seen(adopted, failover)
             adopted.raw = self._world.own.raw("failovers", ("", name)) or {}
         return adopted
 
@@ -483,7 +519,7 @@ class Loop:
         adopted.record, adopted.raw = None, raw
 
     def _turned_down(self, key: Hashable, what: str, error: ClusterError, boot: Boot, uid: str = "") -> None:
-        """A write of an incident has failed. Raises the error again where the server doesn't answer: then the turn is over."""
+        """A write of an incident has failed. Raises the error again where the server doesn't answer: no other is begun on this turn."""
         about = (
             ObjectRef(kinds.FAILOVER, str(key), uid=uid)
             if uid
@@ -577,29 +613,51 @@ class Loop:
         ]
         opened.sort(key=lambda one: machine.precedence(one[2].record) if one[2].record else ())
         for name, failover, adopted in opened:
-            if adopted.record is None:
-                if self._refusals.due(name):
+            task = self._stepping.get(name)
+            if task is None and adopted.record is None:
+                # Another may have ended it while the ones before had their turn: then it isn't open any more.
+                if self._refusals.due(name) and name in self._open_failovers():
                     await self._resume_empty(name, failover)
                 continue
-            try:
-                await self._steps(name, adopted)
-            except ClusterError as error:
-                if isinstance(error, Conflict):
-                    logger.info("somebody wrote first, looking again: %s", error)
-                    await self._reread(name, adopted)
-                uid = adopted.raw["metadata"]["uid"]
-                boot = Boot(failover.spec.node, failover.spec.node_uid, failover.spec.boot_id)
-                self._turned_down(name, f"the status of Failover {name}", error, boot, uid)
+            if task is None:
+                task = self._stepping[name] = asyncio.create_task(self._drive_one(name, adopted))
+                await asyncio.wait((task,), timeout=BESIDE)
+            if not task.done():
                 busy = True
-            busy = busy or (adopted.record is not None and _under_way(adopted.record))
+                continue
+            del self._stepping[name]
+            task.result()
+            waits = not self._refusals.due(name)
+            busy = busy or waits or (adopted.record is not None and _under_way(adopted.record))
+        self._forget_steps()
         return busy
+
+    def _forget_steps(self) -> None:
+        """Of incidents that are not open any more: somebody has deleted the object while a write to it was on its way."""
+        known = self._open_failovers()
+        for name in [n for n, task in self._stepping.items() if task.done() and n not in known]:
+            self._stepping.pop(name).result()
+
+    async def _drive_one(self, name: str, adopted: Adopted) -> None:
+        """The steps of one incident that are due, and what becomes of a write that was turned down. Raises TooLate."""
+        try:
+            await self._steps(name, adopted)
+        except ClusterError as error:
+            if isinstance(error, Conflict):
+                logger.info("somebody wrote first, looking again: %s", error)
+                await self._reread(name, adopted)
+            about = ObjectRef(kinds.FAILOVER, name, uid=adopted.raw["metadata"]["uid"])
+            self._refusals.failed(name, f"the status of Failover {name}", error, about)
+        finally:
+            self.poke()
 
     async def _steps(self, name: str, adopted: Adopted) -> None:
         """Take the steps of one incident that are due. Raises ClusterError, TooLate: not stored, so not done."""
         assert self._executor is not None
         # A step and its commands may call for the next step at once (proof stored, then taint).
         for _ in range(8):
-            assert adopted.record is not None
+            if adopted.record is None:
+                return  # another has ended it meanwhile
             before, now = adopted.record, self._clock.monotonic()
             if now - self._judged_at > JUDGED_FOR:
                 self._judge(now)
@@ -609,12 +667,20 @@ class Loop:
                 return
             if not self._refusals.due(name):
                 return
-            adopted.record, adopted.raw = await self._executor.carry_out(before, step, adopted.raw)
+            orders = any(isinstance(command, OrderOff | OrderOn) for command in step.commands)
+            if orders and self._ordering:
+                return  # limits and places at a chassis go by what is on record: the other order is, in a moment
+            if orders:
+                self._ordering.add(name)
+            try:
+                adopted.record, adopted.raw = await self._executor.carry_out(before, step, adopted.raw)
+            finally:
+                self._ordering.discard(name)
             self._refusals.taken(name)
             if step.record.power_on_tries > before.power_on_tries:
                 adopted.powered_on_at = now
             self._world.own.seen("failovers", adopted.raw)
-            self._note(before, adopted.record, now)
+            self._note(adopted, before, adopted.record, now)
             self._adopt(now)
 
     async def _resume_empty(self, name: str, failover: Failover) -> None:
@@ -628,11 +694,10 @@ class Loop:
             record = machine.open_failover(name, boot, self._clock.wall(), look, ())
         await self._begin(name, record)
 
-    def _note(self, before: Record, after: Record, now: float) -> None:
+    def _note(self, adopted: Adopted, before: Record, after: Record, now: float) -> None:
         for what, seconds in after.timings[len(before.timings) :]:
             self._metrics.step(what, seconds)
         if before.phase != after.phase:
-            adopted = self._adopted[after.name]
             adopted.phase, adopted.phase_since = after.phase, now
             self._metrics.phase(after.phase)
             if after.phase in ENDED:
@@ -750,6 +815,7 @@ class Loop:
             confirmation=self._confirmation(adopted),
             power_on=zone is not None and zone.spec.fencing.power_on == "Always",
             power_on_due=adopted is not None
+            and not situation.forgotten
             and now - max(adopted.powered_on_at, adopted.phase_since) >= self._power_on_wait(record),
             retry_due=adopted is not None
             and record is not None
@@ -979,8 +1045,15 @@ class Loop:
             intent=self._intents.of(boot),
             down_for=now - since if since > NEVER else 0.0,
             incidents_lately=self._incidents_lately(boot, record.name if record else ""),
+            forgotten=self._forgotten.at_work(boot.node, self._order_works(boot.node), now),
             stormed=record is not None and record.stormed,
         )
+
+    def _order_works(self, node: str) -> float:
+        """The longest that an order to one of the node's devices may take effect, from its decision."""
+        devices = (name for (_, name), d in self._world.own.all(FenceDevice).items() if node in d.spec.nodes)
+        lasts = (self._devices.look(name, node).order_lasts for name in devices)
+        return timing.ORDER_SENT_WITHIN + max(lasts, default=timing.ORDER_EFFECT)
 
     def _elsewhere(self, zone: HAZone | None) -> set[str]:
         """The nodes of the other enabled zones."""
@@ -1024,7 +1097,8 @@ class Loop:
             for pvm in declared.get(key, ()):
                 stuck = elsewhere and pvm.status.node == node
                 if here or stuck or arrives:
-                    found.append(VmRecord(key[0], vm.name, vm.uid, vmi.uid if here or arrives else ""))
+                    uid, unstarted = vmi.uid if here or arrives else "", here and vmi.phase == "Scheduled"
+                    found.append(VmRecord(key[0], vm.name, vm.uid, uid, unstarted=unstarted))
         return tuple(sorted(found, key=lambda v: (v.namespace, v.name)))
 
     def _vm_look(
@@ -1154,6 +1228,17 @@ class Loop:
         """Nodes of incidents that this controller can't read, most often of a newer one's."""
         unread = self._world.own.unread("failovers").values()
         return frozenset(one.node for one in unread if one.phase not in ENDED)
+
+
+def _as_seen(adopted: Adopted, failover: Failover) -> Record | None:
+    """The record that is stored there, by this replica's own instants; None: its first status is not stored yet."""
+    return records.record_of(
+        failover,
+        adopted.orders_seen,
+        adopted.proofs_seen,
+        adopted.levels_seen,
+        adopted.called_off_seen,
+    )
 
 
 def _under_way(record: Record) -> bool:

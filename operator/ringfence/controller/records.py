@@ -180,6 +180,8 @@ def _vm(vm: VmRecord) -> Json:
         "newNode": vm.new_node,
         "message": vm.message,
     }
+    if vm.unstarted:
+        row["unstarted"] = True
     if vm.released_wall is not None:
         row["releasedAt"] = stamp(vm.released_wall)
     if vm.running_wall is not None:
@@ -252,6 +254,7 @@ def record_of(
                 vm_uid=v.vm_uid or "",
                 vmi_uid=v.vmi_uid or "",
                 pod_uid=v.pod_uid or "",
+                unstarted=bool(v.unstarted),
                 state=VmState(v.state),
                 new_node=v.new_node or "",
                 message=v.message or "",

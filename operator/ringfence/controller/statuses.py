@@ -105,6 +105,8 @@ class Statuses:
         self._counted = 0
         """How many of those before are protected."""
         self._waiting = ""
+        self._unread: dict[str, str] = {}
+        """What was told of Failovers that can't be read, by name."""
         self._rekeyed = False
         """Whether it was told that rosters are signed with another key than before: once a process."""
 
@@ -122,6 +124,7 @@ class Statuses:
         self._metrics.open_failovers(
             Counter(f.status.phase for f in self._world.own.all(Failover).values() if f.status.phase)
         )
+        self._metrics.unread_failovers(len(self._world.own.left_alone()))
         drilled = {
             (name, drill.node): parse(drill.passed_at)
             for (_, name), device in self._world.own.all(FenceDevice).items()
@@ -176,10 +179,24 @@ class Statuses:
                 ready = (False, "StoreSetBack", last.sentence)
             elif (refused := self._refusals.sentence) is not None:
                 ready = (False, "WriteRefused", refused)
+            elif unread := self._left_alone():
+                more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
+                ready = (False, "FailoverUnread", f"{unread[0]}{more}")
             wanted: Json = {"leader": self._loop.leader}
             await self._say(kinds.HA_CLUSTER, "haclusters", name, "", "Ready", *ready, wanted)
             await self._group_keys(name)
             await self._roster_key(name, cluster)
+
+    def _left_alone(self) -> list[str]:
+        """What is to be said of Failovers that can't be read; of each there is an Event."""
+        found = self._world.own.left_alone()
+        for name, sentence in found.items():
+            if self._unread.get(name) != sentence:
+                raw = self._world.own.raw("failovers", ("", name)) or {}
+                ref = ObjectRef(kinds.FAILOVER, name, uid=raw.get("metadata", {}).get("uid", ""))
+                self._narrator.tell(ref, "FailoverUnread", sentence, warning=True)
+        self._unread = found
+        return list(found.values())
 
     async def _group_keys(self, name: str) -> None:
         keeper, told = self._keeper, self._keeper.told

@@ -29,6 +29,7 @@ from ringfence.controller.membership import Membership
 from ringfence.controller.stored import Stored
 from ringfence.controller.targets import DeviceTarget, targets
 from ringfence.core.detection.evidence import Ready
+from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import STATE_VERSION, PodRef
 from ringfence.core.failover.recovery import AttachmentLook, PodLook
 from ringfence.core.failover.recovery import PodRole as Rank
@@ -149,6 +150,14 @@ class OwnKinds:
     def unread(self, plural: str) -> Mapping[Key, Unread]:
         """Those that were left out."""
         return self._unread[plural]
+
+    def left_alone(self) -> dict[str, str]:
+        """The open Failovers that can't be read, most often of a newer controller, each with a sentence for people."""
+        return {
+            name: f"Failover {name} can't be read by this controller, so {one.node} is left alone: {' '.join(one.why.split())}"
+            for (_, name), one in sorted(self._unread["failovers"].items())
+            if one.phase not in ENDED
+        }
 
     def held(self, plural: str) -> Mapping[Key, Stored]:
         """All that are known now, as they are stored: to be taken before a LIST is asked for, and given to :meth:`sweep`."""

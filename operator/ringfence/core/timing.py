@@ -67,6 +67,10 @@ READ_FRESH = 5.0
 """Two readings make a pair only if they are no further apart than this."""
 ORDER_EFFECT = 10.0
 """How long after its sending an order may still take effect; until then nobody powers the node on or orders again."""
+ORDER_SENT_WITHIN = 2.0
+"""Seconds from its decision after which an order is not sent any more: what it was decided by is old then. On record it may take
+effect for so much longer, since whoever reads that doesn't know when it was sent. Time for one write of the Failover (a leader
+whose writes take a second loses its Lease, :data:`LEASE_RENEW`) and for one handshake with a slow BMC."""
 ORDER_TRIES = 2
 """Orders to one device before the ladder goes on to the next level."""
 LADDER_BACKOFF = (10.0, 20.0, 40.0, 60.0)
@@ -76,6 +80,7 @@ FOUND_OFF_BLACKOUT = 120.0
 POWER_ON_TRIES = 5
 POWER_ON_SPACING = 30.0
 assert READ_SPACING < READ_FRESH
+assert LEASE_RENEW < ORDER_SENT_WITHIN < LEASE_DURATION - ORDER_MARGIN
 
 NODE_LEASE_DURATION = 60.0
 """For so long the Lease ``node-<name>`` stays ours without a renewal: a controller that dies holds nobody up for longer."""

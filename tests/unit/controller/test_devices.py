@@ -11,6 +11,7 @@ import pytest
 from ringfence.controller.devices import DeviceBook, mismatch
 from ringfence.controller.targets import DeviceTarget, SecretWord
 from ringfence.core.fencing.drill import Drilled
+from ringfence.core.fencing.orders import Order
 from ringfence.core.fencing.outlets import Objection
 from ringfence.core.model import PowerState
 from ringfence.ports import (
@@ -34,6 +35,7 @@ TARGET = DeviceTarget(
     UUID,
 )
 KEY = ("pdu", "n1")
+ORDER = Order.decided(KEY[0], 1, 0.0, 10.0)
 
 
 class Device:
@@ -119,7 +121,7 @@ async def test_a_device_with_an_objection_is_not_even_asked() -> None:
     target = replace(TARGET, objection=Objection("OutletShared", "the same outlet is declared for n2"))
     assert await site.proof(target) == ("OutletShared", "the same outlet is declared for n2")
     await site.book.read(*KEY, "n1-1")
-    await site.book.order_off(*KEY, "n1-1", deadline=CLOCK.monotonic() + 10)
+    await site.book.order_off(ORDER, "n1", "n1-1", deadline=CLOCK.monotonic() + 10)
     assert site.opened == []
     assert site.book.look(*KEY).unusable == "the same outlet is declared for n2"
 
@@ -130,7 +132,7 @@ async def test_a_device_of_another_machine_is_never_ordered() -> None:
     assert reason == "IdentityMismatch"
     assert message.startswith("identity mismatch: ")
     await site.book.order_off(
-        *KEY, "n1-1", deadline=CLOCK.monotonic() + 10
+        ORDER, "n1", "n1-1", deadline=CLOCK.monotonic() + 10
     )  # the device would raise AssertionError
     assert site.book.look(*KEY).unusable == message
 
@@ -140,7 +142,7 @@ async def test_a_device_that_can_not_say_who_it_is() -> None:
     reason, message = await site.proof()
     assert reason == "IdentityUnproved"
     assert "can't say which machine it stands before" in message
-    await site.book.order_off(*KEY, "n1-1", deadline=CLOCK.monotonic() + 10)
+    await site.book.order_off(ORDER, "n1", "n1-1", deadline=CLOCK.monotonic() + 10)
     assert site.book.look(*KEY).unusable == message
 
 

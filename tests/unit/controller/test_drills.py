@@ -22,6 +22,8 @@ class Machines:
     """Nodes by name with their boot ids; the device cuts one of them, which may be another than it should be."""
 
     order_lasts = 10.0
+    sends_after = 0.0
+    """Seconds from when it is asked for the order to when that is sent."""
 
     def __init__(self, cuts: str = "n1", *, boots_in: float = 60.0) -> None:
         self.now = 1000.0
@@ -86,6 +88,7 @@ class Machines:
         if isinstance(self.off_fails, TooLate):
             raise self.off_fails
         self.asked.append("off")
+        self.now += self.sends_after
         if self.off_works:
             self.on = False
         if self.off_fails is not None:
@@ -190,6 +193,17 @@ async def test_a_lost_answer_may_have_been_an_order() -> None:
         await carry_out(machines, "n1", machines.course)
     assert machines.asked == ["off", "on"]
     assert machines.now > 1000.0 + machines.order_lasts, "it was looked at before the order could have worked"
+
+
+async def test_what_an_order_may_do_is_waited_for_from_when_it_may_have_been_sent() -> None:
+    """A BMC whose connection takes seconds to be made: the order goes out at its end, and its answer is lost."""
+    machines = Machines()
+    machines.sends_after = 3.0
+    machines.off_fails = DeviceUnreachable("no answer", sent_at=1003.0)
+    with pytest.raises(DeviceUnreachable):
+        await carry_out(machines, "n1", machines.course)
+    assert machines.asked == ["off", "on"]
+    assert machines.now > 1003.0 + machines.order_lasts
 
 
 async def test_a_refusal_leaves_a_node_that_is_on_alone() -> None:

@@ -20,6 +20,7 @@ from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.refusals import Refusals
 from ringfence.controller.watchdogs import Watchdogs
+from ringfence.core import timing
 from ringfence.core.failover.commands import (
     AddOutOfServiceTaint,
     AddSuspectTaint,
@@ -36,14 +37,24 @@ from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import PodRef, Record
 from ringfence.core.failover.recovery import DeletePod, DeleteVmi, FreeLeadership, RequestStart
 from ringfence.core.failover.step import Step
-from ringfence.core.fencing.orders import LookOnceMore, OrderOff, ReadPower, RevokeAgentLease
+from ringfence.core.fencing.orders import (
+    Action,
+    LookOnceMore,
+    Order,
+    OrderOff,
+    ReadPower,
+    RevokeAgentLease,
+)
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, permit
 from ringfence.core.model import Boot
 from ringfence.metrics import ControllerMetrics
 from ringfence.ports import Cluster, Json, Kind, LeaseRecord, Scribe, TooLate, Unavailable
 
 N1 = Boot("n1", "uid-n1", "boot-n1")
-RECORD = Record("n1-1", N1, Phase.RECOVERING, "s", 0.0, 0.0)
+RECORD = Record(
+    *("n1-1", N1, Phase.RECOVERING, "s", 0.0, 0.0),
+    orders=tuple(Order.decided("bmc", 1, 1002.0, 10.0, action) for action in (Action.OFF, Action.ON)),
+)
 RECOVER = permit(N1, (PoweredOff(N1, "bmc", PowerOffHow.ORDERED, 0.0),), 1)
 assert RECOVER is not None
 DECIDED_UNTIL, LATER_UNTIL = 1003.0, 1063.0
@@ -95,7 +106,7 @@ class Everything:
 
     async def record_event(self, *_what: Any) -> None: ...
 
-    async def order_off(self, _device: str, _node: str, _incident: str, deadline: float) -> None:
+    async def order_off(self, _order: Order, _node: str, _incident: str, deadline: float) -> None:
         self.until.append(deadline)
 
     async def order_on(self, _device: str, _node: str, deadline: float) -> None:
@@ -159,6 +170,21 @@ async def test_what_took_seconds_to_be_stored_is_sent_no_later_than_when_it_was_
     await executor.carry_out(RECORD, Step(ordered, (OrderOff("bmc", 1),)), raw)
     await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
     assert world.until == [DECIDED_UNTIL]
+
+
+@pytest.mark.parametrize("command", [OrderOff("bmc", 1), OrderOn("bmc")])
+async def test_an_order_is_sent_within_seconds_of_its_decision_however_long_the_lease_lasts(
+    command: OrderOff | OrderOn,
+) -> None:
+    """On record is until when it may take effect, and that is counted from the last instant at which it may be sent."""
+    world = Everything()
+    executor, _ = executor_of(world)
+    orders = tuple(Order.decided("bmc", 1, 1000.5, 10.0, action) for action in (Action.OFF, Action.ON))
+    record = replace(RECORD, orders=orders)
+    await executor.carry_out(record, Step(record, (command,)), {"metadata": {"uid": "uid"}})
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+    assert world.until == [1000.5 + timing.ORDER_SENT_WITHIN]
+    assert {o.effective_until - 10.0 for o in orders} == set(world.until)
 
 
 class Silent(Everything):

@@ -20,7 +20,7 @@ from ringfence.controller.devices import DeviceBook
 from ringfence.controller.evidence import Witness
 from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT
 from ringfence.controller.leadership import Leadership
-from ringfence.controller.loop import Loop
+from ringfence.controller.loop import CALM_AFTER, Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.node_leases import NodeLeases
 from ringfence.controller.refusals import Refusals
@@ -59,6 +59,7 @@ from ringfence.ports import (
     PowerReading,
     Refused,
     Taint,
+    TooLate,
     Unavailable,
 )
 
@@ -103,6 +104,9 @@ class Bmc:
         return PowerReading(state, self._site.clock.now)
 
     async def order_off(self, *, deadline: float | None = None) -> OrderReceipt:
+        if deadline is not None and self._site.clock.now >= deadline:
+            self._site.did(f"bmc-{self._node} too late")
+            raise TooLate("not sent, the right to order ended")
         self._site.ordered(f"bmc-{self._node}", self._node, deadline)
         now = self._site.clock.now
         if self._node in self._site.obeys:
@@ -124,6 +128,8 @@ class Site:
         self.version = 0
         self.pods: dict[str, Json] = {}
         self.taints: dict[str, set[str]] = {name: set() for name in NODES}
+        self.suspected: dict[str, str] = {}
+        """Node: the value of its suspect taint."""
         self.lease: LeaseRecord | None = None
         self.down: set[str] = set()
         self.off: set[str] = set()
@@ -276,6 +282,8 @@ class Site:
         assert over == (taint.key == SUSPECT)
         self.did(f"taint {node} {taint.key}")
         self.taints[node].add(taint.key)
+        if taint.key == SUSPECT:
+            self.suspected[node] = taint.value
         return True
 
     async def remove_taint(self, node: str, _uid: str, key: str, _effect: str, **_how: Any) -> bool:
@@ -384,7 +392,11 @@ class Replica:
                 },
                 "spec": {
                     "taints": [
-                        {"key": key, "effect": "NoSchedule", "value": "ringfence"}
+                        {
+                            "key": key,
+                            "effect": "NoSchedule",
+                            "value": site.suspected[name] if key == SUSPECT else "ringfence",
+                        }
                         for key in site.taints[name]
                     ]
                 },
@@ -472,6 +484,16 @@ async def play(replica: Replica, seconds: float) -> None:
     while replica.site.clock.now < end:
         await replica.turn()
         replica.site.clock.now = round(replica.site.clock.now + TICK, 3)
+
+
+async def until(replica: Replica, phase: str) -> None:
+    """Until the incident of n1 has come to that phase."""
+    for _ in range(200):
+        await play(replica, TICK)
+        failovers = [raw for (plural, _), raw in replica.site.objects.items() if plural == "failovers"]
+        if failovers and failovers[-1]["status"].get("phase") == phase:
+            return
+    raise AssertionError(f"it never came to {phase}")
 
 
 async def settled(site: Site) -> Replica:
@@ -582,6 +604,75 @@ async def test_the_zones_delay_is_drawn_once_an_incident() -> None:
 # --- what happens while something is stored -----------------------------------------------------------------------
 
 
+class Waits(Site):
+    """The first order is stored so many seconds after it was decided, and the Lease is renewed all the while."""
+
+    leader: Replica | None = None
+    seconds = 0.0
+
+    async def replace_status(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
+        if self.leader is not None and obj["status"]["orders"]:
+            self.did("decided")
+            self.clock.now += self.seconds
+            self.leader._listen()
+            await self.leader.leadership._turn(self.clock.now)
+            self.leader = None
+        return await super().replace_status(kind, obj, deadline=deadline)
+
+
+async def test_what_an_order_may_do_is_on_record_for_as_long_as_it_may_though_it_was_sent_late() -> None:
+    site = Waits(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    site.runs("db", "n1")
+    leader = site.leader = await settled(site)
+    site.seconds = 1.5
+    site.down.add("n1")
+    await play(leader, 4.0 + timing.ORDER_EFFECT + timing.ORDER_SENT_WITHIN)
+    first, second = (at for at, deed in site.deeds if deed == "bmc-n1 off")
+    assert first - site.when("decided") == pytest.approx(1.5)
+    assert second - first >= timing.ORDER_EFFECT, "the first may take effect until then"
+
+
+async def test_an_order_that_comes_too_late_is_not_sent_and_decided_anew() -> None:
+    """The API server took its time to store it. It did nothing, so nobody waits for its effect; it counts as a try, and is told."""
+    site = Waits(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    site.runs("db", "n1")
+    leader = site.leader = await settled(site)
+    site.seconds = 2.5
+    site.down.add("n1")
+    await play(leader, 5.0)
+    assert site.count("bmc-n1 too late") == site.count("bmc-n1 off") == 1
+    assert site.when("bmc-n1 off") - site.when("bmc-n1 too late") <= 2 * TICK
+    status = site.failover()["status"]
+    assert "(order 2; order 1 came too late and was not sent)" in status["sentence"]
+    unsent, sent = status["orders"]
+    assert unsent["sentAt"] == unsent["effectiveUntil"]
+    site.off.add("n1")
+    await play(leader, 2.0)
+    assert [p["variant"] for p in site.failover()["status"]["proofs"]] == ["ordered"]
+    assert sent == site.failover()["status"]["orders"][1]
+
+
+async def test_a_node_that_goes_off_after_an_order_that_was_never_sent_is_found_off() -> None:
+    """Nobody has ordered it, so it is no effect of ours; and if it reads on again it is booting, and spared."""
+    site = Waits(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    site.runs("db", "n1")
+    leader = site.leader = await settled(site)
+    site.seconds = 2.5
+    site.down.add("n1")
+    await play(leader, 2.0)
+    for _ in range(20):
+        if site.count("bmc-n1 too late"):
+            break
+        await play(leader, TICK)
+    site.off.add("n1")
+    await leader.book.read("bmc-n1", "n1", site.failover()["metadata"]["name"])
+    assert leader.book.look("bmc-n1", "n1").called_off_at == site.clock.now
+    site.off.clear()
+    await play(leader, 5.0)
+    assert site.count("bmc-n1 off") == 0
+    assert "called the node off without an order" in site.failover()["status"]["sentence"]
+
+
 class Slow(Site):
     """The first order to n4 takes its time to be stored, and meanwhile n5 is heard again."""
 
@@ -637,6 +728,52 @@ async def test_a_failover_that_is_heard_of_while_another_is_stored_is_taken_up()
     assert site.failover("n3")["status"]["phase"] in ("Holding", "Withdrawn")
 
 
+class EndedMeanwhile(Site):
+    """While the order to n1 is stored another controller ends an incident, and the leader's caches hear of it."""
+
+    leader: Replica | None = None
+    ends = ""
+    ended: Json | None = None
+
+    async def replace_status(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
+        stored = await super().replace_status(kind, obj, deadline=deadline)
+        if self.leader and not self.ended and obj["spec"]["node"] == "n1" and obj["status"]["orders"]:
+            name = self.failover(self.ends)["metadata"]["name"]
+            self.end(name)
+            self.ended = self.objects["failovers", name]
+            self.leader.world.own.seen("failovers", self.ended)
+        return stored
+
+
+@pytest.mark.parametrize("ends", ["n1", "n3"])
+async def test_an_incident_that_another_ends_meanwhile_is_left_alone(ends: str) -> None:
+    """Found by the whole-system simulator (seed 1420): a leader that had been frozen thawed, and its process ended by an assertion;
+    or it would have begun the other incident anew.
+    """
+    site = EndedMeanwhile(
+        redfish("n1"),
+        redfish("n3"),
+        fencing={"levels": [{"devices": ["bmc-n1", "bmc-n3"]}], "powerOn": "Never"},
+    )
+    site.ends = ends
+    site.runs("web", "n1")
+    site.runs("db", "n3")
+    site.leader = leader = await settled(site)
+    site.down = {"n1"}
+    await play(leader, 0.5)
+    site.down = {"n1", "n3"}
+    for _ in range(100):
+        if site.ended:
+            break
+        await play(leader, 0.1)
+    assert site.ended, "n1 was ordered off"
+    site.down -= {ends}
+    await play(leader, 1.0)
+    assert site.objects["failovers", site.ended["metadata"]["name"]] == site.ended, (
+        "nobody has written to it since"
+    )
+
+
 async def test_a_dead_node_that_nothing_can_be_done_about_costs_no_turns() -> None:
     """It may be off for months: a node without protected VMs, or one that is waited for."""
     site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})
@@ -651,6 +788,25 @@ async def test_a_dead_node_that_nothing_can_be_done_about_costs_no_turns() -> No
     await play(leader, 3 * timing.ORDER_EFFECT)
     assert site.failover()["status"]["phase"] == "AwaitingConfirmation"
     assert await leader.loop.turn() is False
+
+
+async def test_an_incident_that_is_held_for_long_turns_on_events_and_at_a_calm_pace() -> None:
+    """Whatever holds it may last for months. It is looked at twice a second, and goes on as soon as its reason ends."""
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.down = {"n1"}
+    await play(leader, 1.0)
+    site.unprotect("db")
+    await play(leader, 2.0)
+    assert site.failover()["status"]["heldReason"] == "no protected VM runs on n1: it is not fenced"
+    assert await leader.loop.turn() is True, "most reasons end within seconds"
+    await play(leader, CALM_AFTER)
+    assert await leader.loop.turn() is False
+    site.put("protectedvms", "db", {"vm": {"name": "db"}}, "shop")
+    await play(leader, 2 * TICK)
+    assert site.failover()["status"]["phase"] == "Fencing"
+    assert await leader.loop.turn() is True
 
 
 async def test_a_person_in_the_ladder_is_waited_for_in_plain_words() -> None:
@@ -730,6 +886,89 @@ async def test_an_incident_under_way_outlives_its_object() -> None:
     await play(leader, 3.0)
     assert site.count("delete launcher-db") >= 1, "the incident goes on"
     assert site.count("bmc-n1 off") == 1
+
+
+@pytest.mark.parametrize("phase", ["Fencing", "Recovering"])
+async def test_an_incident_that_is_deleted_while_nobody_leads_is_written_anew_by_the_next_leader(
+    phase: str,
+) -> None:
+    """It has watched all along: what it has seen of the object goes on, its order is not given again, its VMs are not forgotten."""
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    site.runs("db", "n1")
+    first, second = await settled(site), Replica(site, "c-2", "n3")
+    await second.turn()
+    site.down.add("n1")
+    if phase == "Recovering":
+        site.obeys.add("n1")
+    await until(first, phase)
+    name, stored = site.failover()["metadata"]["name"], site.failover()["status"]
+    assert stored["phase"] == phase
+    await second.turn()
+    del site.objects["failovers", name]
+    ordered_at = site.when("bmc-n1 off")
+    await play(second, timing.LEASE_DURATION + 1.0)
+    assert second.leadership.leads
+    anew = site.failover()
+    assert anew["metadata"]["name"] == name
+    assert [o["device"] for o in anew["status"]["orders"]] == ["bmc-n1"]
+    assert anew["status"]["startedAt"] == stored["startedAt"]
+    if phase == "Recovering":
+        assert len(anew["status"]["proofs"]) == 1
+    assert site.count("bmc-n1 off") == 1
+    site.obeys.add("n1")
+    await play(second, timing.ORDER_EFFECT + timing.ORDER_SENT_WITHIN + 2.0)
+    assert "launcher-db" not in site.pods
+    assert all(
+        at == ordered_at or at - ordered_at > timing.ORDER_EFFECT for at, d in site.deeds if d == "bmc-n1 off"
+    )
+
+
+async def test_a_controller_that_has_seen_nothing_orders_nobody_beside_an_order_that_is_on_record_nowhere() -> (
+    None
+):
+    """All controllers were dead when somebody deleted the Failover. The node's taint names it; an order of it may be at work."""
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    site.runs("db", "n1")
+    first = await settled(site)
+    site.down.add("n1")
+    await until(first, "Fencing")
+    ordered_at, name = site.when("bmc-n1 off"), site.failover()["metadata"]["name"]
+    del site.objects["failovers", name]
+    fresh = Replica(site, "c-3", "n4")
+    await play(fresh, timing.LEASE_DURATION + timing.SETTLE + 1.0)
+    assert fresh.leadership.leads
+    assert site.failover()["metadata"]["name"] != name
+    assert f"bears the taint of Failover {name}" in site.failover()["status"]["heldReason"]
+    site.obeys.add("n1")
+    await play(fresh, timing.ORDER_EFFECT + timing.ORDER_SENT_WITHIN)
+    first_, second = (at for at, deed in site.deeds if deed == "bmc-n1 off")
+    assert first_ == ordered_at
+    assert second - first_ >= timing.ORDER_EFFECT
+    assert "launcher-db" not in site.pods, "and goes on by itself"
+
+
+async def test_what_a_standby_has_seen_deleted_and_the_leader_has_written_anew_is_written_once() -> None:
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    site.runs("db", "n1")
+    first, second = await settled(site), Replica(site, "c-2", "n3")
+    await second.turn()
+    site.down.add("n1")
+    site.obeys.add("n1")
+    await until(first, "Recovering")
+    await second.turn()
+    name = site.failover()["metadata"]["name"]
+    del site.objects["failovers", name]
+    await second.turn()
+    await play(first, 1.0)
+    assert site.failover()["metadata"]["name"] == name
+    await second.turn()
+    site.end(name)
+    await second.turn()
+    del site.objects["failovers", name]
+    site.down.clear()
+    await play(second, timing.LEASE_DURATION + 3.0)
+    assert second.leadership.leads
+    assert [key for key in site.objects if key[0] == "failovers"] == [], "that one was over"
 
 
 def of_a_policy() -> Site:
@@ -922,6 +1161,103 @@ def two_dead() -> Site:
     site.runs("web", "n4")
     site.obeys |= {"n1", "n4"}
     return site
+
+
+class Hangs(Site):
+    """From that phase on no write to the Failover of n1 is answered, until it is told to."""
+
+    phase = ""
+    orders = 0
+    creates = True
+    """Whether creates are answered."""
+
+    async def create(self, kind: Kind, obj: Json, *, deadline: float | None = None, **how: Any) -> Json:
+        if obj["spec"].get("node") == "n1" and not self.creates:
+            self.did("hangs")
+            await asyncio.Event().wait()
+        return await super().create(kind, obj, deadline=deadline, **how)
+
+    async def replace_status(self, kind: Kind, obj: Json, *, deadline: float | None = None) -> Json:
+        status = obj["status"]
+        if (
+            obj["spec"]["node"] == "n1"
+            and status["phase"] == self.phase
+            and len(status["orders"]) >= self.orders
+        ):
+            self.did("hangs")
+            await asyncio.Event().wait()
+        return await super().replace_status(kind, obj, deadline=deadline)
+
+
+async def turns(leader: Replica, number: int) -> None:
+    """So many, one after the other, whatever is left on its way beside them."""
+    for _ in range(number):
+        leader._watch()
+        leader._listen()
+        await leader.leadership._turn(leader.site.clock.now)
+        await leader.loop.turn()
+        await asyncio.sleep(0)
+        leader.site.clock.now = round(leader.site.clock.now + TICK, 3)
+
+
+def two_dead_and_one_hangs() -> Hangs:
+    fencing = {"levels": [{"devices": ["bmc-n1", "bmc-n4"]}], "powerOn": "Never"}
+    site = Hangs(redfish("n1"), redfish("n4"), fencing=fencing)
+    site.runs("db", "n1")
+    site.runs("web", "n4")
+    site.obeys |= {"n1", "n4"}
+    return site
+
+
+async def test_a_write_that_nobody_answers_holds_up_no_other_incident() -> None:
+    site = two_dead_and_one_hangs()
+    leader = await settled(site)
+    site.phase = "Recovering"
+    site.down |= {"n1", "n4"}
+    await turns(leader, 45)
+    assert site.count("hangs") == 1
+    assert "launcher-web" not in site.pods
+    assert "launcher-db" in site.pods, "its proof is not stored"
+    site.lease = replace(site.lease, holder="c-2", transitions=9) if site.lease else None
+    leader.leadership._lease = None
+    site.clock.now += timing.LEASE_DURATION
+    await turns(leader, 1)
+    assert not leader.leadership.leads
+    assert leader.loop._stepping == {}, "what is on its way ends with the term"
+
+
+async def test_a_create_that_nobody_answers_is_given_up_within_seconds_and_what_is_open_goes_on() -> None:
+    site = two_dead_and_one_hangs()
+    leader = await settled(site)
+    site.creates = False
+    site.down.add("n4")
+    await turns(leader, 2)
+    site.down.add("n1")
+    site.clock.now += 2.0
+    async with asyncio.timeout(2 * timing.ORDER_SENT_WITHIN):
+        await turns(leader, 1)
+    assert site.count("hangs") == 1
+    assert site.failover("n4")["status"]["phase"] == "Fencing", "on the same turn"
+    await leader.loop._end_term()
+
+
+async def test_no_order_is_decided_while_another_is_being_stored() -> None:
+    """Limits and places at a chassis go by what is on record; and whose order is not stored in time gives way."""
+    site = two_dead_and_one_hangs()
+    leader = await settled(site)
+    site.phase, site.orders = "Fencing", 1
+    site.down.add("n1")
+    await turns(leader, 2)
+    site.down.add("n4")
+    await turns(leader, 28)
+    assert site.count("hangs") == 1
+    assert site.count("bmc-n4 off") == 0
+    async with asyncio.timeout(2 * timing.ORDER_SENT_WITHIN):
+        while not site.count("bmc-n4 off"):
+            await turns(leader, 1)
+            await asyncio.sleep(0.05)
+    assert site.count("bmc-n1 off") == 0
+    await leader.loop._end_term()
 
 
 @pytest.mark.parametrize("what", ["create", "status"])

@@ -187,13 +187,25 @@ async def test_nor_behind_one_of_another_device_at_its_address() -> None:
     hall = Hall({"n1": "a", "n2": "a", "n3": "b"})
     round_ = asyncio.create_task(hall.book.prove(frozenset({"n2"})))
     await hall.until_open(2)
-    order = asyncio.create_task(hall.book.order_off(*hall.key("n2"), "n2-1", deadline=hall.clock.now + 10))
-    await order
+    order = Order.decided(hall.key("n2")[0], 1, hall.clock.now, 10.0)
+    await asyncio.create_task(hall.book.order_off(order, "n2", "n2-1", deadline=hall.clock.now + 10))
     assert hall.ordered == ["n2"]
     assert "n1" not in hall.open, "its session is given up for the order"
     hall.gate.set()
     await round_
     assert hall.proved() == {"n3"}
+
+
+async def test_a_session_that_hangs_at_its_end_holds_up_nobody() -> None:
+    hall = Hall({"n1": "a"})
+    hall.gate.set()
+    await hall.book.read(*hall.key("n1"), "n1-1")
+    async with hall.book._lines[hall.key("n1")].lock:
+        hall.book.end_incident("n1")
+        assert hall.book.look(*hall.key("n1")).readings == ()
+        assert "n1" in hall.open, "somebody uses it yet"
+    await hall.book.close()
+    assert "n1" not in hall.open
 
 
 async def test_proofs_keep_away_from_an_address_while_an_incident_is_at_work_there() -> None:

@@ -129,6 +129,7 @@ def test_what_is_stored_of_a_vm_is_read_again_as_it_was() -> None:
         2,
         "vmi-3",
         60.0,
+        unstarted=True,
     )
     boot = Boot("n1", "u", "b")
     record = Record("n1-1", boot, Phase.RECOVERING, "s", doubted_wall=1.0, started_wall=2.0, vms=(vm,))

@@ -244,7 +244,8 @@ class Cluster(RuleBasedStateMachine):
                 stuck = vmi.phase != "Running" and vmi.node != node and pvm.status.node == node
                 arrives = restarts.arrives(vmi, node, lost)
                 if here or stuck or arrives:
-                    found.append(VmRecord(SHOP, vm.name, vm.uid, vmi.uid if here or arrives else ""))
+                    uid, unstarted = vmi.uid if here or arrives else "", here and vmi.phase == "Scheduled"
+                    found.append(VmRecord(SHOP, vm.name, vm.uid, uid, unstarted=unstarted))
             assert list(self.loop.affected(node)) == sorted(found, key=lambda one: one.name)
 
     @invariant()

@@ -98,7 +98,7 @@ class Notes(Invariants):
 
     def ordered(self, record: Record, order: OrderOff) -> None:
         super().ordered(record, order)
-        if self.world.plant.box(order.device).ordered and not power.gives(self.world.plant, order.device):
+        if self.world.plant.box(order.device).ordered_in and not power.gives(self.world.plant, order.device):
             raise Broken(
                 f"9: {self.world.now:.2f}: a second fence: {order.device} has cut {record.boot.node}"
             )

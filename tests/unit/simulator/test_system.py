@@ -15,15 +15,16 @@ from ringfence.core.failover import limits
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
 from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RequestStart
-from ringfence.core.fencing.orders import OrderOff
+from ringfence.core.fencing.orders import CalledOff, OrderOff
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, StorageCut
 from ringfence.core.model import Mode, Verdict
-from simulator.system import rules, triples
+from simulator.system import power, rules, triples
 from simulator.system.__main__ import main
 from simulator.system.control import Control
 from simulator.system.controller import taken_over
 from simulator.system.invariants import STORES_A_SECOND, Invariants
 from simulator.system.ledger import Entry, Ledger, differing
+from simulator.system.node import BOOT_NEEDS
 from simulator.system.play import Outcome, build, play, shorten
 from simulator.system.report import Piece, append
 from simulator.system.rules import Broken
@@ -97,6 +98,27 @@ def test_a_dead_nodes_vms_run_elsewhere_and_nothing_breaks() -> None:
     outcome: Outcome = play(replace(calm(), acts=acts))
     assert outcome.broken == ""
     assert (outcome.incidents, outcome.recovered) == (1, 1)
+
+
+@pytest.mark.parametrize("device", ["bmc", "pdu"])
+def test_power_that_comes_back_starts_no_machine_that_a_device_keeps_off(device: str) -> None:
+    world = build(calm("pdu"))
+    world.do(["power-gap", "n4", "1"])
+    power.off(world.plant, f"{device}-n4", "n4")
+    while world.now < 2.0:
+        world.tick()
+    assert not world.plant.nodes["n4"].powered
+
+
+def test_power_that_comes_back_leaves_alone_who_was_switched_on_before(world: World) -> None:
+    node = world.plant.nodes["n4"]
+    world.do(["power-gap", "n4", "1"])
+    world.do(["power-on", "n4"])
+    booted = node.identity
+    while world.now < 2.0:
+        world.tick()
+    assert node.powered
+    assert node.identity == booted
 
 
 def test_a_record_is_the_same_for_the_next_leader(world: World) -> None:
@@ -229,6 +251,30 @@ def test_6_a_healthy_node_is_shot(world: World, invariants: Invariants) -> None:
         invariants.ordered(record, OrderOff("bmc-n4", 1))
 
 
+def test_6_a_boot_that_somebody_has_heard_of_is_shot(world: World, invariants: Invariants) -> None:
+    """A node that reboots within its isolation may be ordered off for its earlier boot: no other is known."""
+    world.memory.mode = Mode.PAUSED
+    run(world, invariants, 1.0)
+    node, record = world.plant.nodes["n4"], incident(world)
+    world.do(["isolate", "n4"])
+    world.do(["power-gap", "n4", "1"])
+    run(world, invariants, 1.0 + BOOT_NEEDS + 1.0)
+    assert node.identity != record.boot
+    rules.is_down(world.plant, "n4", record)
+    said_off = replace(record, called_off=(CalledOff("bmc-n4", world.now + 100),))
+    with pytest.raises(Broken, match="for an earlier boot"):
+        rules.is_down(world.plant, "n4", said_off)
+    world.plant.bmcs["n4"].called_off_at = world.now - 1.0
+    with pytest.raises(Broken, match="for an earlier boot"):
+        rules.is_down(world.plant, "n4", record)
+    world.do(["rejoin", "n4"])
+    run(world, invariants, 0.2)
+    world.do(["isolate", "n4"])
+    run(world, invariants, 2.0)
+    with pytest.raises(Broken, match="for an earlier boot"):
+        rules.is_down(world.plant, "n4", record)
+
+
 def test_7_the_administrators_and_users_will(world: World, invariants: Invariants) -> None:
     record = incident(world, Phase.HOLDING)
     world.memory.mode = Mode.PAUSED
@@ -255,6 +301,24 @@ def test_9_a_second_fence_and_a_lost_vm(world: World, invariants: Invariants) ->
     world.memory.stored.clear()
     vm = next(v for v in world.plant.vms.values() if v.strategy == "Always")
     vm.phase, vm.qemu = "Running", set()
+    with pytest.raises(Broken, match=rf"^9: .*{vm.name} .*is lost"):
+        invariants.end()
+
+
+@pytest.mark.parametrize(("state", "lost"), [(VmState.RELEASED, True), (VmState.RUNNING, False)])
+def test_9_a_vm_that_its_user_has_to_start_is_lost_until_it_has_run_elsewhere(
+    world: World, invariants: Invariants, state: VmState, lost: bool
+) -> None:
+    """Whatever ends it after that is no part of the incident, though the node be the same."""
+    vm = next(v for v in world.plant.vms.values() if v.node == "n4")
+    vm.strategy, vm.phase, vm.kept, vm.qemu = "Manual", "Failed", True, set()
+    said = VmRecord("default", vm.name, f"vm-{vm.name}", vm.uid, state=state, released_wall=1.0)
+    record = replace(incident(world, Phase.CLOSED), vms=(said,))
+    world.memory.stored[record.name] = record
+    run(world, invariants, 25.0)
+    if not lost:
+        invariants.end()
+        return
     with pytest.raises(Broken, match=rf"^9: .*{vm.name} .*is lost"):
         invariants.end()
 

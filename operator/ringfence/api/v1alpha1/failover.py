@@ -231,9 +231,10 @@ class FenceOrder(Model):
     attempt: Annotated[int, Field(ge=1)] = 1
     """The how-manieth order of this kind to this device in this incident."""
     sent_at: Time | None = None
-    """When it was sent; empty until then."""
+    """When it was decided. It is sent within two seconds of that, or not at all."""
     effective_until: Time | None = None
-    """Until when it may still take effect; before that nobody orders the opposite."""
+    """Until when it may still take effect; before that nobody orders again, or the opposite. The same as ``sentAt``: it came too late
+    and was not sent."""
     outcome: Text | None = None
     """What the device answered. An answer is not a proof."""
 
@@ -271,6 +272,8 @@ class FailoverVM(Model):
     """The UID of the instance that was on the lost node."""
     pod_uid: UID | None = None
     """The UID of its launcher pod there."""
+    unstarted: bool | None = None
+    """That instance was on its way to the node, and was not seen to run there: what runs of it later is the node's later boot's."""
     state: VmState = VmState.PENDING
     """How far it has come."""
     new_node: Name | None = None

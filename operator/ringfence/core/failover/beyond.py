@@ -44,7 +44,11 @@ def others(record: Record, recover: RecoverVms) -> tuple[VmRecord, ...]:
 
 def ordered_for_them(record: Record) -> str:
     """The orders to the node itself that are in work or were in vain, as the end of a clause."""
-    tries = Counter(o.device for o in record.orders if o.action is Action.OFF and o.device not in record.cuts)
+    tries = Counter(
+        o.device
+        for o in record.orders
+        if o.action is Action.OFF and not o.unsent and o.device not in record.cuts
+    )
     return "".join(f"; {device} is ordered off (order {number})" for device, number in sorted(tries.items()))
 
 

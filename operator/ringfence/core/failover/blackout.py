@@ -26,7 +26,9 @@ SEEN_LATE = timing.FOUND_OFF_BLACKOUT + STORED_EVERY
 def noted(record: Record, look: Look) -> Record:
     """The record with what its devices have said by now, and without what is over."""
     known = {one.device: one for one in record.called_off}
-    first_order = min((o.sent_at for o in record.orders if o.action is Action.OFF), default=float("inf"))
+    first_order = min(
+        (o.sent_at for o in record.orders if o.action is Action.OFF and not o.unsent), default=float("inf")
+    )
     for device in (d for level in look.levels for d in level if isinstance(d, DeviceLook)):
         at = device.called_off_at
         if device.cuts is not None or at is None or at >= first_order:

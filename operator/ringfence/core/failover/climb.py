@@ -87,7 +87,7 @@ def on_record(record: Record, look: Look, ladder: Ladder, rung: Rung) -> Record:
                 for d in level
                 if isinstance(d, DeviceLook) and d.name == command.device
             )
-            orders = (*orders, Order(command.device, command.attempt, look.now, look.now + lasts))
+            orders = (*orders, Order.decided(command.device, command.attempt, look.now, lasts))
             if command.device in cut.storages(look.levels) and command.device not in record.cuts:
                 record = replace(record, cuts=(*record.cuts, command.device))
         elif isinstance(command, RevokeAgentLease) and not ladder.ordered(command.device):

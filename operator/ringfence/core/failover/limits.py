@@ -78,6 +78,8 @@ class Situation:
     """Failovers of the node that were begun within the last hour and are over."""
     stormed: bool = False
     """The incident was held for a storm."""
+    forgotten: str = ""
+    """A Failover whose taint the node bears, and that is gone without anybody here having seen it, as long as its order may work."""
     roster_epoch: int = 0
     roster_epochs: tuple[int, ...] = ()
     """Those that the agents which speak to us go by, one of each."""
@@ -260,6 +262,13 @@ def own_node(s: Situation) -> str | None:
     return f"the acting controller runs on {s.node} itself: another must judge it, if one takes the lead"
 
 
+def forgotten(s: Situation) -> str | None:
+    """Somebody has deleted it while no controller ran: nobody orders beside an order that is on record nowhere."""
+    if not s.forgotten:
+        return None
+    return f"{s.node} bears the taint of Failover {s.forgotten}, which was deleted while nobody watched: an order of it may be at work"
+
+
 def somebody_acts(s: Situation) -> str | None:
     """Two that switch one node off and on undo each other's work; a stale Lease expires."""
     return s.remediator
@@ -275,6 +284,7 @@ LIMITS: tuple[Limit, ...] = (
     no_zone,
     nothing_protected,
     own_node,
+    forgotten,
     going_away,
     minority,
     whole_zone,
@@ -292,7 +302,7 @@ RELEASABLE: tuple[Limit, ...] = (going_away, whole_zone, storm, after_storm, sto
 Nobody's leave makes a minority the larger side, or an old view a fresh one; a mode and a maintenance are ended, not overruled.
 """
 
-FOUND_OFF_EXEMPT: tuple[Limit, ...] = (whole_zone, storm, after_storm, flapping, somebody_acts)
+FOUND_OFF_EXEMPT: tuple[Limit, ...] = (forgotten, whole_zone, storm, after_storm, flapping, somebody_acts)
 """Limits that don't bind a node that is *found* off: it is dead whoever looks, and no order goes out."""
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from ringfence.core.failover import node_lease, sentences
 from ringfence.core.failover.anew import anew
 from ringfence.core.failover.blackout import noted
+from ringfence.core.failover.late import without_late
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import ENDED, Phase, may_follow
 from ringfence.core.failover.record import Moment, Record
@@ -84,7 +85,7 @@ def step(record: Record, look: Look) -> Step:
         return Step(record)
     if (record.leader, record.epoch) != (look.leader, look.epoch):
         record = replace(record, leader=look.leader, epoch=look.epoch)
-    record = noted(record, look)
+    record = noted(without_late(record, look), look)
     if (waits := anew(record, look)) is not None:
         assert may_follow(record.phase, waits.record.phase), (record.phase, waits.record.phase)
         return waits

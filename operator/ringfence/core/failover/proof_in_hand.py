@@ -10,7 +10,7 @@ from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Record
 from ringfence.core.failover.recovery import PodLook, PodRole
 from ringfence.core.failover.step import Step, enter, timed
-from ringfence.core.failover.vms import followed, merged, with_pods
+from ringfence.core.failover.vms import followed, merged, of_earlier_boot, with_pods
 from ringfence.core.fencing.proof import FencingProof, Rebooted, permit, permit_vms
 from ringfence.core.model import Verdict
 
@@ -40,7 +40,7 @@ def proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -
     theirs = look.pods
     if rebooted is not None:
         # What runs there now may be the later boot's: of the earlier one are the instances on record, and nothing else.
-        vms = with_pods(record.vms, look.pods)
+        vms = with_pods(of_earlier_boot(record.vms, look, record.boot.node), look.pods)
         instances = {v.vmi_uid for v in vms if v.vmi_uid}
         theirs = tuple(p for p in look.pods if p.vmi_uid in instances or _orphaned(p))
     pods = tuple(ref for ref in recovery.covered(theirs) if some is None or ref.uid in some.pods)

@@ -63,6 +63,8 @@ class VmRecord:
     failed_uid: str = ""
     """The last of them, or the last that was stuck and deleted: neither counts again."""
     failed_wall: float | None = None
+    unstarted: bool = False
+    """That instance was on its way to the node, and was not seen to run there yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,8 +123,8 @@ def _power_on(record: Record, look: Look, so_far: str) -> Step:
     if not now_on:
         sentence = f"{so_far}; powering {record.boot.node} on waits for other orders to its chassis"
         return Step(enter(record, record.phase, sentence, look), precautions.tell(record, look))
-    until = look.now + timing.ORDER_EFFECT
-    orders = tuple(Order(name, tried[name] + 1, look.now, until, Action.ON) for name in now_on)
+    lasts = timing.ORDER_EFFECT
+    orders = tuple(Order.decided(name, tried[name] + 1, look.now, lasts, Action.ON) for name in now_on)
     on = f"; powering {record.boot.node} on"
     record = replace(record, power_on_tries=record.power_on_tries + 1, orders=(*record.orders, *orders))
     return Step(

@@ -114,6 +114,17 @@ REFUSALS: Mapping[str, Refusal] = MappingProxyType(
             "Whoever runs on a node knows that it runs: what it believes of that node is wrong.",
             "Nothing: another replica takes over. Keep two or more, on different nodes.",
         ),
+        "forgotten": Refusal(
+            "OrderForgotten",
+            (
+                "… bears the taint of Failover …, which was deleted while nobody watched: an order of it may be at work",
+            ),
+            "Somebody has deleted the Failover of a node that may have been ordered off, and no controller ran that could have"
+            " seen it. What is on record nowhere is not ordered beside.",
+            "Nothing: it ends when such an order could do nothing any more, twelve seconds or a little longer after a controller"
+            " was there again. What else that incident had begun is not known any more: see"
+            " [what is left then](what-if-ringfence-itself-fails.md#a-failover-is-deleted-while-it-is-open).",
+        ),
         "going_away": Refusal(
             "GoesOnPurpose",
             ("… goes away on purpose (…): it has … s to come back",),

@@ -55,7 +55,7 @@ def held(record: Record, look: Look) -> Step:
 def fencing(record: Record, look: Look) -> Step:
     if (end := withdraw(record, look)) is not None:
         return end
-    ordered = bool(record.orders)
+    ordered = any(not o.unsent for o in record.orders)
     if look.limit is not None and not ordered:
         return _not_fencing(record, look.limit, look)
     down = look.judgement.verdict is Verdict.DOWN

@@ -18,6 +18,20 @@ def merged(before: tuple[VmRecord, ...], seen: tuple[VmRecord, ...]) -> tuple[Vm
     return tuple(kept.values())
 
 
+def of_earlier_boot(vms: tuple[VmRecord, ...], look: Look, node: str) -> tuple[VmRecord, ...]:
+    """Without those whose launchers have started under the node's later boot, which is known by now: they are healthy.
+
+    A launcher that was bound to the node and had not run when it fell silent is started by the next boot's kubelet. One that the
+    earlier boot had started is never seen to run after that: its pod has failed.
+    """
+    runs = {
+        (v.namespace, v.name): v.vmi.uid
+        for v in look.vms
+        if v.vmi is not None and v.vmi.phase == "Running" and v.vmi.node == node and not v.vmi.deleting
+    }
+    return tuple(v for v in vms if not (v.unstarted and runs.get((v.namespace, v.name)) == v.vmi_uid))
+
+
 def with_pods(vms: tuple[VmRecord, ...], pods: tuple[PodLook, ...]) -> tuple[VmRecord, ...]:
     launchers = {p.vmi_uid: p.ref.uid for p in pods if p.role is PodRole.LAUNCHER}
     return tuple(replace(v, pod_uid=v.pod_uid or launchers.get(v.vmi_uid, "")) for v in vms)

@@ -284,7 +284,7 @@ class Ladder:
         return self._off(device, tuple(r for r in device.readings if r.asked_at > self.life_at))
 
     def _off(self, device: DeviceLook, readings: tuple[Reading, ...]) -> PoweredOff | None:
-        orders = self.ordered(device.name)
+        orders = tuple(o for o in self.ordered(device.name) if not o.unsent)
         proof = powered_off(self.boot, device.name, readings, orders[0].sent_at if orders else None)
         if proof is None and orders:
             # Off since before our order is off all the same: it was found, not ordered.
@@ -302,6 +302,7 @@ class Ladder:
         if len(orders) >= timing.ORDER_TRIES and not in_effect and not device.busy:
             why = device.error or (f"still reads {last.state}" if last else "gives no reading")
             what = "power off" if device.cuts is None else "cut it from its storage"
+            what += f" ({late})" if (late := _late(orders)) else ""
             # What comes late is seen all the same, while another level is at work.
             return (
                 self._next_read(device, now, relaxed=True),
@@ -313,7 +314,7 @@ class Ladder:
             return None, f"{device.name}: {device.error}", not in_effect
         if orders and in_effect:
             read = self._next_read(device, now, relaxed=False)
-            return read, _waiting(device, len(orders)), False
+            return read, _waiting(device, len(orders), orders), False
         fresh = last is not None and now - last.seen_at <= timing.READ_FRESH
         # A storage's fence that stays in between, without a result or half lifted, would be waited for without end.
         waited_for = {PowerState.OFF} if device.cuts is not None else {PowerState.OFF, PowerState.TRANSITION}
@@ -335,7 +336,7 @@ class Ladder:
             )
         if device.cuts is not None and (vain := self._in_vain()) is not None:
             return None, f"{device.name}: {vain}", True
-        return OrderOff(device.name, len(orders) + 1), _waiting(device, len(orders) + 1), False
+        return OrderOff(device.name, len(orders) + 1), _waiting(device, len(orders) + 1, orders), False
 
     def _no_order_yet(self, device: DeviceLook, climbing: _Climbing) -> str | None:
         """Why a device that reads ``on`` is not ordered yet, as a clause; it is the same as long as the reason is."""
@@ -360,7 +361,9 @@ class Ladder:
 
         One of two supplies that is off says nothing of the node.
         """
-        first_order = min((o.sent_at for o in self.orders if o.action is Action.OFF), default=float("inf"))
+        first_order = min(
+            (o.sent_at for o in self.orders if o.action is Action.OFF and not o.unsent), default=float("inf")
+        )
         on_record = {one.device: one.until for one in self.called_off}
         for level in self.levels:
             until: list[float] = []
@@ -386,7 +389,18 @@ class Ladder:
         return None
 
 
-def _waiting(device: DeviceLook, order: int) -> str:
+def _waiting(device: DeviceLook, order: int, before: Sequence[Order]) -> str:
+    which = "; ".join(one for one in (f"order {order}", _late(before)) if one)
     if device.cuts is not None:
-        return f"{device.name} is ordered to cut it from its storage (order {order}), waiting to read that"
-    return f"{device.name} is ordered off (order {order}), waiting to read it as off"
+        return f"{device.name} is ordered to cut it from its storage ({which}), waiting to read that"
+    return f"{device.name} is ordered off ({which}), waiting to read it as off"
+
+
+def _late(orders: Sequence[Order]) -> str:
+    """A clause about those that were never sent; empty: there are none."""
+    late = [f"order {o.attempt}" for o in orders if o.unsent]
+    return (
+        f"{' and '.join(late)} came too late and {'were' if len(late) > 1 else 'was'} not sent"
+        if late
+        else ""
+    )

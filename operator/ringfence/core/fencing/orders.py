@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ringfence.core import timing
 from ringfence.core.fencing.proof import Reading
 from ringfence.core.model import PowerState
 
@@ -26,9 +27,27 @@ class Order:
     device: str
     attempt: int
     sent_at: float
-    """Monotonic; a leader that finds the order of another on record takes the moment it found it."""
+    """When it was decided: it is sent after that, and before :attr:`send_by`. Monotonic; a leader that finds the order of
+    another on record takes the moment it found it."""
     effective_until: float
     action: Action = Action.OFF
+
+    @classmethod
+    def decided(
+        cls, device: str, attempt: int, now: float, lasts: float, action: Action = Action.OFF
+    ) -> Order:
+        """One that is decided now. ``lasts``: seconds after its sending for which it may take effect."""
+        return cls(device, attempt, now, now + timing.ORDER_SENT_WITHIN + lasts, action)
+
+    @property
+    def send_by(self) -> float:
+        """The instant from which it is not sent any more."""
+        return self.sent_at + timing.ORDER_SENT_WITHIN
+
+    @property
+    def unsent(self) -> bool:
+        """Whether it is known that it was never sent (:mod:`ringfence.core.failover.late`)."""
+        return self.action is not Action.REVOKE and self.effective_until <= self.sent_at
 
     def works_until_read(self, readings: Iterable[Reading], now: float) -> bool:
         """Whether an order off is in work: it may take effect, and the device has not been read as off since."""

@@ -28,6 +28,8 @@ class DeviceLook:
     """Back-off after failures."""
     order_lasts: float = timing.ORDER_EFFECT
     """Seconds after its sending for which an order may still take effect."""
+    unsent: float | None = None
+    """The decision of the last order to it that was refused for being late: nothing was sent (:attr:`Order.sent_at`)."""
     called_off_at: float | None = None
     """When it last called the node ``off`` without an order of ours in this incident."""
     cuts: frozenset[str] | None = None

@@ -321,6 +321,19 @@ def test_heartbeats_that_nobody_hears_are_no_storage_that_is_gone(heard: tuple[s
     assert limitation(unread) is None
 
 
+def test_an_order_that_is_on_record_nowhere_is_not_ordered_beside() -> None:
+    forgot = replace(FREE, forgotten="n1-0b00-1")
+    assert limitation(forgot) == (
+        "n1 bears the taint of Failover n1-0b00-1, which was deleted while nobody watched: an order of it may be at work"
+    )
+    assert limitation_when_found_off(forgot) is None, (
+        "who is off is dead whoever looks, and no order goes out"
+    )
+    assert limitation(replace(forgot, released=True)) is not None, (
+        "nobody's leave ends an order that is at work"
+    )
+
+
 def test_the_fifth_incident_within_an_hour_waits_for_a_person() -> None:
     flaps = replace(FREE, incidents_lately=FLAPS)
     assert limitation(replace(FREE, incidents_lately=FLAPS - 1)) is None
@@ -339,6 +352,7 @@ HELD: dict[str, dict[str, Any]] = {
     "no_zone": {"zone": None},
     "nothing_protected": {"protected_vms": 0},
     "own_node": {"leader_node": "n1"},
+    "forgotten": {"forgotten": "n1-1"},
     "going_away": {"intent": "kured reboots it"},
     "minority": {"alive": names(1)},
     "half": {"electorate": names(4), "alive": frozenset({"n2", "n3"}), "power_devices": False},

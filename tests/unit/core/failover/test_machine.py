@@ -371,7 +371,7 @@ READS_ON = replace(LOOK, levels=((device("bmc", (ON, NOW - 0.1)),),))
 
 def test_an_order_is_on_record_when_it_is_given() -> None:
     after = step(HOLDING, READS_ON)
-    assert after.record.orders == (Order("bmc", 1, NOW, NOW + timing.ORDER_EFFECT),)
+    assert after.record.orders == (Order.decided("bmc", 1, NOW, timing.ORDER_EFFECT),)
     assert orders(HOLDING, READS_ON) == [OrderOff("bmc", 1)]
 
 
@@ -677,6 +677,35 @@ def test_no_device_and_no_person_proves_off_whose_slot_may_move_again(phase: Pha
 def test_a_later_boot_proves_whatever_the_slot_does() -> None:
     look = replace(LOOK, slot_due=NOW + 9.0, current_boot_id="boot-2")
     assert step(HOLDING, look).record.phase is Phase.RECOVERING
+
+
+@pytest.mark.parametrize(
+    ("unstarted", "now", "moved"),
+    [
+        (True, VmiLook("vmi-1", "Running", "n1"), False),
+        (False, VmiLook("vmi-1", "Running", "n1"), True),
+        (True, VmiLook("vmi-1", "Scheduled", "n1"), True),
+        (True, VmiLook("vmi-1", "Running", "n1", deleting=True), True),
+        (True, VmiLook("vmi-2", "Running", "n1"), True),
+        (True, None, True),
+    ],
+    ids=["started by the later boot", "ran before", "not started yet", "on its way out", "another", "gone"],
+)
+def test_a_launcher_that_the_later_boot_has_started_is_left_alone(
+    unstarted: bool, now: VmiLook | None, moved: bool
+) -> None:
+    """Found by the whole-system simulator (seed 44): its VM was restarted, and had just come up."""
+    vm = VmLook("vms", "db", "vm-1", exists=True, run_strategy="Always", stopped_by_user=False, vmi=now)
+    record = replace(HOLDING, vms=(replace(DB, unstarted=unstarted),))
+    proved = step(record, replace(LOOK, current_boot_id="boot-2", vms=(vm,)))
+    assert proved.record.phase is Phase.RECOVERING
+    assert ([p.uid for p in proved.record.pods], [v.name for v in proved.record.vms]) == (
+        (["pod-1"], ["db"]) if moved else ([], [])
+    )
+    if not moved:
+        after = step(proved.record, replace(LOOK, current_boot_id="boot-2", vms=(vm,)))
+        assert not [c for c in after.commands if isinstance(c, RecoverPods)]
+        assert after.record.sentence == "recovered: nothing was left to move"
 
 
 # --- the word to the node -----------------------------------------------------------------------------------

@@ -418,7 +418,7 @@ def test_what_holds_on_every_rung(
             assert len(every.ordered(command.device)) < timing.ORDER_TRIES
             assert min((b.at for b in begun), default=NOW) + delay <= NOW
             assert any(
-                level in {b.level for b in rung.begun} or every.ordered(command.device)
+                level in {b.level for b in rung.begun} or any(every.ordered(d.name) for d in there)
                 for level, there in enumerate(levels, start=1)
                 if command.device in {d.name for d in there}
             )
