@@ -5,7 +5,7 @@ RSS <= 500 MB.
 
 Real: kube-apiserver and etcd, the chart's CRDs and rights, the controller's process with its own account's token, its TLS streams, the
 signatures on votes. Played: of every node its kubelet, agent and VMs by their objects (Node, both Leases, NodeReport, VM, VMI,
-launcher Pod, ProtectedVM; of the sizes that ``OBJECT`` says), and the four agents that the controller reads by real stream servers
+launcher Pod, ProtectedVM, made by the HAPolicy of its namespace; of the sizes that ``OBJECT`` says), and the four agents that the controller reads by real stream servers
 in this process. The objects are written into etcd directly, in the form in which the API server reads them, since making so many
 one by one measures the API server; so are the renewals of the Leases (a kubelet's each 10 s, an agent's each 5 s), which go on all the time.
 Not there: PersistentVolumes and claims, and BMCs: the zones' devices are ``manual`` ones, so a Failover ends as one that waits for a person.
@@ -40,7 +40,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +63,8 @@ from ringfence.core.gossip.members import Roster, open_roster  # noqa: E402
 from ringfence.core.gossip.report import AgentView, SubjectView  # noqa: E402
 from ringfence.core.gossip.rings import rings_of  # noqa: E402
 from ringfence.core.gossip.rounds import RENEW  # noqa: E402
-from ringfence.core.model import Boot, RingState, SignedVote, Vote  # noqa: E402
+from ringfence.core.model import Boot, Mode, RingState, SignedVote, Vote  # noqa: E402
+from ringfence.core.protection import VmFacts, assess  # noqa: E402
 from ringfence.core.rosterkey import SECRET  # noqa: E402
 from ringfence.net.crypto import (  # noqa: E402
     GROUP_KEY_FILE,
@@ -76,6 +77,7 @@ from ringfence.net.stream import StreamServer  # noqa: E402
 
 IDENTITY = "controller-0"
 ZONE_SIZE = 100
+POLICY = "all"
 OBJECT = {"nodes": 6000, "virtualmachines": 3000, "virtualmachineinstances": 5000, "pods": 7000}
 """Bytes of an object, filled up by an annotation: about what real ones have."""
 IN_A_TXN = 100
@@ -174,9 +176,38 @@ def of_node(number: int) -> Iterator[tuple[str, Json]]:
     yield f"/registry/ringfence.io/nodereports/{name}", item
 
 
-def of_vm(number: int, node: int) -> Iterator[tuple[str, Json]]:
-    """A protected VM that runs on the node."""
-    name, space, where = f"vm-{number}", f"vms-{node // ZONE_SIZE}", node_name(node)
+def space_of(node: int) -> str:
+    """The namespace of the VMs that run on the node: one for each zone."""
+    return f"vms-{node // ZONE_SIZE}"
+
+
+def said_of(vm: str, node: int) -> Json:
+    """The status of its ProtectedVM, as a controller that was there before has left it."""
+    zone = node // ZONE_SIZE
+    facts = VmFacts(
+        *(vm, True, Mode.ACTIVE, "Always", node_name(node)),
+        running=True,
+        zone=f"zone-{zone}",
+        by_hand=(f"somebody-{zone}",),
+        healthy_others=1,
+    )
+    found = assess(facts)
+    condition: Json = {"type": "Protected", "status": str(found.protected), "reason": found.reason}
+    condition |= {"message": found.message, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    condition |= {"observedGeneration": 1}
+    return {"observedGeneration": 1, "node": node_name(node), "conditions": [condition]}
+
+
+def of_vm(
+    number: int, node: int, policies: dict[str, str], *, fresh: bool = False
+) -> Iterator[tuple[str, Json]]:
+    """A protected VM that runs on the node.
+
+    Args:
+        policies: the UID of the HAPolicy of each namespace that has one.
+        fresh: no controller has said anything of it yet.
+    """
+    name, space, where = f"vm-{number}", space_of(node), node_name(node)
     kubevirt = "/registry/kubevirt.io"
     template: Json = {"spec": {"domain": {"devices": {}}}}
     item = made(
@@ -230,7 +261,17 @@ def of_vm(number: int, node: int) -> Iterator[tuple[str, Json]]:
         status={"phase": "Running", "containerStatuses": [running | {"state": {"running": {}}}]},
     )
     yield f"/registry/pods/{space}/virt-launcher-{name}", filled(item, OBJECT["pods"])
-    item = made("ringfence.io/v1alpha1", "ProtectedVM", name, number, space, spec={"vm": {"name": name}})
+    owned: Json = {}
+    if space in policies:
+        by_policy: Json = {"apiVersion": "ringfence.io/v1alpha1", "kind": "HAPolicy", "name": POLICY}
+        by_policy |= {"uid": policies[space], "controller": True, "blockOwnerDeletion": False}
+        owned = {"ownerReferences": [by_policy]}
+    item = made(
+        *("ringfence.io/v1alpha1", "ProtectedVM", name, number, space),
+        metadata=owned,
+        spec={"vm": {"name": name}, "onNodeFailure": "Restart", "priority": 100, "dependsOn": []},
+        status={} if fresh else said_of(name, node),
+    )
     yield f"/registry/ringfence.io/protectedvms/{space}/{name}", item
 
 
@@ -421,6 +462,10 @@ class Controller:
     def leads(self) -> bool:
         return "\nringfence_leader 1.0" in (self.get("/metrics") or "")
 
+    def looked_at(self, vms: int) -> bool:
+        """Whether it has been through all ProtectedVMs, which are so many."""
+        return f"\nringfence_declared_vms {float(vms)}" in (self.get("/metrics") or "")
+
     async def until(self, what: str, condition: Any) -> float:
         """Seconds from the process's start to when it holds."""
         while not await asyncio.to_thread(condition):
@@ -479,12 +524,19 @@ class Watcher(threading.Thread):
             timeout=urllib3.Timeout(connect=10, read=None),
         )
         buffer = b""
-        for chunk in answer.stream(65536):
+        for chunk in _until_it_ends(answer):
             *lines, buffer = (buffer + chunk).split(b"\n")
             for line in filter(None, lines):
                 found = json.loads(line)["object"]
                 if found.get("status", {}).get("phase"):
                     self.seen.setdefault(found["spec"]["node"], time.monotonic())
+
+
+def _until_it_ends(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    try:
+        yield from answer.stream(65536)
+    except urllib3.exceptions.HTTPError:
+        return  # the API server is stopped at the end
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -494,7 +546,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 @contextmanager
 def loaded(
-    folder: Path, nodes: int, vms: int, keys: dict[str, bytes]
+    folder: Path, nodes: int, vms: int, keys: dict[str, bytes], *, with_policies: bool, fresh: bool
 ) -> Iterator[tuple[Server, Store, Json]]:
     """The API server with everything in it."""
     with running_server(binaries(), folder) as server:
@@ -521,16 +573,23 @@ def loaded(
                 "spec": spec,
             }
             server.must("POST", f"{own}/{kind.lower()}s", item)
-        for zone in range(zones):
-            server.must("POST", "/api/v1/namespaces", {"metadata": {"name": f"vms-{zone}"}})
+        policies = {}
+        for space in dict.fromkeys(map(space_of, range(nodes))):
+            server.must("POST", "/api/v1/namespaces", {"metadata": {"name": space}})
+            if with_policies:
+                item = {"apiVersion": "ringfence.io/v1alpha1", "kind": "HAPolicy"}
+                item |= {"metadata": {"name": POLICY}, "spec": {"allVms": True}}
+                made_ = server.must("POST", f"{own}/namespaces/{space}/hapolicies", item)
+                policies[space] = made_["metadata"]["uid"]
         began, store = time.monotonic(), Store(server.etcd)
         count = store.put(each for n in range(nodes) for each in of_node(n))
-        count += store.put(each for v in range(vms) for each in of_vm(v, v % nodes))
+        count += store.put(each for v in range(vms) for each in of_vm(v, v % nodes, policies, fresh=fresh))
         for path, wanted in (("/api/v1/nodes", nodes), (f"{own}/protectedvms", vms), ("/api/v1/pods", vms)):
             found = server.must("GET", f"{path}?limit=1")
             assert 1 + found["metadata"].get("remainingItemCount", 0) == wanted, f"{path}: not all are there"
         print(f"{count} objects written in {time.monotonic() - began:.0f} s", flush=True)
-        yield server, store, {"nodes": nodes, "vms": vms, "zones": zones, "objects": count}
+        setup = {"nodes": nodes, "vms": vms, "zones": zones, "objects": count}
+        yield server, store, setup | {"policies": len(policies), "fresh": fresh}
 
 
 def _names(zone: int, nodes: int) -> list[str]:
@@ -543,8 +602,14 @@ def _zone(zone: int) -> Json:
 
 
 async def measure(
-    server: Server, store: Store, folder: Path, chosen_: argparse.Namespace, keys: dict[str, bytes]
-) -> Json:
+    server: Server,
+    store: Store,
+    folder: Path,
+    chosen_: argparse.Namespace,
+    keys: dict[str, bytes],
+    keep: Callable[..., None],
+) -> None:
+    """Measure, and ``keep`` each part as it ends: on a busy machine the next may come to nothing."""
     ring, port = Ring(chosen_.nodes, keys), free_port()
     with Renewals(store, chosen_.nodes) as renewals:
         controller = Controller(server, folder, port, chosen_.profile)
@@ -558,15 +623,22 @@ async def measure(
             start["judges_all_s"] = await controller.until(
                 "judging", lambda: controller.healthy() == chosen_.nodes
             )
+            start["cpu_s"] = round(controller.cpu(), 1)
             print(
                 f"start: {start}; RSS {controller.memory('VmRSS')} MiB, at most {controller.memory('VmHWM')}",
                 flush=True,
             )
-            told = await until_told(server, chosen_.vms, chosen_.settle)
-            print(f"of {chosen_.vms} ProtectedVMs {told} have their condition", flush=True)
-            start |= {"conditions": told, "after_s": round(time.monotonic() - controller.started, 1)}
-            start["cpu_s"] = round(controller.cpu(), 1)
+            whole = await until_told(controller, chosen_.vms, chosen_.settle)
+            told = conditions(server)
+            print(f"all ProtectedVMs looked at: {whole}; {told} conditions written", flush=True)
+            start |= {
+                "looked_at_all": whole,
+                "conditions_written": told,
+                "conditions_s": round(time.monotonic() - controller.started, 1),
+            }
+            start["conditions_cpu_s"] = round(controller.cpu(), 1)
             start["leads_still"] = controller.leads()
+            keep(start=start)
             watching = asyncio.create_task(lag.run())
             before, began = controller.cpu(), time.monotonic()
             await asyncio.sleep(chosen_.seconds)  # the window that is measured
@@ -577,18 +649,21 @@ async def measure(
                 "rss_mib": controller.memory("VmRSS"),
             }
             print(f"at rest: {rest}", flush=True)
+            keep(rest=rest, rss_at_most_mib=controller.memory("VmHWM"))
             lag.taken = []
-            decisions = await decide(server, ring, renewals, chosen_.deaths)
+            decisions, worked = list[float](), list[float]()
+            async for taken, cpu_ms in decide(server, ring, renewals, controller, chosen_.deaths):
+                decisions.append(taken)
+                worked.append(cpu_ms)
+                keep(
+                    decision_ms=spread(decisions),
+                    decision_cpu_ms=spread(worked),
+                    decisions_ms=decisions,
+                    lag_while_deciding_ms=spread(lag.taken),
+                    rss_at_most_mib=controller.memory("VmHWM"),
+                    lease_rounds_late_s=round(renewals.late, 1),
+                )
             watching.cancel()
-            return {
-                "start": start,
-                "rest": rest,
-                "decision_ms": spread(decisions),
-                "decisions_ms": decisions,
-                "lag_while_deciding_ms": spread(lag.taken),
-                "rss_at_most_mib": controller.memory("VmHWM"),
-                "lease_rounds_late_s": round(renewals.late, 1),
-            }
         finally:
             following.cancel()
             controller.end()
@@ -598,32 +673,41 @@ async def measure(
                 chosen_.log.write_text(controller.log.read_text())
 
 
-async def until_told(server: Server, vms: int, seconds: float) -> int:
-    """How many ProtectedVMs have a condition, when all have or after so many seconds; asked rarely, a list of all is dear."""
+async def until_told(controller: Controller, vms: int, seconds: float) -> bool:
+    """Whether each ProtectedVM has been looked at, and said of what is to be said; waited for so many seconds at most."""
     end = time.monotonic() + seconds
     while True:
-        words = (
-            "get",
-            "protectedvms",
-            "-A",
-            "--no-headers",
-            "-o",
-            "custom-columns=S:.status.observedGeneration",
-        )
-        told = (await asyncio.to_thread(server.kubectl, *words)).split().count("1")
-        if told == vms or time.monotonic() > end:
-            return told
-        await asyncio.sleep(10.0)  # between two looks of a bounded wait
+        if await asyncio.to_thread(controller.looked_at, vms):
+            return True
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(1.0)  # between two looks of a bounded wait
 
 
-async def decide(server: Server, ring: Ring, renewals: Renewals, deaths: int) -> list[float]:
-    """Milliseconds from the votes to the stored Failover, of one node after the other, each in another place of the cluster."""
+def conditions(server: Server) -> int:
+    """How many the API server has stored, as it counts itself: to list 20,000 objects would be a load of its own."""
+    wanted = ('resource="protectedvms"', 'subresource="status"', 'code="200"', 'verb="PATCH"')
+    answer = server._pool.request(
+        "GET", server.url + "/metrics", headers={"Authorization": f"Bearer {server.token}"}
+    )
+    lines = answer.data.decode().splitlines()
+    mine = (one for one in lines if one.startswith("apiserver_request_total{"))
+    return int(sum(float(one.rpartition(" ")[2]) for one in mine if all(label in one for label in wanted)))
+
+
+async def decide(
+    server: Server, ring: Ring, renewals: Renewals, controller: Controller, deaths: int
+) -> AsyncIterator[tuple[float, float]]:
+    """Milliseconds from the votes to the stored Failover, of one node after the other, each in another place of the cluster; and
+    the CPU milliseconds of the controller meanwhile (in steps of ten).
+    """
     watcher = Watcher(server)
     watcher.start()
-    candidates, taken = list(ring.candidates()), []
+    candidates = list(ring.candidates())
     for number in candidates[:: max(1, len(candidates) // deaths)][:deaths]:
         renewals.dead.add(number)
         await asyncio.sleep(3.0)  # what it said last is older than the doubt
+        before = controller.cpu()
         at = renewed = ring.accuse(number)
         while node_name(number) not in watcher.seen:
             now = time.monotonic()
@@ -632,11 +716,12 @@ async def decide(server: Server, ring: Ring, renewals: Renewals, deaths: int) ->
             if now - renewed > RENEW:  # as its observers do, until it is heard again
                 renewed = ring.accuse(number)
             await asyncio.sleep(0.02)  # between two looks of a bounded wait
-        taken.append(round(1000 * (watcher.seen[node_name(number)] - at), 1))
-        print(f"{node_name(number)} dead: Failover stored after {taken[-1]:.0f} ms", flush=True)
+        worked = round(1000 * (controller.cpu() - before))
+        taken = round(1000 * (watcher.seen[node_name(number)] - at), 1)
+        print(f"{node_name(number)} dead: Failover stored after {taken:.0f} ms, CPU {worked} ms", flush=True)
+        yield taken, worked
         del ring.dead[number]
         ring.names -= {node_name(number)}
-    return taken
 
 
 def main() -> None:
@@ -647,6 +732,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of rest")
     parser.add_argument("--settle", type=float, default=300.0, help="wait at most so long for the conditions")
     parser.add_argument("--out", type=Path, default=PROJECT / "bench" / "out" / "scale.json")
+    parser.add_argument("--no-policies", action="store_true", help="ProtectedVMs that people have made")
+    parser.add_argument(
+        "--fresh", action="store_true", help="an installation: all conditions are yet to be written"
+    )
     parser.add_argument("--profile", type=Path)
     parser.add_argument("--log", type=Path, help="where the controller's log goes")
     chosen_ = parser.parse_args()
@@ -654,19 +743,36 @@ def main() -> None:
     keys = make_group_keys()
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         folder = Path(name)
-        with loaded(folder, chosen_.nodes, chosen_.vms, keys) as (server, store, setup):
-            figures = asyncio.run(measure(server, store, folder, chosen_, keys))
-    machine = {
+        with loaded(
+            *(folder, chosen_.nodes, chosen_.vms, keys),
+            with_policies=not chosen_.no_policies,
+            fresh=chosen_.fresh,
+        ) as (
+            server,
+            store,
+            setup,
+        ):
+            told: Json = {"setup": setup, "machine": {}, "profiled": chosen_.profile is not None}
+
+            def keep(**figures: Any) -> None:
+                told.update(figures)
+                told["machine"] = _machine()
+                chosen_.out.parent.mkdir(parents=True, exist_ok=True)
+                chosen_.out.write_text(json.dumps(told, indent=1) + "\n")
+
+            asyncio.run(measure(server, store, folder, chosen_, keys, keep))
+    print(json.dumps({key: value for key, value in told.items() if key != "decisions_ms"}, indent=1))
+    print(f"written to {chosen_.out}")
+
+
+def _machine() -> Json:
+    return {
         "cpus": os.cpu_count(),
         "model": _model(),
         "kernel": platform.release(),
         "load": os.getloadavg(),
+        "class": {0: "normal", 3: "batch", 5: "idle"}.get(os.sched_getscheduler(0), "real time"),
     }
-    told = {"setup": setup, "machine": machine, "profiled": chosen_.profile is not None, **figures}
-    chosen_.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen_.out.write_text(json.dumps(told, indent=1) + "\n")
-    print(json.dumps({key: value for key, value in told.items() if key != "decisions_ms"}, indent=1))
-    print(f"written to {chosen_.out}")
 
 
 def _model() -> str:

@@ -20,7 +20,8 @@ from ringfence.core.model import Boot
 from ringfence.kube import kinds, objects
 from ringfence.kube.client import ApiServer
 from ringfence.kube.cluster import KubeCluster, micro_time
-from ringfence.kube.reflector import Key, Reflector, WentBack
+from ringfence.kube.reflector import Reflector, WentBack
+from ringfence.kube.store import Key
 from ringfence.ports import (
     AlreadyExists,
     Cluster,

@@ -21,7 +21,7 @@ import kopf
 from aiohttp import web
 
 from ringfence import logs
-from ringfence.controller import handlers
+from ringfence.controller import collector, handlers
 from ringfence.controller.devices import OpenDevice
 from ringfence.controller.replica import Doors, Place, Replica
 from ringfence.controller.webhook import Door
@@ -125,6 +125,7 @@ async def run(chosen: argparse.Namespace) -> None:
             *(chosen.metrics_port, metrics, lambda: replica.world.own.swept, replica.ring, replica.suppose)
         )
         tasks = [asyncio.create_task(start(), name=name) for name, start in replica.work().items()]
+        tasks.append(asyncio.create_task(collector.tend(replica.world.filled()), name="collector"))
         tasks.append(by_kopf := asyncio.create_task(operator(), name="kopf"))
         waiting = asyncio.create_task(stop.wait(), name="stop")
         done, _ = await asyncio.wait({*tasks, waiting}, return_when=asyncio.FIRST_COMPLETED)

@@ -189,12 +189,12 @@ class Admission:
         mine = [
             vm
             for vm in self._world.vms.store.values()
-            if vm.namespace == namespace and selected(policy.spec, vm)
+            if vm.namespace == namespace and selected(policy.spec, vm.labels)
         ]
         if not mine:
             answer.warn("spec.selector: no VM of this namespace has these labels now")
         for (space, name), other in sorted(self._world.own.all(HAPolicy).items()):
-            both = [vm.name for vm in mine if selected(other.spec, vm)]
+            both = [vm.name for vm in mine if selected(other.spec, vm.labels)]
             if space == namespace and name != policy.metadata.name and both:
                 answer.warn(
                     f"spec.selector: HAPolicy {name} selects {', '.join(sorted(both)[:5])} too: where both do, neither "

@@ -8,10 +8,11 @@ a VolumeAttachment: only the storage driver knows when it has let go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ringfence.core.failover.recovery import AttachmentLook
 from ringfence.kube.objects import PodObject, PvcObject, VolumeAttachmentObject
+from ringfence.kube.store import Key
 
 _ENDED = frozenset({"Succeeded", "Failed"})
 
@@ -20,7 +21,7 @@ def attached_to(
     node: str,
     attachments: Iterable[VolumeAttachmentObject],
     pods: Iterable[PodObject],
-    pvcs: Iterable[PvcObject],
+    pvcs: Mapping[Key, PvcObject],
 ) -> tuple[AttachmentLook, ...]:
     """The node's attachments, by name.
 
@@ -35,7 +36,7 @@ def attached_to(
         if pod.node == node and pod.phase not in _ENDED
         for claim in pod.claims
     }
-    wanted = {pvc.volume_name for pvc in pvcs if (pvc.namespace, pvc.name) in claims}
+    wanted = {pvc.volume_name for claim in claims if (pvc := pvcs.get(claim)) is not None}
     return tuple(
         AttachmentLook(a.name, a.pv, wanted=a.pv in wanted) for a in sorted(here, key=lambda a: a.name)
     )

@@ -108,6 +108,8 @@ class Witness:
         self._verify = verify
         self._nodes: dict[str, _Node] = {}
         self._views: dict[str, tuple[AgentView, float, float]] = {}
+        self._said: dict[str, dict[str, tuple[SubjectView, ...]]] = {}
+        """By reporter: what its last view says of each node."""
         self._tallies: dict[tuple[str, str], tuple[tuple[SignedVote, ...], Tally]] = {}
         """The last count of each reporter's votes about each node."""
         self._rounds: dict[bytes, float] = {}
@@ -176,6 +178,7 @@ class Witness:
         if not self.fresh_views(now):
             self._hearing_since = now
         self._views[view.reporter.node] = (view, now, late)
+        self._said[view.reporter.node] = _by_node(view)
         for subject in view.subjects:
             known = self._nodes.get(subject.subject.node)
             if known is None or known.boot.node_uid != subject.subject.node_uid:
@@ -300,7 +303,7 @@ class Witness:
             return None
         seen = self._seen(known, now)
         ring = self._ring(known, seen, now)
-        if dead := self._dead_networks(known, seen, now):
+        if seen and (dead := self._dead_networks(known, seen, now)):
             named = tuple(
                 DeadNetwork(one.network, roles.get(one.network, NetworkRole.OTHER), one.sentence)
                 for one in dead
@@ -379,15 +382,17 @@ class Witness:
     def _ring(self, known: _Node, seen: list[_Seen], now: float) -> RingEvidence:
         node = known.boot.node
         reporters = [
-            (view, at)
-            for view, at, _ in self._views.values()
-            if now - at <= timing.VIEW_FRESH and view.reporter.node != node and view.healthy
+            at
+            for reporter, (view, at, _) in self._views.items()
+            if now - at <= timing.VIEW_FRESH and reporter != node and view.healthy
         ]
         if not reporters:
-            return RingEvidence()
+            return _UNHEARD
+        if not seen:  # most nodes of a large ring: those that are read don't observe them, and doubt nobody
+            return _ALIVE if self._undoubted(known, now) else _UNHEARD
         doubted_at = min((s.state_at for s in seen if s.view.state in _DOUBTING), default=NEVER)
         accusations = self._accusations(known.boot, seen, now)
-        speaking = sum(now - at <= timing.VIEW_SPEAKS for _, at in reporters)
+        speaking = sum(now - at <= timing.VIEW_SPEAKS for at in reporters)
         if accusations and len(accusations) >= min(REPORTERS, speaking):
             round_at, one, counted = max(accusations, key=lambda accusation: accusation[0])
             contrary = [s for s in seen if max(s.two_way_at, s.kernel_at) >= round_at]
@@ -410,9 +415,7 @@ class Witness:
         for state in (RingState.ALIVE, RingState.AGENT_DOWN, RingState.LEFT):
             if state in states:
                 return RingEvidence(state=state)
-        if self._undoubted(known, now):
-            return RingEvidence(state=RingState.ALIVE)
-        return RingEvidence()
+        return _ALIVE if self._undoubted(known, now) else _UNHEARD
 
     def _undoubted(self, known: _Node, now: float) -> bool:
         """Whether a member that our agents don't observe has long been accused by nobody: of others they hear no more."""
@@ -446,11 +449,13 @@ class Witness:
         """What healthy agents have said of it of late."""
         node = known.boot.node
         return [
-            _Seen(view.reporter.node, subject, at, late)
-            for view, at, late in self._views.values()
-            if now - at <= timing.VIEW_FRESH and view.reporter.node != node and view.healthy
-            for subject in view.subjects
-            if subject.subject.node == node and subject.subject.node_uid == known.boot.node_uid
+            _Seen(reporter, subject, at, late)
+            for reporter, (view, at, late) in self._views.items()
+            for subject in self._said[reporter].get(node, ())
+            if now - at <= timing.VIEW_FRESH
+            and reporter != node
+            and view.healthy
+            and subject.subject.node_uid == known.boot.node_uid
         ]
 
     def _tally_networks(self, view: SubjectView, boot: Boot) -> tuple[NetworkTally, ...]:
@@ -476,6 +481,15 @@ class Witness:
         return cached[1]
 
 
+def _by_node(view: AgentView) -> dict[str, tuple[SubjectView, ...]]:
+    found: dict[str, tuple[SubjectView, ...]] = {}
+    for subject in view.subjects:
+        node = subject.subject.node
+        found[node] = (*found.get(node, ()), subject)
+    return found
+
+
+_UNHEARD, _ALIVE = RingEvidence(), RingEvidence(state=RingState.ALIVE)
 _NO_ILL = (RingState.ALIVE, RingState.UNKNOWN)
 _DOUBTING = (RingState.DOUBTED, RingState.PARTIAL, RingState.UNREACHABLE)
 REPORTERS = 2

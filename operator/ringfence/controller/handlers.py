@@ -14,7 +14,7 @@ import kopf
 
 from ringfence.controller.admission import KINDS, Admission
 from ringfence.controller.webhook import Door
-from ringfence.controller.world import OWN, OwnKinds
+from ringfence.controller.world import MANY, OWN, OwnKinds
 
 
 class Shared:
@@ -38,7 +38,7 @@ def _watch(plural: str) -> None:
     kopf.on.event("ringfence.io", "v1alpha1", plural, id=f"{plural}-seen", registry=registry)(seen)
 
 
-for _plural in OWN:
+for _plural in OWN.keys() - {MANY}:
     _watch(_plural)
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller.refusals import Refusals, unanswered
+from ringfence.controller.restarts import protected as protected_vms
 from ringfence.controller.world import World
 from ringfence.kube.objects import PodObject, PodRole
 from ringfence.ports import Cluster, ClusterError, NotFound
@@ -29,22 +29,17 @@ class Launchers:
         self._refusals = refusals
         self._world = world
         self._deadline = deadline
+        self._limited = world.pods.store.index(_limited)
+        self._vmis = world.vmis.store.index(lambda vmi: (vmi.uid,))
 
     async def lift(self) -> None:
         """Lift what is still limited, of every protected VM's launchers, migration targets included."""
-        protected = {
-            (namespace, pvm.spec.vm.name)
-            for (namespace, _), pvm in self._world.own.all(ProtectedVM).items()
-            if pvm.spec.on_node_failure == "Restart"
-        }
-        vmis = {v.uid for key, v in self._world.vmis.store.items() if key in protected}
-        for pod in list(self._world.pods.store.values()):
+        protected = protected_vms(self._world)
+        for pod in tuple(self._limited.of(PodRole.LAUNCHER).values()):
             if (
-                pod.role is PodRole.LAUNCHER
-                and pod.vmi_uid in vmis
+                not protected.keys().isdisjoint(self._vmis.of(pod.vmi_uid))
                 and pod.node
                 and not pod.deleting
-                and limited(pod)
                 and self._refusals.due(("tolerations", pod.uid))
             ):
                 try:
@@ -67,6 +62,7 @@ class Launchers:
                     self._refusals.taken(("tolerations", pod.uid))
 
 
-def limited(pod: PodObject) -> bool:
-    """Whether the pod would be evicted after a while from a node that is not ready or unreachable."""
-    return any(t.key in LIMITED and t.seconds is not None for t in pod.tolerations)
+def _limited(pod: PodObject) -> tuple[PodRole, ...]:
+    """A launcher that would be evicted after a while from a node that is not ready or unreachable."""
+    limited = any(t.key in LIMITED and t.seconds is not None for t in pod.tolerations)
+    return (pod.role,) if limited and pod.role is PodRole.LAUNCHER else ()

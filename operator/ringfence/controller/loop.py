@@ -58,7 +58,7 @@ from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot, Mode, RingState, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
-from ringfence.kube.reflector import Key
+from ringfence.kube.store import Key
 from ringfence.metrics import ControllerMetrics
 from ringfence.ports import (
     AlreadyExists,
@@ -191,6 +191,8 @@ class Loop:
         self._marked: dict[str, tuple[NodeObject, Boot, bool, bool]] = {}
         """What was last taken in of each node's future: its object, its boot, whether it is evacuated, whether it is silent."""
         self.judgements: dict[str, Judgement] = {}
+        self._someone_down = False
+        """Whether any of them is Down."""
         self._judged_at = NEVER
 
     def sees_majority(self) -> bool:
@@ -215,6 +217,14 @@ class Loop:
     def poke(self) -> None:
         """Something changed: take a turn soon."""
         self._poked.set()
+
+    def stir(self) -> None:
+        """Something changed that matters to incidents: take a turn soon, if there is one or may be one soon.
+
+        Of many thousand VMs and pods one changes all the time.
+        """
+        if self._someone_down or self.busy_nodes():
+            self.poke()
 
     async def run(self) -> None:
         while True:
@@ -399,6 +409,7 @@ class Loop:
             alive = self._witness.alive(now) & roster.by_name.keys()
             self._metrics.ring(roster.epoch, len(roster.members), len(alive))
         verdicts = {node: judgement.verdict for node, judgement in self.judgements.items()}
+        self._someone_down = Verdict.DOWN in verdicts.values()
         for node in self._told.due(verdicts, leads=self._leadership.leads):
             if (boot := self._witness.boot(node)) is not None:
                 self._tell(boot, self.judgements[node])
@@ -410,10 +421,8 @@ class Loop:
         self._narrator.tell(about, judgement.verdict.value, judgement.sentence, warning=warning)
 
     def _evacuated(self) -> frozenset[str]:
-        """Nodes that an eviction wants VMs off; asked for only where one is cordoned."""
-        if not any(node.unschedulable for node in self._world.nodes.store.values()):
-            return frozenset()
-        return frozenset(vmi.evacuated_from for vmi in self._world.vmis.store.values() if vmi.evacuated_from)
+        """Nodes that an eviction wants VMs off."""
+        return self._world.evacuated()
 
     def _watch_intent(self, boot: Boot, evacuated: frozenset[str], *, silent: bool) -> None:
         node = self._world.nodes.store.get(("", boot.node))
@@ -443,8 +452,7 @@ class Loop:
         """Whether a device of the node has proved itself of late."""
         return any(
             (proof := self._devices.proof(name, node)) is not None and proof.ok
-            for (_, name), device in self._world.own.all(FenceDevice).items()
-            if node in device.spec.nodes
+            for name in self._world.devices_of(node)
         )
 
     # --- records ---------------------------------------------------------------------------------------
@@ -1078,25 +1086,19 @@ class Loop:
         """The protected VMs that would be lost with the node: that run there, or last ran there and run nowhere."""
         found = []
         lost = self._lost()
-        for (namespace, _), pvm in self._world.own.all(ProtectedVM).items():
-            if pvm.spec.on_node_failure != "Restart":
-                continue
-            key = (namespace, pvm.spec.vm.name)
-            vmi = self._world.vmis.store.get(key)
-            if vmi is None or vmi.phase in ("Succeeded", ""):
-                continue
-            if vmi.node != node and vmi.phase == "Running" and vmi.migration is None:
-                continue  # most of them: they run elsewhere, and stay there
+        declared = restarts.declared(self._world)
+        for key, vmi in self._world.vmis_about(node).items():
             vm = self._world.vms.store.get(key)
-            if vm is None or vm.run_strategy == "Halted":
+            if vmi.phase in ("Succeeded", "") or vm is None or vm.run_strategy == "Halted":
                 continue
-            last = pvm.status.node
             here = vmi.node == node and vmi.phase in ("Running", "Scheduled", "Unknown")
-            stuck = vmi.phase != "Running" and vmi.node != node and last == node
             arrives = restarts.arrives(vmi, node, lost)
-            if here or stuck or arrives:
-                uid, unstarted = vmi.uid if here or arrives else "", here and vmi.phase == "Scheduled"
-                found.append(VmRecord(namespace, vm.name, vm.uid, uid, unstarted=unstarted))
+            elsewhere = vmi.phase != "Running" and vmi.node != node
+            for pvm in declared.get(key, ()):
+                stuck = elsewhere and pvm.status.node == node
+                if here or stuck or arrives:
+                    uid, unstarted = vmi.uid if here or arrives else "", here and vmi.phase == "Scheduled"
+                    found.append(VmRecord(key[0], vm.name, vm.uid, uid, unstarted=unstarted))
         return tuple(sorted(found, key=lambda v: (v.namespace, v.name)))
 
     def _vm_look(

@@ -17,21 +17,33 @@ _WARNING = frozenset(
 )
 
 
+AT_ONCE = 8
+"""Events on their way: an incident's own writes go through the same few connections."""
+MOST = 1000
+"""Events that wait. What comes then stands in the log alone."""
+
+
 class Narrator:
     """Tells what was decided. Events are a courtesy: they are sent beside the work and never hold it up."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Semaphore(AT_ONCE)
 
     def tell(self, about: ObjectRef, reason: str, sentence: str, *, warning: bool = False) -> None:
         """One sentence about one object."""
         logger.info("%s %s: %s", about.kind.kind, about.name, sentence, extra={"reason": reason})
-        task = asyncio.create_task(
-            self._cluster.record_event(about, "Warning" if warning else "Normal", reason, sentence[:1000])
-        )
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if len(self._tasks) < MOST:  # one bad device may concern thousands of VMs
+            task = asyncio.create_task(
+                self._record(about, "Warning" if warning else "Normal", reason, sentence[:1000])
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _record(self, about: ObjectRef, type_: str, reason: str, sentence: str) -> None:
+        async with self._turn:
+            await self._cluster.record_event(about, type_, reason, sentence)
 
     def phase(self, record: Record, uid: str) -> None:
         """A failover has entered a phase, or its sentence has changed."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.hapolicy import HAPolicy, HAPolicySpec
@@ -21,10 +23,10 @@ from ringfence.controller.refusals import unanswered
 from ringfence.controller.world import World
 from ringfence.core import timing
 from ringfence.core.failover.phase import ENDED
-from ringfence.core.policies import Act, Change, Create, Declared, Delete, Policy, Settings, Word, plan
+from ringfence.core.policies import Act, Change, Create, Declared, Delete, Plan, Policy, Settings, Word, plan
 from ringfence.kube import kinds
 from ringfence.kube.objects import VmObject
-from ringfence.kube.reflector import Key
+from ringfence.kube.store import Key
 from ringfence.ports import Clock, Cluster, ClusterError, Json, ObjectRef, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -71,26 +73,25 @@ class Policies:
         """By the ProtectedVM's namespace and name."""
         self._left = 0
         """How many this round may write yet."""
+        self._vms_in = world.vms.store.index(lambda vm: (vm.namespace,))
+        self._spaces: dict[str, _Namespace] = {}
+        """Those that have policies."""
 
     async def step(self) -> None:
         """Compare, and write at most :data:`MOST` of what differs. What was refused before is tried again with pauses."""
         own = self._world.own
-        if not own.swept:
+        if not own.swept or not self._world.protected_vms.synced.is_set():
             return  # who doesn't know all ProtectedVMs would make them anew
         policies: dict[str, list[HAPolicy]] = defaultdict(list)
         for (namespace, _), one in sorted(own.all(HAPolicy).items()):
             if one.metadata.deletion_timestamp is None:
                 policies[namespace].append(one)
+        for namespace in self._spaces.keys() - policies.keys():
+            del self._spaces[namespace]
         if not policies:
             self.words, self._refused = {}, {}
             return
-        vms: dict[str, list[VmObject]] = defaultdict(list)
-        for vm in self._world.vms.store.values():
-            if not vm.deleting:
-                vms[vm.namespace].append(vm)
-        declared: dict[str, list[ProtectedVM]] = defaultdict(list)
-        for (namespace, _), pvm in own.all(ProtectedVM).items():
-            declared[namespace].append(pvm)
+        declared = own.work_out(ProtectedVM, _by_namespace)
         incident = self._in_incidents()
         words: dict[Key, Word] = {}
         wanted: set[Key] = set()
@@ -98,11 +99,8 @@ class Policies:
         for namespace, here in policies.items():
             # Where nothing is to be written nothing else yields, and the leader's Lease is short.
             await asyncio.sleep(0)
-            found = plan(
-                [_policy(one, vms[namespace]) for one in here],
-                {vm.name for vm in vms[namespace]},
-                [_declared(pvm) for pvm in declared[namespace]],
-                incident[namespace],
+            found = self._spaces.setdefault(namespace, _Namespace()).plan(
+                here, self._vms_in.of(namespace), declared.get(namespace, {}), incident[namespace]
             )
             failed: dict[str, str] = {}
             missing: Counter[str] = Counter()
@@ -154,10 +152,9 @@ class Policies:
     def _in_incidents(self) -> dict[str, set[str]]:
         """The VMs that an open failover is about, by namespace."""
         found: dict[str, set[str]] = defaultdict(set)
-        busy = self._busy()
-        for vmi in self._world.vmis.store.values():
-            if vmi.node in busy:
-                found[vmi.namespace].add(vmi.name)
+        for node in self._busy():
+            for namespace, name in self._world.vmis_on(node):
+                found[namespace].add(name)
         for failover in self._world.own.all(Failover).values():
             if failover.status.phase not in ENDED:
                 for vm in failover.status.vms:
@@ -198,18 +195,86 @@ class Policies:
                     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Vm:
+    """What policies go by of a VM."""
+
+    name: str
+    labels: Mapping[str, str]
+
+
+Raw = TypeVar("Raw")
+Seen = TypeVar("Seen")
+
+
+class _Kept(Generic[Raw, Seen]):
+    """What matters of each object, looked at once for as long as it is the same object."""
+
+    def __init__(self, look: Callable[[Raw], Seen]) -> None:
+        self._look = look
+        self._known: dict[Key, tuple[Raw, Seen]] = {}
+
+    def of(self, objects: Mapping[Key, Raw]) -> list[Seen]:
+        """Of all of these, in their order."""
+        before = self._known
+        self._known = {
+            key: known
+            if (known := before.get(key)) is not None and known[0] is one
+            else (one, self._look(one))
+            for key, one in objects.items()
+        }
+        return [seen for _, seen in self._known.values()]
+
+
+class _Namespace:
+    """The last plan of a namespace, and what it was made of. Of many thousand VMs hardly one says something new in a second."""
+
+    def __init__(self) -> None:
+        self._vms = _Kept[VmObject, _Vm | None](lambda vm: None if vm.deleting else _Vm(vm.name, vm.labels))
+        self._declared = _Kept(_declared)
+        self._of: tuple[object, ...] = ()
+        self._plan = Plan()
+
+    def plan(
+        self,
+        policies: Sequence[HAPolicy],
+        vms: Mapping[Key, VmObject],
+        declared: Mapping[Key, ProtectedVM],
+        incident: AbstractSet[str],
+    ) -> Plan:
+        """What is to be written now, and what is said of the policies."""
+        there = [vm for vm in self._vms.of(vms) if vm is not None]
+        made_of = (list(policies), there, self._declared.of(declared), frozenset(incident))
+        if made_of != self._of:
+            self._plan = plan(
+                [_policy(one, there) for one in policies],
+                {vm.name for vm in there},
+                made_of[2],
+                incident,
+            )
+            self._of = made_of
+        return self._plan
+
+
+def _by_namespace(declared: Mapping[Key, ProtectedVM]) -> Mapping[str, Mapping[Key, ProtectedVM]]:
+    found: dict[str, dict[Key, ProtectedVM]] = defaultdict(dict)
+    for key, pvm in declared.items():
+        found[key[0]][key] = pvm
+    return found
+
+
 def _name(act: Act) -> str:
     """Of the ProtectedVM."""
     return act.vm if isinstance(act, Create) else act.old.name
 
 
-def selected(spec: HAPolicySpec, vm: VmObject) -> bool:
-    """Whether the policy is about this VM of its namespace."""
-    return spec.all_vms or (spec.selector is not None and spec.selector.selects(dict(vm.labels)))
+def selected(spec: HAPolicySpec, labels: Mapping[str, str]) -> bool:
+    """Whether the policy is about the VM of its namespace that has these labels."""
+    return spec.all_vms or (spec.selector is not None and spec.selector.selects(labels))
 
 
-def _policy(one: HAPolicy, vms: list[VmObject]) -> Policy:
-    names = frozenset(vm.name for vm in vms if selected(one.spec, vm))
+def _policy(one: HAPolicy, vms: Iterable[_Vm]) -> Policy:
+    names = frozenset(vm.name for vm in vms if selected(one.spec, vm.labels))
     return Policy(one.metadata.name, one.metadata.uid or "", names, _settings(one.spec.template))
 
 

@@ -37,7 +37,7 @@ from ringfence.controller.statuses import Statuses
 from ringfence.controller.streams import Agents, Streams
 from ringfence.controller.trust import RosterTrust
 from ringfence.controller.watchdogs import Watchdogs
-from ringfence.controller.world import OWN, World
+from ringfence.controller.world import MANY, OWN, World
 from ringfence.core.fencing.slots import cluster_id
 from ringfence.core.gossip.keys import KeySet
 from ringfence.fencing.network_fence import Epochs
@@ -61,13 +61,12 @@ OWN_KINDS: dict[str, Kind] = {
     "haclusters": kinds.HA_CLUSTER,
     "hazones": kinds.HA_ZONE,
     "fencedevices": kinds.FENCE_DEVICE,
-    "protectedvms": kinds.PROTECTED_VM,
     "failovers": kinds.FAILOVER,
     "nodereports": kinds.NODE_REPORT,
     "nodemaintenances": kinds.NODE_MAINTENANCE,
     "hapolicies": kinds.HA_POLICY,
 }
-assert OWN_KINDS.keys() == OWN.keys()
+assert OWN_KINDS.keys() == OWN.keys() - {MANY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +134,9 @@ class Replica:
         self._pokes: list[Callable[[], None]] = []
         self._probes: set[asyncio.Task[None]] = set()
         self._witness = witness = Witness(doors.verify)
-        self.world = world = World(doors.api, clock, place.namespace, witness, doors.draw, self._poke)
+        self.world = world = World(
+            doors.api, clock, place.namespace, witness, doors.draw, self._poke, self._stir
+        )
         narrator = Narrator(cluster)
         self._refusals = refusals = Refusals(clock, narrator, metrics, doors.draw)
         self.leadership = Leadership(
@@ -215,7 +216,7 @@ class Replica:
             metrics,
             refusals,
         )
-        self.admission = Admission(cluster, clock, world, open_any, self._statuses.protection)
+        self.admission = Admission(cluster, clock, world, open_any, self._statuses.protections.of)
         self._launchers = Launchers(cluster, world, refusals, self._deadline)
         self._drills = Drills(
             *(cluster, clock, world, devices, self.loop, narrator, place.node, self._deadline),
@@ -235,6 +236,10 @@ class Replica:
     def _poke(self) -> None:
         for one in self._pokes:
             one()
+
+    def _stir(self) -> None:
+        if self._pokes:
+            self.loop.stir()
 
     def _probe(self, node: str) -> None:
         """Ask the node's kernel, unless somebody's is being asked."""
@@ -295,8 +300,10 @@ class Replica:
 
     async def _sweep(self) -> None:
         """Kopf forgets nothing but deletions during its own relist: a LIST a minute sees those (STYLE, kopf)."""
-        own = self.world.own
+        own, declared = self.world.own, self.world.protected_vms
+        await declared.synced.wait()
         while True:
+            own.agree(MANY, declared.store, declared.reached)
             for plural, kind in OWN_KINDS.items():
                 try:
                     before = own.held(plural)

@@ -4,7 +4,7 @@ KubeVirt and the scheduler say, and the live migrations that end on the node.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT
@@ -13,22 +13,32 @@ from ringfence.core.failover import planner
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
 from ringfence.kube.objects import NodeObject, ReadyStatus, VmiObject, VmObject, condition
-from ringfence.kube.reflector import Key
+from ringfence.kube.store import Key
 
 SCHEDULABLE = "kubevirt.io/schedulable"
 _KEPT_OUT = ("NoSchedule", "NoExecute")
 
 
-def protected(world: World) -> dict[Key, ProtectedVM]:
+def protected(world: World) -> Mapping[Key, ProtectedVM]:
     """The VMs that are to be restarted, each with its ProtectedVM; of two that name one VM the more important."""
-    found: dict[Key, ProtectedVM] = {}
-    for (namespace, _), pvm in world.own.all(ProtectedVM).items():
-        key = (namespace, pvm.spec.vm.name)
-        known = found.get(key)
-        if pvm.spec.on_node_failure == "Restart" and (
-            known is None or known.spec.priority < pvm.spec.priority
-        ):
-            found[key] = pvm
+    return world.own.work_out(ProtectedVM, _protected)
+
+
+def declared(world: World) -> Mapping[Key, Sequence[ProtectedVM]]:
+    """The VMs that are to be restarted, each with all ProtectedVMs that say so."""
+    return world.own.work_out(ProtectedVM, _declared)
+
+
+def _protected(declared: Mapping[Key, ProtectedVM]) -> Mapping[Key, ProtectedVM]:
+    # The first of the most important: max() gives the first.
+    return {key: max(all_, key=lambda pvm: pvm.spec.priority) for key, all_ in _declared(declared).items()}
+
+
+def _declared(declared: Mapping[Key, ProtectedVM]) -> Mapping[Key, Sequence[ProtectedVM]]:
+    found: dict[Key, list[ProtectedVM]] = {}
+    for (namespace, _), pvm in declared.items():
+        if pvm.spec.on_node_failure == "Restart":
+            found.setdefault((namespace, pvm.spec.vm.name), []).append(pvm)
     return found
 
 
@@ -101,7 +111,9 @@ def arrives(vmi: VmiObject, node: str, lost: Collection[str]) -> bool:
 
 def targets_on(world: World, node: str, vms: Collection[Key]) -> frozenset[str]:
     """The instances of these VMs that have a migration's target on the node: its pod goes with the others (KUBEVIRT §2.5)."""
-    here = {p.vmi_uid for p in world.pods.store.values() if p.node == node and p.is_migration_target}
+    here = {p.vmi_uid for p in world.pods_at(node) if p.is_migration_target}
+    if not here:
+        return frozenset()
     return frozenset(
         vmi.uid
         for key in vms

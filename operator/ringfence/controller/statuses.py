@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
 from ringfence.api.v1alpha1.hacluster import HACluster
-from ringfence.api.v1alpha1.hazone import HAZone, ZoneFencing
+from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.nodemaintenance import NodeMaintenance
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
@@ -20,23 +20,21 @@ from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
 from ringfence.controller.narrator import Narrator
 from ringfence.controller.policies import Policies
+from ringfence.controller.protections import Places, Protections, Said
 from ringfence.controller.refusals import Refusals, unanswered
 from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.controller.setbacks import Setbacks
-from ringfence.controller.storages import NOT_ALLOWED, not_behind, only_a_reboot_lifts, written_by
+from ringfence.controller.storages import only_a_reboot_lifts
 from ringfence.controller.trust import RosterTrust
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.controller.zones import claims, troubles
 from ringfence.core.detection.evidence import SlotEvidence
-from ringfence.core.failover.record import VmRecord
-from ringfence.core.fencing.exercise import DAY, unproved
 from ringfence.core.fencing.slottrouble import HeartbeatWanted, heartbeat_trouble
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.gossip.keys import Step
-from ringfence.core.protection import Protection, VmFacts, VolumeLook, assess
 from ringfence.kube import kinds
-from ringfence.kube.objects import VmiObject, VmObject
+from ringfence.kube.store import Key
 from ringfence.metrics import ControllerMetrics
 from ringfence.ports import Clock, Cluster, ClusterError, Json, Kind, NotFound, ObjectRef
 
@@ -46,6 +44,12 @@ STAMP_EVERY = 300.0
 """Seconds by which a time on record may be behind."""
 AT_A_TIME = 200
 """VMs between two of which everybody else has a turn."""
+LOOKED_AT = 4000
+"""ProtectedVMs that one round looks at: of more, each waits its turn, so that the rest of the house is kept meanwhile."""
+AT_IT = 5.0
+"""Seconds after which it goes on to something else, where many conditions are to be written."""
+PLACES_FOR = 1.0
+"""Seconds for which what a node gives to its VMs is taken for what it gives now: a round that writes takes longer."""
 MOST_NAMED = 64
 """So many nodes fit into HACluster's status.keys.waitingFor."""
 
@@ -89,10 +93,17 @@ class Statuses:
         self._clock = clock
         self._world = world
         self._devices = devices
-        self._watchdogs = watchdogs
         self._loop = loop
+        self.protections = Protections(world, devices, watchdogs, loop)
         self._narrator = narrator
         self._deadline = deadline
+        self._places: Places | None = None
+        self._said: dict[Key, Said] = {}
+        """By ProtectedVM: what was last said of it, and stands there."""
+        self._left: list[Key] = []
+        """The ProtectedVMs that this round has yet to come to, the next one last."""
+        self._counted = 0
+        """How many of those before are protected."""
         self._waiting = ""
         self._unread: dict[str, str] = {}
         """What was told of Failovers that can't be read, by name."""
@@ -313,7 +324,9 @@ class Statuses:
     async def _watchdog(self, name: str, device: FenceDevice) -> None:
         """A FenceDevice of nodes' own watchdogs: ready where each of them is armed as its zone counts on."""
         bad = [
-            trouble for node in device.spec.nodes if (trouble := self._self_fence_trouble(node)) is not None
+            trouble
+            for node in device.spec.nodes
+            if (trouble := self.protections.self_fence_trouble(node)) is not None
         ]
         message = "; ".join(bad) or f"armed on {', '.join(device.spec.nodes)}"
         extra: Json = {"powerState": []}
@@ -324,12 +337,6 @@ class Statuses:
         await self._say(
             kinds.FENCE_DEVICE, "fencedevices", name, "", "Ready", not bad, reason, message, extra
         )
-
-    def _self_fence_trouble(self, node: str) -> str | None:
-        zone, trouble = self._loop.zone_of(self._world.nodes.store.get(("", node)))
-        if trouble is not None:
-            return trouble
-        return self._watchdogs.trouble(node, zone.spec.fencing.watchdog if zone else None)
 
     async def _maintenances(self) -> None:
         for (_, name), one in self._world.own.all(NodeMaintenance).items():
@@ -349,131 +356,44 @@ class Statuses:
             await self._say(kinds.HA_POLICY, "hapolicies", name, namespace, "Ready", *said)
 
     async def _protected_vms(self) -> None:
-        count, takers = 0, self._world.takers()
-        for place, ((namespace, name), pvm) in enumerate(self._world.own.all(ProtectedVM).items(), start=1):
-            if place % AT_A_TIME == 0:
+        """The next of them, in their order: at most :data:`LOOKED_AT`, for :data:`AT_IT` seconds."""
+        own, began = self._world.own, self._clock.monotonic()
+        places, since = self._see_places(), began
+        if not self._left:
+            self._left, self._counted = list(own.all(ProtectedVM))[::-1], 0
+        for number in range(1, min(len(self._left), LOOKED_AT) + 1):
+            if number % AT_A_TIME == 0:
                 # Where nothing is to be written nothing else yields, and the leader's Lease is short.
                 await asyncio.sleep(0)
-                takers = self._world.takers()
-            protection, node = self.protection(pvm, namespace, takers)
-            count += protection.protected
-            extra: Json = {} if node is None else {"node": node}
-            await self._say(
-                kinds.PROTECTED_VM,
-                "protectedvms",
-                name,
-                namespace,
-                "Protected",
-                protection.protected,
-                protection.reason,
-                protection.message,
-                extra,
-            )
-        self._metrics.vms(count, len(self._world.own.all(ProtectedVM)))
+                now = self._clock.monotonic()
+                if now - began >= AT_IT:
+                    return
+                if now - since >= PLACES_FOR:
+                    places, since = self._see_places(), now
+            key = self._left.pop()
+            if (pvm := own.one(ProtectedVM, key)) is not None:
+                self._counted += await self._protected_vm(key, pvm, places)
+        if not self._left:
+            declared = own.all(ProtectedVM)
+            self._said = {key: said for key, said in self._said.items() if key in declared}
+            self._metrics.vms(self._counted, len(declared))
 
-    def protection(
-        self, pvm: ProtectedVM, namespace: str, takers: frozenset[str] | None = None
-    ) -> tuple[Protection, str | None]:
-        """Whether the VM would survive its node now; and the node where it was last seen running.
+    async def _protected_vm(self, key: Key, pvm: ProtectedVM, places: Places) -> bool:
+        """Say whether it is protected."""
+        (namespace, name), known = key, self._said.get(key)
+        if known is not None and self.protections.stands(known, pvm, namespace, places):
+            return known.protection.protected
+        said = self.protections.say(pvm, namespace, places)
+        protection = said.protection
+        extra: Json = {} if said.node is None else {"node": said.node}
+        word = (protection.protected, protection.reason, protection.message, extra)
+        if await self._say(kinds.PROTECTED_VM, "protectedvms", name, namespace, "Protected", *word):
+            self._said[key] = said
+        return protection.protected
 
-        ``takers``: the nodes that take VMs now, where whoever asks about many VMs knows them already.
-        """
-        takers = self._world.takers() if takers is None else takers
-        key = (namespace, pvm.spec.vm.name)
-        vm, vmi = self._world.vms.store.get(key), self._world.vmis.store.get(key)
-        node = vmi.node if vmi else ""
-        running = vmi is not None and vmi.phase == "Running"
-        zone, trouble = self._loop.zone_of(self._world.nodes.store.get(("", node)))
-        levels = self._world.levels(zone, node) if zone else ()
-        people = {device for level in levels for device in level if self._world.is_manual(device)}
-        unaided = self._world.unaided_levels(zone, node) if zone else ()
-        devices: list[tuple[str, str | None]] = []
-        declared = self._world.own.all(FenceDevice)
-        storages = {}
-        self_fencing = False
-        for device in {d for level in unaided for d in level}:
-            if self._world.is_watchdog(device):
-                self_fencing = True
-                devices.append((device, self._self_fence_trouble(node)))
-                continue
-            if (storage := declared[("", device)]).spec.storage is not None:
-                storages[device] = storage
-                if zone is not None and not zone.spec.fencing.allow_storage_fence:
-                    devices.append((device, NOT_ALLOWED))
-                    continue
-            devices.append(
-                (device, self._unproved(storage, node, zone.spec.fencing if zone else ZoneFencing()))
-            )
-        facts = VmFacts(
-            vm=pvm.spec.vm.name,
-            exists=vm is not None and not vm.deleting,
-            mode=self._loop.mode,
-            run_strategy=vm.run_strategy if vm else "",
-            node=node,
-            running=running,
-            wants_restart=pvm.spec.on_node_failure == "Restart",
-            host_devices=bool((vm and vm.has_host_devices) or (vmi and vmi.has_host_devices)),
-            host_disks=vm.host_disks if vm else (),
-            volumes=self._volumes(namespace, vm, vmi),
-            zone=zone.metadata.name if zone else None,
-            zone_trouble=trouble,
-            maintenance=self._world.maintained().get(node),
-            devices=tuple(sorted(devices)),
-            by_hand=tuple(sorted(people)),
-            proofs_required=zone.spec.fencing.proofs if zone else 1,
-            storage_fences=tuple(sorted(storages)),
-            not_cut=self._not_cut(namespace, vm, vmi, storages) if storages else (),
-            self_fencing=self_fencing,
-            healthy_others=len(takers) - (node in takers),
-        )
-        return assess(facts), (node if running else None)
-
-    def _unproved(self, device: FenceDevice, node: str, wanted: ZoneFencing) -> str | None:
-        """Why the zone can't count on the device; None: it can."""
-        target = self._devices.target(device.metadata.name, node)
-        # A drill is of what was declared then, and of that machine.
-        known = (node, target.outlet, target.node_uuid) if target is not None else None
-        passed = (d.passed_at for d in device.status.drills if (d.node, d.outlet, d.node_uuid) == known)
-        exercise = self._devices.exercise(
-            device.metadata.name, node, max((parse(at) for at in passed), default=None)
-        )
-        days = wanted.drill_max_age_days
-        return unproved(exercise, wanted.proof_max_age_seconds, None if days is None else days * DAY)
-
-    def _not_cut(
-        self, namespace: str, vm: VmObject | None, vmi: VmiObject | None, storages: dict[str, FenceDevice]
-    ) -> tuple[str, ...]:
-        """What the VM writes to that no storage fence of its node cuts; a VM without volumes is cut from nothing."""
-        if vm is None:
-            return ()
-        record = VmRecord(namespace, vm.name, vm.uid, vmi.uid if vmi else "")
-        pods = self._world.pods_on(vmi.node, frozenset({vmi.uid})) if vmi else ()
-        (written,) = written_by(self._world, (record,), pods)
-        claims, pvs = self._world.pvcs.store, self._world.pvs.store
-        whys = {v: [not_behind(s, v, claims, pvs) for s in storages.values()] for v in written.volumes}
-        left = {
-            v: [why for why in found if why is not None] for v, found in whys.items() if None not in found
-        }
-        return tuple(f"{v} ({'; '.join(dict.fromkeys(why))})" for v, why in left.items()) or (
-            () if written.volumes else ("any volume",)
-        )
-
-    def _volumes(self, namespace: str, vm: VmObject | None, vmi: VmiObject | None) -> tuple[VolumeLook, ...]:
-        claims = dict.fromkeys((*(vm.claims if vm else ()), *(vmi.claims if vmi else ())))
-        looks = []
-        for claim in claims:
-            pvc = self._world.pvcs.store.get((namespace, claim))
-            pv = self._world.pvs.store.get(("", pvc.volume_name)) if pvc else None
-            looks.append(
-                VolumeLook(
-                    claim,
-                    found=pvc is not None,
-                    access_modes=pvc.access_modes if pvc else (),
-                    attachable=pv is not None and bool(pv.csi_driver),
-                    pinned_to=pv.pinned_hostnames if pv else (),
-                )
-            )
-        return tuple(looks)
+    def _see_places(self) -> Places:
+        self._places = self.protections.places(self._places)
+        return self._places
 
     async def _say(
         self,
@@ -488,10 +408,11 @@ class Statuses:
         extra: Json,
         *,
         warning: bool | None = None,
-    ) -> None:
+    ) -> bool:
+        """Write the condition where it isn't so already. Whether it was."""
         raw = self._world.own.raw(plural, (namespace, name))
         if raw is None:
-            return
+            return False
         before = raw.get("status", {})
         old = _condition(raw, condition)
         text = "True" if status else "False"
@@ -499,10 +420,10 @@ class Statuses:
         changed = (old.get("status"), old.get("reason"), old.get("message")) != (text, reason, message[:1024])
         same_extra = all(before.get(k) == v for k, v in extra.items())
         if not changed and same_extra and before.get("observedGeneration") == generation:
-            return
+            return True
         write = ("status", plural, namespace, name, condition)
         if not self._refusals.due(write):
-            return
+            return False
         moved = old.get("status") != text
         entry = {
             "type": condition,
@@ -527,12 +448,13 @@ class Statuses:
             self._refusals.failed(write, f"the status of {kind.kind} {name}", error)
             if unanswered(error):
                 raise
-            return
+            return False
         self._refusals.taken(write)
         self._world.own.seen(plural, stored)
         if moved or old.get("reason") != reason:
             ref = ObjectRef(kind, name, namespace, raw["metadata"].get("uid", ""))
             self._narrator.tell(ref, reason, message, warning=not status if warning is None else warning)
+        return False
 
 
 def _condition(raw: Json, kind: str) -> Json:

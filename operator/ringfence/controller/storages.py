@@ -15,7 +15,7 @@ from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.model import Boot
 from ringfence.kube.objects import PvcObject, PvObject
-from ringfence.kube.reflector import Key
+from ringfence.kube.store import Key
 
 NOT_ALLOWED = "its zone does not let a storage's fence count: set spec.fencing.allowStorageFence"
 Claims = Mapping[Key, PvcObject]

@@ -1,13 +1,14 @@
 """Everything this replica watches, and the plain questions that decisions ask of it.
 
-Foreign kinds come from reflectors of our own; our own kinds come from kopf's events (``handlers.py``) and a LIST a
-minute that sweeps what kopf missed. Nothing here writes.
+Foreign kinds come from reflectors of our own, and so do ProtectedVMs, of which there are as many as VMs: kopf would take a
+millisecond for each, and more memory. Our other kinds come from kopf's events (``handlers.py``) and a LIST a minute that sweeps
+what kopf missed. Nothing here writes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -24,6 +25,8 @@ from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller import records
 from ringfence.controller.attachments import attached_to
 from ringfence.controller.evidence import Witness
+from ringfence.controller.membership import Membership
+from ringfence.controller.stored import Stored
 from ringfence.controller.targets import DeviceTarget, targets
 from ringfence.core.detection.evidence import Ready
 from ringfence.core.failover.phase import ENDED
@@ -43,12 +46,14 @@ from ringfence.kube.objects import (
     VmObject,
     VolumeAttachmentObject,
 )
-from ringfence.kube.reflector import Key, Reflector
+from ringfence.kube.reflector import Reflector
+from ringfence.kube.store import Key
 from ringfence.ports import Clock, ClusterError, Json
 
 logger = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
+Found = TypeVar("Found")
 AGENT_LEASE = "ringfence-agent-"
 
 OWN: Mapping[str, type[pydantic.BaseModel]] = {
@@ -63,6 +68,8 @@ OWN: Mapping[str, type[pydantic.BaseModel]] = {
 }
 
 
+MANY = "protectedvms"
+"""The one of our kinds of which there are as many as VMs: it comes from a reflector, as VMs do."""
 _PLURALS: Mapping[type[pydantic.BaseModel], str] = {model: plural for plural, model in OWN.items()}
 
 
@@ -83,40 +90,57 @@ class OwnKinds:
 
     def __init__(self, on_change: Callable[[str, Key], None]) -> None:
         self._stores: dict[str, dict[Key, pydantic.BaseModel]] = {plural: {} for plural in OWN}
-        self._raw: dict[str, dict[Key, Json]] = {plural: {} for plural in OWN}
+        self._raw: dict[str, dict[Key, Stored]] = {plural: {} for plural in OWN}
         self._unread: dict[str, dict[Key, Unread]] = {plural: {} for plural in OWN}
         self._whole: dict[str, dict[Key, pydantic.BaseModel]] = {}
         """What :meth:`all` gave out last, until the kind changes."""
+        self._worked_out: dict[str, dict[Callable[..., object], object]] = {}
+        """What :meth:`work_out` gave out last, until the kind changes."""
         self._on_change = on_change
         self.swept = False
 
     def seen(self, plural: str, raw: Json, *, deleted: bool = False) -> None:
-        """An event of kopf's."""
+        """An event of kopf's, or the answer to a write of ours."""
         meta = raw.get("metadata", {})
         key = (meta.get("namespace") or "", meta.get("name") or "")
+        stored = Stored.of(raw, packed=plural == MANY)
         if deleted:
-            newer = self._raw[plural].get(key)
-            if newer is not None and _uid(newer) != _uid(raw) and _version(newer) > _version(raw):
-                return  # the end of an earlier object of that name
-            if self._stores[plural].pop(key, None) is not None:
-                self._whole.pop(plural, None)
-                self._on_change(plural, key)
-            self._raw[plural].pop(key, None)
-            self._unread[plural].pop(key, None)
-            return
+            self.gone(plural, key, stored)
+        else:
+            self.stands(plural, key, stored)
+
+    def gone(self, plural: str, key: Key, last: Stored) -> None:
+        """The object has ended, that was last as this."""
+        newer = self._raw[plural].get(key)
+        if newer is not None and newer.uid != last.uid and newer.version > last.version:
+            return  # the end of an earlier object of that name
+        if self._stores[plural].pop(key, None) is not None:
+            self._forget_whole(plural)
+            self._on_change(plural, key)
+        self._raw[plural].pop(key, None)
+        self._unread[plural].pop(key, None)
+
+    def stands(self, plural: str, key: Key, stored: Stored) -> None:
+        """The object is as this, or was."""
         known = self._raw[plural].get(key)
-        if known is not None and _version(known) >= _version(raw):
+        if known is not None and known.version >= stored.version:
             return
-        self._raw[plural][key] = raw
-        self._whole.pop(plural, None)
+        self._raw[plural][key] = stored
+        self._forget_whole(plural)
+        model = OWN[plural]
         try:
-            self._stores[plural][key] = _understood(OWN[plural].model_validate(raw))
+            self._stores[plural][key] = _understood(
+                model.model_validate_json(stored.content)
+                if isinstance(stored.content, bytes)
+                else model.model_validate(stored.content)
+            )
             self._unread[plural].pop(key, None)
         except (ValueError, NewerState) as error:  # pydantic's is a ValueError
             logger.error(
                 "%s %s can't be read, it is left out: %s", plural, "/".join(filter(None, key)), error
             )
             self._stores[plural].pop(key, None)
+            raw = stored.raw
             spec, status = raw.get("spec") or {}, raw.get("status") or {}
             self._unread[plural][key] = Unread(
                 str(spec.get("node") or ""), str(status.get("phase") or ""), str(error)
@@ -135,11 +159,11 @@ class OwnKinds:
             if one.phase not in ENDED
         }
 
-    def held(self, plural: str) -> Mapping[Key, Json]:
+    def held(self, plural: str) -> Mapping[Key, Stored]:
         """All that are known now, as they are stored: to be taken before a LIST is asked for, and given to :meth:`sweep`."""
         return dict(self._raw[plural])
 
-    def sweep(self, plural: str, raws: Iterable[Json], before: Mapping[Key, Json]) -> None:
+    def sweep(self, plural: str, raws: Iterable[Json], before: Mapping[Key, Stored]) -> None:
         """A whole LIST: what is not in it is gone.
 
         ``before`` is what was held when it was asked for. What has come since may be newer than the LIST, and what has gone
@@ -147,15 +171,25 @@ class OwnKinds:
         """
         listed = {((r["metadata"].get("namespace") or ""), r["metadata"]["name"]): r for r in raws}
         known = self._raw[plural]
-        for key, raw in before.items():
-            if key not in listed and known.get(key) is raw:
-                self.seen(plural, raw, deleted=True)
+        for key, stored in before.items():
+            if key not in listed and known.get(key) is stored:
+                self.gone(plural, key, stored)
         for key, raw in listed.items():
             if key in known or key not in before:
                 self.seen(plural, raw)
 
+    def agree(self, plural: str, shown: Mapping[Key, Stored], reached: int) -> None:
+        """Be as a reflector shows the kind, that has come to this version: what we have written ourselves it may not have shown."""
+        for key, stored in self.held(plural).items():
+            if key not in shown and stored.version <= reached:
+                self.gone(plural, key, stored)
+        for key, stored in shown.items():
+            self.stands(plural, key, stored)
+
     def raw(self, plural: str, key: Key) -> Json | None:
-        return self._raw[plural].get(key)
+        """As the API has it, without ``managedFields``. Not to be changed."""
+        stored = self._raw[plural].get(key)
+        return None if stored is None else stored.raw
 
     def all(self, model: type[Model]) -> Mapping[Key, Model]:
         """All that are known now; what comes later doesn't change it, so that it can be gone through across awaits.
@@ -167,6 +201,24 @@ class OwnKinds:
         if found is None:
             found = self._whole[plural] = dict(self._stores[plural])
         return cast("Mapping[Key, Model]", found)
+
+    def one(self, model: type[Model], key: Key) -> Model | None:
+        """The object of that namespace and name."""
+        return cast("Model | None", self._stores[_PLURALS[model]].get(key))
+
+    def work_out(self, model: type[Model], work: Callable[[Mapping[Key, Model]], Found]) -> Found:
+        """What this function makes of all that are known now; worked out once between two changes. Not to be changed.
+
+        ``work`` is a function of a module: it is remembered for as long as the process runs.
+        """
+        known = self._worked_out.setdefault(_PLURALS[model], {})
+        if work not in known:
+            known[work] = work(self.all(model))
+        return cast("Found", known[work])
+
+    def _forget_whole(self, plural: str) -> None:
+        self._whole.pop(plural, None)
+        self._worked_out.pop(plural, None)
 
     @property
     def cluster(self) -> HACluster | None:
@@ -191,15 +243,6 @@ def _understood(found: Model) -> Model:
     return found
 
 
-def _uid(raw: Json) -> str:
-    return str(raw.get("metadata", {}).get("uid") or "")
-
-
-def _version(raw: Json) -> int:
-    """Versions of one object grow; Kubernetes >= 1.35 promises that they compare as numbers."""
-    return int(raw.get("metadata", {}).get("resourceVersion") or 0)
-
-
 class World:
     """The caches of one replica."""
 
@@ -211,10 +254,13 @@ class World:
         witness: Witness,
         jitter: Callable[[], float],
         poke: Callable[[], None],
+        stir: Callable[[], None] | None = None,
     ) -> None:
+        """``poke``: something has changed; ``stir``: something that matters where a node is down, and nowhere else."""
         self._clock = clock
         self._witness = witness
         self._poke = poke
+        self._stir = stir or poke
         self.namespace = namespace
         self.own = OwnKinds(self._own_changed)
         self.nodes = Reflector(
@@ -248,6 +294,16 @@ class World:
             jitter=jitter,
             on_change=self._other,
         )
+        self._membership = Membership()
+        self._pods_on = self.pods.store.index(lambda pod: (pod.node,))
+        self._vmis_about = self.vmis.store.index(_about)
+        self._evacuated = self.vmis.store.index(
+            lambda vmi: (vmi.evacuated_from,) if vmi.evacuated_from else ()
+        )
+        self._attached_to = self.attachments.store.index(lambda attachment: (attachment.node,))
+        self.protected_vms = Reflector(
+            api, kinds.PROTECTED_VM, Stored.from_raw, jitter=jitter, on_change=self._protected_vm
+        )
         self.lock_refused: dict[str, float] = {}
         """VMI UID -> since when it has failed on its image's write lock (CLOCK_BOOTTIME)."""
 
@@ -255,8 +311,13 @@ class World:
     def reflectors(self) -> tuple[Reflector[object], ...]:
         return (  # type: ignore[return-value] # read only: what they hold doesn't matter here
             self.nodes, self.node_leases, self.agent_leases, self.pods, self.vms, self.vmis, self.pvcs, self.pvs,
-            self.attachments,
+            self.attachments, self.protected_vms,
         )  # fmt: skip
+
+    async def filled(self) -> None:
+        """Wait until all of it has been listed."""
+        for reflector in self.reflectors:
+            await reflector.synced.wait()
 
     def not_listed(self) -> dict[str, ClusterError | None]:
         """What could not be listed yet, as ``plural.group``, and why not: without all of it nothing is decided."""
@@ -275,11 +336,16 @@ class World:
     def _own_changed(self, plural: str, key: Key) -> None:
         if plural == "nodereports":
             self._find_agent(key[1])
-        self._poke()
+        elif plural == "hazones":
+            self._membership.keep(frozenset(name for _, name in self.own.all(HAZone)))
+        if plural in (MANY, "hapolicies"):
+            self._stir()
+        else:
+            self._poke()
 
     def _find_agent(self, node: str) -> None:
         """A node whose own agent has reported has one, whether or not we hear of it now."""
-        report, boot = self.own.all(NodeReport).get(("", node)), self._witness.boot(node)
+        report, boot = self.own.one(NodeReport, ("", node)), self._witness.boot(node)
         if report is not None and boot is not None and report.status.node_uid == boot.node_uid:
             self._witness.agent_seen(node)
 
@@ -287,6 +353,7 @@ class World:
         now = self._clock.monotonic()
         if new is None:
             self._witness.forget(_key[1])
+            self._membership.forget(_key[1])
         else:
             self._witness.boot_seen(new.name, new.uid, new.boot_id)
             self._find_agent(new.name)
@@ -315,20 +382,46 @@ class World:
                 self.lock_refused.setdefault(new.uid, self._clock.monotonic())
             else:
                 self.lock_refused.pop(new.uid, None)
-        self._poke()
+        if (old.evacuated_from if old is not None else "") != (new.evacuated_from if new is not None else ""):
+            self._poke()  # together with a cordon it is a drain
+        else:
+            self._stir()
+
+    def _protected_vm(self, key: Key, old: Stored | None, new: Stored | None) -> None:
+        if new is not None:
+            self.own.stands(MANY, key, new)
+        elif old is not None:
+            self.own.gone(MANY, key, old)
 
     def _other(self, _key: Key, _old: object, _new: object) -> None:
-        self._poke()
+        self._stir()
 
     # --- questions -------------------------------------------------------------------------------------
 
     def zones_of(self, node: NodeObject) -> list[HAZone]:
         """The enabled zones that claim the node: one is right, none or more are a condition."""
-        found = [z for z in self.own.all(HAZone).values() if z.spec.enabled and _claims(z, node)]
+        zones = self.own.all(HAZone).values()
+        found = [zone for zone in zones if zone.spec.enabled and self._membership.of(zone, (node,))]
         return sorted(found, key=lambda z: z.metadata.name)
 
     def nodes_of(self, zone: HAZone) -> list[NodeObject]:
-        return [n for n in self.nodes.store.values() if _claims(zone, n)]
+        return self._membership.of(zone, self.nodes.store.values())
+
+    def evacuated(self) -> frozenset[str]:
+        """The nodes that an eviction wants VMs off."""
+        return frozenset(map(str, self._evacuated.terms()))
+
+    def vmis_about(self, node: str) -> Mapping[Key, VmiObject]:
+        """The instances that the node's loss may concern: those on it, and those that don't simply run elsewhere."""
+        return {**self._vmis_about.of(_ADRIFT), **self._vmis_about.of(node)}
+
+    def vmis_on(self, node: str) -> Mapping[Key, VmiObject]:
+        """The instances that run on the node, or ran there last. Not to be kept."""
+        return self._vmis_about.of(node)
+
+    def pods_at(self, node: str) -> Iterable[PodObject]:
+        """The pods bound to the node, as they are."""
+        return self._pods_on.of(node).values()
 
     def takers(self) -> frozenset[str]:
         """The nodes that KubeVirt could start a VM on."""
@@ -350,22 +443,21 @@ class World:
 
     def networks_of(self, node: NodeObject) -> tuple[ZoneNetwork, ...]:
         """The further networks of its zone; none where it is in no zone or in two."""
-        if not any(zone.spec.networks for zone in self.own.all(HAZone).values()):
+        if not self.own.work_out(HAZone, _any_network):
             return ()  # each judgement of each node asks
         zones = self.zones_of(node)
         return tuple(zones[0].spec.networks) if len(zones) == 1 else ()
 
     def levels(self, zone: HAZone, node: str) -> tuple[tuple[str, ...], ...]:
         """The names of the node's devices, level by level."""
-        devices = self.own.all(FenceDevice)
+        mine = self.devices_of(node)
         return tuple(
-            tuple(
-                name
-                for name in level.devices
-                if (device := devices.get(("", name))) is not None and node in device.spec.nodes
-            )
-            for level in zone.spec.fencing.levels
+            tuple(name for name in level.devices if name in mine) for level in zone.spec.fencing.levels
         )
+
+    def devices_of(self, node: str) -> Collection[str]:
+        """The names of the FenceDevices that are declared for the node."""
+        return self.own.work_out(FenceDevice, _by_node).get(node, ())
 
     def unaided_levels(self, zone: HAZone, node: str) -> tuple[tuple[str, ...], ...]:
         """Those of the levels that take no person: all devices of a level must succeed, and nobody can order one of driver manual."""
@@ -402,9 +494,7 @@ class World:
 
     def attachments_on(self, node: str) -> tuple[AttachmentLook, ...]:
         """The volumes that Kubernetes calls attached to the node."""
-        return attached_to(
-            node, self.attachments.store.values(), self.pods.store.values(), self.pvcs.store.values()
-        )
+        return attached_to(node, self._attached_to.of(node).values(), self.pods_at(node), self.pvcs.store)
 
     def claims_of(self, vms: Iterable[Key]) -> frozenset[Key]:
         """The claims of these VMs (namespace, name), hotplugged volumes included."""
@@ -419,7 +509,7 @@ class World:
         self, node: str, protected_vmis: frozenset[str], claims: frozenset[Key] = frozenset()
     ) -> tuple[PodLook, ...]:
         """The pods bound to the node; ``claims`` are those of the protected VMs (:meth:`claims_of`)."""
-        return looks([p for p in self.pods.store.values() if p.node == node], protected_vmis, claims)
+        return looks(list(self.pods_at(node)), protected_vmis, claims)
 
 
 def looks(
@@ -469,8 +559,22 @@ def rank(pod: PodObject) -> Rank:
             return Rank.INFRASTRUCTURE if known and pod.owner_kind == "ReplicaSet" else Rank.OTHER
 
 
-def _claims(zone: HAZone, node: NodeObject) -> bool:
-    nodes = zone.spec.nodes
-    if node.name in nodes.names:
-        return True
-    return nodes.selector is not None and nodes.selector.selects(node.labels)
+_ADRIFT = True
+"""The term of an instance that doesn't simply run: no node's name."""
+
+
+def _about(vmi: VmiObject) -> tuple[str | bool, ...]:
+    moving = vmi.migration is not None and vmi.migration.in_flight
+    return (vmi.node, _ADRIFT) if vmi.phase != "Running" or moving else (vmi.node,)
+
+
+def _any_network(zones: Mapping[Key, HAZone]) -> bool:
+    return any(zone.spec.networks for zone in zones.values())
+
+
+def _by_node(devices: Mapping[Key, FenceDevice]) -> Mapping[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for (_, name), device in devices.items():
+        for node in device.spec.nodes:
+            found.setdefault(node, set()).add(name)
+    return {node: frozenset(names) for node, names in found.items()}

@@ -33,13 +33,12 @@ from contextlib import aclosing
 from typing import Any, Final, Generic, TypeVar
 
 from ringfence.kube.client import Api, Expired, path_of
+from ringfence.kube.store import Key, Store
 from ringfence.ports import ClusterError, Json, Kind, Unavailable
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Key = tuple[str, str]
-"""(namespace, name); the namespace is empty for cluster-scoped kinds."""
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 15.0
@@ -84,7 +83,7 @@ class Reflector(Generic[T]):
         silence the connection counts as dead.
         """
         self.kind = kind
-        self.store: dict[Key, T] = {}
+        self.store: Store[T] = Store()
         """Complete once ``synced`` is set; read only."""
         self.synced = asyncio.Event()
         self.fresh_at = float("-inf")

@@ -109,7 +109,7 @@ class Site:
 
     async def list(self, kind: Kind) -> tuple[Json, ...]:
         found = self.world.own._raw[kind.plural].items()
-        return tuple(raw for (_, name), raw in found if name not in self.gone)
+        return tuple(stored.raw for (_, name), stored in found if name not in self.gone)
 
     async def get(self, _kind: Kind, name: str, _namespace: str = "") -> Json:
         if name != "rbd":

@@ -34,7 +34,7 @@ def pod(node: str, *claims: str, phase: str = "Running", namespace: str = "vms")
 
 HERE = attachment("a", "n1", "pv-db")
 ELSEWHERE = attachment("b", "n2", "pv-db")
-CLAIMS = (claim("db", "pv-db"), claim("db", "pv-other", namespace="shop"))
+CLAIMS = {("vms", "db"): claim("db", "pv-db"), ("shop", "db"): claim("db", "pv-other", namespace="shop")}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,8 @@ def test_a_generic_ephemeral_volume_is_its_pods() -> None:
         },
         "status": {"phase": "Running"},
     }
-    found = attached_to("n1", (HERE,), (PodObject.from_raw(raw),), (claim("cache-0-scratch", "pv-db"),))
+    claims = {("vms", "cache-0-scratch"): claim("cache-0-scratch", "pv-db")}
+    found = attached_to("n1", (HERE,), (PodObject.from_raw(raw),), claims)
     assert [a.wanted for a in found] == [True]
 
 

@@ -159,7 +159,7 @@ class Site:
 
     def protected(self) -> tuple[str, str]:
         pvm = ProtectedVM.model_validate({"metadata": {"name": "db"}, "spec": {"vm": {"name": "db"}}})
-        found, _ = self.statuses.protection(pvm, "shop")
+        found, _ = self.statuses.protections.of(pvm, "shop")
         return found.reason, found.message
 
     # the cluster

@@ -40,6 +40,7 @@ class Site:
             *(lambda: 0.5, lambda: None),
         )
         self.world.own.swept = True
+        self.world.protected_vms.synced.set()
         self.busy: frozenset[str] = frozenset()
         self.refuses: dict[str, ClusterError] = {}
         """By namespace."""

@@ -76,3 +76,32 @@ async def test_the_fifth_incident_within_an_hour_is_held() -> None:
     )
     assert now["status"]["heldReason"] == "n1 flaps: 4 incidents within 60 min, and so it is in quarantine"
     assert where.count("bmc-n1 off") == 0
+
+
+async def test_a_pods_change_calls_for_a_turn_where_a_node_is_down_or_an_incident_is_open_and_nowhere_else() -> (
+    None
+):
+    """Of many thousand one changes all the time; a turn looks at every node."""
+    where = site()
+    leader = await settled(where)
+    asked = leader.loop._poked
+
+    def called_for() -> bool:
+        asked.clear()
+        leader.loop.stir()
+        return asked.is_set()
+
+    assert not called_for()
+    where.down.add("n3")
+    await play(leader, 1.0)
+    assert not where.objects.keys() & {("failovers", "n3")}
+    assert called_for(), "n3 is down: a VM may come to be lost with it"
+    where.down.clear()
+    await play(leader, 1.0)
+    assert not called_for()
+    where.down.add("n1")
+    await play(leader, 4.0)
+    where.down.clear()
+    await play(leader, 1.0)
+    assert where.failover()["status"]["phase"] not in ("Ended", "Withdrawn")
+    assert called_for(), "its VMs are on their way"

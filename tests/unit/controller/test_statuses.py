@@ -1,12 +1,15 @@
-"""A status fits into etcd however many nodes it is about."""
+"""A status fits into etcd however many nodes it is about; and the conditions of very many VMs keep nothing else waiting."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from ringfence.controller.statuses import room_for_each
+from ringfence.controller.statuses import AT_A_TIME, AT_IT, LOOKED_AT, room_for_each
+from ringfence.ports import Json
+from unit.controller.test_exercise import Site
 
 ETCD = 1_500_000
 MANAGED = len('"k:{\\"name\\":\\"\\"}":{".":{},"f:name":{},"f:sentence":{},"f:slot":{},"f:verdict":{}},')
@@ -27,3 +30,40 @@ def test_a_zones_verdicts_fit(nodes: int) -> None:
     status = json.dumps({"nodes": names, "nodeVerdicts": rows}, separators=(",", ":"))
     assert len(status) + sum(MANAGED + len(name) for name in names) < ETCD
     assert room_for_each(nodes) >= 75, "a sentence that says nothing is none"
+
+
+async def test_of_very_many_vms_a_round_looks_at_some_and_the_next_goes_on_where_it_ended() -> None:
+    """Behind the conditions stand the launchers' tolerations and the drills: they wait for one round, not for all VMs."""
+    site = Site()
+    names = [f"vm-{number}" for number in range(LOOKED_AT + 1)]
+    for name in names:
+        site.seen("protectedvms", name, {"vm": {"name": name}})
+
+    def told() -> int:
+        found = (site.world.own.raw("protectedvms", ("", name)) or {} for name in names)
+        return sum("conditions" in raw["status"] for raw in found)
+
+    await site.statuses._protected_vms()
+    assert told() == LOOKED_AT
+    assert "ringfence_declared_vms 0.0" in site.metrics.render().decode()
+    await site.statuses._protected_vms()
+    assert told() == len(names)
+    assert f"ringfence_declared_vms {len(names)}.0" in site.metrics.render().decode()
+    before = site.writes
+    for _ in range(2):
+        await site.statuses._protected_vms()
+    assert site.writes == before, "nothing has changed"
+
+
+async def test_a_round_whose_writes_take_long_ends_before_the_next_chore_has_waited_long() -> None:
+    class Slow(Site):
+        async def patch_status(self, *of: Any, deadline: float | None = None) -> Json:
+            self.clock.now += 0.2
+            return await super().patch_status(*of, deadline=deadline)
+
+    site = Slow()
+    for number in range(3 * AT_A_TIME):
+        site.seen("protectedvms", f"vm-{number}", {"vm": {"name": f"vm-{number}"}})
+    began = site.clock.now
+    await site.statuses._protected_vms()
+    assert AT_IT <= site.clock.now - began <= AT_IT + 0.2 * AT_A_TIME

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from ringfence.api.v1alpha1.failover import Failover
 from ringfence.api.v1alpha1.nodereport import NodeReport
+from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller.evidence import Witness
 from ringfence.controller.world import OwnKinds, World
 from ringfence.kube.client import Api
-from ringfence.kube.objects import NodeObject
+from ringfence.kube.objects import NodeObject, PodObject, VmiObject
+from ringfence.kube.store import Key
 from ringfence.ports import SystemClock
 
 NODE: dict[str, Any] = {
@@ -136,3 +141,90 @@ def test_a_vm_is_taken_by_nodes_that_are_ready_uncordoned_and_schedulable() -> N
     assert world.takers() == {"n1", "n2"}
     see("n2", ready="False")
     assert world.takers() == {"n1"}
+
+
+def test_of_pods_and_vms_only_what_matters_without_an_incident_calls_for_a_turn() -> None:
+    told: list[str] = []
+    witness = Witness(lambda _payload, _signature, _key: True)
+    world = World(
+        *(cast("Api", None), SystemClock(), "ringfence-system", witness, lambda: 0.5),
+        *(lambda: told.append("poke"), lambda: told.append("stir")),
+    )
+    meta: dict[str, Any] = {"name": "db", "namespace": "shop", "uid": "u", "resourceVersion": "1"}
+
+    def heard(*, evacuated: str = "", phase: str = "Running") -> list[str]:
+        told.clear()
+        status = {"phase": phase, "evacuationNodeName": evacuated}
+        world.vmis._put(("shop", "db"), VmiObject.from_raw({"metadata": meta, "status": status}))
+        return told
+
+    assert heard() == ["stir"]
+    assert heard(phase="Failed") == ["stir"]
+    assert heard(phase="Failed", evacuated="n1") == ["poke"], "with a cordon it is a drain, and no failure"
+    assert heard(phase="Failed") == ["poke"]
+    told.clear()
+    world.pods._put(("shop", "db"), PodObject.from_raw({"metadata": meta}))
+    world.own.seen("protectedvms", {"metadata": meta, "spec": {"vm": {"name": "db"}}})
+    assert told == ["stir", "stir"]
+    told.clear()
+    world.nodes._put(("", "n1"), NodeObject.from_raw(NODE))
+    world.own.seen("failovers", stored("n1-1", 2))
+    assert told == ["poke", "poke"]
+
+
+@pytest.mark.parametrize("gone", ["failovers", "protectedvms"])
+def test_what_is_worked_out_of_a_kind_is_worked_out_anew_when_one_of_it_has_changed(gone: str) -> None:
+    own = OwnKinds(lambda _plural, _key: None)
+    own.seen("failovers", stored("n1-1", 1))
+    assert own.work_out(Failover, names) == ["n1-1"]
+    assert own.work_out(Failover, names) is own.work_out(Failover, names)
+    own.seen("failovers", stored("n2-1", 2))
+    assert own.work_out(Failover, names) == ["n1-1", "n2-1"]
+    before = own.work_out(Failover, names)
+    vm = {"metadata": {"name": "n1-1", "resourceVersion": "1"}, "spec": {"vm": {"name": "db"}}}
+    own.seen("protectedvms", vm)
+    own.seen(gone, stored("n1-1", 1) if gone == "failovers" else vm, deleted=True)
+    assert (own.work_out(Failover, names) is before) is (gone == "protectedvms")
+
+
+def names(failovers: Mapping[Key, Failover]) -> list[str]:
+    return [name for _, name in failovers]
+
+
+def declared(vm: str, version: int, uid: str = "") -> dict[str, Any]:
+    meta = {"name": vm, "namespace": "shop", "uid": uid or f"uid-{vm}", "resourceVersion": str(version)}
+    return {"metadata": meta | {"managedFields": [{"manager": "x"}]}, "spec": {"vm": {"name": vm}}}
+
+
+def test_protected_vms_are_what_the_watch_shows_and_what_we_have_written_since() -> None:
+    witness = Witness(lambda _payload, _signature, _key: True)
+    api = cast("Api", SimpleNamespace(clock=SystemClock()))
+    world = World(api, api.clock, "ringfence-system", witness, lambda: 0.5, lambda: None)
+    watch = world.protected_vms
+
+    def show(type_: str, raw: dict[str, Any]) -> None:
+        watch._event(json.dumps({"type": type_, "object": raw}).encode())
+
+    def there() -> dict[str, int]:
+        found = world.own.all(ProtectedVM)
+        return {name: int(one.metadata.resource_version or 0) for (_, name), one in found.items()}
+
+    show("ADDED", declared("a", 1))
+    show("ADDED", declared("b", 2))
+    world.own.seen("protectedvms", declared("a", 5))
+    show("MODIFIED", declared("a", 3))
+    assert there() == {"a": 5, "b": 2}, "ours is the later one"
+    assert "managedFields" not in (world.own.raw("protectedvms", ("shop", "a")) or {})["metadata"]
+    world.own.seen("protectedvms", declared("made", 6))
+    show("DELETED", declared("b", 7))
+    assert there() == {"a": 5, "made": 6}
+    world.own.agree("protectedvms", watch.store, 5)
+    assert there() == {"a": 5, "made": 6}, "the watch has not come to it yet"
+    world.own.agree("protectedvms", watch.store, watch.reached)
+    assert there() == {"a": 5}, "it was deleted while nobody watched"
+    world.own.seen("protectedvms", declared("a", 5), deleted=True)
+    world.own.agree("protectedvms", watch.store, watch.reached)
+    assert there() == {"a": 3}, "somebody's finalizer keeps it"
+    world.own.seen("protectedvms", declared("a", 9, "another"))
+    show("DELETED", declared("a", 8))
+    assert there() == {"a": 9}, "it was made anew meanwhile"
