@@ -82,6 +82,10 @@ class Node:
         return ["ip", "netns", "exec", self.namespace, *command]
 
 
+_NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
+"""How many neighbours the kernel knows, in all namespaces together: of 50 nodes each knows 49, and 1,024 are too few."""
+
+
 class Net:
     """All nodes and what lies between them. Use as a context: it leaves nothing behind, also of a run that was killed."""
 
@@ -90,9 +94,11 @@ class Net:
             raise ValueError(f"{count} nodes: from 3 to 250")
         self.nodes = {node.name: node for node in (Node(number) for number in range(1, count + 1))}
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY)
+        self._neighbours = _NEIGHBOURS.read_text()
 
     def __enter__(self) -> Self:
         sweep()
+        _NEIGHBOURS.write_text(str(max(int(self._neighbours), 2 * len(self.nodes) ** 2)))
         _run("ip", "netns", "add", HUB)
         ports = []
         for node in self.nodes.values():
@@ -116,6 +122,7 @@ class Net:
     def __exit__(self, *_: object) -> None:
         self.leave()
         sweep()
+        _NEIGHBOURS.write_text(self._neighbours)
         os.close(self._home)
 
     def enter(self, node: Node) -> None:

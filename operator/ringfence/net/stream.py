@@ -402,7 +402,7 @@ class UnderWay(NamedTuple):
 def under_way(writer: asyncio.StreamWriter) -> UnderWay:
     """As the kernel tells it (linux/tcp.h, tcp_info). Raises OSError where the stream is closed."""
     connection = writer.get_extra_info("socket")
-    if connection.fileno() < 0:
+    if connection is None or connection.fileno() < 0:  # None: TLS has let go of it
         raise ConnectionError("the stream is closed")
     found = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
     return UnderWay(*_TCP_INFO.unpack(found))

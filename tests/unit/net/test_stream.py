@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 
 import pytest
 
-from ringfence.net.stream import AGAIN, PUSH_EVERY, SMALL, THIN, Rhythm, UnderWay, room, under_way
+from ringfence.net.stream import (
+    AGAIN,
+    PUSH_EVERY,
+    SMALL,
+    THIN,
+    Rhythm,
+    UnderWay,
+    _server_context,
+    room,
+    under_way,
+)
 
 BOUND = 20.0
 
@@ -60,3 +71,26 @@ async def test_nothing_queues_behind_what_has_not_arrived() -> None:
         await writer.wait_closed()
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(room(writer, 1), BOUND)
+
+
+async def test_a_stream_whose_tls_has_ended_is_closed() -> None:
+    """asyncio lets go of its socket then: an agent's log had an unhandled AttributeError."""
+    context, _ = _server_context()
+    served: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+    server = await asyncio.start_server(
+        lambda _, writer: served.set_result(writer), "127.0.0.1", 0, ssl=context
+    )
+    address = server.sockets[0].getsockname()
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    async with asyncio.timeout(BOUND):
+        _, writer = await asyncio.open_connection(*address, ssl=trusting)
+        theirs = await served
+        writer.transport.abort()
+        theirs.transport.abort()
+        while theirs.get_extra_info("socket") is not None:  # noqa: ASYNC110 - no event tells it
+            await asyncio.sleep(0)
+        with pytest.raises(ConnectionError):
+            await room(theirs, 1)
+    server.close()
+    await server.wait_closed()
