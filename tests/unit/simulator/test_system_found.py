@@ -25,3 +25,11 @@ def test_what_a_random_schedule_has_found_breaks_nothing_any_more(seed: int) -> 
     outcome = play(read(f"seed {seed}\n{FOUND[seed]}\n60.00 mend\n120.00 end"))
     assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
     assert outcome.recovered
+
+
+def test_an_incident_that_waits_for_a_person_outlives_all_controllers() -> None:
+    """Both controllers' processes are killed at once. The new ones lead before they hear of any agent."""
+    script = "1.00 bmc n4 hang\n1.10 power-cut n4\n20.00 kill-controller n1 2\n20.00 kill-controller n2 2"
+    outcome = play(read(f"seed 7\n{script}\n40.00 end"), real=True)
+    assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
+    assert outcome.incidents == 1
