@@ -153,6 +153,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         set_back=plant.set_back,
         compared=now >= memory.compared_at,
         storm=limits.storm(situation) is not None,
+        hears=limits.not_settled(situation) is None,
         quarantined=situation.incidents_lately + (record is not None) >= limits.FLAPS,
     )
 

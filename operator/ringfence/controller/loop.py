@@ -832,6 +832,7 @@ class Loop:
             set_back=self._setbacks.last,
             compared=self._setbacks.compared,
             storm=limits.storm(situation) is not None,
+            hears=limits.not_settled(situation) is None,
             quarantined=situation.incidents_lately + (record is not None) >= limits.FLAPS,
         )
 

@@ -146,6 +146,8 @@ class Site:
         """Kinds of which nothing is heard."""
         self.lost: set[str] = set()
         """Nodes whose Failover is created, and nobody hears of it."""
+        self.mute = False
+        """No agent is heard by a controller."""
         self.put("haclusters", "default", {"mode": "Active"})
         self.put("hazones", "a", {"nodes": {"names": list(NODES)}, "fencing": fencing})
         for device in devices:
@@ -442,6 +444,8 @@ class Replica:
         """Two agents tell what they see; who is down is accused by all that are left, each second anew."""
         site, now = self.site, self.site.clock.now
         self.witness.roster = site.roster
+        if site.mute:
+            return
         alive = frozenset(NODES) - site.down
         round_id = f"round-{int(now):08d}".encode()
         subjects = []
@@ -921,6 +925,36 @@ async def test_an_incident_that_is_deleted_while_nobody_leads_is_written_anew_by
     assert all(
         at == ordered_at or at - ordered_at > timing.ORDER_EFFECT for at, d in site.deeds if d == "bmc-n1 off"
     )
+
+
+@pytest.mark.parametrize("phase", ["Held", "AwaitingConfirmation"])
+@pytest.mark.parametrize("who", ["a new process", "the leader of before"])
+async def test_a_leader_that_hears_no_agent_withdraws_nothing(phase: str, who: str) -> None:
+    """It knows nothing of the node, which is no sign of life: what is on record (a person's word, a device that has called the node off, the
+    storm that held it) goes on when agents are heard.
+    """
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    site.runs("db", "n1")
+    leader = await settled(site)
+    if phase == "Held":
+        site.put("nodemaintenances", "work", {"nodes": ["n1"]})
+    site.down.add("n1")
+    await play(leader, timing.ORDER_TRIES * (timing.ORDER_SENT_WITHIN + timing.ORDER_EFFECT) + 4.0)
+    assert site.failover()["status"]["phase"] == phase
+    name = site.failover()["metadata"]["name"]
+    site.mute = True
+    if who == "a new process":
+        site.lease = replace(site.lease, holder="") if site.lease is not None else None
+        leader = Replica(site, "c-2", "n3")
+    await play(leader, timing.ORDER_SENT_WITHIN + timing.ORDER_EFFECT + 2.0)
+    assert leader.leadership.leads
+    assert site.failover()["status"]["phase"] in (phase, "Held")
+    site.obeys.add("n1")
+    site.objects.pop(("nodemaintenances", "work"), None)
+    site.mute = False
+    await play(leader, timing.SETTLE + timing.ORDER_EFFECT + timing.LADDER_BACKOFF[1] + 5.0)
+    assert [key[1] for key in site.objects if key[0] == "failovers"] == [name]
+    assert "launcher-db" not in site.pods
 
 
 async def test_a_controller_that_has_seen_nothing_orders_nobody_beside_an_order_that_is_on_record_nowhere() -> (

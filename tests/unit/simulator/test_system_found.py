@@ -39,3 +39,11 @@ def test_an_incident_barred_from_orders_is_not_stuck_while_it_is_barred() -> Non
     assert not outcome.broken, outcome.broken
     assert any("no order for 120 s" in line for line in outcome.log)
     assert not any("pdu-n5 off" in line for line in outcome.log)
+
+
+def test_an_incident_that_waits_for_a_person_outlives_all_controllers() -> None:
+    """Both controllers' processes are killed at once. The new ones lead before they hear of any agent."""
+    script = "1.00 bmc n4 hang\n1.10 power-cut n4\n20.00 kill-controller n1 2\n20.00 kill-controller n2 2"
+    outcome = play(read(f"seed 7\n{script}\n40.00 end"), real=True)
+    assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
+    assert outcome.incidents == 1

@@ -95,7 +95,7 @@ def left_to_a_living_node(record: Record, look: Look, recover: RecoverVms) -> St
     The others never stopped. Were the node found Down again, the incident would go on from there.
     """
     left = others(record, recover)
-    if not left or look.judgement.verdict is Verdict.DOWN or order_working(record, look):
+    if not left or look.judgement.verdict is Verdict.DOWN or not look.hears or order_working(record, look):
         return None
     if any(not v.state.settled for v in record.vms if v not in left):
         return None

@@ -87,6 +87,8 @@ class Look:
     """What the store has was compared with what agents hold: were it set back, that would be known."""
     storm: bool = False
     """Too many nodes of the zone are down at once, whatever else may be in the way."""
+    hears: bool = True
+    """Agents have told for long enough that a node of which nothing is heard is known to be one; else it means nothing."""
     quarantined: bool = False
     """The node has flapped: when this incident is over no new VM comes to it for a while."""
 

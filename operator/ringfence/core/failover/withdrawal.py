@@ -17,11 +17,11 @@ _BEFORE_PROOF = frozenset({Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAIT
 
 
 def withdraw(record: Record, look: Look) -> Step | None:
-    """End without a deed if the node lives, unless an order may still take effect.
+    """End without a deed if the node lives, unless an order may still take effect. Who hears no agent doesn't know that it does.
 
     Like the way back after a recovery it ends only when the taints are seen to be gone: an ended record tries nothing again.
     """
-    if look.judgement.verdict is Verdict.DOWN or order_working(record, look):
+    if look.judgement.verdict is Verdict.DOWN or not look.hears or order_working(record, look):
         return None
     if cut.lift(record, look.levels, look.now) is not None:
         if not _may_lift(record, look):
