@@ -216,14 +216,18 @@ class Loop:
         if self._witness.roster is None:
             return True
         now = self._clock.monotonic()
-        proved = {a.record.boot.node for a in self._adopted.values() if a.record and a.record.ended_boot}
-        electorate = frozenset(m.name for m in self._witness.roster.members) - proved
+        electorate = frozenset(m.name for m in self._witness.roster.members) - self._proved()
         electorate -= self._world.maintained().keys()
         counted = limits.sees_half(self._witness.alive(now), electorate)
         # Agents of a larger ring count heads only while somebody is doubted; else nobody is missed.
         majority = counted or self._witness.calm(now)
         self._saw_majority |= majority
         return majority or not (self._saw_majority or self._witness.fresh_views(now))
+
+    def _proved(self) -> frozenset[str]:
+        """The nodes whose present boot is proved to be over, as far as their boots are known: a later one has a vote again."""
+        records_ = (a.record for a in self._adopted.values() if a.record is not None and a.record.ended_boot)
+        return frozenset(r.boot.node for r in records_ if self._witness.boot(r.boot.node) in (None, r.boot))
 
     def finds_own_node_down(self) -> bool:
         """Whether the node that this replica runs on is Down by its own judgement: then another must lead."""
@@ -1021,7 +1025,7 @@ class Loop:
             frozenset(m.name for m in self._witness.roster.members) if self._witness.roster else frozenset()
         )
         open_records = [a.record for a in self._adopted.values() if a.record and a.record.phase not in ENDED]
-        proved = frozenset(r.boot.node for r in open_records if r.ended_boot)
+        proved = self._proved()
         in_flight = frozenset(
             r.boot.node for r in open_records if r.phase not in PROVED and r.boot.node != node
         )
