@@ -383,8 +383,7 @@ class Controller:
         plant = self._plant
         if not plant.spread:
             return frozenset()
-        proved = {r.boot.node for r in self._memory.open if r.ended_boot}
-        electorate = frozenset(plant.nodes) - proved
+        electorate = frozenset(plant.nodes) - looks.proved_of(plant, self._memory.open)
         heard = plant.heard_by_each(replicas)
         return frozenset(n for n in replicas if not limits.sees_half(heard[n], electorate))
 

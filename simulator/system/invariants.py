@@ -258,7 +258,13 @@ class Invariants:
         """What a command may not do is checked where it is done."""
 
     def _proved(self) -> set[str]:
-        return {r.boot.node for r in self.world.memory.open if r.proofs}
+        """A later boot, as soon as anybody can know of it, is no part of what is proved off."""
+        plant = self.world.plant
+        return {
+            r.boot.node
+            for r in self.world.memory.open
+            if r.proofs and plant.nodes[r.boot.node].known == r.boot
+        }
 
     def asked(self, boot: Boot, ask: RecoveryCommand) -> None:
         records = [r for r in self.world.memory.stored.values() if r.boot == boot]

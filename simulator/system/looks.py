@@ -205,7 +205,7 @@ def situation_of(
     members, claims = plant.zone_members(node), plant.zones_of(node)
     states = {n: s.state for n, s in slots_of(plant, members - {node}).items()}
     alive = plant.heard() - memory.apart
-    proved = frozenset(r.boot.node for r in records if r.ended_boot)
+    proved = proved_of(plant, records)
     down = frozenset(memory.down_since) - proved | {r.boot.node for r in records}
     return limits.Situation(
         node=node,
@@ -243,6 +243,13 @@ def situation_of(
         forgotten=_forgotten(memory, node, now),
         roster_epochs=(1,) if memory.newer_roster else (),
         released=record is not None and record.name in memory.released,
+    )
+
+
+def proved_of(plant: Plant, records: Iterable[Record]) -> frozenset[str]:
+    """The nodes whose present boot, as it is known, is proved to be over: a later one has a vote again."""
+    return frozenset(
+        r.boot.node for r in records if r.ended_boot and plant.nodes[r.boot.node].known == r.boot
     )
 
 

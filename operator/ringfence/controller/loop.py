@@ -49,6 +49,7 @@ from ringfence.core.failover.look import Confirmation, Look
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.failover.recovery import VmiLook, VmLook
+from ringfence.core.failover.step import Step
 from ringfence.core.failover.vms import merged
 from ringfence.core.fencing.orders import OrderOff
 from ringfence.core.fencing.proof import CutVm
@@ -67,9 +68,12 @@ from ringfence.ports import (
     ClusterError,
     Conflict,
     Json,
+    Kind,
+    NotFound,
     ObjectRef,
     Scribe,
     TooLate,
+    Unavailable,
 )
 
 logger = logging.getLogger(__name__)
@@ -82,6 +86,14 @@ BESIDE = 0.1
 """Seconds for which a turn waits for one incident's writes. If they take longer the others go on beside them."""
 JUDGED_FOR = 0.25
 """Seconds for which what a turn has judged is gone by: what it stores may take longer, and who is heard meanwhile is spared."""
+READ_FOR = 2.0
+"""Seconds for which what was read before an order is gone by."""
+WISHES: Mapping[str, Kind] = {
+    "haclusters": kinds.HA_CLUSTER,
+    "hazones": kinds.HA_ZONE,
+    "nodemaintenances": kinds.NODE_MAINTENANCE,
+}
+"""Where people say what may not be done."""
 _PATIENT = frozenset({Phase.AWAITING_CONFIRMATION, Phase.RECOVERED})
 
 
@@ -108,6 +120,8 @@ class Adopted:
     phase_since: float = NEVER
     phase: str = ""
     powered_on_at: float = NEVER
+    read_at: float = NEVER
+    """When this replica last read what speaks against an order, and not from its caches."""
     proved: bool = False
     proved_at: int = 0
     """The version of the store that was seen to have the proof: a report of the node's agent counts if it is newer."""
@@ -190,6 +204,8 @@ class Loop:
         """By zone: when the slots of its nodes were last looked at, and what was seen."""
         self._marked: dict[str, tuple[NodeObject, Boot, bool, bool]] = {}
         """What was last taken in of each node's future: its object, its boot, whether it is evacuated, whether it is silent."""
+        self._read_nodes: dict[str, NodeObject] = {}
+        """Nodes as they were read before an order, as long as the watch hasn't come as far."""
         self.judgements: dict[str, Judgement] = {}
         self._someone_down = False
         """Whether any of them is Down."""
@@ -200,14 +216,18 @@ class Loop:
         if self._witness.roster is None:
             return True
         now = self._clock.monotonic()
-        proved = {a.record.boot.node for a in self._adopted.values() if a.record and a.record.ended_boot}
-        electorate = frozenset(m.name for m in self._witness.roster.members) - proved
+        electorate = frozenset(m.name for m in self._witness.roster.members) - self._proved()
         electorate -= self._world.maintained().keys()
         counted = limits.sees_half(self._witness.alive(now), electorate)
         # Agents of a larger ring count heads only while somebody is doubted; else nobody is missed.
         majority = counted or self._witness.calm(now)
         self._saw_majority |= majority
         return majority or not (self._saw_majority or self._witness.fresh_views(now))
+
+    def _proved(self) -> frozenset[str]:
+        """The nodes whose present boot is proved to be over, as far as their boots are known: a later one has a vote again."""
+        records_ = (a.record for a in self._adopted.values() if a.record is not None and a.record.ended_boot)
+        return frozenset(r.boot.node for r in records_ if self._witness.boot(r.boot.node) in (None, r.boot))
 
     def finds_own_node_down(self) -> bool:
         """Whether the node that this replica runs on is Down by its own judgement: then another must lead."""
@@ -403,6 +423,7 @@ class Loop:
         for gone in self.judgements.keys() - set(self._witness.nodes()):
             self._metrics.node_gone(gone, self.judgements.pop(gone).verdict)
             self._marked.pop(gone, None)
+            self._read_nodes.pop(gone, None)
         if len(self._intents) > 2 * len(self.judgements):
             self._intents.keep(boot for _, boot, _, _ in self._marked.values())
         if (roster := self._witness.roster) is not None:
@@ -428,6 +449,11 @@ class Loop:
         node = self._world.nodes.store.get(("", boot.node))
         if node is None:
             return
+        read = self._read_nodes.get(boot.node)
+        if read is not None and _version(read) <= _version(node):
+            del self._read_nodes[boot.node]  # the watch has come as far
+        elif read is not None:
+            node = read
         # Of a thousand nodes hardly one says something new on a turn.
         evicted = node.name in evacuated
         before, self._marked[boot.node] = self._marked.get(boot.node), (node, boot, evicted, silent)
@@ -667,6 +693,10 @@ class Loop:
                 return
             if not self._refusals.due(name):
                 return
+            if _irrevocable(before, step) and now - adopted.read_at >= READ_FOR:
+                if not await self._read_afresh(adopted, before.boot):
+                    return
+                continue
             orders = any(isinstance(command, OrderOff | OrderOn) for command in step.commands)
             if orders and self._ordering:
                 return  # limits and places at a chassis go by what is on record: the other order is, in a moment
@@ -682,6 +712,47 @@ class Loop:
             self._world.own.seen("failovers", adopted.raw)
             self._note(adopted, before, adopted.record, now)
             self._adopt(now)
+
+    async def _read_afresh(self, adopted: Adopted, boot: Boot) -> bool:
+        """Read consistently what speaks against the next step; False: it could not be read, so the step is not taken.
+
+        A watch tells late, and one that is lost tells nothing for a minute: most of all where the API server has been away, and people
+        have said meanwhile what may not be done. What has been stored of the incident itself, its own write finds out.
+        """
+        node, meta = boot.node, adopted.raw["metadata"]
+        key, what = ("read", meta["name"]), f"the questions before {node} is fenced"
+        if not self._refusals.due(key):
+            return False
+        own = self._world.own
+        held = {plural: own.held(plural) for plural in WISHES}
+        try:
+            async with asyncio.timeout(timing.ORDER_SENT_WITHIN):
+                found, wished = await asyncio.gather(self._node_now(node), self._wishes_now())
+        except (ClusterError, TimeoutError) as error:
+            why = error if isinstance(error, ClusterError) else Unavailable("no answer in time")
+            self._refusals.failed(key, what, why, ObjectRef(kinds.FAILOVER, meta["name"], uid=meta["uid"]))
+            return False
+        self._refusals.taken(key)
+        for plural, raws in wished.items():
+            own.sweep(plural, raws, held[plural])
+        if found is None:
+            self._witness.forget(node)
+        else:
+            self._read_nodes[node] = found
+            self._witness.boot_seen(node, found.uid, found.boot_id)
+        adopted.read_at = self._clock.monotonic()
+        self._judge(adopted.read_at)
+        return True
+
+    async def _wishes_now(self) -> dict[str, tuple[Json, ...]]:
+        listed = await asyncio.gather(*(self._cluster.list(kind) for kind in WISHES.values()))
+        return dict(zip(WISHES, listed, strict=True))
+
+    async def _node_now(self, name: str) -> NodeObject | None:
+        try:
+            return NodeObject.from_raw(await self._cluster.get(kinds.NODE, name))
+        except NotFound:
+            return None
 
     async def _resume_empty(self, name: str, failover: Failover) -> None:
         """The former leader died between the object and its first status, or that was turned down: begin it again."""
@@ -954,7 +1025,7 @@ class Loop:
             frozenset(m.name for m in self._witness.roster.members) if self._witness.roster else frozenset()
         )
         open_records = [a.record for a in self._adopted.values() if a.record and a.record.phase not in ENDED]
-        proved = frozenset(r.boot.node for r in open_records if r.ended_boot)
+        proved = self._proved()
         in_flight = frozenset(
             r.boot.node for r in open_records if r.phase not in PROVED and r.boot.node != node
         )
@@ -1240,6 +1311,17 @@ def _as_seen(adopted: Adopted, failover: Failover) -> Record | None:
         adopted.levels_seen,
         adopted.called_off_seen,
     )
+
+
+def _version(node: NodeObject) -> int:
+    """Versions of one object grow; Kubernetes >= 1.35 promises that they compare as numbers."""
+    return int(node.resource_version or 0)
+
+
+def _irrevocable(before: Record, step: Step) -> bool:
+    """Whether it orders a node off, or is the first to call it off: what follows from that nobody takes back."""
+    ordered = any(isinstance(command, OrderOff) for command in step.commands)
+    return ordered or bool(step.record.proofs and not before.proofs)
 
 
 def _under_way(record: Record) -> bool:
