@@ -64,6 +64,8 @@ def recovered(record: Record, look: Look) -> Step:
         return Step(enter(record, Phase.RECOVERED, sentence, look), precautions.tell(record, look))
     if _may_power_on(record, look):
         return _power_on(record, look, sentences.outcome(record))
+    if gave_up := in_vain(record, look):
+        record = enter(record, record.phase, f"{sentences.outcome(record)}{gave_up}", look)
     return Step(record, precautions.tell(record, look))
 
 
@@ -94,6 +96,14 @@ def come_back(record: Record, look: Look) -> Step:
     if look.suspect_taint or look.own_taint:
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
     return Step(record)
+
+
+def in_vain(record: Record, look: Look) -> str:
+    """That nobody powers it on any more, as the end of a sentence; empty: it is tried, or is not to be, or is back."""
+    tired = record.power_on_tries >= timing.POWER_ON_TRIES and look.power_on_due
+    if not tired or look.current_boot_id not in ("", record.boot.boot_id):
+        return ""
+    return f"; {record.boot.node} was ordered on {record.power_on_tries} times and is not back: look at it"
 
 
 def _may_power_on(record: Record, look: Look) -> bool:

@@ -493,6 +493,30 @@ def test_nobody_powers_a_node_on_while_an_order_may_take_effect() -> None:
     assert step(tired, replace(look, now=NOW + 60.0)).commands == ()
 
 
+@pytest.mark.parametrize("waits", [False, True], ids=["all run", "one waits"])
+def test_a_node_that_does_not_come_back_when_ordered_on_is_told_once(*, waits: bool) -> None:
+    """The last word was that it is being powered on, for as long as it stayed away."""
+    full = "no node takes it: full"
+    tired = replace(
+        RECOVERING,
+        phase=Phase.RECOVERING if waits else Phase.RECOVERED,
+        tainted=True,
+        orders=(),
+        power_on_tries=timing.POWER_ON_TRIES,
+        sentence="recovered: nothing was left to move; powering n1 on",
+        vms=(replace(DB, state=VmState.WAITING, released_wall=NOW, message=full),) if waits else (),
+    )
+    seen = VmiLook("vmi-db-2", "Pending", "", unschedulable="full")
+    vms = (VmLook("vms", "db", "vm-1", True, "Always", False, seen),) if waits else ()
+    look = replace(LOOK, now=NOW + 60.0, out_of_service_taint=True, pods=(), vms=vms)
+    assert "ordered on" not in step(tired, replace(look, power_on_due=False)).record.sentence
+    told = step(tired, look)
+    assert told.record.phase is tired.phase
+    assert told.record.sentence.endswith("; n1 was ordered on 5 times and is not back: look at it")
+    assert "powering" not in told.record.sentence
+    assert step(told.record, replace(look, now=NOW + 70.0)).record == told.record
+
+
 def test_a_hedged_level_is_on_record_before_its_order_is_given() -> None:
     hangs = replace(device("bmc"), busy=True)
     look = replace(LOOK, levels=((hangs,), (device("pdu", (ON, NOW - 0.1)),)), hedges=(5.0, None))
