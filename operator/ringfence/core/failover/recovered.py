@@ -53,6 +53,8 @@ def recovered(record: Record, look: Look) -> Step:
             sentence += "; its out-of-service taint is somebody else's and stays"
         sentence += cut.left_standing(record.cuts, look.levels) + sentences.quarantine(look)
         return Step(enter(timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
+    if record.later_boot:
+        return Step(record)  # our view of the Nodes lags behind
     if permit(record.boot, record.proofs, look.proofs_required) is None:
         return _recovered_some(record, look)
     if (refuted := _refuted(record, look)) is not None:
@@ -85,6 +87,8 @@ def come_back(record: Record, look: Look) -> Step:
     if not look.node_exists:
         return Step(record)
     if look.current_boot_id in ("", record.boot.boot_id):
+        if record.later_boot:
+            return Step(record)
         return _power_on(record, look, record.sentence) if _may_power_on(record, look) else Step(record)
     record = replace(record, new_boot_id=look.current_boot_id)
     if not look.node_ready:

@@ -24,7 +24,7 @@ def recovering(record: Record, look: Look) -> Step:
     recover = permit(record.boot, record.proofs, look.proofs_required)
     if recover is None and (some := permit_vms(record.boot, record.proofs, look.proofs_required)) is not None:
         return _recovering_some(record, look, some)
-    later_boot = look.current_boot_id not in ("", record.boot.boot_id)
+    later_boot = record.later_boot or look.current_boot_id not in ("", record.boot.boot_id)
     # Once we have ordered it on, what answers there may be its next boot already.
     if recover is not None and not later_boot and not record.power_on_tries:
         for proof in recover.proofs:

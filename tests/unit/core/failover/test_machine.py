@@ -29,7 +29,15 @@ from ringfence.core.failover.recovery import AttachmentLook, DeletePod, PodLook,
 from ringfence.core.failover.vms import merged
 from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.orders import Action, Begun, Order, OrderOff, ReadPower, RevokeAgentLease
-from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading, SelfFenced, StorageCut
+from ringfence.core.fencing.proof import (
+    CutVm,
+    PoweredOff,
+    PowerOffHow,
+    Reading,
+    Rebooted,
+    SelfFenced,
+    StorageCut,
+)
 from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.fencing.selffence import Leg, Promise, WatchdogLook
 from ringfence.core.model import Boot, PowerState, Verdict
@@ -701,6 +709,23 @@ def test_no_device_and_no_person_proves_off_whose_slot_may_move_again(phase: Pha
 def test_a_later_boot_proves_whatever_the_slot_does() -> None:
     look = replace(LOOK, slot_due=NOW + 9.0, current_boot_id="boot-2")
     assert step(HOLDING, look).record.phase is Phase.RECOVERING
+
+
+@pytest.mark.parametrize("known", ["boot-1", ""], ids=["the boot before", "nothing"])
+@pytest.mark.parametrize("on_record", ["its proof", "its return"])
+def test_a_later_boot_that_is_on_record_is_known_to_a_leader_whose_nodes_lag_behind(
+    known: str, on_record: str
+) -> None:
+    """It would mark a living node out of service, and then force-delete what that boot's kubelet may have started."""
+    rebooted = replace(RECOVERING, proofs=(Rebooted(BOOT, "boot-2", NOW - 9.0),), orders=())
+    back = replace(RECOVERING, orders=(), power_on_tries=1, new_boot_id="boot-2")
+    look = replace(LOOK, current_boot_id=known, pods=(LAUNCHER,))
+    lagging = step(rebooted if on_record == "its proof" else back, look)
+    assert not [c for c in lagging.commands if isinstance(c, AddOutOfServiceTaint)]
+    deleted = [one for c in lagging.commands if isinstance(c, RecoverPods) for one in c.commands]
+    assert deleted == [DeletePod(LAUNCHER.ref, force=False)]
+    marked = step(lagging.record, replace(look, out_of_service_taint=True))
+    assert not marked.record.tainted, "somebody's taint of before came too late for that boot"
 
 
 @pytest.mark.parametrize(
