@@ -69,7 +69,7 @@ class Faults:
         plant.placement.capacity.clear()
         memory.newer_roster = False
         plant.csi_detaches = memory.remediators.answer = True
-        memory.refusing, memory.cache, memory.mode = 0.0, None, Mode.ACTIVE
+        memory.refusing, memory.refusing_next, memory.cache, memory.mode = 0.0, 0, None, Mode.ACTIVE
         memory.watches_late, memory.admits = 0.0, True
         self._controller.die_after = None
         if memory.election is not None:
@@ -206,6 +206,8 @@ class Faults:
                 plant.write_needs = float(rest[0])
             case "api-refuses":
                 memory.refusing = float(rest[0])
+            case "api-refuses-next":
+                memory.refusing_next = int(rest[0])
             case "watches-late":
                 memory.watches_late = float(rest[0])
             case "history-gone":

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
+from ringfence.core.failover.blackout import SEEN_LATE
 from ringfence.core.failover.commands import Command
 from ringfence.core.failover.phase import ENDED, Phase
 from ringfence.core.failover.record import Record, VmState
@@ -18,7 +19,7 @@ from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RecoveryComma
 from ringfence.core.fencing.orders import OrderOff
 from ringfence.core.fencing.proof import AdminConfirmed, StorageCut
 from ringfence.core.model import Boot, Mode
-from simulator.system import looks, triples
+from simulator.system import looks, rules, triples
 from simulator.system.node import Node
 from simulator.system.rules import Broken
 from simulator.system.vm import Vm
@@ -313,9 +314,10 @@ class Invariants:
                 return None if waits else "no limit forbids to go on"
             case Phase.FENCING:
                 working = any(now < o.effective_until for o in record.orders)
+                barred = rules.called_off(plant, record) and since < SEEN_LATE + 30
                 return (
                     None
-                    if working or since < 30
+                    if working or barred or since < 30
                     else f"has been so for {since:.0f} s without an order at work"
                 )
             case Phase.AWAITING_CONFIRMATION:

@@ -56,6 +56,8 @@ class Memory:
     """What the leader's caches hold where that is older than what is true; None: all is fresh."""
     refusing: float = 0.0
     """The part of the writes that the API server refuses: conflicts, 429, time-outs."""
+    refusing_next: int = 0
+    """So many of the next writes it refuses, whatever they are. Real replicas don't hear of it."""
     watches_late: float = 0.0
     """Seconds by which watches tell later than they could. Real replicas alone hear of it, as of the next two."""
     compactions: int = 0
@@ -96,6 +98,9 @@ class Memory:
         return self.opened
 
     def write_fails(self) -> bool:
+        if self.refusing_next > 0:
+            self.refusing_next -= 1
+            return True
         return self.refusing > 0 and self.dice.random() < self.refusing
 
     def settled_for(self, now: float) -> float:

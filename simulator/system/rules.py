@@ -100,11 +100,11 @@ def is_down(plant: Plant, node: str, record: Record) -> None:
         raise Broken(f"{plant.now:.2f}: {node} is ordered off: {verdict.sentence}")
     here = plant.nodes[node]
     later = here.identity != record.boot and plant.now >= here.booted_at
-    if later and (not here.is_news or _called_off(plant, record)):
+    if later and (not here.is_news or called_off(plant, record)):
         raise Broken(f"{plant.now:.2f}: {node} is ordered off for an earlier boot")
 
 
-def _called_off(plant: Plant, record: Record) -> bool:
+def called_off(plant: Plant, record: Record) -> bool:
     """Whether a device has called the node off of late, as the leader has read or found on record, before anybody ordered that."""
     ordered_at = min((o.sent_at for o in record.orders if o.action is Action.OFF), default=float("inf"))
     said = [box.called_off_at for box in plant.boxes(record.boot.node) if box.called_off_at is not None]

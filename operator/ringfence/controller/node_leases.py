@@ -118,6 +118,14 @@ def _name(node: str) -> str:
 def _held(lease: LeaseRecord) -> Held:
     return Held(
         lease.holder,
-        parse(lease.renew_time) if lease.renew_time else None,
+        _instant(lease.renew_time),
         float(lease.duration_seconds) if lease.duration_seconds else None,
     )
+
+
+def _instant(text: str) -> float | None:
+    """Anybody may have written it: one that can't be read counts as none, and holds nobody up."""
+    try:
+        return parse(text)
+    except ValueError:  # such as the years 0 and 10000, which an API server keeps
+        return None

@@ -161,3 +161,22 @@ def test_what_the_second_set_has_told_it_takes_back() -> None:
     No observer had held n39 for dead, so none took it back for them; two windows called it unreachable for 3 s more.
     """
     assert 7 not in {one.number for one in play(random_script(250, 100)).broken}
+
+
+def test_all_observers_may_look_at_a_members_networks_at_once() -> None:
+    """Five of them asked in the same instant, and who held four looks had no room for the fifth: his was the only answer from the storage
+    network, whose other half had just been split off, and the look that lacked it called it dead.
+    """
+    assert 14 not in broken(
+        """
+        nodes 100 zones 3 seed 707 networks 2
+        1.100 crash n26
+        3.409 suspend n17,n14,n13,n4,n87 for 2.341
+        3.794 jump n27,n29,n63 by 0.4
+        5.255 split n80,n11,n1,n37,n67,n87,n41,n49,n20,n38,n78,n100,n35,n70,n6,n77,n9,n18,n44,n33,n26,n95,n14,n25,n31,n24,n89,n69,n19,n48,n93,n75,n72,n45,n4,n90,n36,n50,n92,n55 > n2,n3,n5,n7,n8,n10,n12,n13,n15,n16,n17,n21,n22,n23,n27,n28,n29,n30,n32,n34,n39,n40,n42,n43,n46,n47,n51,n52,n53,n54,n56,n57,n58,n59,n60,n61,n62,n63,n64,n65,n66,n68,n71,n73,n74,n76,n79,n81,n82,n83,n84,n85,n86,n88,n91,n94,n96,n97,n98,n99 for 6.843 on storage
+        6.421 api n39,n58,n97,n38 for 0.887
+        8.209 pause n57,n16,n2 for 0.819
+        9.393 rotate * for 12.000 by 1
+        11.676 reorder * > * for 5.717 by 0.2
+        """
+    )

@@ -18,6 +18,7 @@ class Phase(StrEnum):
     RECOVERED = "Recovered"
     """Every VM runs elsewhere or is settled; the node is still out."""
     CLOSED = "Closed"
+    """The node is back; or it was, and has died again while VMs still waited: that is another incident."""
     WITHDRAWN = "Withdrawn"
     """The node lives: nothing was done to it."""
 
@@ -31,7 +32,7 @@ FOLLOWS: dict[Phase, frozenset[Phase]] = {
     ),
     Phase.FENCING: frozenset({Phase.HELD, Phase.AWAITING_CONFIRMATION, Phase.RECOVERING, Phase.WITHDRAWN}),
     Phase.AWAITING_CONFIRMATION: frozenset({Phase.HELD, Phase.FENCING, Phase.RECOVERING, Phase.WITHDRAWN}),
-    Phase.RECOVERING: frozenset({Phase.HELD, Phase.FENCING, Phase.RECOVERED}),
+    Phase.RECOVERING: frozenset({Phase.HELD, Phase.FENCING, Phase.RECOVERED, Phase.CLOSED}),
     Phase.RECOVERED: frozenset({Phase.HELD, Phase.CLOSED}),
     Phase.CLOSED: frozenset(),
     Phase.WITHDRAWN: frozenset(),

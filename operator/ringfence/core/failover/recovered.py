@@ -11,7 +11,7 @@ from ringfence.core.failover.climb import order_working
 from ringfence.core.failover.commands import OrderOn, RemoveTaints
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
-from ringfence.core.failover.record import Record
+from ringfence.core.failover.record import Record, VmState
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.fencing.chassis import Places
 from ringfence.core.fencing.orders import Action, Order
@@ -90,6 +90,8 @@ def come_back(record: Record, look: Look) -> Step:
         if record.later_boot:
             return Step(record)
         return _power_on(record, look, record.sentence) if _may_power_on(record, look) else Step(record)
+    if (over := _dead_again(record, look)) is not None:
+        return over
     record = replace(record, new_boot_id=look.current_boot_id)
     if not look.node_ready:
         return Step(record)
@@ -108,6 +110,26 @@ def in_vain(record: Record, look: Look) -> str:
     if not tired or look.current_boot_id not in ("", record.boot.boot_id):
         return ""
     return f"; {record.boot.node} was ordered on {record.power_on_tries} times and is not back: look at it"
+
+
+def _dead_again(record: Record, look: Look) -> Step | None:
+    """The end, if the node was back, has VMs again, and dies with its later boot: a node has one open incident at most.
+
+    Nothing of that is left half-way. What waits, waits for KubeVirt or for a person; what has last run there and runs nowhere is
+    of the next incident too.
+    """
+    died = look.judgement.verdict is Verdict.DOWN and record.new_boot_id == look.current_boot_id
+    if not died or not look.affected or look.suspect_taint or look.own_taint:
+        return None
+    taken_over = {(v.namespace, v.name) for v in look.affected}
+    left = [v for v in record.vms if not v.state.settled]
+    if any(v.state is not VmState.WAITING and (v.namespace, v.name) not in taken_over for v in left):
+        return None
+    sentence = (
+        f"{record.boot.node} is down again with its boot {record.new_boot_id[:8]}, and its next incident sees to it;"
+        f" {sentences.unsettled(record)}"
+    )
+    return Step(enter(record, Phase.CLOSED, sentence, look))
 
 
 def _may_power_on(record: Record, look: Look) -> bool:

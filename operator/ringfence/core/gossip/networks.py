@@ -22,7 +22,7 @@ from ringfence.core.gossip.corroboration import Verify, count_once
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.probe import RoundTrip
 from ringfence.core.gossip.report import NetworkView
-from ringfence.core.gossip.rings import Rings, is_small, rings_of
+from ringfence.core.gossip.rings import K, Rings, is_small, rings_of
 from ringfence.core.model import MANAGEMENT, Answer, Boot, Column, NetworkState, SignedVote
 
 PACE = 4
@@ -31,8 +31,9 @@ FIRST, LAST = 2.0, 16.0
 """Pause between looks while a network is silent, seconds: doubled from the first to the last."""
 FRESH = 40.0
 """Seconds for which a look's votes hold: two renewals may be lost."""
-MAX_LOOKS = 4
-"""Looks about one subject that are remembered at a time."""
+MAX_LOOKS = K
+"""Looks about one subject that are remembered at a time: each observer may have asked. Who refused one would be missed in it, and his answer
+with him."""
 _LEARNED = 8
 
 

@@ -1513,6 +1513,47 @@ def test_the_taints_do_not_wait_for_a_vm_that_waits_for_the_node() -> None:
         assert not any(isinstance(c, RemoveTaints) for c in step(record, look).commands)
 
 
+def test_a_later_boot_that_dies_too_is_not_kept_waiting_by_what_waits_for_a_person() -> None:
+    """A node has one open incident at most: this one ends, and the next is about the later boot, and about what waits as well."""
+    web = VmRecord(
+        "vms", "web", "vm-2", "vmi-2", "", VmState.RUNNING, "n1", "runs on n1 again, under its later boot"
+    )
+    db = replace(DB, state=VmState.WAITING, message="no node takes it", released_wall=1.0)
+    record = replace(RECOVERING, vms=(db, web), new_boot_id="boot-2", tainted=True)
+    waits = VmLook(
+        "vms", "db", "vm-1", True, "Always", False, VmiLook("vmi-9", "Pending", "", unschedulable="full")
+    )
+    runs = VmLook("vms", "web", "vm-2", True, "Always", False, VmiLook("vmi-3", "Running", "n1"))
+    on_it = VmRecord("vms", "web", "vm-2", "vmi-3")
+    dead = replace(
+        BACK_AGAIN,
+        node_ready=False,
+        suspect_taint=False,
+        judgement=DOWN,
+        vms=(waits, runs),
+        affected=(on_it,),
+    )
+    over = step(record, dead)
+    assert over.record.phase is Phase.CLOSED
+    assert over.commands == ()
+    assert over.record.sentence == (
+        "n1 is down again with its boot boot-2, and its next incident sees to it; db waiting (no node takes it: full)"
+    )
+    lives = replace(dead, judgement=ALIVE, node_ready=True)
+    starts = replace(dead, vms=(replace(waits, vmi=VmiLook("vmi-9", "Scheduled", "n2")), runs))
+    unknown = replace(record, new_boot_id="")
+    tainted = replace(dead, out_of_service_taint=True)
+    empty = replace(dead, affected=())
+    for before, look in (
+        (record, lives),
+        (record, starts),
+        (unknown, dead),
+        (record, tainted),
+        (record, empty),
+    ):
+        assert step(before, look).record.phase is Phase.RECOVERING
+
+
 # --- held, and the node lives -----------------------------------------------------------------------------------
 
 
