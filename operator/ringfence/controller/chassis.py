@@ -34,6 +34,16 @@ def chassis_of(devices: Iterable[FenceDevice]) -> dict[tuple[str, str], Chassis]
     return {(name, node): Chassis(host, limits[host]) for name, node, host, _ in found if host in limits}
 
 
+def hosts_of(devices: Iterable[FenceDevice]) -> dict[tuple[str, str], str]:
+    """The address behind which each device cuts each of its nodes, as it is written, without the port; left out: it has none."""
+    return {
+        (d.metadata.name, node): host
+        for d in devices
+        for node, host in _hosts(d).items()
+        if host != d.metadata.name
+    }
+
+
 def _hosts(device: FenceDevice) -> dict[str, str]:
     """The address behind which each of its nodes is cut; the device's own name, where it has none."""
     spec, name = device.spec, device.metadata.name

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ringfence.controller.drilled import DrilledDevice
@@ -107,6 +107,7 @@ class DeviceBook:
         self._poke = poke
         self._lines: dict[Key, _Line] = {}
         self._chassis: Mapping[Key, Chassis] = {}
+        self._hosts: Mapping[Key, str] = {}
         self._addresses: dict[Key, str] = {}
         self._rota = Rota(draw)
         self._proving: dict[Key, asyncio.Task[None]] = {}
@@ -121,13 +122,15 @@ class DeviceBook:
         targets: dict[Key, DeviceTarget],
         chassis: Mapping[Key, Chassis] | None = None,
         addresses: Mapping[Key, str] | None = None,
+        hosts: Mapping[Key, str] | None = None,
     ) -> None:
         """Take over what the FenceDevices say now; a changed declaration starts anew, unproved.
 
         ``chassis`` is no part of that: another limit takes nothing from what is known of a device. ``addresses`` are those
-        that take their sessions; a device that has none there is alone at its own.
+        that take their sessions; a device that has none there is alone at its own. ``hosts`` are the addresses behind which they read.
         """
         self._chassis = chassis or {}
+        self._hosts = hosts or {}
         self._addresses = {key: (addresses or {}).get(key) or " ".join(key) for key in targets}
         for key in [k for k, line in self._lines.items() if targets.get(k) != line.target]:
             del self._lines[key]
@@ -180,8 +183,13 @@ class DeviceBook:
             unsent=line.unsent,
             called_off_at=line.called_off_at,
             order_lasts=line.order_lasts,
+            address=self._hosts.get((device, node), ""),
             chassis=self._chassis.get((device, node)),
         )
+
+    def methods(self, devices: Iterable[str], node: str) -> int:
+        """How many independent methods these devices of the node are: those behind one address are one."""
+        return len({self._hosts.get((device, node)) or f"device {device}" for device in devices})
 
     async def read(self, device: str, node: str, incident: str) -> None:
         """Read the power once, for the incident of that name; the reading, or the failure, is in the next :meth:`look`."""

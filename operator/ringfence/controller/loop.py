@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from ringfence.api.v1alpha1.failover import Confirmation as FailoverConfirmation
 from ringfence.api.v1alpha1.failover import Failover
@@ -78,6 +79,7 @@ from ringfence.ports import (
 
 logger = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
 IDLE = 0.5
 BUSY = 0.05
 CALM_AFTER = 10.0
@@ -727,26 +729,31 @@ class Loop:
         held = {plural: own.held(plural) for plural in WISHES}
         try:
             async with asyncio.timeout(timing.ORDER_SENT_WITHIN):
-                found, wished = await asyncio.gather(self._node_now(node), self._wishes_now())
+                found, *wished = await asyncio.gather(
+                    _answer(self._node_now(node)), *(_answer(self._wishes_now(plural)) for plural in WISHES)
+                )
+            for answer in (found, *wished):
+                if isinstance(answer, ClusterError):
+                    raise answer
         except (ClusterError, TimeoutError) as error:
             why = error if isinstance(error, ClusterError) else Unavailable("no answer in time")
             self._refusals.failed(key, what, why, ObjectRef(kinds.FAILOVER, meta["name"], uid=meta["uid"]))
             return False
         self._refusals.taken(key)
-        for plural, raws in wished.items():
+        for plural, raws in zip(WISHES, wished, strict=True):
+            assert isinstance(raws, tuple)
             own.sweep(plural, raws, held[plural])
-        if found is None:
-            self._witness.forget(node)
-        else:
+        if isinstance(found, NodeObject):
             self._read_nodes[node] = found
             self._witness.boot_seen(node, found.uid, found.boot_id)
+        else:
+            self._witness.forget(node)
         adopted.read_at = self._clock.monotonic()
         self._judge(adopted.read_at)
         return True
 
-    async def _wishes_now(self) -> dict[str, tuple[Json, ...]]:
-        listed = await asyncio.gather(*(self._cluster.list(kind) for kind in WISHES.values()))
-        return dict(zip(WISHES, listed, strict=True))
+    async def _wishes_now(self, plural: str) -> tuple[Json, ...]:
+        return await self._cluster.list(WISHES[plural])
 
     async def _node_now(self, name: str) -> NodeObject | None:
         try:
@@ -1311,6 +1318,14 @@ def _as_seen(adopted: Adopted, failover: Failover) -> Record | None:
         adopted.levels_seen,
         adopted.called_off_seen,
     )
+
+
+async def _answer(asked: Awaitable[Answer]) -> Answer | ClusterError:
+    """Of several questions that are asked at once: one that fails ends no other."""
+    try:
+        return await asked
+    except ClusterError as error:
+        return error
 
 
 def _version(node: NodeObject) -> int:

@@ -39,6 +39,8 @@ class Place:
     devices: tuple[tuple[str, str | None], ...]
     """Those that need no person: (name, why it can't be used; None if proved)."""
     by_hand: tuple[str, ...]
+    methods: int
+    """How many independent methods those are."""
     proofs_required: int
     self_fencing: bool
     refuge: bool
@@ -118,6 +120,7 @@ class Protections:
             maintenance=place.maintenance,
             devices=place.devices,
             by_hand=place.by_hand,
+            methods=place.methods,
             proofs_required=place.proofs_required,
             storage_fences=tuple(storage.metadata.name for storage in place.storages),
             not_cut=not_cut,
@@ -165,6 +168,7 @@ class Protections:
             maintained.get(node),
             tuple(sorted(devices)),
             tuple(sorted(people)),
+            self._devices.methods((name for name, _ in devices), node),
             fencing.proofs if zone is not None else 1,
             self_fencing,
             refuge=len(takers) > (node in takers),

@@ -145,7 +145,7 @@ def _proof(proof: FencingProof, pods: tuple[PodRef, ...], offset: float) -> Json
     }
     match proof:
         case PoweredOff():
-            return common | {"device": proof.device, "variant": proof.how.value}
+            return common | {"device": proof.device, "variant": proof.how.value, "address": proof.address}
         case Rebooted():
             return common | {"newBootID": proof.new_boot_id}
         case SelfFenced():
@@ -292,9 +292,8 @@ def _lasts(order: FenceOrder) -> float:
 def _proof_of(proof: FailoverProof, boot: Boot, seen_at: float) -> FencingProof:
     match proof.kind:
         case "PoweredOff":
-            return PoweredOff(
-                boot, proof.device or "", PowerOffHow(proof.variant), seen_at, proof.detail or ""
-            )
+            how = PowerOffHow(proof.variant)
+            return PoweredOff(boot, proof.device or "", how, seen_at, proof.detail or "", proof.address or "")
         case "SelfFenced":
             return SelfFenced(boot, proof.device or "", seen_at, proof.detail or "")
         case "Rebooted":

@@ -44,6 +44,8 @@ class VmFacts:
     """Fence devices of the node: (name, why it can't be used; None if proved)."""
     by_hand: tuple[str, ...] = ()
     """Fence devices of the node that are a person (driver ``manual``), whom nobody can order."""
+    methods: int | None = None
+    """How many independent methods they are, where some are behind one address; None: as many as there are."""
     proofs_required: int = 1
     """Independent proofs that the zone asks for."""
     storage_fences: tuple[str, ...] = ()
@@ -121,6 +123,14 @@ def assess(facts: VmFacts) -> Protection:
             "TooFewProofs",
             f"zone {facts.zone} asks for {facts.proofs_required} independent proofs, and only {facts.devices[0][0]} reaches node"
             f" {facts.node}: after its death a person must confirm",
+        )
+    if facts.methods is not None and facts.methods < facts.proofs_required:
+        names = ", ".join(sorted(name for name, _ in facts.devices))
+        return Protection(
+            False,
+            "TooFewProofs",
+            f"zone {facts.zone} asks for {facts.proofs_required} independent proofs, and {names} of node {facts.node} are one method:"
+            " they are behind one address, and what one says falsely all say; after its death a person must confirm",
         )
     if unproved := [f"{name}: {why}" for name, why in facts.devices if why is not None]:
         return Protection(False, "FenceDeviceUnproved", "; ".join(unproved))

@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from ringfence.api.v1alpha1.fencedevice import FenceDevice
-from ringfence.controller.chassis import chassis_of, sessions_at
+from ringfence.controller.chassis import chassis_of, hosts_of, sessions_at
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.evidence import Witness
 from ringfence.controller.failovers import OUT_OF_SERVICE, SUSPECT
@@ -403,7 +403,7 @@ class Replica:
     def open(self, spec: DeviceSpec, _secret: Mapping[str, bytes], clock: Clock) -> PowerDevice:
         if spec.driver == "storage":
             return NetworkFenceDevice(spec, cast("Cluster", self.site), clock, Epochs(lambda: 1, lambda: 0))
-        return Bmc(self.site, spec.name.removeprefix("bmc-"))
+        return Bmc(self.site, spec.name.rpartition("-")[2])
 
     async def turn(self) -> None:
         """See what there is to see, keep or win the Lease, take a turn, and let everything end that it began."""
@@ -463,7 +463,12 @@ class Replica:
         devices = world.own.all(FenceDevice).values()
         uuids = {name: uuid(name) for name in NODES}
         addresses = {name: [f"10.0.0.{name[1:]}"] for name in NODES}
-        self.book.declare(targets(devices, uuids, {}, addresses), chassis_of(devices), sessions_at(devices))
+        self.book.declare(
+            targets(devices, uuids, {}, addresses),
+            chassis_of(devices),
+            sessions_at(devices),
+            hosts_of(devices),
+        )
 
     def _listen(self) -> None:
         """Two agents tell what they see; who is down is accused by all that are left, each second anew."""
@@ -967,6 +972,26 @@ async def test_a_node_that_is_back_in_a_later_boot_has_a_vote_though_its_inciden
     assert site.failover()["status"]["phase"] == "Recovering"
     assert leader.loop.situation("n4").electorate == frozenset(NODES)
     assert leader.loop.situation("n4").proved == frozenset()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_two_devices_at_one_address_are_one_proof(elsewhere: bool) -> None:
+    """Whoever asks for two doesn't trust the BMC; that it is declared twice makes no second witness."""
+    second = redfish("n1") | {"name": "second-n1"}
+    address = "https://10.0.9.1" if elsewhere else CHASSIS
+    second["spec"] = {**second["spec"], "redfish": {**second["spec"]["redfish"], "address": address}}
+    fencing = {"levels": [{"devices": ["bmc-n1", "second-n1"]}], "proofs": 2, "powerOn": "Never"}
+    site = Site(redfish("n1"), second, fencing=fencing)
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.off.add("n1")
+    site.down.add("n1")
+    await play(leader, 6.0)
+    assert ("launcher-db" not in site.pods) is elsewhere
+    assert site.failover()["status"]["phase"] == ("Recovering" if elsewhere else "AwaitingConfirmation")
+    assert [proof["address"] for proof in site.failover()["status"]["proofs"]] == (
+        ["10.0.8.9", "10.0.9.1"] if elsewhere else []
+    )
 
 
 WISHES: dict[str, Callable[[Site], object]] = {

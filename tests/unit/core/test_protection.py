@@ -51,6 +51,11 @@ OBSTACLES: list[tuple[dict[str, Any], str, str]] = [
         "TooFewProofs",
         "zone a asks for 2 independent proofs, and only bmc reaches node n1",
     ),
+    (
+        {"devices": (("ipmi", None), ("redfish", None)), "methods": 1, "proofs_required": 2},
+        "TooFewProofs",
+        "zone a asks for 2 independent proofs, and ipmi, redfish of node n1 are one method: they are behind one address",
+    ),
     ({"devices": (("bmc", "wrong password"), ("pdu", None))}, "FenceDeviceUnproved", "bmc: wrong password"),
     (
         {"devices": (("ceph", None),), "storage_fences": ("ceph",), "not_cut": ("vms/scratch (why)",)},

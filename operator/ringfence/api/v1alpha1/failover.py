@@ -189,6 +189,8 @@ class FailoverProof(Model):
     """For `PoweredOff`: whether it was read after our order, or found off without one."""
     device: Name | None = None
     """The FenceDevice that saw it."""
+    address: Annotated[str | None, Field(max_length=253)] = None
+    """For `PoweredOff`: behind which address it was read, where the device has one. What two devices read at one address is one proof."""
     node: Name | None = None
     """The node that was proved off."""
     node_uid: UID | None = None

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from ringfence.core.failover.phase import PROVED, Phase
 from ringfence.core.fencing.orders import Begun, CalledOff, Order
-from ringfence.core.fencing.proof import FencingProof, about_the_node
+from ringfence.core.fencing.proof import FencingProof, Rebooted, about_the_node
 from ringfence.core.model import Boot, SignedVote
 
 
@@ -126,6 +126,13 @@ class Record:
     story: tuple[Moment, ...] = ()
     timings: tuple[tuple[str, float], ...] = ()
     """(step, seconds since the doubt), each step once."""
+
+    @property
+    def later_boot(self) -> bool:
+        """Whether a later boot of the node is on record: by its proof, or since it came back. A leader whose view of the Nodes lags behind
+        may know an earlier one only.
+        """
+        return self.new_boot_id != "" or any(isinstance(proof, Rebooted) for proof in self.proofs)
 
     @property
     def ended_boot(self) -> bool:

@@ -53,6 +53,8 @@ def recovered(record: Record, look: Look) -> Step:
             sentence += "; its out-of-service taint is somebody else's and stays"
         sentence += cut.left_standing(record.cuts, look.levels) + sentences.quarantine(look)
         return Step(enter(timed(record, "back", look.wall), Phase.CLOSED, sentence, look))
+    if record.later_boot:
+        return Step(record)  # our view of the Nodes lags behind
     if permit(record.boot, record.proofs, look.proofs_required) is None:
         return _recovered_some(record, look)
     if (refuted := _refuted(record, look)) is not None:
@@ -64,6 +66,8 @@ def recovered(record: Record, look: Look) -> Step:
         return Step(enter(record, Phase.RECOVERED, sentence, look), precautions.tell(record, look))
     if _may_power_on(record, look):
         return _power_on(record, look, sentences.outcome(record))
+    if gave_up := in_vain(record, look):
+        record = enter(record, record.phase, f"{sentences.outcome(record)}{gave_up}", look)
     return Step(record, precautions.tell(record, look))
 
 
@@ -83,6 +87,8 @@ def come_back(record: Record, look: Look) -> Step:
     if not look.node_exists:
         return Step(record)
     if look.current_boot_id in ("", record.boot.boot_id):
+        if record.later_boot:
+            return Step(record)
         return _power_on(record, look, record.sentence) if _may_power_on(record, look) else Step(record)
     if (over := _dead_again(record, look)) is not None:
         return over
@@ -96,6 +102,14 @@ def come_back(record: Record, look: Look) -> Step:
     if look.suspect_taint or look.own_taint:
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
     return Step(record)
+
+
+def in_vain(record: Record, look: Look) -> str:
+    """That nobody powers it on any more, as the end of a sentence; empty: it is tried, or is not to be, or is back."""
+    tired = record.power_on_tries >= timing.POWER_ON_TRIES and look.power_on_due
+    if not tired or look.current_boot_id not in ("", record.boot.boot_id):
+        return ""
+    return f"; {record.boot.node} was ordered on {record.power_on_tries} times and is not back: look at it"
 
 
 def _dead_again(record: Record, look: Look) -> Step | None:

@@ -13,7 +13,7 @@ from ringfence.core.failover.commands import AddOutOfServiceTaint, Command, Reco
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Record, VmRecord, VmState
-from ringfence.core.failover.recovered import come_back
+from ringfence.core.failover.recovered import come_back, in_vain
 from ringfence.core.failover.recovery import DeletePod, FreeLeadership, RecoveryCommand
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.failover.vms import has_launcher, released
@@ -24,7 +24,7 @@ def recovering(record: Record, look: Look) -> Step:
     recover = permit(record.boot, record.proofs, look.proofs_required)
     if recover is None and (some := permit_vms(record.boot, record.proofs, look.proofs_required)) is not None:
         return _recovering_some(record, look, some)
-    later_boot = look.current_boot_id not in ("", record.boot.boot_id)
+    later_boot = record.later_boot or look.current_boot_id not in ("", record.boot.boot_id)
     # Once we have ordered it on, what answers there may be its next boot already.
     if recover is not None and not later_boot and not record.power_on_tries:
         for proof in recover.proofs:
@@ -112,6 +112,7 @@ def _progress(record: Record, look: Look, due: int) -> str:
         return f"{record.boot.node} is marked out of service{by}; deleting its pods"
     # As it is said when the order is given: one story line an order, not two.
     on = f"; powering {record.boot.node} on" if record.power_on_tries and not record.new_boot_id else ""
+    on = in_vain(record, look) or on
     end = f"{sentences.unsettled(record)}{sentences.slow_detach(record, look)}{on}"
     if any(v.state is VmState.PENDING for v in record.vms):
         return f"{record.boot.node} is marked out of service; {end}"

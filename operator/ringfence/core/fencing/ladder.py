@@ -285,10 +285,11 @@ class Ladder:
 
     def _off(self, device: DeviceLook, readings: tuple[Reading, ...]) -> PoweredOff | None:
         orders = tuple(o for o in self.ordered(device.name) if not o.unsent)
-        proof = powered_off(self.boot, device.name, readings, orders[0].sent_at if orders else None)
+        ordered_at = orders[0].sent_at if orders else None
+        proof = powered_off(self.boot, device.name, readings, ordered_at, device.address)
         if proof is None and orders:
             # Off since before our order is off all the same: it was found, not ordered.
-            proof = powered_off(self.boot, device.name, readings, None)
+            proof = powered_off(self.boot, device.name, readings, None, device.address)
         return proof
 
     def _next(

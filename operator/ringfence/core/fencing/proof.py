@@ -43,6 +43,8 @@ class PoweredOff:
     how: PowerOffHow
     seen_at: float
     detail: str = ""
+    address: str = ""
+    """Who has said so, behind whatever device; empty: the device alone knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +122,14 @@ def about_the_node(proofs: Iterable[FencingProof]) -> bool:
 
 
 def powered_off(
-    boot: Boot, device: str, readings: tuple[Reading, ...], ordered_at: float | None
+    boot: Boot, device: str, readings: tuple[Reading, ...], ordered_at: float | None, address: str = ""
 ) -> PoweredOff | None:
     """The proof that these readings of one device make, or ``None``.
 
     Args:
         readings: oldest first. The newest two must both say ``off``, ``READ_SPACING`` to ``READ_FRESH`` apart.
         ordered_at: when our order to this device was sent, if one was: readings before it prove nothing about it.
+        address: of whoever was read.
     """
     off: list[Reading] = []
     for reading in readings:
@@ -138,7 +141,8 @@ def powered_off(
         apart = off[-1].asked_at - first.asked_at
         if READ_SPACING <= apart <= READ_FRESH:
             how = PowerOffHow.FOUND if ordered_at is None else PowerOffHow.ORDERED
-            return PoweredOff(boot, device, how, first.asked_at, f"read as off twice, {apart:.1f} s apart")
+            detail = f"read as off twice, {apart:.1f} s apart"
+            return PoweredOff(boot, device, how, first.asked_at, detail, address)
     return None
 
 
@@ -153,10 +157,21 @@ def void_because(proof: FencingProof, life_at: float, sign: str) -> str | None:
 
 
 def independent_methods(proofs: tuple[FencingProof, ...]) -> int:
-    """How many independent methods stand behind these proofs: devices count once each, a person once."""
-    return len(
-        {f"device {p.device}" if isinstance(p, PoweredOff | StorageCut) else type(p).__name__ for p in proofs}
-    )
+    """How many independent methods stand behind these proofs: devices count once each, a person once.
+
+    What two devices read at one address is one method: a BMC that lies by Redfish lies by IPMI too.
+    """
+    return len({_method(proof) for proof in proofs})
+
+
+def _method(proof: FencingProof) -> str:
+    match proof:
+        case PoweredOff(address=address) if address:
+            return f"address {address}"
+        case PoweredOff(device=device) | StorageCut(device=device):
+            return f"device {device}"
+        case _:
+            return type(proof).__name__
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ class DeviceLook:
     cuts: frozenset[str] | None = None
     """For a storage: the volumes from which it cuts the node, ``namespace/claim``; ``off`` is then "cut off from them".
     None: it cuts the power."""
+    address: str = ""
+    """Behind which it reads and orders, without the port; empty: it has none. Devices behind one address are one method."""
     chassis: Chassis | None = None
     """What it has in common with other outlets; None: it takes as many orders as there are."""
 

@@ -29,7 +29,15 @@ from ringfence.core.failover.recovery import AttachmentLook, DeletePod, PodLook,
 from ringfence.core.failover.vms import merged
 from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.orders import Action, Begun, Order, OrderOff, ReadPower, RevokeAgentLease
-from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading, SelfFenced, StorageCut
+from ringfence.core.fencing.proof import (
+    CutVm,
+    PoweredOff,
+    PowerOffHow,
+    Reading,
+    Rebooted,
+    SelfFenced,
+    StorageCut,
+)
 from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.fencing.selffence import Leg, Promise, WatchdogLook
 from ringfence.core.model import Boot, PowerState, Verdict
@@ -493,6 +501,30 @@ def test_nobody_powers_a_node_on_while_an_order_may_take_effect() -> None:
     assert step(tired, replace(look, now=NOW + 60.0)).commands == ()
 
 
+@pytest.mark.parametrize("waits", [False, True], ids=["all run", "one waits"])
+def test_a_node_that_does_not_come_back_when_ordered_on_is_told_once(*, waits: bool) -> None:
+    """The last word was that it is being powered on, for as long as it stayed away."""
+    full = "no node takes it: full"
+    tired = replace(
+        RECOVERING,
+        phase=Phase.RECOVERING if waits else Phase.RECOVERED,
+        tainted=True,
+        orders=(),
+        power_on_tries=timing.POWER_ON_TRIES,
+        sentence="recovered: nothing was left to move; powering n1 on",
+        vms=(replace(DB, state=VmState.WAITING, released_wall=NOW, message=full),) if waits else (),
+    )
+    seen = VmiLook("vmi-db-2", "Pending", "", unschedulable="full")
+    vms = (VmLook("vms", "db", "vm-1", True, "Always", False, seen),) if waits else ()
+    look = replace(LOOK, now=NOW + 60.0, out_of_service_taint=True, pods=(), vms=vms)
+    assert "ordered on" not in step(tired, replace(look, power_on_due=False)).record.sentence
+    told = step(tired, look)
+    assert told.record.phase is tired.phase
+    assert told.record.sentence.endswith("; n1 was ordered on 5 times and is not back: look at it")
+    assert "powering" not in told.record.sentence
+    assert step(told.record, replace(look, now=NOW + 70.0)).record == told.record
+
+
 def test_a_hedged_level_is_on_record_before_its_order_is_given() -> None:
     hangs = replace(device("bmc"), busy=True)
     look = replace(LOOK, levels=((hangs,), (device("pdu", (ON, NOW - 0.1)),)), hedges=(5.0, None))
@@ -677,6 +709,23 @@ def test_no_device_and_no_person_proves_off_whose_slot_may_move_again(phase: Pha
 def test_a_later_boot_proves_whatever_the_slot_does() -> None:
     look = replace(LOOK, slot_due=NOW + 9.0, current_boot_id="boot-2")
     assert step(HOLDING, look).record.phase is Phase.RECOVERING
+
+
+@pytest.mark.parametrize("known", ["boot-1", ""], ids=["the boot before", "nothing"])
+@pytest.mark.parametrize("on_record", ["its proof", "its return"])
+def test_a_later_boot_that_is_on_record_is_known_to_a_leader_whose_nodes_lag_behind(
+    known: str, on_record: str
+) -> None:
+    """It would mark a living node out of service, and then force-delete what that boot's kubelet may have started."""
+    rebooted = replace(RECOVERING, proofs=(Rebooted(BOOT, "boot-2", NOW - 9.0),), orders=())
+    back = replace(RECOVERING, orders=(), power_on_tries=1, new_boot_id="boot-2")
+    look = replace(LOOK, current_boot_id=known, pods=(LAUNCHER,))
+    lagging = step(rebooted if on_record == "its proof" else back, look)
+    assert not [c for c in lagging.commands if isinstance(c, AddOutOfServiceTaint)]
+    deleted = [one for c in lagging.commands if isinstance(c, RecoverPods) for one in c.commands]
+    assert deleted == [DeletePod(LAUNCHER.ref, force=False)]
+    marked = step(lagging.record, replace(look, out_of_service_taint=True))
+    assert not marked.record.tainted, "somebody's taint of before came too late for that boot"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,3 +124,11 @@ def test_how_many_methods(proofs: tuple[FencingProof, ...], required: int, leave
 
 def test_a_device_counts_once() -> None:
     assert independent_methods((off(), off(seen_at=3.0), off("pdu"))) == 2
+
+
+def test_what_one_address_says_by_two_protocols_is_said_once() -> None:
+    """A BMC that lies by Redfish lies by IPMI too."""
+    redfish, ipmi = replace(off("redfish"), address="10.0.8.1"), replace(off("ipmi"), address="10.0.8.1")
+    assert permit(BOOT, (redfish, ipmi), 1) is not None
+    assert permit(BOOT, (redfish, ipmi), 2) is None
+    assert permit(BOOT, (redfish, ipmi, replace(off("pdu"), address="10.0.9.1")), 2) is not None
