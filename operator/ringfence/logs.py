@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import UTC, datetime
+import time
 from typing import Final
 
 FORMATS: Final = ("text", "json")
@@ -15,9 +15,10 @@ class JsonLines(logging.Formatter):
     """``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, and ``error`` with the stack where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        # By `time`: the feeder, which is small, would have `datetime` for this alone.
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         said = {
-            "time": at.replace("+00:00", "Z"),
+            "time": f"{at}.{int(record.created % 1 * 1000):03d}Z",
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),

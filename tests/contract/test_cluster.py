@@ -549,6 +549,26 @@ async def test_somebody_elses_lease_is_left_until_it_has_expired(cluster: Cluste
     assert (taken.holder, taken.transitions) == ("ringfence", 4)
 
 
+@pytest.mark.parametrize(
+    ("renewed", "kept"),
+    [
+        ("0000-01-01T00:00:00.000000Z", "0000-01-01T00:00:00.000000Z"),
+        ("9999-12-31T23:59:59.000000-10:00", "10000-01-01T09:59:59.000000Z"),
+        ("0001-01-01T00:00:00.000000Z", ""),
+    ],
+)
+async def test_a_lease_with_a_time_that_python_has_no_year_for_is_taken(
+    cluster: Cluster, renewed: str, kept: str
+) -> None:
+    leases, node = NodeLeases(cluster, CLOCK, TENANT), boot()
+    theirs = await cluster.create_lease(replace(of_another(node, 5.0, 600), renew_time=renewed))
+    stored = await cluster.get_lease(theirs.name, TENANT)
+    assert stored is not None
+    assert stored.renew_time == kept
+    await leases.take(node, soon())
+    assert leases.look(node.node).ours
+
+
 async def test_without_the_namespace_or_a_right_there_are_no_leases(
     server: ApiServerProcess, cluster: Cluster
 ) -> None:

@@ -56,7 +56,7 @@ def test_text_is_for_people() -> None:
     assert lines[-1] == "ValueError: no"
 
 
-@pytest.mark.parametrize("process", ["controller", "slots"])
+@pytest.mark.parametrize("process", ["controller", "slots", "agent", "agent.feeder"])
 def test_an_unknown_form_is_refused(process: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"ringfence.{process}", "--log-format", "xml"],

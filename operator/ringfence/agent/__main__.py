@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ringfence
+from ringfence import logs
 from ringfence.agent.agent import Agent, Identity, prepare
 from ringfence.agent.health import HealthServer
 from ringfence.agent.kubernetes_link import KubernetesLink
@@ -73,6 +74,7 @@ def options(
     parser.add_argument("--port", type=int, default=7947, help="UDP and TCP")
     parser.add_argument("--metrics-port", type=int, default=7948)
     parser.add_argument("--log-level", default="INFO")
+    parser.add_argument("--log-format", choices=logs.FORMATS, default="text")
     parser.add_argument(
         "--trace", type=Path, help="write every step and datagram of the ring to this file, as JSON lines"
     )
@@ -274,9 +276,7 @@ def _hand_over(loop: asyncio.AbstractEventLoop, action: Callable[[], None]) -> N
 def main() -> int:
     """Run the agent; 1 where what it needs is missing."""
     chosen = options()
-    logging.basicConfig(
-        level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.begin(chosen.log_level, chosen.log_format)
     try:
         asyncio.run(_Process(chosen).run())
     except (OSError, ValueError) as error:

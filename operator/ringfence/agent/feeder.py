@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from ringfence import logs
 from ringfence.agent.mailbox import RUN_DIRECTORY, FeederState, Mailbox
 from ringfence.core import timing
 from ringfence.core.fencing.selffence import NEVER, Feeder
@@ -45,6 +46,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--run-dir", type=Path, default=RUN_DIRECTORY)
     parser.add_argument("--boot-id-path", type=Path, default=Path("/proc/sys/kernel/random/boot_id"))
+    parser.add_argument("--log-format", choices=logs.FORMATS, default="text")
     return parser.parse_args(arguments)
 
 
@@ -157,7 +159,7 @@ def _without_figures(line: str) -> str:
 def main() -> int:
     """Run; 1 where the run folder or the boot id can't be read."""
     chosen = options()
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin("INFO", chosen.log_format)
     least = timing.self_fence_seconds(chosen.isolation_seconds, chosen.timeout_seconds)
     logger.info(
         "feeding %s; without a leg for %g s, or an agent, the node is reset within %g s: assumeSeconds must be above that",

@@ -119,7 +119,7 @@ class DeviceBook:
 
     def declare(
         self,
-        targets: dict[Key, DeviceTarget],
+        targets: Mapping[Key, DeviceTarget],
         chassis: Mapping[Key, Chassis] | None = None,
         addresses: Mapping[Key, str] | None = None,
         hosts: Mapping[Key, str] | None = None,

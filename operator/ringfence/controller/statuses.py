@@ -14,7 +14,6 @@ from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.nodemaintenance import NodeMaintenance
 from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
-from ringfence.controller.chassis import chassis_of, hosts_of, sessions_at
 from ringfence.controller.devices import DeviceBook
 from ringfence.controller.keys import KeyKeeper
 from ringfence.controller.loop import Loop
@@ -114,10 +113,8 @@ class Statuses:
 
     def declare(self) -> None:
         """Tell the book of devices what the FenceDevices say now."""
-        devices = self._world.own.all(FenceDevice).values()
-        self._devices.declare(
-            self._world.targets(devices), chassis_of(devices), sessions_at(devices), hosts_of(devices)
-        )
+        said = self._world.declared()
+        self._devices.declare(said.targets, said.chassis, said.sessions, said.hosts)
 
     def measure(self) -> None:
         """Show the open failovers, and how old each device's last proof is: what this replica could not do after a takeover is

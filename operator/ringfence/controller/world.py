@@ -8,7 +8,7 @@ what kopf missed. Nothing here writes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -24,6 +24,7 @@ from ringfence.api.v1alpha1.nodereport import NodeReport
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller import records
 from ringfence.controller.attachments import attached_to
+from ringfence.controller.chassis import chassis_of, hosts_of, sessions_at
 from ringfence.controller.evidence import Witness
 from ringfence.controller.membership import Membership
 from ringfence.controller.stored import Stored
@@ -33,6 +34,7 @@ from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import STATE_VERSION, PodRef
 from ringfence.core.failover.recovery import AttachmentLook, PodLook
 from ringfence.core.failover.recovery import PodRole as Rank
+from ringfence.core.fencing.chassis import Chassis
 from ringfence.kube import kinds
 from ringfence.kube.client import Api
 from ringfence.kube.objects import (
@@ -55,6 +57,7 @@ logger = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 Found = TypeVar("Found")
 AGENT_LEASE = "ringfence-agent-"
+_Around = tuple[dict[str, str], dict[str, list[HAZone]], dict[str, tuple[str, ...]]]
 
 OWN: Mapping[str, type[pydantic.BaseModel]] = {
     "haclusters": HACluster,
@@ -225,6 +228,16 @@ class OwnKinds:
         return self.all(HACluster).get(("", "default"))
 
 
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What the FenceDevices say, each by (device, node): see :mod:`ringfence.controller.targets` and ``chassis``."""
+
+    targets: Mapping[Key, DeviceTarget]
+    chassis: Mapping[Key, Chassis]
+    sessions: Mapping[Key, str]
+    hosts: Mapping[Key, str]
+
+
 class NewerState(Exception):
     """What is stored was written by a newer ringfence than this."""
 
@@ -295,6 +308,8 @@ class World:
             on_change=self._other,
         )
         self._membership = Membership()
+        self._declared: tuple[object, Declared] | None = None
+        """What :meth:`declared` gave out last, and of what."""
         self._pods_on = self.pods.store.index(lambda pod: (pod.node,))
         self._vmis_about = self.vmis.store.index(_about)
         self._evacuated = self.vmis.store.index(
@@ -473,10 +488,29 @@ class World:
     def targets(self, devices: Iterable[FenceDevice]) -> dict[tuple[str, str], DeviceTarget]:
         """What these FenceDevices would cut, by (device, node), and what speaks against it in this cluster."""
         devices = tuple(devices)
+        return targets(devices, *self._around(devices))
+
+    def declared(self) -> Declared:
+        """What all FenceDevices say now. Not to be changed.
+
+        It is asked for each second, and worked out again only where something has changed that counts for it: kubelets write
+        their Nodes all the time, and we the statuses of the devices.
+        """
+        devices = tuple(self.own.all(FenceDevice).values())
+        around = self._around(devices)
+        said = [(device.metadata.name, device.spec, device.status.drills) for device in devices]
+        if self._declared is None or self._declared[0] != (said, around):
+            found = Declared(
+                targets(devices, *around), chassis_of(devices), sessions_at(devices), hosts_of(devices)
+            )
+            self._declared = ((said, around), found)
+        return self._declared[1]
+
+    def _around(self, devices: Sequence[FenceDevice]) -> _Around:
+        """What counts for their targets beside themselves, as :func:`targets` takes it."""
         nodes = {name: node for (_, name), node in self.nodes.store.items()}
         cut = {name for device in devices for name in device.spec.nodes if name in nodes}
-        return targets(
-            devices,
+        return (
             {name: node.system_uuid for name, node in nodes.items()},
             {name: self.zones_of(nodes[name]) for name in cut},
             {name: node.internal_ips for name, node in nodes.items()},

@@ -52,9 +52,10 @@ def test_by_realtime_its_command_begins_before_ordinary_processes_where_that_is_
         stderr=subprocess.DEVNULL,
         check=False,
     )
+    ordinary = os.sched_getscheduler(0)  # these tests may run in a class of their own, such as the idle one
     for options, expected in (
-        (["--realtime"], os.SCHED_OTHER if permitted.returncode else os.SCHED_RR),
-        ([], os.SCHED_OTHER),
+        (["--realtime"], ordinary if permitted.returncode else os.SCHED_RR),
+        ([], ordinary),
     ):
         found = tmp_path / f"scheduler{len(options)}"
         assert start(*options, sys.executable, "-c", ask, str(found)).wait(30) == 0

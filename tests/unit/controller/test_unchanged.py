@@ -18,6 +18,7 @@ from ringfence.api.v1alpha1.hapolicy import HAPolicy
 from ringfence.api.v1alpha1.hazone import HAZone
 from ringfence.api.v1alpha1.protectedvm import ProtectedVM
 from ringfence.controller import policies, restarts
+from ringfence.controller.chassis import chassis_of, sessions_at
 from ringfence.controller.membership import claims
 from ringfence.controller.protections import Places, Protections, Said
 from ringfence.controller.watchdogs import Watchdogs
@@ -86,14 +87,14 @@ class Cluster(RuleBasedStateMachine):
     def mode(self, mode: str) -> None:
         self.see("haclusters", "default", {"mode": mode})
 
-    @rule(node=NODES, zone=st.sampled_from(["a", "b"]), ready=st.booleans())
-    def node(self, node: str, zone: str, *, ready: bool) -> None:
+    @rule(node=NODES, zone=st.sampled_from(["a", "b"]), ready=st.booleans(), address=st.just("") | NODES)
+    def node(self, node: str, zone: str, *, ready: bool, address: str = "") -> None:
         labels = {"zone": zone, "kubevirt.io/schedulable": "true"}
         conditions = [{"type": "Ready", "status": str(ready)}]
         status = {
             "conditions": conditions,
             "nodeInfo": {"bootID": "b", "systemUUID": uuid(node)},
-            "addresses": [{"type": "InternalIP", "address": f"10.0.0.{node[1:]}"}],
+            "addresses": [{"type": "InternalIP", "address": f"10.0.0.{(address or node)[1:]}"}],
         }
         self.world.nodes._put(
             ("", node),
@@ -118,6 +119,7 @@ class Cluster(RuleBasedStateMachine):
     ) -> None:
         nodes: Json = {"names": ["n1"]} if by_name else {"selector": {"matchLabels": {"zone": zone}}}
         fencing = {"levels": [{"devices": level} for level in levels], "allowStorageFence": storage}
+        fencing |= {"allowedAddresses": ["10.0.8.9/32"]} if storage else {}
         self.see("hazones", zone, {"nodes": nodes, "fencing": fencing, "enabled": enabled})
 
     @rule(zone=st.sampled_from(["a", "b"]))
@@ -127,6 +129,25 @@ class Cluster(RuleBasedStateMachine):
     @rule(nodes=st.lists(NODES, unique=True, min_size=1))
     def ceph(self, nodes: list[str]) -> None:
         self.see("fencedevices", "ceph", {**CEPH["spec"], "nodes": nodes})
+
+    @rule(node=NODES, host=st.sampled_from(["10.0.8.9", "10.0.8.10"]), most=st.none() | st.just(1))
+    def bmc(self, node: str, host: str, most: int | None) -> None:
+        spec = redfish("n1")["spec"]
+        spec |= {"nodes": [node], "redfish": {**spec["redfish"], "address": f"https://{host}"}}
+        spec |= {} if most is None else {"maxConcurrentOrders": most}
+        self.see("fencedevices", "bmc-n1", spec)
+
+    @rule(passed=st.booleans())
+    def drill(self, *, passed: bool) -> None:
+        """Of what is declared now; or it is forgotten."""
+        at = {"passedAt": "2026-01-01T00:00:00Z"}
+        drills = [
+            {"node": node, "outlet": target.outlet, "nodeUUID": target.node_uuid, **at}
+            for (name, node), target in self.world.declared().targets.items()
+            if name == "bmc-n1" and passed
+        ]
+        spec = (self.world.own.raw("fencedevices", ("", "bmc-n1")) or {})["spec"]
+        self.see("fencedevices", "bmc-n1", spec, status={"drills": drills})
 
     @rule(nodes=st.lists(NODES, unique=True, min_size=1))
     def maintain(self, nodes: list[str]) -> None:
@@ -265,6 +286,13 @@ class Cluster(RuleBasedStateMachine):
                 d.metadata.name for d in self.world.own.all(FenceDevice).values() if node in d.spec.nodes
             }
             assert set(self.world.devices_of(node)) == named
+
+    @invariant()
+    def what_devices_declare_is_what_they_say_now(self) -> None:
+        devices = list(self.world.own.all(FenceDevice).values())
+        fresh = (self.world.targets(devices), chassis_of(devices), sessions_at(devices))
+        kept = self.world.declared()
+        assert (kept.targets, kept.chassis, kept.sessions) == fresh
 
     @invariant()
     def what_policies_ask_for_is_what_they_say_now(self) -> None:

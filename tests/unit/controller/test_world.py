@@ -52,6 +52,44 @@ def test_a_node_whose_agent_has_reported_has_one(uid: str, *, node_first: bool, 
     assert evidence.has_agent is has_agent
 
 
+def test_what_devices_declare_is_worked_out_again_only_where_that_has_changed() -> None:
+    """Each second: with 1,000 of them, and as many kubelets that write their Nodes, it was the most of an idle replica's work."""
+    witness = Witness(lambda _payload, _signature, _key: True)
+    world = World(cast("Api", None), SystemClock(), "ringfence-system", witness, lambda: 0.5, lambda: None)
+    spec = {
+        "driver": "redfish",
+        "nodes": ["n1"],
+        "redfish": {"address": "https://10.0.0.1", "secretRef": {"name": "bmc"}},
+    }
+
+    def see(version: int, address: str, power: str) -> None:
+        redfish = {**cast("dict[str, Any]", spec["redfish"]), "address": address}
+        meta = {"name": "bmc", "uid": "uid-bmc", "resourceVersion": str(version)}
+        status = {"powerState": [{"node": "n1", "power": power}]}
+        world.own.seen(
+            "fencedevices", {"metadata": meta, "spec": {**spec, "redfish": redfish}, "status": status}
+        )
+
+    def node(ready: str, uuid: str) -> None:
+        conditions = [{"type": "Ready", "status": ready}]
+        status = {"nodeInfo": {"bootID": "boot-1", "systemUUID": uuid}, "conditions": conditions}
+        world.nodes._put(("", "n1"), NodeObject.from_raw({**NODE, "status": status}))
+
+    see(1, "https://10.0.0.1", "on")
+    node("True", "u-1")
+    first = world.declared()
+    assert first.targets["bmc", "n1"].node_uuid == "u-1"
+    see(2, "https://10.0.0.1", "off")
+    node("False", "u-1")
+    assert world.declared() is first
+    node("False", "u-2")
+    second = world.declared()
+    assert second.targets["bmc", "n1"].node_uuid == "u-2"
+    see(3, "https://10.0.0.2", "off")
+    assert world.declared().sessions["bmc", "n1"] == "10.0.0.2"
+    assert second.sessions["bmc", "n1"] == "10.0.0.1", "what was given out stands still"
+
+
 def test_our_own_kinds_are_copied_once_a_change_and_what_was_given_out_stands_still() -> None:
     """A turn asks several times a node: with 20,000 VMs a copy each time would be all that it does."""
     told: list[int] = []
