@@ -33,6 +33,8 @@ PLACEHOLDERS = (
 """What the pages write for what is another thing in each cluster; everything else that they name is there."""
 RIGHTS, ADMISSION = (f"/apis/{group}.k8s.io/v1" for group in ("rbac.authorization", "admissionregistration"))
 STORM = "too many nodes of zone rack-a are down at once: node-1, node-2 (at most 1 of 3)"
+EFFECT = 60.0
+"""Seconds that a command's effect may take after its end."""
 CONFIRM = "--i-have-checked-that-it-is-off"
 
 
@@ -81,7 +83,7 @@ class Step:
             said = stage.reader.types(self.command, self.answer)
             assert said.code == self.exits, f"$ {said.typed}\n{said.code}: {said.text}"
         self._said(said)
-        wait_for(f"the effect of {said.typed}", lambda: self.after(stage))
+        wait_for(f"the effect of {said.typed}", lambda: self.after(stage), EFFECT)
 
     def _said(self, said: Said) -> None:
         found = re.search(self.prints, said.text, re.DOTALL)

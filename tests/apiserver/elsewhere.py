@@ -45,7 +45,7 @@ ELSEWHERE = (
     Elsewhere("make demo", A_LAB),
     Elsewhere("make docs", OF_ITSELF),
     Elsewhere("make fuzz", "minutes of computing; its corpus is replayed", "tests/fuzz/test_corpus.py", "TARGETS"),
-    Elsewhere("make image", "needs root, and an hour's downloads once", "tests/e2e/test_image_made_twice.py", "image.build"),
+    Elsewhere("make image", "needs root", "tests/e2e/test_image_made_twice.py", "image.build"),
     Elsewhere("make kind-demo", DOCKER),
     Elsewhere("make kind-down", DOCKER),
     Elsewhere("make kind-up", f"{DOCKER}; kind reads its config", "tests/apiserver/test_kind.py", "kind-config.yaml"),
