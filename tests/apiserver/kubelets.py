@@ -16,6 +16,7 @@ from apiserver.chart import token
 from apiserver.installed import ROOT, kubeconfig
 from apiserver.server import Json, Server
 
+GONE = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
 EVERY = 0.2
 """Seconds between two looks."""
 
@@ -59,7 +60,7 @@ class Kubelets(Played):
         for pod in self._server.must("GET", "/api/v1/pods")["items"]:
             path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
             if "deletionTimestamp" in pod["metadata"]:
-                self._server.call("DELETE", path, {"gracePeriodSeconds": 0})
+                self._server.call("DELETE", path, GONE)
             elif "nodeName" not in pod["spec"]:
                 target = {"apiVersion": "v1", "kind": "Node", "name": self._place(pod)}
                 name = {"name": pod["metadata"]["name"]}

@@ -52,7 +52,7 @@ class Reader:
             "PATH": f"{tools}:{own}:/usr/bin:/bin",
             "HOME": str(home),
             "KUBECONFIG": str(kubeconfig),
-            "PYTHONPATH": str(ROOT / "operator"),
+            "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}",
         }
 
     def types(self, command: str, answer: str = "") -> Said:
@@ -77,7 +77,8 @@ class Reader:
         file = self.home / "watched"
         with file.open("wb") as out:
             process = subprocess.Popen(
-                ["bash", "-c", f"exec {command}"],
+                # Whoever runs the tests may ignore the signal, and that is inherited.
+                ["bash", "-c", f"exec env --default-signal=INT {command}"],
                 cwd=self.home,
                 env=self._environment,
                 stdout=out,
@@ -89,5 +90,8 @@ class Reader:
             wait_for(f"{command} to print {until}", lambda: re.search(until, file.read_text()), BOUND)
         finally:
             process.send_signal(signal.SIGINT)
-            code = process.wait(BOUND)
+            try:
+                code = process.wait(BOUND)
+            finally:
+                process.kill()
         return Said(command, code, file.read_text())

@@ -80,6 +80,17 @@ class Agents(Played):
                 self._reported[name] = status
 
 
+class Living(Played):
+    """A node's agent that goes on renewing its Lease."""
+
+    def __init__(self, stage: Stage, node: str) -> None:
+        super().__init__(f"agent of {node}")
+        self._stage, self._node = stage, node
+
+    def turn(self) -> None:
+        self._stage.silent(self._node, 3.0)
+
+
 class Drills(Played):
     """A leader that passes every drill at once."""
 
@@ -288,8 +299,7 @@ class Stage:
             print(controllers.logs()[-6000:])
 
     @contextmanager
-    def drills(self) -> Iterator[None]:
-        played = Drills(self)
+    def played(self, played: Played) -> Iterator[None]:
         played.start()
         try:
             yield

@@ -13,7 +13,7 @@ import pytest
 from apiserver import chapters
 from apiserver.programs import binaries
 from apiserver.server import running_server
-from apiserver.stage import Stage
+from apiserver.stage import Drills, Stage
 
 pytestmark = pytest.mark.apiserver
 
@@ -45,7 +45,7 @@ def test_it_is_told_what_there_is_and_looked_at(stage: Stage) -> None:
 
 def test_a_fence_is_tried(stage: Stage) -> None:
     chapters.protect(stage)
-    with stage.drills():
+    with stage.played(Drills(stage)):
         play(stage, chapters.TRY)
 
 

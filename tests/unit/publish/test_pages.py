@@ -178,11 +178,16 @@ TYPED = {step.shown for chapter in CHAPTERS for step in chapter}
 """What is typed before a real API server (`tests/apiserver/test_commands.py`)."""
 
 
+PLACEHOLDER = re.compile(r"\b(?:NODE|DEVICE|NAME)\b(?!:)")
+LEFT_OUT = re.compile(r'"\.\.\."|\.\.\.')
+
+
 def is_typed(shown: Shown) -> bool:
-    """A sentence may only name a command; then one that begins so is typed."""
-    return shown.line in TYPED or (
-        not shown.whole and any(typed.startswith(f"{shown.line} ") for typed in TYPED)
-    )
+    """With a name for each placeholder. A sentence may only name a command; then one that begins so is typed."""
+    quoted = (re.escape(part) for part in LEFT_OUT.split(PLACEHOLDER.sub("\0", shown.line)))
+    pattern = "(?:.+)".join(quoted).replace(re.escape("\0"), r"\S+")
+    typed = re.compile(pattern if shown.whole else f"{pattern}(?: .*)?")
+    return any(typed.fullmatch(line) for line in TYPED)
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=lambda one: f"{one.page}: {one.line}")
