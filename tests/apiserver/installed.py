@@ -24,7 +24,7 @@ WEBHOOK = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations
 STOP_SECONDS = 30.0
 
 
-def kind_of_kubevirt(plural: str, name: str) -> Json:
+def kind_of_kubevirt(plural: str, name: str, *short: str) -> Json:
     """A CRD that takes any object of KubeVirt's."""
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
@@ -35,19 +35,20 @@ def kind_of_kubevirt(plural: str, name: str) -> Json:
         "spec": {
             "group": "kubevirt.io",
             "scope": "Namespaced",
-            "names": {"plural": plural, "kind": name},
+            "names": {"plural": plural, "kind": name, "shortNames": list(short)},
             "versions": [version],
         },
     }
 
 
 def install_kubevirts_kinds(server: Server) -> None:
-    for plural, name in (
-        ("virtualmachines", "VirtualMachine"),
-        ("virtualmachineinstances", "VirtualMachineInstance"),
-        ("virtualmachineinstancemigrations", "VirtualMachineInstanceMigration"),
+    for plural, name, short in (
+        ("virtualmachines", "VirtualMachine", "vm"),
+        ("virtualmachineinstances", "VirtualMachineInstance", "vmi"),
+        ("virtualmachineinstancemigrations", "VirtualMachineInstanceMigration", "vmim"),
+        ("kubevirts", "KubeVirt", "kv"),
     ):
-        server.must("POST", CRDS, kind_of_kubevirt(plural, name))
+        server.must("POST", CRDS, kind_of_kubevirt(plural, name, short))
         wait_for(f"KubeVirt's {plural}", lambda p=plural: server.call("GET", f"/apis/kubevirt.io/v1/{p}").ok)
 
 

@@ -1,4 +1,5 @@
-"""Every command that the pages show people: in code blocks, and in the middle of sentences."""
+"""Every command that is shown to people: by the pages, in code blocks and in the middle of sentences; by the comments of the examples and of
+the chart's values; by what helm says after an installation."""
 
 from __future__ import annotations
 
@@ -11,11 +12,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = (*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md")
-PROGRAMS = ("ringfence", "kubectl", "helm", "make")
+NOTES = ROOT / "charts/ringfence/templates/NOTES.txt"
+COMMENTED = (
+    *sorted((ROOT / "docs/examples").glob("*.yaml")),
+    ROOT / "charts/ringfence/values.yaml",
+    ROOT / "kind-config.yaml",
+)
+PROGRAMS = (
+    *("ringfence", "kubectl", "helm", "make"),
+    *("docker", "etcdctl", "ln", "modprobe", "pip", "podman", "python", "python3", "virtctl"),
+)
 
 _FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^(?: {4}.*\n(?:\n(?= {4}))?)+", re.MULTILINE)
 _INLINE = re.compile(r"`([^`]+)`")
+_COMMENT = re.compile(r"^ *#(.*)$", re.MULTILINE)
+_RELEASE = (("{{ .Release.Name }}", "ringfence"), ("{{ .Release.Namespace }}", "ringfence-system"))
+"""What the chart's notes say of an installation as the pages make it."""
 _COMMAND = re.compile(rf"(?:{'|'.join(PROGRAMS)}) [a-z-]")
 
 
@@ -40,7 +53,24 @@ class Shown:
 
 def commands(*programs: str) -> tuple[Shown, ...]:
     """The commands of these programs, each once a page."""
-    return tuple(sorted({one for page in PAGES for one in _of(page) if one.program in programs}))
+    return tuple(sorted({one for one in _all() if one.program in programs}))
+
+
+def _all() -> Iterator[Shown]:
+    for page in PAGES:
+        yield from _of(page)
+    for file in COMMENTED:
+        yield from _commented(file)
+    yield from notes()
+
+
+def notes() -> Iterator[Shown]:
+    """Those of the chart's notes, an indented line each."""
+    text = re.sub(r"{{-? (?:if|end)\b.*?}}(?:[^\n]*{{ end }})?", "", NOTES.read_text(encoding="utf-8"))
+    for word, value in _RELEASE:
+        text = text.replace(word, value)
+    for line in re.findall(r"^  (\S.*)$", text, re.MULTILINE):
+        yield from _read(NOTES.name, line, whole=True)
 
 
 def indented(page: Path) -> tuple[str, ...]:
@@ -51,7 +81,7 @@ def indented(page: Path) -> tuple[str, ...]:
 
 def lines_of(block: str) -> list[str]:
     """Its lines as a shell takes them, without empty ones."""
-    return [line.strip() for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+    return [line.strip() for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines() if line.strip()]
 
 
 def is_command(line: str) -> bool:
@@ -67,6 +97,16 @@ def _of(page: Path) -> Iterator[Shown]:
             yield from _read(page.name, line.removeprefix("$ "), whole=True)
     for found in _INLINE.finditer(prose):
         yield from _read(page.name, " ".join(found[1].split()), whole=False)
+
+
+def _commented(file: Path) -> Iterator[Shown]:
+    """Of a comment's lines those that are indented in it, and what stands in backticks."""
+    lines: list[str] = _COMMENT.findall(file.read_text(encoding="utf-8"))
+    for line in lines:
+        if line.startswith("   "):
+            yield from _read(file.name, re.split(r"\s{2,}", line.strip())[0], whole=True)
+    for found in _INLINE.finditer(" ".join(lines)):
+        yield from _read(file.name, " ".join(found[1].split()), whole=False)
 
 
 def _read(page: str, line: str, *, whole: bool) -> Iterator[Shown]:

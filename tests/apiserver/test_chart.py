@@ -291,7 +291,8 @@ def test_notes_fit_the_values(values: str) -> None:
     assert commands_of(said)[:2] == ["helm test ringfence -n ringfence-system", "ringfence doctor"]
     armed = "agent.watchdog.enabled=true" in VALUES[values]
     assert ("Before you uninstall or delete the namespace" in said) is armed
-    assert ("--set agent.watchdog.enabled=false -n ringfence-system" in said) is armed
+    away = "helm upgrade ringfence charts/ringfence -n ringfence-system --reset-then-reuse-values --set agent.watchdog.enabled=false"
+    assert (away in commands_of(said)) is armed
 
 
 def commands_of(said: str) -> list[str]:

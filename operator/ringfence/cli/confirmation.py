@@ -52,7 +52,7 @@ class Confirmation:
             f"  boot      {self.boot_id}",
             f"  failover  {self.failover}, since {record.started_at if record else '?'}",
             f"  sentence  {(record.sentence if record else '') or '-'}",
-            *(f"  vote      {vote}" for vote in story.votes),
+            *(f"  vote      {vote.line}" for vote in story.votes),
             *(f"  device    {device}" for device in story.devices),
             *(f"  order     {order}" for order in story.orders),
             *(f"  life      {sign}" for sign in self.vitals.old),

@@ -50,6 +50,8 @@ def test_the_flag_confirms_and_what_is_at_stake_is_shown(run: Run) -> None:
         "uid-of-n2",
         "boot-of-n2",
         "bmc-n2 still reads on",
+        "vote      n1 none (+0.31 s, round 00010203, roster epoch 7, signed)",
+        "vote      n3 none (signed)",
         "device    bmc-n2 (redfish), proved usable",
         "life      a gossip packet was seen 41.5 s ago by the acting controller",
         "life      its agent's Lease was renewed 45 s ago",

@@ -12,7 +12,9 @@ import typer
 import yaml
 from typer.core import TyperCommand, TyperGroup
 
-from apiserver.shown import PAGES, Shown, commands, indented, is_command, lines_of
+from apiserver.chapters import CHAPTERS
+from apiserver.elsewhere import ELSEWHERE, Elsewhere
+from apiserver.shown import PAGES, PROGRAMS, Shown, commands, indented, is_command, lines_of
 from publish import refusals, verdicts
 from publish.api_reference import page
 from ringfence.api.v1alpha1 import KINDS
@@ -171,8 +173,42 @@ def test_make_knows_what_the_pages_make(shown: Shown) -> None:
     assert {word for word in shown.words if "=" not in word} <= targets
 
 
-OTHERS = {"podman build --build-arg FENCE_AGENTS=1 -t registry.example/ringfence:agents ."}
-"""Commands of programs that are not at hand here."""
+SHOWN = commands(*PROGRAMS)
+TYPED = {step.shown for chapter in CHAPTERS for step in chapter}
+"""What is typed before a real API server (`tests/apiserver/test_commands.py`)."""
+
+
+PLACEHOLDER = re.compile(r"\b(?:NODE|DEVICE|NAME)\b(?!:)")
+LEFT_OUT = re.compile(r'"\.\.\."|\.\.\.')
+
+
+def is_typed(shown: Shown) -> bool:
+    """With a name for each placeholder. A sentence may only name a command; then one that begins so is typed."""
+    quoted = (re.escape(part) for part in LEFT_OUT.split(PLACEHOLDER.sub("\0", shown.line)))
+    pattern = "(?:.+)".join(quoted).replace(re.escape("\0"), r"\S+")
+    typed = re.compile(pattern if shown.whole else f"{pattern}(?: .*)?")
+    return any(typed.fullmatch(line) for line in TYPED)
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=lambda one: f"{one.page}: {one.line}")
+def test_a_command_of_the_pages_is_typed_or_it_is_said_why_not(shown: Shown) -> None:
+    told = [one.why for one in ELSEWHERE if one.covers(shown.line)]
+    if is_typed(shown):
+        assert told == [], "it is typed all the same: take it out of tests/apiserver/elsewhere.py"
+    else:
+        assert len(told) == 1, "type it (tests/apiserver/chapters.py), or say once why not (elsewhere.py)"
+
+
+def test_nothing_is_typed_that_no_page_shows() -> None:
+    assert TYPED - {shown.line for shown in SHOWN} == set()
+
+
+@pytest.mark.parametrize("told", ELSEWHERE, ids=lambda one: one.command)
+def test_what_is_not_typed_is_shown_by_a_page_and_played_where_it_is_said_to_be(told: Elsewhere) -> None:
+    assert any(told.covers(shown.line) for shown in SHOWN)
+    assert bool(told.test) == bool(told.part)
+    if told.test:
+        assert told.part in (ROOT / told.test).read_text(encoding="utf-8")
 
 
 def _page_of_indented() -> list[tuple[str, str]]:
@@ -186,8 +222,8 @@ def test_a_block_of_code_is_commands_and_what_they_print_or_something_that_is_re
     """So no command stands in a page that no test sees, and no example that nobody reads."""
     lines = lines_of(block)
     prompts = any(line.startswith("$ ") for line in lines)
-    if prompts or any(is_command(line) or line in OTHERS for line in lines):
-        other = [one for one in lines if not (is_command(one) or one in OTHERS or one.startswith("#"))]
+    if prompts or any(is_command(line) for line in lines):
+        other = [one for one in lines if not (is_command(one) or one.startswith("#"))]
         assert prompts or not other, f"{page}: neither a command that is known here nor what one prints"
         return
     if lines[0] == "#!/bin/sh" or re.match(r"\d+(\.\d+)? \w", lines[0]):
@@ -255,7 +291,7 @@ def test_python_finds_what_the_pages_run(page: Path) -> None:
 
 
 def test_the_image_takes_what_the_page_gives_it() -> None:
-    (given,) = {name for one in OTHERS for name in re.findall(r"--build-arg (\w+)=", one)}
+    (given,) = {name for one in commands("podman") for name in re.findall(r"--build-arg (\w+)=", one.line)}
     assert f"ARG {given}" in (ROOT / "Containerfile").read_text(encoding="utf-8")
 
 
