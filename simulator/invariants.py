@@ -37,9 +37,10 @@ ALIVE_AGAIN = 2.7
 """A boot is alive for all who observe it within two periods and the time-outs of one probe."""
 WITHDRAWN = 1.5
 """A verdict is gone everywhere: 1 s, and half a second to be told."""
-MOST_PACKETS, MOST_BYTES = 600, 55_000
+MOST_PACKETS, MOST_BYTES = 600, 60_000
 """What a node may send in a second whatever happens. The worst is a second in which a cut through the middle begins or ends,
-when every observer loses half of whom it watches: 53 KB in some 600 seeds, 35 times of a quiet second (1,500 bytes
+when every observer loses half of whom it watches: 53 KB in some 800 seeds, 57 KB in the one (854) whose cut lasts for
+0.96 s, so that one second holds both; 35 times of a quiet second (1,500 bytes
 with all that may come to it), where a tenth of the nodes dying at once is ten at the most (`simulator tenth`). GOSSIP §10
 asks for ten."""
 FURTHER_SHARE = 0.35

@@ -59,6 +59,13 @@ HANDSHAKE = 3.0
 TRANSFER = 10.0
 """Seconds within which a roster must have come over."""
 _MAX_READERS = 32
+STRANGERS = 16
+"""Connections of peers that have proved nothing yet. asyncio takes 256 KiB for each of them as soon as TLS begins."""
+STRANGERS_OF_ONE = 8
+"""Of these from one address: who opens more than that keeps nobody else out."""
+_BACKLOG = 100
+_ACCEPTED_AGAIN = 1.0
+"""Seconds without taking anybody, where the kernel has no descriptor left."""
 _MAX_ROSTERS = 4
 """Rosters sent at a time; who comes then asks another peer."""
 _MAX_FRAME = 8 * 2**20
@@ -117,23 +124,22 @@ class StreamServer:
         self._rosters = 0
         """How many are being sent."""
         self._context, self._fingerprint = _server_context()
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._wakers: set[asyncio.Event] = set()
         self._tasks: dict[asyncio.Task[None], GroupKey | None] = {}
         """Who is being served, and the key that they have proved to hold."""
+        self._strangers: dict[asyncio.Task[None], str] = {}
+        """Who has proved nothing yet, and the address that they come from."""
         self.on_readers: Callable[[int], None] = lambda _count: None
         """Called with the number of readers when one has come or gone."""
 
     async def start(self, address: str, port: int) -> None:
         """Listen. Raises OSError where the port can't be had."""
-        self._server = await asyncio.start_server(
-            self._accept,
-            address,
-            port,
-            ssl=self._context,
-            ssl_handshake_timeout=HANDSHAKE,
-            reuse_address=True,
-        )
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listening = socket.create_server((address, port), family=family, backlog=_BACKLOG)
+        self._listening.setblocking(False)
+        self._accepting = asyncio.create_task(self._accept_all(self._listening))
 
     def rekey(self, keys: KeySet) -> None:
         """Go by these keys from now on; who has proved to hold one that is not among them is hung up on."""
@@ -149,26 +155,67 @@ class StreamServer:
 
     async def close(self) -> None:
         """Stop listening and drop every reader."""
-        if self._server is not None:
-            self._server.close()
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        if self._accepting is not None:
+            tasks.append(self._accepting)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._listening is not None:
+            self._listening.close()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
+    async def _accept_all(self, listening: socket.socket) -> None:
+        """Take who comes, one a turn of the loop, and turn away who is too many *before* TLS costs anything."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, peer = await loop.sock_accept(listening)
+            except ConnectionAbortedError:
+                continue  # it has gone already
+            except OSError as error:
+                logger.warning("nobody can be taken for %g s: %s", _ACCEPTED_AGAIN, error)
+                await asyncio.sleep(_ACCEPTED_AGAIN)
+                continue
+            if self._full(peer[0]):
+                logger.debug("%s is turned away: too many are here that have proved nothing", peer[0])
+                connection.close()
+            else:
+                task = asyncio.create_task(self._greet(connection))
+                self._tasks[task], self._strangers[task] = None, peer[0]
+                task.add_done_callback(self._gone)
+            await asyncio.sleep(0)  # else a flood of them would keep the loop from the probes
+
+    def _full(self, host: str) -> bool:
+        strangers = list(self._strangers.values())
+        return (
+            len(self._tasks) >= _MAX_READERS
+            or len(strangers) >= STRANGERS
+            or strangers.count(host) >= STRANGERS_OF_ONE
+        )
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        self._strangers.pop(task, None)
+
+    async def _greet(self, connection: socket.socket) -> None:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        if len(self._tasks) >= _MAX_READERS:
-            writer.transport.abort()
-            return
-        self._tasks[task] = None
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        writer: asyncio.StreamWriter | None = None
         try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE
+            )
+            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
             await self._serve(reader, writer, task)
         except (OSError, StreamError, EOFError, TimeoutError, asyncio.CancelledError) as error:
             logger.debug("a verdict stream ended: %r", error)
         finally:
-            self._tasks.pop(task, None)
-            writer.transport.abort()
+            if writer is not None:
+                writer.transport.abort()
+            else:
+                connection.close()
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[None]
@@ -184,6 +231,7 @@ class StreamServer:
             self._tasks[task] = _proved(self._keys, proof, b"reader", theirs, ours, self._fingerprint)
             if self._tasks[task] is None:
                 raise StreamError("the reader doesn't hold the group key")
+            del self._strangers[task]
         if wish.startswith(_HEARD):
             await self._send_hearing(wish[len(_HEARD) :], writer)
         elif wish:
