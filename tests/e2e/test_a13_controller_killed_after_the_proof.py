@@ -1,8 +1,9 @@
-"""A13: the controller is killed as soon as the proof is stored. The next leader recovers; there is no second fence."""
+"""A13: the controller is killed as soon as the proof is stored, or at another dangerous moment. The next leader goes on; there is no second fence."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -45,3 +46,38 @@ def test_killed_while_the_order_works(lab: Lab) -> None:
     lab.bmc(victim).mode("ok")
     lab.wait_phase(victim, "Closed", seconds=120)
     assert len(orders(lab, victim, since)) == 1
+
+
+def _opened(lab: Lab, victim: str, _since: float) -> bool:
+    return bool(lab.failovers(victim))
+
+
+def _marked(lab: Lab, victim: str, _since: float) -> bool:
+    taints = lab.get("node", victim)["spec"].get("taints", [])
+    return any(taint["key"] == "node.kubernetes.io/out-of-service" for taint in taints)
+
+
+def _deleted(lab: Lab, victim: str, _since: float) -> bool:
+    return not any(pod["spec"].get("nodeName") == victim for pod in lab.launchers("db"))
+
+
+def _ordered_on(lab: Lab, victim: str, since: float) -> bool:
+    return bool(orders(lab, victim, since, "On"))
+
+
+@pytest.mark.more
+@pytest.mark.parametrize(
+    "come_to", [_opened, _marked, _deleted, _ordered_on], ids=["opened", "marked", "deleted", "ordered on"]
+)
+def test_killed_at_any_other_dangerous_moment(lab: Lab, come_to: Callable[[Lab, str, float], bool]) -> None:
+    victim = lab.quiet_node()
+    leader = leader_away_from(lab, victim)
+    instance = guarded_vm(lab, "db", victim)
+    since = time.time()
+    lab.node(victim).cut()
+    until("the moment to come", lambda: come_to(lab, victim, since), 90, every=0.02)
+    assert lab.kill_controller(leader)
+    came_back(lab, "db", victim, instance)
+    lab.wait_phase(victim, "Closed", seconds=120)
+    assert len(orders(lab, victim, since)) == 1
+    assert len(lab.failovers(victim)) == 1
