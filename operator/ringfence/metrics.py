@@ -234,6 +234,11 @@ class ControllerMetrics:
             "Open failovers that this controller can't read.",
             registry=registry,
         )
+        self._dissents = Gauge(
+            "ringfence_verdicts_differing",
+            "Nodes of which this controller has found something else than the one that leads, for half a minute.",
+            registry=registry,
+        )
         self._durations = Histogram(
             "ringfence_failover_step_seconds",
             "Seconds from the first doubt to this step.",
@@ -344,6 +349,10 @@ class ControllerMetrics:
     def unread_failovers(self, number: int) -> None:
         """So many open failovers can't be read: their nodes are left alone."""
         self._unread.set(number)
+
+    def verdicts_differing(self, number: int) -> None:
+        """Of so many nodes this replica and the leader have found something else for long."""
+        self._dissents.set(number)
 
     def step(self, step: str, seconds: float) -> None:
         """A step of a failover was reached, so long after the first doubt."""

@@ -28,6 +28,7 @@ from ringfence.controller.trust import RosterTrust
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.controller.zones import claims, troubles
+from ringfence.core.detection.dissent import Dissent
 from ringfence.core.detection.evidence import SlotEvidence
 from ringfence.core.fencing.slottrouble import HeartbeatWanted, heartbeat_trouble
 from ringfence.core.fencing.slotwatch import SlotState
@@ -106,6 +107,7 @@ class Statuses:
         self._waiting = ""
         self._unread: dict[str, str] = {}
         """What was told of Failovers that can't be read, by name."""
+        self._dissent = Dissent()
         self._rekeyed = False
         """Whether it was told that rosters are signed with another key than before: once a process."""
 
@@ -117,13 +119,20 @@ class Statuses:
         self._devices.declare(said.targets, said.chassis, said.sessions, said.hosts)
 
     def measure(self) -> None:
-        """Show the open failovers, and how old each device's last proof is: what this replica could not do after a takeover is
-        worth an alert now.
+        """Show the open failovers, where this replica finds something else than the leader, and how old each device's last proof is:
+        what this replica could not do after a takeover, or would do otherwise, is worth an alert now.
         """
         self._metrics.open_failovers(
             Counter(f.status.phase for f in self._world.own.all(Failover).values() if f.status.phase)
         )
         self._metrics.unread_failovers(len(self._world.own.left_alone()))
+        told = {
+            row.name: row.verdict
+            for zone in self._world.own.all(HAZone).values()
+            for row in zone.status.node_verdicts
+        }
+        own = {node: judgement.verdict for node, judgement in self._loop.judgements.items()}
+        self._metrics.verdicts_differing(len(self._dissent.nodes(own, told, self._clock.monotonic())))
         drilled = {
             (name, drill.node): parse(drill.passed_at)
             for (_, name), device in self._world.own.all(FenceDevice).items()

@@ -24,6 +24,7 @@ from ringfence.controller.statuses import Statuses
 from ringfence.controller.trust import RosterTrust
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
+from ringfence.core.detection.verdict import Judgement
 from ringfence.core.model import Mode, PowerState
 from ringfence.core.setback import SetBack
 from ringfence.kube.client import ApiServer
@@ -110,7 +111,11 @@ class Site:
         cluster = cast("Cluster", self)
         self.book = DeviceBook(cluster, self.clock, self.open_device, lambda: None)
         self.metrics = ControllerMetrics()
-        loop = SimpleNamespace(mode=Mode.ACTIVE, zone_of=self.zone_of, leader="c-1", judgements={})
+        self.judgements: dict[str, Judgement] = {}
+        """What this replica finds of each node."""
+        loop = SimpleNamespace(
+            mode=Mode.ACTIVE, zone_of=self.zone_of, leader="c-1", judgements=self.judgements
+        )
         nobody = cast("StreamClient", None)
         self.setbacks = Setbacks(
             self.clock, self.world._witness, nobody, 7947, lambda _data, _signature: False

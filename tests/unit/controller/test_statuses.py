@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from ringfence.controller.statuses import AT_A_TIME, AT_IT, LOOKED_AT, room_for_each
+from ringfence.core.detection.dissent import DIFFERS_FOR
+from ringfence.core.detection.verdict import Judgement
+from ringfence.core.model import Verdict
 from ringfence.ports import Json
 from unit.controller.test_exercise import Site
 
@@ -67,3 +70,25 @@ async def test_a_round_whose_writes_take_long_ends_before_the_next_chore_has_wai
     began = site.clock.now
     await site.statuses._protected_vms()
     assert AT_IT <= site.clock.now - began <= AT_IT + 0.2 * AT_A_TIME
+
+
+async def test_a_replica_tells_where_it_finds_something_else_than_the_leader() -> None:
+    site = Site()
+    site.seen(
+        "hazones",
+        "a",
+        {"nodes": {"names": ["n1"]}, "fencing": {"levels": []}},
+        {"nodeVerdicts": [{"name": "n1", "verdict": "Healthy", "sentence": "n1 is alive"}]},
+    )
+    site.judgements["n1"] = Judgement(Verdict.DOWN, "n1 is down")
+
+    def differing() -> str:
+        site.statuses.measure()
+        lines = site.metrics.render().decode().splitlines()
+        return next(line.split()[1] for line in lines if line.startswith("ringfence_verdicts_differing "))
+
+    assert differing() == "0.0"
+    site.clock.now += DIFFERS_FOR
+    assert differing() == "1.0"
+    site.judgements["n1"] = Judgement(Verdict.HEALTHY, "n1 is alive")
+    assert differing() == "0.0"
