@@ -56,7 +56,8 @@ class Server:
         self.etcd = etcd
         """Where its store answers: for whoever needs more objects than can be made one by one."""
         self._kubectl = kubectl
-        self._pool = urllib3.PoolManager(ca_certs=str(authority), timeout=30, retries=False)
+        # Those whose part is played beside a test ask as well.
+        self._pool = urllib3.PoolManager(ca_certs=str(authority), timeout=30, retries=False, maxsize=4)
         self.kubeconfig = folder / f"{ADMIN}.kubeconfig"
         if token == ADMIN_TOKEN:
             self.kubeconfig.write_text(json.dumps(self._kubeconfig()))

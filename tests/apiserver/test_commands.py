@@ -6,7 +6,11 @@ both to the pages.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from operator import attrgetter, methodcaller
 
 import pytest
 
@@ -29,8 +33,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def play(stage: Stage, chapter: tuple[chapters.Step, ...]) -> None:
-    for step in chapter:
-        step.play(stage)
+    """One step after the other; those that only look, as many at once as there are processors."""
+    for looks, steps in groupby(chapter, key=attrgetter("looks")):
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if looks else 1) as pool:
+            list(pool.map(methodcaller("play", stage), steps))
 
 
 def test_it_is_installed(stage: Stage) -> None:
