@@ -21,7 +21,18 @@ from simulator.system.world import World
 from simulator.verdicts import story as verdicts
 
 CLUSTER, SCRIPT, README = "cluster.yaml", "script.txt", "README.md"
-DEVICE_MODES = ("ok", "ignore", "refuse", "hang", "slow", "flap", "unauthorized", "lie", "says-off")
+DEVICE_MODES = (
+    "ok",
+    "ignore",
+    "refuse",
+    "hang",
+    "slow",
+    "flap",
+    "unauthorized",
+    "lie",
+    "says-off",
+    "restart",
+)
 """How a BMC or an outlet may behave."""
 _FIELDS = (
     *("nodes", "vms", "bmcs", "mode", "volumes", "watchdog", "heartbeat", "storageFence", "nodeLeases"),

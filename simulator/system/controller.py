@@ -248,8 +248,11 @@ class Controller:
             memory.seen.setdefault(record.name, plant.now)
         if before is None or (before.phase, before.sentence) != (record.phase, record.sentence):
             plant.time.say(f"{record.phase}: {record.sentence}")
-        if record.phase in ENDED and plant.kennel is not None:
-            plant.kennel.forget(record.boot.node)
+        if record.phase in ENDED:
+            for box in plant.boxes(record.boot.node):
+                box.back_on_at = None  # power that is back by our own order is no boot of the next incident's
+            if plant.kennel is not None:
+                plant.kennel.forget(record.boot.node)
         if self.backup_when == record.phase and (before is None or before.phase != record.phase):
             self.backup_when = None
             self._backup = Backup(

@@ -290,6 +290,7 @@ def _device(plant: Plant, memory: Memory, name: str) -> DeviceLook:
         next_try_at=box.next_try_at,
         unsent=box.unsent,
         called_off_at=box.called_off_at,
+        back_on_at=box.back_on_at,
         chassis=_chassis(plant, memory, name),
     )
 

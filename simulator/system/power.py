@@ -13,6 +13,8 @@ SLOW = 8.0
 """What a slow device needs for an order."""
 HANGS = 5.0
 """What a device that doesn't answer is given."""
+RESTARTS = 0.35
+"""For how long a node is off whose BMC takes the order for a restart."""
 TRIED_AGAIN = 2.0
 FLAPS = 3.0
 """Seconds for which a flapping device is away, and there again."""
@@ -52,9 +54,12 @@ def read(plant: Plant, device: str, incident: str) -> None:
     box = plant.box(device)
     lies = box.lied or box.mode == "says-off"
     state = PowerState.ON if gives(plant, device) and not lies else PowerState.OFF
+    before = box.readings[-1].state if box.readings else None
     box.readings.append(Reading(state, plant.now - 0.05, plant.now))
     if state is PowerState.OFF and box.ordered_in != incident:
         box.called_off_at = plant.now
+    if (before, state) == (PowerState.OFF, PowerState.ON):
+        box.back_on_at = plant.now
 
 
 def gives(plant: Plant, device: str) -> bool:
@@ -81,6 +86,18 @@ def off(plant: Plant, device: str, node: str) -> None:
             plant.time.after(SLOW, cut)
         case "lie":
             box.lied = True
+        case "restart":
+            cut()
+            plant.time.after(RESTARTS, lambda: _restarts(plant, device, node))
+
+
+def _restarts(plant: Plant, device: str, node: str) -> None:
+    """The power is back by itself; a cable that is out stays out."""
+    if device.startswith("pdu"):
+        plant.nodes[node].outlet = True
+    else:
+        plant.nodes[node].switched_off = False
+    machines.boots_unseen(plant, node)
 
 
 def on(plant: Plant, device: str, node: str) -> None:

@@ -86,7 +86,8 @@ def add_node(server: Server, name: str, number: int, **labels: str) -> None:
         ("machineID", "kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion"), "x"
     ) | {"kubeProxyVersion": "", "operatingSystem": "linux", "architecture": "amd64"}
     told |= {"bootID": f"boot-{name}", "systemUUID": f"00000000-0000-0000-0000-{number:012}"}
-    address = {"type": "InternalIP", "address": f"192.0.2.{number}"}
+    # On this machine: controllers dial it, and the API server asks its kubelet for logs.
+    address = {"type": "InternalIP", "address": f"127.0.78.{number}"}
     server.must(
         "PATCH", f"/api/v1/nodes/{name}/status", {"status": {"nodeInfo": told, "addresses": [address]}}
     )

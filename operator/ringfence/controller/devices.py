@@ -75,6 +75,7 @@ class _Line:
     failures: int = 0
     next_try_at: float = float("-inf")
     called_off_at: float | None = None
+    back_on_at: float | None = None
     order_lasts: float = timing.ORDER_EFFECT
     unsent: float | None = None
     """The decision of the last order that came too late to be sent."""
@@ -182,6 +183,7 @@ class DeviceBook:
             next_try_at=line.next_try_at,
             unsent=line.unsent,
             called_off_at=line.called_off_at,
+            back_on_at=line.back_on_at,
             order_lasts=line.order_lasts,
             address=self._hosts.get((device, node), ""),
             chassis=self._chassis.get((device, node)),
@@ -197,10 +199,13 @@ class DeviceBook:
         async def ask(session: PowerDevice, line: _Line) -> None:
             asked_at = self._clock.monotonic()
             reading = await session.power()
+            before = line.readings[-1].state if line.readings else None
             line.readings.append(Reading(reading.state, max(asked_at, reading.at), self._clock.monotonic()))
             line.proved(self._clock)
             if reading.state is PowerState.OFF and line.ordered_in != incident:
                 line.called_off_at = reading.at
+            if (before, reading.state) == (PowerState.OFF, PowerState.ON):
+                line.back_on_at = reading.at
             logger.debug("%s reads %s as %s", device, node, reading.state)
 
         await self._use(device, node, ask)
@@ -295,7 +300,8 @@ class DeviceBook:
         """Forget the incident's readings at once. Its sessions are closed beside: a device that hangs there holds up nobody."""
         for line in [line for (_, n), line in self._lines.items() if n == node]:
             line.readings.clear()
-            line.called_off_at, line.unsent, line.error, line.failures = None, None, None, 0
+            line.called_off_at = line.back_on_at = line.unsent = line.error = None
+            line.failures = 0
             line.ordered_in, line.next_try_at = "", float("-inf")
             session, line.session, line.checked = line.session, None, False
             if session is not None:

@@ -954,9 +954,10 @@ class Loop:
         seen, device = self._devices.look(name, boot.node), self._world.own.all(FenceDevice).get(("", name))
         # A reading names no boot: what was read before this incident was known may be of another one.
         called_off = seen.called_off_at if (seen.called_off_at or NEVER) >= since else None
+        back_on = seen.back_on_at if (seen.back_on_at or NEVER) >= since else None
         readings = tuple(r for r in seen.readings if r.asked_at >= since)
-        if (readings, called_off) != (seen.readings, seen.called_off_at):
-            seen = replace(seen, readings=readings, called_off_at=called_off)
+        if (readings, called_off, back_on) != (seen.readings, seen.called_off_at, seen.back_on_at):
+            seen = replace(seen, readings=readings, called_off_at=called_off, back_on_at=back_on)
         if seen.chassis is not None:
             others = self._orders_at(seen.chassis.address, boot)
             seen = replace(seen, chassis=replace(seen.chassis, others=others))

@@ -130,4 +130,4 @@ def as_storage(
     cuts = behind(device, wanted, world.pvcs.store, world.pvs.store)
     refused = None if zone.spec.fencing.allow_storage_fence else NOT_ALLOWED
     # "Off" without an order of ours is no node that may be booting: nothing needs to wait for it.
-    return replace(look, cuts=cuts, unusable=look.unusable or refused, called_off_at=None)
+    return replace(look, cuts=cuts, unusable=look.unusable or refused, called_off_at=None, back_on_at=None)

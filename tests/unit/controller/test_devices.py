@@ -167,3 +167,29 @@ async def test_a_fence_that_stands_without_an_incident_is_told(power: PowerState
     reason, message = await site.proof(target)
     assert reason == "FenceStands"
     assert "lift it" in message
+
+
+class Obeys(Device):
+    async def order_off(self, *, deadline: float | None = None) -> OrderReceipt:
+        assert deadline is not None
+        return OrderReceipt("off", CLOCK.monotonic(), CLOCK.monotonic(), deadline)
+
+
+async def test_power_that_is_back_after_it_was_off_is_remembered_for_the_incident() -> None:
+    device = Obeys(UUID)
+    site = Site()
+    book = DeviceBook(cast("Cluster", site), CLOCK, lambda *_: device, lambda: None)
+    book.declare({KEY: TARGET})
+    await book.order_off(ORDER, "n1", "n1-1", deadline=CLOCK.monotonic() + 10)
+    for device.state in (PowerState.ON, PowerState.OFF, PowerState.OFF):
+        await book.read(*KEY, "n1-1")
+        assert book.look(*KEY).back_on_at is None
+    device.state = PowerState.ON
+    await book.read(*KEY, "n1-1")
+    back = book.look(*KEY).back_on_at
+    assert back is not None
+    await book.read(*KEY, "n1-1")
+    assert book.look(*KEY).back_on_at == back, "only that it came back"
+    assert book.look(*KEY).called_off_at is None
+    book.end_incident("n1")
+    assert book.look(*KEY).back_on_at is None

@@ -343,13 +343,18 @@ class Ladder:
         """Why a device that reads ``on`` is not ordered yet, as a clause; it is the same as long as the reason is."""
         now, blackout = climbing.now, timing.FOUND_OFF_BLACKOUT
         # It said `off` and now says `on`: the node may be booting already, and a boot must not be shot.
-        lately = device.called_off_at is not None and now - device.called_off_at < blackout
-        if lately or (
+        said = [at for at in (device.called_off_at, device.back_on_at) if at is not None]
+        if any(now - at < blackout for at in said) or (
             device.cuts is None and any(o.device == device.name and now < o.until for o in self.called_off)
         ):
+            if any(not o.unsent for o in self.ordered(device.name)):
+                return f"{device.name} has read off after its order and reads on again: the node may be booting, no order for {blackout:.0f} s"
             return f"{device.name} has called the node off without an order, no order for {blackout:.0f} s"
         if (others := self._called_off(now)) is not None:
-            return f"{device.name} reads on, but {others} called the node off without an order, no order for {blackout:.0f} s"
+            why = "called the node off without an order"
+            if any(not o.unsent for name in others for o in self.ordered(name)):
+                why = "read off after an order and on again"
+            return f"{device.name} reads on, but {', '.join(others)} {why}, no order for {blackout:.0f} s"
         if now < climbing.orders_from:
             return (
                 f"{device.name} reads on, no order before the zone's delay of {self.order_delay:g} s is over"
@@ -357,8 +362,8 @@ class Ladder:
         full = climbing.places.full(device.chassis)
         return full and f"{device.name} waits: {full}"
 
-    def _called_off(self, now: float) -> str | None:
-        """The devices of a level that have *all* called the node off of late, though nobody had ordered that by then.
+    def _called_off(self, now: float) -> tuple[str, ...] | None:
+        """The devices of a level that have *all* called the node off of late, though nobody had ordered that by then, or on again after it.
 
         One of two supplies that is off says nothing of the node.
         """
@@ -374,9 +379,11 @@ class Ladder:
                 ends = [on_record[device.name]] if device.name in on_record else []
                 if device.called_off_at is not None and device.called_off_at < first_order:
                     ends.append(device.called_off_at + timing.FOUND_OFF_BLACKOUT)
+                if device.back_on_at is not None:
+                    ends.append(device.back_on_at + timing.FOUND_OFF_BLACKOUT)
                 until.extend(ends and [max(ends)])
             if level and len(until) == len(level) and now < max(until):
-                return ", ".join(device.name for device in level)
+                return tuple(device.name for device in level)
         return None
 
     def _next_read(self, device: DeviceLook, now: float, *, relaxed: bool) -> ReadPower | None:

@@ -32,6 +32,8 @@ class DeviceLook:
     """The decision of the last order to it that was refused for being late: nothing was sent (:attr:`Order.sent_at`)."""
     called_off_at: float | None = None
     """When it last called the node ``off`` without an order of ours in this incident."""
+    back_on_at: float | None = None
+    """When it last said ``on`` after it had said ``off`` in this incident, whoever had ordered that."""
     cuts: frozenset[str] | None = None
     """For a storage: the volumes from which it cuts the node, ``namespace/claim``; ``off`` is then "cut off from them".
     None: it cuts the power."""

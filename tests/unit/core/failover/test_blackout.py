@@ -50,6 +50,11 @@ def test_it_is_on_record_as_soon_as_it_is_said_and_not_again_with_each_reading()
 def test_what_is_said_after_our_order_is_not_on_record() -> None:
     ordered = replace(RECORD, orders=(Order("bmc", 1, NOW - 1.0, NOW + 9.0),))
     assert noted(ordered, look(replace(ON, called_off_at=NOW))) is ordered
+    restarted = noted(ordered, look(replace(ON, back_on_at=NOW)))
+    assert restarted.called_off == (CalledOff("bmc", NOW + timing.FOUND_OFF_BLACKOUT),), (
+        "but that it is back is"
+    )
+    assert orders(replace(restarted, orders=()), look(ON, now=NOW + 119.0)) == []
 
 
 def test_a_storage_that_cuts_says_nothing_of_power() -> None:

@@ -289,6 +289,13 @@ def test_no_other_device_shoots_a_node_that_may_be_booting() -> None:
     assert "bmc called the node off without an order" in rung.sentence
     by_us = replace(hedged((booting,), (PDU_ON,), since=30.0), orders=(order(NOW - 25.0),))
     assert OrderOff("pdu", 1) in by_us.climb(NOW, 1).commands, "it was off because we had ordered it"
+    restarted = replace(READ_ON, called_off_at=NOW - 24.0, back_on_at=NOW - 23.0)
+    spared = replace(by_us, levels=((restarted,), (PDU_ON,))).climb(NOW, 1)
+    assert not any(isinstance(c, OrderOff) for c in spared.commands), "it was, and it has its power back"
+    assert "bmc read off after an order and on again, no order for 120 s" in spared.sentence
+    long_ago = replace(restarted, back_on_at=NOW - timing.FOUND_OFF_BLACKOUT, called_off_at=None)
+    again = replace(by_us, levels=((long_ago,), (PDU_ON,)), orders=(order(NOW - 121.0),))
+    assert OrderOff("bmc", 2) in again.climb(NOW, 1).commands
     supplies = (replace(look("pdu-a", *FOUND), called_off_at=NOW - 0.5), look("pdu-b", (ON, NOW - 0.1)))
     assert OrderOff("pdu-b", 1) in ladder(supplies).climb(NOW, 1).commands, "one supply is not the node"
 
