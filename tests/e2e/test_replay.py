@@ -10,6 +10,7 @@ import json
 import re
 import time
 from datetime import datetime
+from functools import partial
 
 import pytest
 
@@ -41,13 +42,17 @@ def test_the_same_happens_in_the_same_order(lab: Lab, name: str) -> None:
         at = fault.at - story.faults[0].at
         if at > 30.0:
             break  # behind what is compared
-        until(f"{at} s to be over", lambda at=at: time.monotonic() - began >= at, at + 5, every=0.02)
+        until(f"{at} s to be over", partial(passed, began + at), at + 5, every=0.02)
         act(lab, victim, fault.words[0])
     lab.wait_phase(victim, last, seconds=180)
     assert in_the_lab(lab, victim, since, last) == told
     vmi = lab.get("vmi", "db", "default")
     assert (vmi is not None and vmi["status"].get("nodeName") != victim) == moved
     assert len(lab.failovers(victim)) == 1
+
+
+def passed(instant: float) -> bool:
+    return time.monotonic() >= instant
 
 
 def in_virtual_time(story: Story, last: str) -> tuple[list[str], bool]:
