@@ -250,7 +250,7 @@ class Controller:
             plant.time.say(f"{record.phase}: {record.sentence}")
         if record.phase in ENDED:
             for box in plant.boxes(record.boot.node):
-                box.back_on_at = None  # power that is back by our own order is no boot of the next incident's
+                box.back_on_at = None  # power that is back by our own order is no boot of the next incident
             if plant.kennel is not None:
                 plant.kennel.forget(record.boot.node)
         if self.backup_when == record.phase and (before is None or before.phase != record.phase):

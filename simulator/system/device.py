@@ -22,6 +22,8 @@ class Device:
     back_on_at: float | None = None
     ordered_in: str = ""
     """The incident in which the leader last ordered it off: what it says after that is no word of its own."""
+    read_in: str = ""
+    """The incident of the last reading."""
     lied: bool = False
     stale: bool = False
     """Of a storage's fence: its object is of a backup, and says that it cuts, whatever is true."""

@@ -54,7 +54,8 @@ def read(plant: Plant, device: str, incident: str) -> None:
     box = plant.box(device)
     lies = box.lied or box.mode == "says-off"
     state = PowerState.ON if gives(plant, device) and not lies else PowerState.OFF
-    before = box.readings[-1].state if box.readings else None
+    before = box.readings[-1].state if box.readings and box.read_in == incident else None
+    box.read_in = incident
     box.readings.append(Reading(state, plant.now - 0.05, plant.now))
     if state is PowerState.OFF and box.ordered_in != incident:
         box.called_off_at = plant.now

@@ -81,6 +81,8 @@ class _Line:
     """The decision of the last order that came too late to be sent."""
     ordered_in: str = ""
     """The incident in which this replica last ordered it off: what it says after that is no word of its own."""
+    read_in: str = ""
+    """The incident of the last reading."""
     proof: ProofOfUse | None = None
     proved_at: float = float("-inf")
     """When it last answered as this node's device, in an incident or without one."""
@@ -199,7 +201,8 @@ class DeviceBook:
         async def ask(session: PowerDevice, line: _Line) -> None:
             asked_at = self._clock.monotonic()
             reading = await session.power()
-            before = line.readings[-1].state if line.readings else None
+            before = line.readings[-1].state if line.readings and line.read_in == incident else None
+            line.read_in = incident
             line.readings.append(Reading(reading.state, max(asked_at, reading.at), self._clock.monotonic()))
             line.proved(self._clock)
             if reading.state is PowerState.OFF and line.ordered_in != incident:
