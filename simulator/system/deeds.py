@@ -147,6 +147,7 @@ class Deeds:
                     )
             node.out_of_service = False
         node.suspect = any(t["key"] == _SUSPECT for t in taints)
+        node.suspect_for = next((t.get("value", "") for t in taints if t["key"] == _SUSPECT), "")
         assert all(t.get("value") in (OURS, FOREIGN) for t in out)
         self._mirror.note_node(node)
         return wanted

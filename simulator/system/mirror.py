@@ -199,7 +199,7 @@ class Mirror:
             return
         taints = []
         if node.suspect:
-            taints.append({"key": "ringfence.io/suspect", "effect": "NoSchedule", "value": "said"})
+            taints.append({"key": "ringfence.io/suspect", "effect": "NoSchedule", "value": node.suspect_for})
         if node.out_of_service:
             value = FOREIGN if node.foreign_taint else OURS
             key = "node.kubernetes.io/out-of-service"
@@ -233,7 +233,7 @@ class Mirror:
 
     def _seen(self, node: Node) -> Hashable:
         boot = self._boots.get(node.name, node.identity.boot_id)
-        taints = (node.suspect, node.out_of_service, node.foreign_taint)
+        taints = (node.suspect, node.suspect_for, node.out_of_service, node.foreign_taint)
         marks = (*sorted(node.marks), *sorted(node.annotations.items()))
         return (self._ready(node), boot, *taints, node.cordoned, *marks)
 

@@ -47,6 +47,8 @@ class Node:
     """Its agent has taken its leave."""
     cordoned: bool = False
     suspect: bool = False
+    suspect_for: str = ""
+    """The value of that taint, where the controller's own loops write it: the incident's name."""
     out_of_service: bool = False
     registered: bool = True
     """There is a Node object of that name."""
