@@ -59,10 +59,9 @@ async def test_its_children_end_with_it(tmp_path: Path) -> None:
         await run("d", (hang,), CLOCK, timeout=1.5, order=True)
     assert silent.value.sent_at is not None
     child = Path("/proc") / note.read_text().strip()
-    # It is killed; a busy kernel takes a moment to carry that out.
-    async with asyncio.timeout(SLOW):
-        while _runs(child):  # noqa: ASYNC110 - no event tells it
-            await asyncio.sleep(0.01)
+    until(
+        lambda: not _runs(child), "its child to end"
+    )  # it is killed; a busy kernel takes a moment to carry that out
 
 
 def _runs(process: Path) -> bool:
