@@ -36,6 +36,8 @@ ANNOUNCED_FOR = 30.0
 STORES_AN_INCIDENT = 400
 STORES_A_SECOND = 5
 """Of one record, in a phase that it stays in."""
+SEES_AFTER = 45.0
+"""Seconds after the caches have been old for which a sign of life of before may be seen yet."""
 STARTS_WITHIN = 20.0
 """Seconds that KubeVirt may take for a VM that nothing holds up."""
 
@@ -52,6 +54,8 @@ class Invariants:
     """Incidents that were held back at least once."""
     recovered: set[str] = field(default_factory=set)
     _heard_since: dict[str, float] = field(default_factory=dict)
+    _off_since: dict[str, float] = field(default_factory=dict)
+    _blind_at: float = NEVER
     _announced: dict[str, tuple[float, float]] = field(default_factory=dict)
     """From when to when each node has told the API server, and whoever reads it, that it shuts down."""
     _sent: set[tuple[str, int, str, int]] = field(default_factory=set)
@@ -72,7 +76,13 @@ class Invariants:
         plant, now = self.world.plant, self.world.now
         if self.real:
             self._notice()
+        if self.world.memory.blind or plant.api_out:
+            self._blind_at = now
         for node in plant.nodes.values():
+            if node.powered:
+                self._off_since.pop(node.name, None)
+            else:
+                self._off_since.setdefault(node.name, now)
             if plant.kernel_heard(node) and now >= node.booted_at:
                 self._heard_since.setdefault(node.name, now)
             else:
@@ -130,6 +140,8 @@ class Invariants:
         entered = before is None or before.phase is not record.phase
         if entered and record.phase is Phase.FENCING and not record.orders and not record.proofs:
             self._may_begin(before, record)
+        if entered and record.phase is Phase.WITHDRAWN:
+            self._lives(record)
         for proof in record.proofs:
             if before is not None and proof in before.proofs:
                 continue
@@ -167,6 +179,15 @@ class Invariants:
         """Whether it said so for long enough for every replica to hear of it, and lately enough for a new one to read it."""
         since, until = self._announced.get(name, (NEVER, NEVER))
         return until - since >= KNOWN_WITHIN and self.world.now - until < ANNOUNCED_FOR
+
+    def _lives(self, record: Record) -> None:
+        """An incident is let go for a sign of life, not for want of votes: whoever leads next has only what is on record."""
+        node, now = record.boot.node, self.world.now
+        if self.world.plant.nodes[node].powered:
+            return  # since this very instant
+        off_for = now - self._off_since.get(node, now)
+        if off_for > KNOWN_WITHIN and now - self._blind_at > SEES_AFTER:
+            raise self._broken(9, f"{record.name} is withdrawn, and {node} has been off for {off_for:.1f} s")
 
     def _is_over(self, boot: Boot, proof: object) -> None:
         node = self.world.plant.nodes[boot.node]
@@ -217,6 +238,7 @@ class Invariants:
         """Whether the leader can know of this by now: what has just changed is on its way to real replicas."""
         if not self.real:
             return True
+        self._notice()  # a fault of this very instant, too
         since = self._since_when.get(what, NEVER)
         return self.world.now - since >= KNOWN_WITHIN and not self.world.memory.blind
 

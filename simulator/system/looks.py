@@ -40,7 +40,7 @@ def judgement_of(plant: Plant, node: str) -> Judgement:
 
 def _judged(plant: Plant, node: Node, evidence: Evidence) -> Judgement:
     if not node.registered:
-        return Judgement(Verdict.SUSPECT, f"nothing is known of {node.name}")
+        return Judgement(Verdict.SUSPECT, f"nothing is known of {node.name}", known=False)
     return judge(evidence, plant.now)
 
 

@@ -113,7 +113,7 @@ class Node:
 
     @property
     def is_news(self) -> bool:
-        """Whether there is nobody who could know of its present boot."""
+        """Whether there is nobody who could know of its present boot. A slot that moves doesn't tell whose it is."""
         return not self.knows_boot and self.heard != self.boot
 
     @property

@@ -34,9 +34,8 @@ def beat(plant: Plant, node: Node) -> None:
         return
     if node.slot != node.slot_seen and node.slot_looked_at > NEVER:
         node.slot_moved = (node.slot_looked_at, plant.now)
-        # The slot of a boot that is not known yet is a sign of life too (heartbeats.py).
-        if node.slot[0] == boot:
-            node.heard = node.boot
+        # The slot of a boot that is not known yet is a sign of life too, and no more: it names no boot, for the volume is not
+        # sealed (heartbeats.py).
         if node.slot[0] in (boot, node.known.boot_id):
             plant.life[node.name] = replace(plant.life[node.name], slot=plant.now)
     node.slot_seen, node.slot_looked_at = node.slot, plant.now

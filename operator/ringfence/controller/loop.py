@@ -822,7 +822,7 @@ class Loop:
     def _look(self, boot: Boot, adopted: Adopted | None, now: float) -> Look:
         node = self._world.nodes.store.get(("", boot.node))
         judgement = self.judgements.get(
-            boot.node, Judgement(Verdict.SUSPECT, f"nothing is known of {boot.node}")
+            boot.node, Judgement(Verdict.SUSPECT, f"nothing is known of {boot.node}", known=False)
         )
         current = self._witness.boot(boot.node)
         same_node = current is not None and current.node_uid == boot.node_uid

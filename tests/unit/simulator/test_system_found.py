@@ -47,3 +47,20 @@ def test_an_incident_that_waits_for_a_person_outlives_all_controllers() -> None:
     outcome = play(read(f"seed 7\n{script}\n40.00 end"), real=True)
     assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
     assert outcome.incidents == 1
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["the stand-in", "the own loops"])
+def test_a_leader_that_a_cut_leaves_on_a_small_side_withdraws_no_incident_of_a_dead_node(real: bool) -> None:
+    """Seed 106. n4 has announced its shutdown and loses its power, so its incident is held; then too few voters are left for `Down`."""
+    script = "15.96 announce n4\n20.99 power-cut n4\n25.92 split n1,n4"
+    outcome = play(read(f"seed 106\n{script}\n60.00 mend\n120.00 end"), real=real)
+    assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
+    assert outcome.incidents == 1
+
+
+def test_an_order_on_its_way_when_the_majority_goes_is_no_order_of_a_minority() -> None:
+    """Seed 5420. n1's order is decided at 11.2 s, n5 is cut off in that instant, and the order leaves in the next."""
+    script = "7.00 power-gap n1 3\n9.00 isolate n3\n11.20 isolate n5"
+    outcome = play(read(f"seed 5420\n{script}\n60.00 mend\n120.00 end"), real=True, ring=True)
+    assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
+    assert outcome.recovered

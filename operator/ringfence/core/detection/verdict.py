@@ -33,6 +33,8 @@ class Judgement:
     """Seconds that ``Down`` has to stand beyond the usual hold."""
     not_before: float = NEVER
     """The instant before which ``Down`` can't be acted upon, hold or not: a living node may not have spoken yet."""
+    known: bool = True
+    """False: neither enough votes nor anything that was heard stands behind it. Such a verdict ends no incident."""
 
 
 def judge(evidence: Evidence, now: float) -> Judgement:
@@ -46,13 +48,17 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                 )
             if not ring.voters or ring.round_at == NEVER:
                 return Judgement(
-                    Verdict.SUSPECT, f"{node} is silent for its peers, but no vote stands behind it"
+                    Verdict.SUSPECT,
+                    f"{node} is silent for its peers, but no vote stands behind it",
+                    known=False,
                 )
             if (ring.single or len(ring.voters) < 2) and (
                 missing := _single_voter_lacks(evidence, now)
             ) is not None:
                 return Judgement(
-                    Verdict.SUSPECT, f"{node} is silent for its only voter ({ring.sentence}); {missing}"
+                    Verdict.SUSPECT,
+                    f"{node} is silent for its only voter ({ring.sentence}); {missing}",
+                    known=False,
                 )
             hold_more = timing.SECOND_SET_HOLD if ring.by_second else 0.0
             silent = "; its storage slot is silent" if evidence.slot.state is SlotState.SILENT else ""
@@ -61,7 +67,9 @@ def judge(evidence: Evidence, now: float) -> Judgement:
             )
         case RingState.DOUBTED:
             return Judgement(
-                Verdict.SUSPECT, f"{node} is doubted by its peers: {ring.sentence or 'votes are being taken'}"
+                Verdict.SUSPECT,
+                f"{node} is doubted by its peers: {ring.sentence or 'votes are being taken'}",
+                known=False,
             )
         case RingState.PARTIAL:
             if (lost := _dead(evidence, MANAGEMENT)) is not None:
@@ -104,12 +112,16 @@ def judge(evidence: Evidence, now: float) -> Judgement:
         case RingState.UNKNOWN:
             lease = _fresh(evidence.life.kubelet_lease, now, timing.KUBELET_LEASE_VALID)
             if lease and evidence.has_agent:  # its agent may be well: it is we who hear of nobody
-                return Judgement(Verdict.SUSPECT, f"{node} renews its Lease, but no agent tells us of it now")
+                return Judgement(
+                    Verdict.SUSPECT, f"{node} renews its Lease, but no agent tells us of it now", known=False
+                )
             if lease:
                 return Judgement(
-                    Verdict.AGENT_DOWN, f"{node} renews its Lease, but no agent of it was heard yet"
+                    Verdict.AGENT_DOWN,
+                    f"{node} renews its Lease, but no agent of it was heard yet",
+                    known=False,
                 )
-            return Judgement(Verdict.SUSPECT, f"{node} was not heard of yet")
+            return Judgement(Verdict.SUSPECT, f"{node} was not heard of yet", known=False)
 
 
 _LOSSES = {

@@ -18,6 +18,7 @@ from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.proof_in_hand import proof_in_hand
 from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.failover.step import Step, enter
+from ringfence.core.failover.withdrawal import lives
 from ringfence.core.fencing.orders import Action, OrderOff, ReadPower, RevokeAgentLease
 from ringfence.core.fencing.proof import (
     CutVm,
@@ -95,7 +96,7 @@ def left_to_a_living_node(record: Record, look: Look, recover: RecoverVms) -> St
     The others never stopped. Were the node found Down again, the incident would go on from there.
     """
     left = others(record, recover)
-    if not left or look.judgement.verdict is Verdict.DOWN or not look.hears or order_working(record, look):
+    if not left or not lives(record, look) or order_working(record, look):
         return None
     if any(not v.state.settled for v in record.vms if v not in left):
         return None

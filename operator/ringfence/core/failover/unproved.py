@@ -33,7 +33,7 @@ def holding(record: Record, look: Look) -> Step:
     early = precautions.early(record, look)
     if not look.hold_over:
         vms = merged(record.vms, with_pods(look.affected, look.pods))
-        return Step(replace(record, vms=vms), (*early, *rung.commands))
+        return Step(_doubt_told(replace(record, vms=vms), look), (*early, *rung.commands))
     if look.limit is not None:
         return replace(_not_fencing(record, look.limit, look), commands=(*early, *rung.commands))
     if not look.node_lease.settled:
@@ -81,7 +81,8 @@ def awaiting(record: Record, look: Look) -> Step:
         return done
     if (end := withdraw(record, look)) is not None:
         return end
-    if look.retry_due and look.node_lease.settled and not order_working(record, look):
+    silent = look.judgement.verdict is Verdict.DOWN
+    if silent and look.retry_due and look.node_lease.settled and not order_working(record, look):
         again = replace(record, orders=(), begun=(), ladder_pass=record.ladder_pass + 1)
         if look.limit is not None:
             return _not_fencing(again, look.limit, look)
@@ -90,6 +91,18 @@ def awaiting(record: Record, look: Look) -> Step:
     if (unheard := word.unheard(record, look)) not in record.sentence:
         record = enter(record, Phase.AWAITING_CONFIRMATION, f"{record.sentence}{unheard}", look)
     return Step(record, (*precautions.early(record, look), *tell))
+
+
+def _doubt_told(record: Record, look: Look) -> Record:
+    """Holding, with the reason why neither the hold nor the incident ends. Who is held has a reason already."""
+    doubted = f"{record.boot.node} is not found down any more, and not heard either: nothing is ordered before it is down again, and only a sign of life ends this"
+    if record.phase is not Phase.HOLDING:
+        return record
+    if look.judgement.verdict is not Verdict.DOWN:
+        return enter(record, Phase.HOLDING, doubted, look)
+    if record.sentence == doubted:
+        return enter(record, Phase.HOLDING, f"{look.judgement.sentence}; holding", look)
+    return record
 
 
 def _not_fencing(record: Record, limit: str, look: Look) -> Step:

@@ -16,12 +16,25 @@ from ringfence.core.model import Verdict
 _BEFORE_PROOF = frozenset({Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAITING_CONFIRMATION})
 
 
+def lives(record: Record, look: Look) -> bool:
+    """Whether the node is known to live, and not only not known to be down.
+
+    A leader that a cut has left on a small side counts too few votes for ``Down``, and hears nothing of the node: then there is a sign of
+    life only if one came after the incident was begun. A kubelet's Lease is valid for longer than a dead node takes to be found.
+    Without its Node object nothing would ever be heard of it again.
+    """
+    if look.judgement.verdict is Verdict.DOWN or not look.hears:
+        return False
+    begun_at = look.now - (look.wall - record.started_wall)
+    return look.judgement.known or look.life_at > begun_at or not look.node_exists
+
+
 def withdraw(record: Record, look: Look) -> Step | None:
-    """End without a deed if the node lives, unless an order may still take effect. Who hears no agent doesn't know that it does.
+    """End without a deed if the node lives, unless an order may still take effect.
 
     Like the way back after a recovery it ends only when the taints are seen to be gone: an ended record tries nothing again.
     """
-    if look.judgement.verdict is Verdict.DOWN or not look.hears or order_working(record, look):
+    if not lives(record, look) or order_working(record, look):
         return None
     if cut.lift(record, look.levels, look.now) is not None:
         if not _may_lift(record, look):

@@ -22,7 +22,7 @@ from ringfence.core.detection.evidence import (
     RingEvidence,
     SlotEvidence,
 )
-from ringfence.core.detection.verdict import judge
+from ringfence.core.detection.verdict import judge, life_veto
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import MANAGEMENT, Boot, RingState, Verdict
 
@@ -237,3 +237,17 @@ def test_no_condition_of_kubernetes_makes_anybody_down(ready: Ready) -> None:
     alive = judge(Evidence(BOOT, RingEvidence(RingState.ALIVE), Life(), ready, has_agent=True), NOW).verdict
     lost = ready in (Ready.FALSE, Ready.UNKNOWN)
     assert alive is (Verdict.CONTROL_PATH_LOST if lost else Verdict.HEALTHY)
+
+
+@given(evidence=EVIDENCE)
+def test_what_neither_votes_nor_anything_heard_stands_behind_is_not_known(evidence: Evidence) -> None:
+    """By such a verdict no incident ends. Whoever answers, two-way or by its kernel, is known to live."""
+    judgement = judge(evidence, NOW)
+    if evidence.ring.state in (RingState.ALIVE, RingState.PARTIAL, RingState.LEFT, RingState.AGENT_DOWN):
+        assert judgement.known
+    if evidence.ring.state in (RingState.DOUBTED, RingState.UNKNOWN):
+        assert not judgement.known
+    if judgement.verdict is Verdict.DOWN or life_veto(evidence, NOW) is not None:
+        assert judgement.known or evidence.ring.state is not RingState.UNREACHABLE
+    elif evidence.ring.state is RingState.UNREACHABLE:
+        assert not judgement.known

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ringfence.core import timing
@@ -115,6 +115,12 @@ dogs_fault = st.one_of(
     st.floats(0.999, 1.001),
     st.sampled_from([None, {"stopGuests": False}, {"stopGuests": True}]),
     st.sampled_from([None, ["db"], ["db", "web"]]),
+)
+@example(
+    [(0.0, ["cut", "n1"]), (6.0, ["kill-leader"]), (11.0, ["power-cut", "n1"])],
+    1.0,
+    {"stopGuests": False},
+    None,
 )
 def test_no_vm_runs_twice_where_watchdogs_are_counted_out(
     script: list[tuple[float, list[str]]],
@@ -610,12 +616,52 @@ def test_a_persons_word_is_void_by_newer_life() -> None:
 def test_a_persons_word_counts_only_while_the_node_is_down() -> None:
     """A controller that has just started knows of no life yet: silence has to be found, not assumed."""
     working = replace(FENCING, phase=Phase.AWAITING_CONFIRMATION, orders=(ORDER,))
-    doubtful = Judgement(Verdict.SUSPECT, "n1 was not heard of yet")
+    doubtful = Judgement(Verdict.SUSPECT, "n1 was not heard of yet", known=False)
     said = replace(LOOK, judgement=doubtful, confirmation=Confirmation("I pulled the plug", "kim", NOW))
     assert step(working, said).record.phase is Phase.AWAITING_CONFIRMATION
-    ended = step(replace(working, orders=()), replace(said, suspect_taint=False))
-    assert ended.record.phase is Phase.WITHDRAWN
+    assert step(replace(working, orders=()), said).record.phase is Phase.AWAITING_CONFIRMATION
     assert step(working, replace(said, judgement=LOOK.judgement)).record.phase is Phase.RECOVERING
+
+
+@pytest.mark.parametrize(
+    "record",
+    [replace(FENCING, phase=phase) for phase in (Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAITING_CONFIRMATION)]
+    + [replace(FENCING, orders=(replace(ORDER, effective_until=NOW - 1.0),))],
+    ids=lambda r: f"{r.phase}-{len(r.orders)}",
+)  # fmt: skip
+def test_who_is_only_doubted_is_neither_let_go_nor_acted_upon(record: Record) -> None:
+    """So it is for a leader that a cut leaves on a small side: it counts too few votes for `Down`, and hears nothing of the node."""
+    doubtful = Judgement(Verdict.SUSPECT, "n1 is doubted by its peers: votes are being taken", known=False)
+    doubted = replace(
+        LOOK,
+        judgement=doubtful,
+        hold_over=False,
+        retry_due=True,
+        suspect_taint=False,
+        life_at=FENCING.started_wall - 0.1,
+    )
+    stays = step(record, doubted)
+    assert stays.record.phase is record.phase
+    assert not [c for c in stays.commands if isinstance(c, OrderOff | RevokeAgentLease | RecoverPods)]
+    assert step(stays.record, doubted).record == stays.record, "and it is said once"
+
+    lives = step(stays.record, replace(doubted, life_at=record.started_wall + 0.1))
+    assert lives.record.phase is Phase.WITHDRAWN
+    gone = step(stays.record, replace(doubted, node_exists=False))
+    assert gone.record.phase is Phase.WITHDRAWN, "of a node without its object nothing would ever be heard"
+    down = step(stays.record, replace(LOOK, retry_due=True))
+    assert down.record.phase in (Phase.FENCING, Phase.AWAITING_CONFIRMATION)
+
+
+def test_who_reads_a_hold_that_does_not_end_is_told_why() -> None:
+    holding = replace(FENCING, phase=Phase.HOLDING, sentence="n1 is down: 2 of 2 peers; holding")
+    doubtful = Judgement(Verdict.SUSPECT, "n1 is doubted by its peers: votes are being taken", known=False)
+    doubted = step(holding, replace(LOOK, judgement=doubtful, hold_over=False)).record
+    assert doubted.sentence == (
+        "n1 is not found down any more, and not heard either: nothing is ordered before it is down again, and only a sign of life ends this"
+    )
+    again = step(doubted, replace(LOOK, hold_over=False)).record
+    assert again.sentence == f"{LOOK.judgement.sentence}; holding"
 
 
 def test_who_is_called_is_told_the_command() -> None:
