@@ -138,8 +138,9 @@ class Executor:
                 after(plant.write_needs, lambda: setattr(plant.nodes[node], "suspect", True))
             case commands.AddOutOfServiceTaint(recover=recover):
                 rules.proved(plant, memory, recover.boot, "the out-of-service taint")
-                if plant.nodes[node].foreign_taint:
+                if (memory.cache or plant).nodes[node].foreign_taint:
                     raise rules.Broken(f"{plant.now:.2f}: somebody else's taint of {node} is written over")
+                # Who writes reads the Node first, and leaves a taint of which its caches don't know as it is (kube/cluster.py).
                 after(plant.write_needs, lambda: setattr(plant.nodes[node], "out_of_service", True))
             case commands.RemoveTaints(out_of_service=both, suspect=suspect):
                 self._untaint(record, both=both, suspect=suspect)

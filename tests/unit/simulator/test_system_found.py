@@ -23,6 +23,8 @@ FOUND = {
         "13.36 isolate n5\n15.68 hang n2\n16.19 power-cut n4\n21.35 delete-failover n5\n31.64 confirm n2\n33.12 kill-kubelet n3\n"
         "33.79 unhang n2\n36.45 rejoin n5\n43.58 unhang n2\n46.31 start-kubelet n3\n54.24 mode Active"
     ),
+    # Somebody taints n3 while the leader's caches stand still: whoever writes a taint reads the Node first.
+    6574: "7.60 caches-stand\n7.82 taint n3\n9.82 power-cut n3",
 }
 ENDS = {4874: 220.0}
 
