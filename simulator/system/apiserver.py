@@ -150,7 +150,7 @@ class ApiServer:
     def _create(self, at: Address, body: Json, *, dry: bool) -> Json:
         if at.plural == "events":
             return body
-        name = body["metadata"]["name"]
+        name = body["metadata"].get("name") or f"{body['metadata']['generateName']}{self._uids + 1}"
         key = (at.plural, at.namespace, name)
         if (why := self.admits(at.plural, body)) is not None:
             raise Refused(why, status=422)
@@ -159,7 +159,8 @@ class ApiServer:
         if dry:
             return body
         self._uids += 1
-        meta = {"uid": f"uid-{at.plural}-{name}-{self._uids}", **body["metadata"], "generation": 1}
+        uid = f"uid-{at.plural}-{name}-{self._uids}"
+        meta = {"uid": uid, **body["metadata"], "name": name, "generation": 1}
         wanted = {**body, "metadata": meta}
         if (deed := self.deeds.get(at.plural)) is not None:
             wanted = deed({}, wanted) or wanted

@@ -104,6 +104,7 @@ class Controller:
         for name in plant.nodes:
             if name in down:
                 memory.down_since.setdefault(name, plant.now)
+                memory.down_at[name] = plant.now
             else:
                 memory.down_since.pop(name, None)
         self._notice()
@@ -375,6 +376,7 @@ class Controller:
             if candidates.leader and candidates.begins_term():
                 self._memory.stray_since.clear()
                 if self._memory.settled_for(plant.now) < timing.SETTLE:
+                    self._memory.down_at.clear()
                     self._memory.down_since.clear()  # no standby that has judged all the while: a new process
                 self._forget(plant.now)
         plant.viewer = candidates.leader if plant.spread else ""

@@ -17,10 +17,10 @@ from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RequestStart
 from ringfence.core.fencing.orders import Action, OrderOff
 from ringfence.core.model import Boot
 from ringfence.ports import Json
-from simulator.system import attachments, kubevirt, power, rules
+from simulator.system import attachments, infrastructure, kubevirt, power, rules
 from simulator.system.apiserver import ApiServer
 from simulator.system.memory import Memory
-from simulator.system.mirror import FOREIGN, GUESTS, NODE_LEASES, OURS, Mirror
+from simulator.system.mirror import FOREIGN, GUESTS, KUBEVIRT, NODE_LEASES, OURS, Mirror
 from simulator.system.plant import Plant
 from simulator.system.processes import VirtualClock
 from simulator.system.warrants import Warrants
@@ -152,10 +152,15 @@ class Deeds:
         self._mirror.note_node(node)
         return wanted
 
-    def _lease(self, _before: Json, wanted: Json) -> None:
+    def _lease(self, before: Json, wanted: Json) -> None:
         meta = wanted["metadata"]
-        if meta.get("namespace") == NODE_LEASES and wanted["spec"].get("holderIdentity") == OURS:
+        holder = wanted["spec"].get("holderIdentity", "")
+        if meta.get("namespace") == NODE_LEASES and holder == OURS:
             self._memory.remediators.take(meta["name"].removeprefix("node-"))
+        led = before.get("spec", {}).get("holderIdentity", "")
+        if meta.get("namespace") == KUBEVIRT and led and not holder:
+            self._plant.time.say(f"free: the Lease of {led.partition('_')[0]}")
+            infrastructure.free(self._plant, led.partition("_")[0])
 
     def _lease_deleted(self, found: Json, _options: Json) -> None:
         meta = found["metadata"]
@@ -172,10 +177,11 @@ class Deeds:
         record = self.incident(node)
         boot = record.boot if record is not None else plant.nodes[node].known
         if self.watch is not None:
-            ref = PodRef(GUESTS, meta["name"], meta["uid"])
+            ref = PodRef(meta["namespace"], meta["name"], meta["uid"])
             self.watch.asked(boot, DeletePod(ref, force=force))
         if vm is None:
-            self._server.take("pods", meta["name"], GUESTS)
+            infrastructure.delete(plant, meta["uid"])
+            self._server.take("pods", meta["name"], meta["namespace"])
         elif force:
             if not self._warrants.covers(boot, plant.now):
                 raise rules.Broken(

@@ -36,6 +36,7 @@ class Memory:
     seen: dict[str, float] = field(default_factory=dict)
     """When a Failover's first proof was seen."""
     down_since: dict[str, float] = field(default_factory=dict)
+    down_at: dict[str, float] = field(default_factory=dict)
     stray_since: dict[str, float] = field(default_factory=dict)
     """Since when a node has been seen to be out of service without an incident."""
     out_since: dict[str, float] = field(default_factory=dict)

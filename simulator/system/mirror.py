@@ -24,6 +24,7 @@ from simulator.system.voices import Voices
 
 NAMESPACE = "ringfence-system"
 NODE_LEASES = "medik8s-leases"
+KUBEVIRT = "kubevirt"
 GUESTS = "default"
 NOT_READY_AFTER = 40.0
 """Seconds of a kubelet's silence after which the node controller calls the node's state unknown."""
@@ -81,6 +82,7 @@ class Mirror:
             self.show_node(node)
         for vm in self._plant.vms.values():
             self.show_vm(vm)
+        self._kubevirts_own()
         self._attachments()
         self._people()
 
@@ -416,6 +418,28 @@ class Mirror:
             "status": {"phase": "Running"},
         }
         self._server.put("pods", vm.pod, body, GUESTS)
+
+    def _kubevirts_own(self) -> None:
+        """The pods of KubeVirt's own that a story places, and the Lease by which its controllers elect their leader."""
+        placed = {pod.name: pod for pod in self._plant.infrastructure if pod.node}
+        for namespace, name in [
+            key[1:] for key in self._shown if isinstance(key, tuple) and key[:1] == ("pods",)
+        ]:
+            if name not in placed:
+                self._gone("pods", name, namespace)
+        for name, pod in placed.items():
+            if self._new("pods", name, pod.node, KUBEVIRT):
+                meta: Json = {"uid": name, "labels": {"kubevirt.io": pod.kind}}
+                body: Json = {
+                    "metadata": meta,
+                    "spec": {"nodeName": pod.node},
+                    "status": {"phase": "Running"},
+                }
+                self._say("pods", name, pod.node, body, KUBEVIRT)
+            leads = pod.kind == "virt-controller" and not pod.freed
+            if leads and self._new("leases", pod.kind, name, KUBEVIRT):
+                spec = {"holderIdentity": f"{name}_1", "leaseDurationSeconds": 15}
+                self._say("leases", pod.kind, name, {"spec": spec}, KUBEVIRT)
 
     def _attachments(self) -> None:
         for vm, volume in self._plant.volumes.items():

@@ -56,7 +56,7 @@ class Process(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)  # noqa: SLF001 (what every event loop must do)
         try:
             for _ in range(ENDLESS):
-                if not self._ready:
+                if not self._ready or self.frozen:
                     return
                 handle = self._ready.popleft()
                 if not handle.cancelled():
@@ -67,7 +67,7 @@ class Process(asyncio.AbstractEventLoop):
 
     def kill(self) -> None:
         """It is no more: nothing of it runs again. Whoever gave it its doors has closed them before."""
-        self.dead = True
+        self.dead, self.frozen = True, False
         # Not as SIGKILL would: coroutines are closed here, not by the garbage collector, which tells of each.
         for _ in range(3):
             for task in asyncio.all_tasks(self):

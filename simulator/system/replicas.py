@@ -368,6 +368,13 @@ class Replicas:
                 self._end(seat)
         self._election.back_at[replica] = self._plant.now + back_after
 
+    def dies(self, replica: str) -> None:
+        """A replica's process dies in the middle of its own step: nothing of it runs from this line on."""
+        for seat in self._seats:
+            if seat.name == replica and seat.process is not None:
+                seat.process.frozen = True
+        self._agenda.after(0.0, lambda: self.kill(replica, RESTARTS))
+
     def thaw(self) -> None:
         """A frozen leader goes on where it stood: with what it had decided, and the deadline that it had then."""
         self._election.freeze_when = ""

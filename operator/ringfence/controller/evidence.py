@@ -93,6 +93,8 @@ class _Node:
     doubted_at: float = NEVER
     agent_down_at: float = NEVER
     down_since: float = NEVER
+    down_at: float = NEVER
+    """When it was last found Down."""
     probe_silent_at: float = NEVER
 
     @property
@@ -137,7 +139,7 @@ class Witness:
             known.boot = Boot(node, uid, boot_id)
             known.life = Life()
             self.heartbeats.forget(uid)
-            known.doubted_at = known.down_since = known.ill_at = NEVER
+            known.doubted_at = known.down_since = known.down_at = known.ill_at = NEVER
 
     def forget(self, node: str) -> None:
         """The Node object is gone."""
@@ -377,7 +379,14 @@ class Witness:
             known.down_since = NEVER
         elif known.down_since == NEVER:
             known.down_since = now
+        if is_down:
+            known.down_at = now
         return known.down_since
+
+    def down_at(self, node: str) -> float:
+        """When the node was last found Down."""
+        known = self._nodes.get(node)
+        return known.down_at if known else NEVER
 
     def _ring(self, known: _Node, seen: list[_Seen], now: float) -> RingEvidence:
         node = known.boot.node

@@ -862,6 +862,8 @@ class Loop:
             hold_over=down_since > NEVER
             and now - down_since >= self.spec.hold_seconds + judgement.hold_more
             and now >= judgement.not_before,
+            renewed_at=life.renewed if same_boot else NEVER,
+            down_at=self._witness.down_at(boot.node) if same_boot else NEVER,
             life_at=NEVER if not same_boot else now if lives_here else life.latest,
             life_sign="the acting controller, which runs on it" if lives_here else life.latest_sign(),
             node_exists=node is not None and node.uid == boot.node_uid,

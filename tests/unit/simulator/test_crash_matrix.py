@@ -8,10 +8,11 @@ lost, no finished move done again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from typing import get_args
+from functools import cache, partial
+from typing import Any, get_args
 
 import pytest
 
@@ -25,6 +26,8 @@ from simulator.system import power
 from simulator.system.controller import Controller
 from simulator.system.executor import Deadly
 from simulator.system.invariants import Invariants
+from simulator.system.mortal import mortal
+from simulator.system.replicas import WARM_UP, Replicas
 from simulator.system.rules import Broken
 from simulator.system.watchdogs import kennel
 from simulator.system.world import World
@@ -39,52 +42,40 @@ MOST = 4
 Script = tuple[tuple[float, str], ...]
 
 
-def _bmc() -> World:
-    return World(NODES, VMS, {}, "Active", {"db": "rwx"}, controllers=LEADERS, spread=True)
+NONE: dict[str, str | None] = dict.fromkeys(NODES)
+TIMES = {"isolationSeconds": 2.0, "timeoutSeconds": 5.0, "assumeSeconds": 15.0}
+STRATEGIES = {"manual": "Manual", "once": "Once", "rerun": "RerunOnFailure"}
+RUN_STRATEGIES = {**dict.fromkeys(STRATEGIES, "n1"), "other": "n4"}
+KUBEVIRT = {"virt-api": "n1", "virt-controller": "n1"}
 
-
-def _slot() -> World:
-    return World(NODES, VMS, {}, "Active", heartbeat={"stopGuests": False}, controllers=LEADERS, spread=True)
-
-
-def _leases() -> World:
-    return World(NODES, VMS, {}, "Active", node_leases=True, controllers=LEADERS, spread=True)
-
-
-def _strategies() -> World:
-    vms = {"manual": "n1", "once": "n1", "rerun": "n1", "other": "n4"}
-    kinds = {"manual": "Manual", "once": "Once", "rerun": "RerunOnFailure"}
-    return World(NODES, vms, {}, "Active", strategies=kinds, controllers=LEADERS, spread=True)
-
-
-def _storage() -> World:
-    bmcs: dict[str, str | None] = dict.fromkeys(NODES)
-    return World(NODES, VMS, bmcs, "Active", storage_fence=list(VMS), controllers=LEADERS, spread=True)
-
-
-def _watchdog() -> World:
-    bmcs: dict[str, str | None] = dict.fromkeys(NODES)
-    times = {"isolationSeconds": 2.0, "timeoutSeconds": 5.0, "assumeSeconds": 15.0}
-    return World(
-        NODES, VMS, bmcs, "Active", None, kennel({"nodes": NODES, **times}), controllers=LEADERS, spread=True
-    )
-
-
-def _kubevirt() -> World:
-    pods = {"virt-api": "n1", "virt-controller": "n1"}
-    return World(NODES, VMS, {}, "Active", kubevirt_pods=pods, controllers=LEADERS, spread=True)
-
-
-STORIES: dict[str, tuple[Callable[[], World], Script]] = {
-    "bmc": (_bmc, ((6.0, "cut n1"),)),
-    "slot": (_slot, ((6.0, "freeze n1"),)),
-    "leases": (_leases, ((6.0, "cut n1"),)),
-    "given back": (_leases, ((6.0, "cut n1"), (7.6, "mode Paused"), (20.0, "mode Active"))),
-    "strategies": (_strategies, ((6.0, "force-delete-launcher rerun"), (10.0, "cut n1"))),
-    "storage": (_storage, ((6.0, "cut n1"), (22.0, "heal n1"))),
-    "watchdog": (_watchdog, ((6.0, "isolate n1"), (50.0, "rejoin n1"))),
-    "kubevirt": (_kubevirt, ((6.0, "power-cut n1"),)),
+STORIES: dict[str, tuple[Callable[..., World], Script]] = {
+    "bmc": (partial(World, NODES, VMS, {}, "Active", {"db": "rwx"}), ((6.0, "cut n1"),)),
+    "slot": (partial(World, NODES, VMS, {}, "Active", heartbeat={"stopGuests": False}), ((6.0, "freeze n1"),)),
+    "leases": (partial(World, NODES, VMS, {}, "Active", node_leases=True), ((6.0, "cut n1"),)),
+    "given back": (
+        partial(World, NODES, VMS, {}, "Active", node_leases=True),
+        ((6.0, "cut n1"), (7.6, "mode Paused"), (20.0, "mode Active")),
+    ),
+    "strategies": (
+        partial(World, NODES, RUN_STRATEGIES, {}, "Active", strategies=STRATEGIES),
+        ((6.0, "force-delete-launcher rerun"), (10.0, "cut n1")),
+    ),
+    "storage": (
+        partial(World, NODES, VMS, NONE, "Active", storage_fence=list(VMS)),
+        ((6.0, "cut n1"), (22.0, "heal n1")),
+    ),
+    "watchdog": (
+        lambda **led: World(NODES, VMS, NONE, "Active", None, kennel({"nodes": NODES, **TIMES}), **led),
+        ((6.0, "isolate n1"), (50.0, "rejoin n1")),
+    ),
+    "kubevirt": (partial(World, NODES, VMS, {}, "Active", kubevirt_pods=KUBEVIRT), ((6.0, "power-cut n1"),)),
 }  # fmt: skip
+STAND_IN: dict[str, Any] = {"controllers": LEADERS, "spread": True}
+OWN_LOOPS: dict[str, Any] = {
+    **STAND_IN,
+    "control": lambda plant, memory: Replicas(plant, memory, tuple(LEADERS), seed=1),
+    "warm_up": WARM_UP,
+}
 
 
 @dataclass
@@ -125,29 +116,20 @@ class End:
         )
 
 
-def _play(story: str, deadly: Deadly | None) -> End:
+def _play(story: str, deadly: Deadly | None, *, real: bool = False) -> End:
     make, script = STORIES[story]
-    world = make()
-    notes = Notes(world)
+    world = make(**(OWN_LOOPS if real else STAND_IN))
+    notes = Notes(world, real=real)
     world.controller.watched_by(notes)
-    if deadly is not None:
-        assert isinstance(world.controller, Controller)
-        world.controller.die_at(deadly)
-    lines = list(script)
     try:
-        while world.now < LATEST:
-            while lines and world.now >= lines[0][0]:
-                world.do(lines.pop(0)[1].split())
-            world.tick()
-            notes.tick()
-            stored = world.memory.stored.values()
-            if not lines and stored and all(r.phase in ENDED for r in stored):
-                break
-        notes.end()
+        with _led(world, notes, deadly):
+            _through(world, notes, list(script))
     except Broken as error:
         pytest.fail(f"{story}, {deadly}: {error}\n" + "\n".join(world.log))
     plant = world.plant
-    assert not any(n.suspect or n.out_of_service for n in plant.nodes.values()), f"{story}, {deadly}"
+    assert not any(n.suspect or n.out_of_service for n in plant.nodes.values()), (
+        f"{story}, {deadly}\n" + "\n".join(world.log)
+    )
     return End(
         {r.boot.node: r.phase for r in world.memory.stored.values()},
         {vm.name: vm.vmi for vm in plant.vms.values()},
@@ -158,9 +140,35 @@ def _play(story: str, deadly: Deadly | None) -> End:
     )
 
 
+@contextmanager
+def _led(world: World, notes: Notes, deadly: Deadly | None) -> Iterator[None]:
+    """By the stand-in, or by replicas that are the product's own."""
+    match world.controller:
+        case Controller() as stand_in:
+            if deadly is not None:
+                stand_in.die_at(deadly)
+            yield
+        case Replicas() as replicas:
+            with mortal(deadly, notes.commanded, replicas.dies):
+                yield
+            replicas.close()
+
+
+def _through(world: World, notes: Notes, lines: list[tuple[float, str]]) -> None:
+    while world.now < LATEST:
+        while lines and world.now >= lines[0][0]:
+            world.do(lines.pop(0)[1].split())
+        world.tick()
+        notes.tick()
+        stored = world.memory.stored.values()
+        if not lines and stored and all(r.phase in ENDED for r in stored):
+            break
+    notes.end()
+
+
 @cache
-def _undisturbed(story: str) -> End:
-    return _play(story, None)
+def _undisturbed(story: str, *, real: bool = False) -> End:
+    return _play(story, None, real=real)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -191,3 +199,21 @@ def test_a_lease_that_nobody_lives_to_give_back_expires(after: bool) -> None:
     last = _undisturbed("leases").commanded[ReleaseNodeLease] - 1
     end = _play("leases", Deadly(ReleaseNodeLease, after, last))
     assert set(end.ended.values()) == {Phase.CLOSED}
+
+
+OWN_LOOPS_IN = ("bmc", "slot", "given back", "strategies", "storage", "watchdog", "kubevirt")
+"""A play of these costs some seconds, twenty times as much as under the stand-in: each command in one story."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_the_next_process_of_the_product_goes_on(kind: type, after: bool) -> None:
+    """The same with the controller's own loops and executor: their process is killed, and another of them takes over."""
+    story = next((name for name in OWN_LOOPS_IN if _undisturbed(name, real=True).commanded[kind]), "")
+    assert story, f"no story of OWN_LOOPS_IN gives {kind.__name__}"
+    wanted = _undisturbed(story, real=True)
+    end = _play(story, Deadly(kind, after), real=True)
+    assert "process is dead" in end.log, f"{story}: {kind.__name__} was never given"
+    assert end.same_as(wanted), f"{story}, killed at {kind.__name__}:\n{end.log}\n\n{wanted.log}"
+    assert end.running == frozenset(end.moves), end.log

@@ -105,6 +105,11 @@ class Life:
     def latest(self) -> float:
         return max(self.packet, self.kernel, self.agent_lease, self.kubelet_lease, self.heartbeat, self.slot)
 
+    @property
+    def renewed(self) -> float:
+        """The latest that this controller has dated itself, by the API server's watches: no agent's clock has a part in it."""
+        return max(self.agent_lease, self.kubelet_lease, self.heartbeat)
+
     def latest_sign(self) -> str:
         """Name of the newest sign, for sentences."""
         signs = self.signs()

@@ -53,6 +53,10 @@ class Look:
     power_on: bool
     """The zone wants the node powered on after recovery."""
     power_on_due: bool = False
+    renewed_at: float = float("-inf")
+    """When a Lease of this boot's kubelet or agent, or virt-handler's heartbeat, was last seen to be renewed."""
+    down_at: float = float("-inf")
+    """When this controller last found the node ``Down``."""
     retry_due: bool = False
     """The back-off after an exhausted ladder is over."""
     slot_due: float = float("-inf")
