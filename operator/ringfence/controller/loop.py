@@ -377,6 +377,11 @@ class Loop:
             if gone.record is None or not machine.outlives_its_object(gone.record, now):
                 del self._deleted[name]
 
+    async def stand_down(self) -> None:
+        """Nothing that was decided in this term is sent any more; also from beside a turn, which ends the term when it sees that."""
+        if self._executor is not None:
+            await self._executor.stand_down()
+
     async def _end_term(self) -> None:
         steps = list(self._stepping.values())
         for task in steps:
