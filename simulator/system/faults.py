@@ -97,6 +97,8 @@ class Faults:
                 plant.nodes[rest[0]].linked = plant.nodes[rest[0]].api = False
             case "rejoin":
                 plant.nodes[rest[0]].linked = plant.nodes[rest[0]].api = True
+            case "hibernate":
+                machines.hibernate(plant, rest[0])
             case "suspend":
                 _suspend(plant, rest[0], runs=False)
             case "resume":
