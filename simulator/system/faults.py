@@ -233,6 +233,8 @@ class Faults:
                 election.freeze_when = rest[0]
             case "kill-controller":
                 self._controller.kill(rest[0], float(rest[1]))
+            case "stop-controller":
+                self._controller.stop(rest[0], float(rest[1]))
             case "thaw-leader":
                 self._controller.thaw()
             case "kill-leader-when":
