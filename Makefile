@@ -60,10 +60,11 @@ docs: $(VENV) ## build the documentation as a site into site/; a broken link is 
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
 
 .PHONY: published
-published: $(VENV) ## write anew what is made from code: the board, the API reference, every verdict and refusal, the Containerfile (unit tests fail when they differ)
+published: $(VENV) ## write anew what is made from code: the board, the API reference, every verdict and refusal, the Containerfile, the chart's defaults (unit tests fail when they differ)
 	@$(RUN)/python -m publish.board > charts/ringfence/files/board.json
 	@$(RUN)/python -m publish.api_reference > docs/api-reference.md
 	@$(RUN)/python -m publish.containerfile > Containerfile
+	@$(RUN)/python -m publish.defaults > charts/ringfence/files/defaults.yaml
 	@$(RUN)/python -m publish.verdicts > docs/every-verdict.md
 	@$(RUN)/python -m publish.refusals > docs/every-refusal.md
 

@@ -29,6 +29,9 @@ class Control(Protocol):
     def kill(self, replica: str, back_after: float) -> None:
         """One replica's process dies, and is started again after so many seconds."""
 
+    def stop(self, replica: str, back_after: float) -> None:
+        """The same in order: the process is asked to end, as by SIGTERM."""
+
     def seen_of(self, node: str) -> Sight | None:
         """What the leader makes of the node; None: nobody leads, or it knows nothing of it."""
 

@@ -336,6 +336,10 @@ class Controller:
         for seen_by in self._memory.deleted_before.values():
             seen_by.discard(replica)
 
+    def stop(self, replica: str, back_after: float) -> None:
+        """Nothing of it waits between a decision and its sending here, so it ends as one that is killed does."""
+        self.kill(replica, back_after)
+
     def _forget(self, takeover: float) -> None:
         plant, memory = self._plant, self._memory
         plant.working.clear()

@@ -97,6 +97,8 @@ class Faults:
                 plant.nodes[rest[0]].linked = plant.nodes[rest[0]].api = False
             case "rejoin":
                 plant.nodes[rest[0]].linked = plant.nodes[rest[0]].api = True
+            case "hibernate":
+                machines.hibernate(plant, rest[0])
             case "suspend":
                 _suspend(plant, rest[0], runs=False)
             case "resume":
@@ -231,6 +233,8 @@ class Faults:
                 election.freeze_when = rest[0]
             case "kill-controller":
                 self._controller.kill(rest[0], float(rest[1]))
+            case "stop-controller":
+                self._controller.stop(rest[0], float(rest[1]))
             case "thaw-leader":
                 self._controller.thaw()
             case "kill-leader-when":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.system.node import BOOT_NEEDS, Node
+from simulator.system.node import BOOT_NEEDS, WAKE_NEEDS, Node
 from simulator.system.plant import Plant
 from simulator.system.watchdogs import Situation
 
@@ -10,7 +10,12 @@ from simulator.system.watchdogs import Situation
 def power(plant: Plant, name: str, *, on: bool) -> None:
     """Power comes or goes at the node's inlet; a BMC or a PDU that keeps it off goes on doing so."""
     node = plant.nodes[name]
-    if on and not node.powered and node.outlet and not node.switched_off:
+    gets_power = on and not node.powered and node.outlet and not node.switched_off
+    if gets_power and node.hibernated:
+        node.powered, node.hibernated, node.booted_at = True, False, plant.now + WAKE_NEEDS
+        node.silent_since = None
+        plant.time.say(f"world: {name} wakes, in the boot in which it has hibernated")
+    elif gets_power:
         node.powered, node.linked, node.boot, node.booted_at = (
             True,
             True,
@@ -20,9 +25,15 @@ def power(plant: Plant, name: str, *, on: bool) -> None:
         node.silent_since, node.known_boot = None, node.identity.boot_id
         node.shutting_down = False
     elif not on:
-        node.powered = False
+        node.powered = node.hibernated = False
         for vm in plant.vms.values():
             vm.qemu.discard(name)
+
+
+def hibernate(plant: Plant, name: str) -> None:
+    """Its memory goes to its disk, guests and all, and then it is off, as any device says of it."""
+    node = plant.nodes[name]
+    node.powered, node.hibernated = False, True
 
 
 def boots_unseen(plant: Plant, name: str) -> None:

@@ -26,6 +26,8 @@ def _ordinal(boot_id: str) -> int:
     return int(boot_id.split("-")[1])
 
 
+WAKE_NEEDS = 3.0
+"""Seconds from power to what was running, on a machine that had hibernated."""
 BOOT_NEEDS = 8.0
 """Seconds from power to a kubelet."""
 
@@ -90,6 +92,8 @@ class Node:
     guests_at: float = NEVER
     suspended: bool = False
     """The whole machine stands still."""
+    hibernated: bool = False
+    """Its memory is on its disk, its power off: it goes on in the same boot when it is on again."""
     plain_boots: bool = True
     """Its boot ids are words; False: UUIDs, as real ones, which a slot can carry."""
 

@@ -30,6 +30,8 @@ T = TypeVar("T")
 LOGS_IN = 0.05
 ASKED = 0.05
 ORDERED = 0.1
+HANDSHAKE = 1.5
+"""For so long one that is slow to connect keeps an order waiting, before it is sent."""
 
 
 def uuid_of(node: str) -> str:
@@ -78,6 +80,8 @@ class Outlet:
 
     async def order_off(self, *, deadline: float | None = None) -> OrderReceipt:
         """Cut the power at once."""
+        if self.plant.box(self.device).mode == "handshake":
+            await self._use(HANDSHAKE, lambda: None)
         sent_at = self._may_send(deadline)
 
         def cut() -> None:
@@ -104,7 +108,9 @@ class Outlet:
         return OrderReceipt("on", sent_at, self.agenda.now, sent_at + self.order_lasts)
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Log out, which takes its time where connecting does."""
+        if self.plant.box(self.device).mode == "handshake":
+            await self._use(HANDSHAKE, lambda: None)
 
     def _may_send(self, deadline: float | None) -> float:
         now = self.agenda.now

@@ -79,7 +79,7 @@ def off(plant: Plant, device: str, node: str) -> None:
 
     box = plant.box(device)
     match box.mode:
-        case "ok" | "flap":
+        case "ok" | "flap" | "handshake":
             cut()
         case "refuse":
             box.error, box.next_try_at = "it refuses the order", plant.now + TRIED_AGAIN

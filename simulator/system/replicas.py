@@ -75,6 +75,11 @@ class Seat:
     replica: Replica | None = None
     boot: int = 0
     """The node's boot that it runs in."""
+    asked_to_end: asyncio.Event = field(default_factory=asyncio.Event)
+    back_after: float | None = None
+    """It was asked to end, and starts again so many seconds after that."""
+    ended: bool = False
+    """And it has."""
     crashed: BaseException | None = None
     turned_down: dict[str, list[float]] = field(default_factory=dict)
     """When its writes to each path have come to nothing of late."""
@@ -189,6 +194,10 @@ class Replicas:
         if seat.process is not None and not (node.powered and node.boot == seat.boot):
             self._end(seat)
             self._election.back_at[seat.name] = float("inf")
+        if seat.ended and seat.back_after is not None:
+            self._end(seat)
+            self._election.back_at[seat.name] = now + seat.back_after
+            seat.ended = False
         back_at = self._election.back_at.get(seat.name, NEVER)
         if seat.process is None and node.powered and now >= node.booted_at:
             if back_at == float("inf"):
@@ -255,6 +264,7 @@ class Replicas:
             turned_down=lambda path: self._turned_down(seat, path),
         )
         seat.boot, seat.replica = self._plant.nodes[name].boot, None
+        seat.asked_to_end, seat.back_after, seat.ended = asyncio.Event(), None, False
         place = Place(
             NAMESPACE,
             name,
@@ -271,9 +281,17 @@ class Replicas:
                 tasks = [asyncio.create_task(start(), name=n) for n, start in replica.work().items()]
                 for plural, kind in OWN_KINDS.items():
                     tasks.append(asyncio.create_task(kopf_events(connection, plural, kind, replica)))
-                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                stop = asyncio.create_task(seat.asked_to_end.wait(), name="stop")
+                done, _ = await asyncio.wait({*tasks, stop}, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
+                if done == {stop}:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+                    await replica.end()
+                    seat.ended = True
+                    return
                 seat.crashed = RuntimeError(f"{', '.join(t.get_name() for t in done)} ended")
             except Exception as error:  # noqa: BLE001 (whatever it is, it would have ended the process)
                 seat.crashed = error
@@ -374,6 +392,14 @@ class Replicas:
             if seat.name == replica and seat.process is not None:
                 seat.process.frozen = True
         self._agenda.after(0.0, lambda: self.kill(replica, RESTARTS))
+
+    def stop(self, replica: str, back_after: float) -> None:
+        """SIGTERM: it ends as the product's own process does."""
+        self._plant.time.say(f"controller: {replica} is asked to end")
+        for seat in self._seats:
+            if seat.name == replica and seat.process is not None and seat.back_after is None:
+                seat.back_after = back_after
+                seat.process.call_soon(seat.asked_to_end.set)
 
     def thaw(self) -> None:
         """A frozen leader goes on where it stood: with what it had decided, and the deadline that it had then."""

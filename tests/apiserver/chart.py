@@ -20,7 +20,7 @@ OPERATOR = tuple(
 
 
 def render(
-    *settings: str, more: tuple[str, ...] = ("--no-hooks",), version: str = "4.3.1"
+    *settings: str, more: tuple[str, ...] = ("--no-hooks",), version: str = "4.3.1", chart: Path = CHART
 ) -> subprocess.CompletedProcess[str]:
     """Run `helm template` with each of ``settings`` as its ``--set`` (or ``--set-json``, where it holds JSON).
 
@@ -31,19 +31,23 @@ def render(
         for each in settings
         for word in ("--set-json" if "=[" in each or "={" in each else "--set", each)
     ]
-    named = ["template", "ringfence", str(CHART), "--namespace", NAMESPACE]
+    named = ["template", "ringfence", str(chart), "--namespace", NAMESPACE]
     command = [str(helm(version)), *named, *more, *words]
     return subprocess.run(command, text=True, capture_output=True, check=False, timeout=60)
 
 
-def rendered(*settings: str, more: tuple[str, ...] = ("--no-hooks",), version: str = "4.3.1") -> str:
-    done = render(*settings, more=more, version=version)
+def rendered(
+    *settings: str, more: tuple[str, ...] = ("--no-hooks",), version: str = "4.3.1", chart: Path = CHART
+) -> str:
+    done = render(*settings, more=more, version=version, chart=chart)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def documents(*settings: str, more: tuple[str, ...] = ("--no-hooks",), version: str = "4.3.1") -> list[Json]:
-    text = rendered(*settings, more=more, version=version)
+def documents(
+    *settings: str, more: tuple[str, ...] = ("--no-hooks",), version: str = "4.3.1", chart: Path = CHART
+) -> list[Json]:
+    text = rendered(*settings, more=more, version=version, chart=chart)
     return [document for document in yaml.safe_load_all(text) if document]
 
 

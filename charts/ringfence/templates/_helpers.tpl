@@ -1,3 +1,20 @@
+{{- /* Give every value that is not there its default. `helm upgrade --reuse-values` brings those of the chart that was installed before, and this
+       one may want more. What is there is left as it is, also if it is empty. To be included by each template, first of all. */ -}}
+{{- define "ringfence.complete" -}}
+{{- include "ringfence.fill" (list .Values (.Files.Get "files/defaults.yaml" | fromYaml)) }}
+{{- end }}
+
+{{- define "ringfence.fill" -}}
+{{- $there := index . 0 }}
+{{- range $key, $default := index . 1 }}
+{{- if not (hasKey $there $key) }}
+{{- $_ := set $there $key $default }}
+{{- else if and (kindIs "map" $default) (kindIs "map" (index $there $key)) }}
+{{- include "ringfence.fill" (list (index $there $key) $default) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "ringfence.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}

@@ -121,6 +121,7 @@ class Picture:
     mode: str
     leader: str
     message: str
+    """What is in the way; empty while nothing is."""
     zones: tuple[ZoneRow, ...]
     nodes: tuple[NodeRow, ...]
     vms: tuple[ProtectedVMRow, ...]
@@ -152,11 +153,12 @@ def gather(reader: Reader, namespace: str | None = None) -> Picture:
         plural: permitted(plural, namespace if plural == "protectedvms" else None) for plural in RESOURCES
     }
     cluster = next((c for c in read["haclusters"] if c.name == "default"), Document({}))
+    ready = cluster.condition("Ready")
     vms = sorted(read["protectedvms"], key=lambda vm: (vm.text("metadata", "namespace"), vm.name))
     return Picture(
         mode=cluster.text("spec", "mode") or ("Active" if cluster.content else ""),
         leader=cluster.text("status", "leader"),
-        message=cluster.condition("Ready").text("message"),
+        message="" if ready.text("status") == "True" else ready.text("message"),
         zones=tuple(zone_row(zone) for zone in sorted(read["hazones"], key=lambda zone: zone.name)),
         nodes=node_rows(read["nodes"], read["hazones"], read["fencedevices"], read["nodereports"]),
         vms=tuple(vm_row(vm) for vm in vms),

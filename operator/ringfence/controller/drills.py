@@ -198,7 +198,8 @@ class Drills:
         if self.running is not None and not self.running.done():
             return
         if self.running is not None:
-            self.running.result()  # a plain bug ends the process
+            if not self.running.cancelled():
+                self.running.result()  # a plain bug ends the process
             self.running = None
         for (_, name), device in self._world.own.all(FenceDevice).items():
             request = (device.metadata.annotations or {}).get(ANNOTATION, "").strip()[:512]
@@ -215,6 +216,12 @@ class Drills:
                     await self._tell(name, request, "Running", f"{node} is switched off and on by {name}")
                     self.running = asyncio.create_task(self._run(name, node, request))
                 return
+
+    async def stand_down(self) -> None:
+        """End the drill under way, whose order may wait to be sent. It stays on record as running, and whoever leads next mends it."""
+        if self.running is not None and not self.running.done():
+            self.running.cancel()
+            await asyncio.wait((self.running,), timeout=timing.STANDS_DOWN)
 
     async def _run(self, name: str, node: str, request: str) -> None:
         try:

@@ -109,6 +109,8 @@ class Witness:
     def __init__(self, verify: Verify) -> None:
         self._verify = verify
         self._nodes: dict[str, _Node] = {}
+        self._gone: dict[str, _Node] = {}
+        """Nodes whose objects were deleted: their machines may run on, and a proof about them may be false."""
         self._views: dict[str, tuple[AgentView, float, float]] = {}
         self._said: dict[str, dict[str, tuple[SubjectView, ...]]] = {}
         """By reporter: what its last view says of each node."""
@@ -132,7 +134,12 @@ class Witness:
         if known is None or known.boot.node_uid != uid:
             if known is not None:
                 self.heartbeats.forget(known.boot.node_uid)
-            self._nodes[node] = _Node(Boot(node, uid, boot_id), [boot_id])
+            gone = self._gone.pop(node, known)
+            self._nodes[node] = known = _Node(Boot(node, uid, boot_id), [boot_id])
+            if (
+                gone is not None and gone.boot.boot_id == boot_id
+            ):  # the same machine, under another Node object
+                known.life, known.leases = gone.life, gone.leases
             return
         if boot_id not in known.boots:
             known.boots = [*known.boots, boot_id][-16:]
@@ -146,6 +153,9 @@ class Witness:
         known = self._nodes.pop(node, None)
         if known is not None:
             self.heartbeats.forget(known.boot.node_uid)
+            self._gone[node] = known
+            while len(self._gone) > _GONE_KEPT:
+                del self._gone[next(iter(self._gone))]
 
     def ready_seen(self, node: str, ready: Ready) -> None:
         if (known := self._nodes.get(node)) is not None:
@@ -162,7 +172,9 @@ class Witness:
             source: ``kubelet_lease``, ``agent_lease`` or ``heartbeat``: a field of :class:`Life`.
             version: what changes with each renewal.
         """
-        known = self._nodes.get(node)
+        known = self._nodes.get(node) or self._gone.get(
+            node
+        )  # a kubelet renews its Lease without a Node, too
         if known is None or not version:
             return
         before = known.leases.get(source)
@@ -290,6 +302,11 @@ class Witness:
     def life(self, node: str) -> Life:
         known = self._nodes.get(node)
         return known.life if known else Life()
+
+    def life_of(self, boot: Boot) -> Life:
+        """Signs of life of this boot, also of one whose Node object is gone."""
+        known = self._nodes.get(boot.node) or self._gone.get(boot.node)
+        return known.life if known is not None and known.boot.boot_id == boot.boot_id else Life()
 
     def evidence(
         self,
@@ -503,4 +520,5 @@ _NO_ILL = (RingState.ALIVE, RingState.UNKNOWN)
 _DOUBTING = (RingState.DOUBTED, RingState.PARTIAL, RingState.UNREACHABLE)
 REPORTERS = 2
 """Agents that must show the votes of a verdict, where so many speak: one may be a thief who has kept some from before."""
+_GONE_KEPT = 64
 _ROUNDS_KEPT = 4096

@@ -106,6 +106,7 @@ class Executor:
         self._poke = poke
         self._running: dict[Hashable, asyncio.Task[None]] = {}
         self._failed: dict[Hashable, tuple[int, float]] = {}
+        self._over = False
 
     async def create(self, record: Record) -> Json:
         """Store a new incident's object. Its first status comes next (:meth:`store_first`): whoever finds one without it goes on."""
@@ -249,7 +250,7 @@ class Executor:
         now = self._clock.monotonic()
         failures, not_before = self._failed.get(key, (0, float("-inf")))
         waits = now < not_before or not self._refusals.due(key)
-        if key in self._running or waits or (once and failures > 0):
+        if self._over or key in self._running or waits or (once and failures > 0):
             work.close()
             return
         if once:
@@ -347,6 +348,17 @@ class Executor:
             logger.info("the Lease %s/%s has a new holder already", namespace, VIRT_CONTROLLER)
         else:
             logger.info("%s led KubeVirt's controller and is dead: its Lease is free", pod)
+
+    async def stand_down(self) -> None:
+        """Start nothing any more, and end what waits to be sent; a step that is being stored goes on, without its commands.
+
+        Whatever hangs while it ends has been told, and sends nothing.
+        """
+        self._over = True
+        for task in self._running.values():
+            task.cancel()
+        if self._running:
+            await asyncio.wait(list(self._running.values()), timeout=timing.STANDS_DOWN)
 
     async def close(self) -> None:
         """End of the term: what is on its way is abandoned, it carries its own deadline."""

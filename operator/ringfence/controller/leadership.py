@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from ringfence.controller.rfc3339 import stamp
@@ -32,9 +32,11 @@ class Leadership:
         on_change: Callable[[bool], None],
         able: Callable[[], bool],
         accused: Callable[[], bool],
+        stand_down: Callable[[], Awaitable[None]],
     ) -> None:
         """``able`` says whether this replica sees a majority of the nodes alive, or has no ring to ask yet; ``accused``
-        whether it finds its own node Down.
+        whether it finds its own node Down. ``stand_down`` ends what was decided here and not sent yet, within
+        :data:`~ringfence.core.timing.STANDS_DOWN`; it is awaited before the Lease is given back.
         """
         self._cluster = cluster
         self._clock = clock
@@ -42,6 +44,7 @@ class Leadership:
         self._namespace = namespace
         self._able = able
         self._accused = accused
+        self._stand_down = stand_down
         self._led = False
         self._lease: LeaseRecord | None = None
         self._ready = asyncio.Event()
@@ -141,6 +144,8 @@ class Leadership:
         assert self._lease is not None
         lease, self._lease = self._lease, None
         self.election = replace(self.election, view=None)
+        # An order that waits for a connection carries a deadline that was right while the Lease was ours.
+        await self._stand_down()
         await self._cluster.replace_lease(replace(lease, holder=""))
 
     def _tell(self) -> None:

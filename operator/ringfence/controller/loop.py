@@ -46,7 +46,7 @@ from ringfence.core.failover import limits, machine
 from ringfence.core.failover.beyond import may_be_off_soon
 from ringfence.core.failover.commands import OrderOn
 from ringfence.core.failover.intent import Intents, Marks
-from ringfence.core.failover.look import Confirmation, Look
+from ringfence.core.failover.look import Confirmation, Look, Namesake
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.failover.recovery import VmiLook, VmLook
@@ -122,6 +122,8 @@ class Adopted:
     phase_since: float = NEVER
     phase: str = ""
     powered_on_at: float = NEVER
+    namesake: tuple[str, float] = ("", NEVER)
+    """UID of another Node object that has the node's name by now, and when this replica first saw it."""
     read_at: float = NEVER
     """When this replica last read what speaks against an order, and not from its caches."""
     proved: bool = False
@@ -376,6 +378,11 @@ class Loop:
         for name, gone in list(self._deleted.items()):
             if gone.record is None or not machine.outlives_its_object(gone.record, now):
                 del self._deleted[name]
+
+    async def stand_down(self) -> None:
+        """Nothing that was decided in this term is sent any more; also from beside a turn, which ends the term when it sees that."""
+        if self._executor is not None:
+            await self._executor.stand_down()
 
     async def _end_term(self) -> None:
         steps = list(self._stepping.values())
@@ -817,22 +824,44 @@ class Loop:
         earlier boot: taken for a later one it would prove that the incident's boot, which may run, is over.
         """
         seen = boot.boot_id in self._witness.boots(boot.node)
-        return seen or adopted is None or self._world.nodes.reached >= adopted.known_at
+        return seen or not self._lags(adopted)
+
+    def _namesake(self, boot: Boot, adopted: Adopted | None, now: float) -> Namesake | None:
+        """Another Node object that has the node's name. One of before the incident is none: a watch that lags behind shows it."""
+        node = self._world.nodes.store.get(("", boot.node))
+        if node is None or node.uid == boot.node_uid or self._lags(adopted):
+            return None
+        if adopted is not None and adopted.namesake[0] != node.uid:
+            adopted.namesake = (node.uid, now)
+        known = self.judgements.get(boot.node)
+        return Namesake(node.boot_id, down=known is not None and known.verdict is Verdict.DOWN)
+
+    def _lags(self, adopted: Adopted | None) -> bool:
+        """Whether what this replica knows of the Nodes is older than the incident."""
+        return adopted is not None and self._world.nodes.reached < adopted.known_at
 
     def _look(self, boot: Boot, adopted: Adopted | None, now: float) -> Look:
         node = self._world.nodes.store.get(("", boot.node))
+        own = node if node is not None and node.uid == boot.node_uid else None
+        namesake = self._namesake(boot, adopted, now)
         judgement = self.judgements.get(
             boot.node, Judgement(Verdict.SUSPECT, f"nothing is known of {boot.node}", known=False)
         )
+        if namesake is not None:
+            # What is found about that one is another incident's, and so are orders.
+            judgement = Judgement(Verdict.SUSPECT, f"{boot.node} was deleted and registered again")
         current = self._witness.boot(boot.node)
         same_node = current is not None and current.node_uid == boot.node_uid
-        life = self._witness.life(boot.node)
+        life = self._witness.life_of(boot)
         # Whatever Node object it has by now: one that was deleted and registers again in the same boot is the same machine.
         same_boot = current is not None and current.boot_id == boot.boot_id
+        life_at, life_sign = life.latest, life.latest_sign()
+        if namesake is not None and same_boot and adopted is not None and adopted.namesake[1] > life_at:
+            life_at, life_sign = adopted.namesake[1], "a new Node object of the same boot"
         # Whoever reads this runs: no proof about this replica's own node is true.
         lives_here = same_boot and boot.node == self._own_node
         down_since = (
-            self._witness.down(boot.node, judgement.verdict is Verdict.DOWN, now) if current else NEVER
+            self._witness.down(boot.node, judgement.verdict is Verdict.DOWN, now) if same_node else NEVER
         )
         zone, trouble = self.zone_of(node)
         record = adopted.record if adopted else None
@@ -850,7 +879,7 @@ class Loop:
         volumes = written_by(self._world, about, pods)
         evidence = self._witness.evidence(boot.node, now, device_proved=False) if same_boot else None
         heartbeat = zone.spec.storage.heartbeat if zone and zone.spec.storage else None
-        out_of_service = [t for t in (node.taints if node else ()) if t.key == OUT_OF_SERVICE]
+        out_of_service = [t for t in (own.taints if own else ()) if t.key == OUT_OF_SERVICE]
         return Look(
             now=now,
             wall=self._clock.wall(),
@@ -862,16 +891,17 @@ class Loop:
             hold_over=down_since > NEVER
             and now - down_since >= self.spec.hold_seconds + judgement.hold_more
             and now >= judgement.not_before,
-            renewed_at=life.renewed if same_boot else NEVER,
-            down_at=self._witness.down_at(boot.node) if same_boot else NEVER,
-            life_at=NEVER if not same_boot else now if lives_here else life.latest,
-            life_sign="the acting controller, which runs on it" if lives_here else life.latest_sign(),
-            node_exists=node is not None and node.uid == boot.node_uid,
+            renewed_at=life.renewed,
+            down_at=self._witness.down_at(boot.node) if same_node else NEVER,
+            life_at=now if lives_here else life_at,
+            life_sign="the acting controller, which runs on it" if lives_here else life_sign,
+            node_exists=own is not None or self._lags(adopted),
+            namesake=namesake,
             current_boot_id=current.boot_id
             if same_node and current and self._no_older(boot, adopted)
             else "",
-            node_ready=node is not None and node.ready.status.value == "True",
-            suspect_taint=node is not None and any(t.key == SUSPECT for t in node.taints),
+            node_ready=own is not None and own.ready.status.value == "True",
+            suspect_taint=own is not None and any(t.key == SUSPECT for t in own.taints),
             out_of_service_taint=bool(out_of_service),
             foreign_taint=any(t.value != OUT_OF_SERVICE_VALUE for t in out_of_service),
             levels=self._levels(zone, boot, volumes, adopted.first_seen if adopted is not None else now),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from ringfence.core.failover import sentences
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Record
 from ringfence.kube import kinds
@@ -51,5 +52,5 @@ class Narrator:
             ObjectRef(kinds.FAILOVER, record.name, uid=uid),
             record.phase.value,
             record.sentence,
-            warning=record.phase in _WARNING,
+            warning=record.phase in _WARNING or sentences.NEVER_OFF in record.sentence,
         )

@@ -143,6 +143,7 @@ class Replica:
             *(cluster, clock, place.identity, place.namespace, metrics.leader),
             able=self._able,
             accused=self._accused,
+            stand_down=self._stand_down,
         )
         self._keeper = KeyKeeper(cluster, keys.group, self._deadline)
         self._trust = RosterTrust(cluster, keys, place.namespace, witness, self._deadline)
@@ -230,6 +231,9 @@ class Replica:
     def _accused(self) -> bool:
         return self.loop.finds_own_node_down()
 
+    async def _stand_down(self) -> None:
+        await asyncio.gather(self.loop.stand_down(), self._drills.stand_down())
+
     def _deadline(self) -> float:
         return self.leadership.deadline
 
@@ -279,7 +283,7 @@ class Replica:
         }
 
     async def end(self) -> None:
-        """The last that it does, when its tasks are over: give the Lease back, hang up."""
+        """The last that it does, when its tasks are over: send nothing more, give the Lease back, hang up."""
         await self._questions.close()
         await self.leadership.release()
         await self._devices.close()

@@ -15,10 +15,13 @@ LEASE_UNABLE = 5.0
 """A leader that has seen no majority for so long gives the Lease back, once."""
 ORDER_MARGIN = 0.5
 """An order may be *sent* until ``ORDER_MARGIN`` before the Lease could pass to another (DESIGN §3)."""
+STANDS_DOWN = 0.25
+"""Before the Lease is given back, what waits to be sent is ended; what hangs while it ends is waited for no longer."""
 CLOCK_RATE_BOUND = 1e-3
 """How much faster one machine's clock may run than another's."""
 assert LEASE_RENEW + 2 * LEASE_RETRY < LEASE_DURATION - ORDER_MARGIN
 assert LEASE_DURATION * CLOCK_RATE_BOUND < ORDER_MARGIN
+assert STANDS_DOWN < LEASE_RENEW, "time is left for the write that gives it back"
 
 # --- evidence ---------------------------------------------------------------------------------------------
 VIEW_FRESH = 2.0

@@ -362,6 +362,18 @@ def test_what_would_stay_behind_says_no_to_uninstalling(
     assert words in shown.stdout
 
 
+@pytest.mark.parametrize("named_otherwise", ["ringfence", "ha"])
+def test_how_to_sign_watchdogs_off_is_told_as_it_can_be_typed(run: Run, named_otherwise: str) -> None:
+    reader = well()
+    set_at(reader.objects["nodereports"], 1, "status", "watchdog", to={"armed": True})
+    if named_otherwise != "ringfence":
+        for pod in part_of(reader, OWN_PODS):
+            pod["metadata"]["labels"]["app.kubernetes.io/instance"] = named_otherwise
+    shown = " ".join(run(reader, "doctor", "--only", "uninstall").stdout.split())
+    away = "--reset-then-reuse-values --set agent.watchdog.enabled=false"
+    assert f"helm upgrade {named_otherwise} charts/ringfence -n {OWN} {away}, and wait" in shown
+
+
 @pytest.mark.parametrize(
     ("version", "told"),
     [({"major": "1", "minor": "32"}, True), ({"major": "1", "minor": "33+"}, False), ({}, False)],

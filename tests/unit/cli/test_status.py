@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import yaml
 
 from ringfence.cli.picture import AWAITING_CONFIRMATION, CLOSED
 from ringfence.core.failover.phase import Phase
 
-from .cluster import FakeReader, failover, incident
+from .cluster import FakeReader, condition, failover, incident, named
 from .conftest import Run
 
 
@@ -29,6 +30,22 @@ def test_status_shows_zones_nodes_vms_and_open_failovers(run: Run) -> None:
         "n2-b0075678-x1 n2 AwaitingConfirmation 1 42s n2 is down"
     )
     assert "[waits for: ringfence fence confirm n2]" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "shown"),
+    [
+        ("True", "mode DryRun, led by controller-a", "ringfence: DryRun, led by controller-a\n"),
+        ("False", "n1-x can't be read", "ringfence: DryRun, led by controller-a; n1-x can't be read\n"),
+    ],
+    ids=["all is well", "something is in the way"],
+)
+def test_the_mode_and_the_leader_are_told_once(run: Run, status: str, message: str, shown: str) -> None:
+    reader = incident()
+    ready = condition("Ready", status, "DryRun", message)
+    said = {"leader": "controller-a", "conditions": [ready]}
+    reader.objects["haclusters"] = [named("default", spec={"mode": "DryRun"}, status=said)]
+    assert run(reader, "status").stdout.startswith(shown)
 
 
 def test_a_vm_that_is_not_protected_says_why_in_plain_text(run: Run) -> None:

@@ -62,6 +62,10 @@ class Site:
     orders: list[str] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
     version: int = 1
+    takes: asyncio.Event | None = None
+    """Until it is set whoever orders off waits for a connection."""
+    waits: asyncio.Event = field(default_factory=asyncio.Event)
+    """Somebody does."""
     heard: frozenset[str] = frozenset()
     """Other nodes of which there are signs of life."""
 
@@ -150,6 +154,9 @@ class Site:
         return PowerReading(PowerState.ON if self.on else PowerState.OFF, CLOCK.monotonic())
 
     async def order_off(self, *, deadline: float | None = None) -> OrderReceipt:
+        if self.takes is not None:
+            self.waits.set()
+            await self.takes.wait()
         return self.order("off", deadline)
 
     async def order_on(self, *, deadline: float | None = None) -> OrderReceipt:
@@ -259,4 +266,23 @@ async def test_a_storage_is_never_ordered_for_a_drill(site: Site) -> None:
     await finished(site.drills())
     assert site.phases == ["Refused"]
     assert site.drill["sentence"].startswith("a storage has no power to switch")
+    assert site.orders == []
+
+
+async def test_a_leader_that_stands_down_orders_nothing_more_and_the_next_one_mends_its_drill(
+    site: Site,
+) -> None:
+    drills = site.drills()
+    site.takes = asyncio.Event()
+    site.ask("n1")
+    await drills.step()
+    await site.waits.wait()
+    await drills.stand_down()
+    site.takes.set()
+    await drills.step()
+    assert site.orders == []
+    assert site.drill["phase"] == "Running", "whoever leads next looks after the node"
+    assert drills.running is not None
+    await finished(drills)
+    assert site.phases == ["Running", "Failed"]
     assert site.orders == []

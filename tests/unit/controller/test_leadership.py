@@ -10,6 +10,10 @@ from ringfence.controller.leadership import Leadership
 from ringfence.ports import Cluster, Conflict, LeaseRecord, SystemClock
 
 
+async def nothing_waits() -> None:
+    """To stand down, where nothing is under way."""
+
+
 class Leases:
     """One Lease under optimistic locking."""
 
@@ -48,7 +52,9 @@ async def test_a_leader_whose_own_node_is_found_down_hands_over_and_may_order_no
 
     def replica(name: str) -> Leadership:
         return Leadership(
-            cluster, clock, name, "ringfence", lambda _: None, lambda: True, lambda: accused.get(name, False)
+            *(cluster, clock, name, "ringfence", lambda _: None, lambda: True),
+            lambda: accused.get(name, False),
+            nothing_waits,
         )
 
     first, second = replica("a"), replica("b")

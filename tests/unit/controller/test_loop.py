@@ -366,8 +366,12 @@ class Replica:
             cast("ApiServer", None), clock, "ringfence-system", self.witness, lambda: 0.5, lambda: None
         )
         self.book = DeviceBook(cluster, clock, self.open, lambda: None, draw=lambda: 0.5)
+        self.accused = False
+        """Its own node is found Down."""
         self.leadership = Leadership(
-            cluster, clock, name, "ringfence-system", lambda _: None, lambda: True, lambda: False
+            *(cluster, clock, name, "ringfence-system", lambda _: None, lambda: True),
+            accused=lambda: self.accused,
+            stand_down=self.stand_down,
         )
         self.leadership.ready()
         self.draws = 0
@@ -395,6 +399,9 @@ class Replica:
             metrics=ControllerMetrics(),
             refusals=Refusals(clock, narrator, ControllerMetrics(), lambda: 0.5),
         )
+
+    async def stand_down(self) -> None:
+        await self.loop.stand_down()
 
     def draw(self) -> float:
         self.draws += 1

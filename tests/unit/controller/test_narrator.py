@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import pytest
+
 from ringfence.controller.narrator import AT_ONCE, MOST, Narrator
+from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.record import Record
+from ringfence.core.failover.sentences import NEVER_OFF
+from ringfence.core.model import Boot
 from ringfence.kube import kinds
 from ringfence.ports import Cluster, ObjectRef
 
@@ -42,3 +48,25 @@ async def test_thousands_of_events_take_few_connections_and_what_is_too_much_sta
     narrator.tell(ObjectRef(kinds.VM, "vm", "shop"), "Reason", "a sentence")
     await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
     assert cluster.taken == MOST + 1
+
+
+class Kept:
+    """A cluster that keeps its Events' kinds."""
+
+    def __init__(self) -> None:
+        self.types: list[str] = []
+
+    async def record_event(self, _about: ObjectRef, type_: str, _reason: str, _sentence: str) -> None:
+        self.types.append(type_)
+
+
+@pytest.mark.parametrize("phase", [Phase.RECOVERED, Phase.CLOSED])
+@pytest.mark.parametrize(("more", "type_"), [("", "Normal"), (f"; n1 {NEVER_OFF}", "Warning")])
+async def test_that_a_node_was_never_off_is_a_warning_in_whatever_phase(
+    phase: Phase, more: str, type_: str
+) -> None:
+    cluster = Kept()
+    record = Record("n1-x", Boot("n1", "uid-1", "boot-1"), phase, f"recovered: db runs on n2{more}", 0.0, 0.0)
+    Narrator(cast("Cluster", cluster)).phase(record, "uid-x")
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+    assert cluster.types == [type_]

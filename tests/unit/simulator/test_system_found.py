@@ -66,3 +66,19 @@ def test_an_order_on_its_way_when_the_majority_goes_is_no_order_of_a_minority() 
     outcome = play(read(f"seed 5420\n{script}\n60.00 mend\n120.00 end"), real=True, ring=True)
     assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
     assert outcome.recovered
+
+
+def test_a_controller_that_ends_in_order_sends_nothing_after_the_next_one_leads() -> None:
+    """Its order waits in the handshake with a slow BMC when it is asked to end. The next leader finds it on record, and waits."""
+    script = "1.00 bmc n4 handshake\n1.10 isolate n4\n4.60 stop-controller n1 20\n8.00 bmc n4 ok"
+    outcome = play(read(f"seed 7\n{script}\n30.00 end"), real=True)
+    assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
+    told = [line.strip() for line in outcome.log]
+    ends = next(number for number, line in enumerate(told) if line.endswith("n1 is asked to end"))
+    next_leads = next(number for number, line in enumerate(told) if line.endswith("controller: n2 leads"))
+    assert next_leads > ends
+    assert float(told[next_leads].split()[0]) - float(told[ends].split()[0]) <= 1.0
+    assert "fencing, level 1" in "".join(told[:ends]), "\n".join(told)
+    orders = [float(line.split()[0]) for line in told if line.endswith("order: bmc-n4 off")]
+    assert orders
+    assert min(orders) > 4.6 + 8.0, "not before the order on record can have no effect any more"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ringfence.cli.doctor.finding import Finding, broken, note, ok
 from ringfence.cli.doctor.look import Look
 from ringfence.cli.picture import CLOSED
-from ringfence.ports import NotFound
+from ringfence.ports import ClusterError, NotFound
 
 OURS = (
     ("ringfence.io/suspect", None),
@@ -43,7 +43,8 @@ def _watchdogs(look: Look) -> Iterator[Finding]:
     for name in armed:
         yield broken(
             name,
-            "its watchdog is armed: without an agent it resets this node. First: helm upgrade ... --reset-then-reuse-values"
+            "its watchdog is armed: without an agent it resets this node. First, from where charts/ringfence is:"
+            f" helm upgrade {_release(look)} charts/ringfence -n {look.release} --reset-then-reuse-values"
             " --set agent.watchdog.enabled=false, and wait for the roll-out",
         )
     if not armed:
@@ -54,6 +55,17 @@ def _watchdogs(look: Look) -> Iterator[Finding]:
             f"Kubernetes {version[0]}.{version[1]} may take an agent's account before its pod when a namespace is deleted, and then the"
             " agent can't sign off: don't delete the namespace while a watchdog is armed",
         )
+
+
+def _release(look: Look) -> str:
+    """What helm calls this installation, as its pods are labelled; its usual name where they can't be read."""
+    try:
+        pods = look.pods(look.release)
+    except ClusterError:
+        pods = ()
+    ours = [pod for pod in pods if pod.text("metadata", "labels", "app.kubernetes.io/name") == "ringfence"]
+    names = {pod.text("metadata", "labels", "app.kubernetes.io/instance") for pod in ours} - {""}
+    return min(names, default="ringfence")
 
 
 def _kubernetes(look: Look) -> tuple[int, int] | None:

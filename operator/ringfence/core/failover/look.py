@@ -23,6 +23,15 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True)
+class Namesake:
+    """Another Node object that has the name of the incident's node by now: that one was deleted, and a kubelet registered again."""
+
+    boot_id: str
+    down: bool
+    """It is itself found Down."""
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """The world with regard to one failover, at ``now`` (monotonic) and ``wall`` (for people)."""
 
@@ -38,6 +47,7 @@ class Look:
     life_at: float
     life_sign: str
     node_exists: bool
+    """The incident's own Node object, by its UID, or nobody knows yet that it is gone."""
     current_boot_id: str
     """The boot id that the node itself reports now (kubelet or agent); the incident's own while nothing newer is known."""
     node_ready: bool
@@ -93,6 +103,7 @@ class Look:
     """Too many nodes of the zone are down at once, whatever else may be in the way."""
     hears: bool = True
     """Agents have told for long enough that a node of which nothing is heard is known to be one; else it means nothing."""
+    namesake: Namesake | None = None
     quarantined: bool = False
     """The node has flapped: when this incident is over no new VM comes to it for a while."""
 

@@ -25,11 +25,8 @@ def recovered(record: Record, look: Look) -> Step:
     if not look.node_exists:
         # That it was deleted says nothing of the machine: what it is cut from it stays cut from.
         still = cut.left_standing(record.cuts, ())
-        return Step(
-            enter(
-                record, Phase.CLOSED, f"{record.sentence}; node {record.boot.node} was deleted{still}", look
-            )
-        )
+        sentence = f"{record.sentence}; node {sentences.deleted(record, look)}{_never_off(record, look)}"
+        return Step(enter(record, Phase.CLOSED, f"{sentence}{still}", look))
     if later_boot:
         covered = {p.uid for p in record.pods}
         left = [p.ref.name for p in look.pods if p.ref.uid in covered]
@@ -59,7 +56,7 @@ def recovered(record: Record, look: Look) -> Step:
         return _recovered_some(record, look)
     if (refuted := _refuted(record, look)) is not None:
         # Told, not acted upon, as under a cut: what was moved runs elsewhere, and no order ends an old guest that was let go.
-        ask = f"; {record.boot.node} was never off: make sure that no old guest runs there, and reboot it"
+        ask = f"; {record.boot.node} {sentences.NEVER_OFF}"
         if record.sentence.endswith(ask):
             return Step(record, precautions.tell(record, look))
         sentence = f"{sentences.outcome(record)}; but {refuted}{ask}"
@@ -75,8 +72,20 @@ def _refuted(record: Record, look: Look) -> str | None:
     """Why what was proved of the boot was false: it is heard. What answers without naming its boot may be the next one."""
     if look.judgement.verdict is not Verdict.HEALTHY:
         return None
+    return _void(record, look)
+
+
+def _void(record: Record, look: Look) -> str | None:
     whys = (void_because(proof, look.life_at, look.life_sign) for proof in record.proofs)
     return next((why for why in whys if why is not None), None)
+
+
+def _never_off(record: Record, look: Look) -> str:
+    """That the boot which was proved off has registered its node anew, as the end of a sentence."""
+    if look.namesake is None or look.namesake.boot_id != record.boot.boot_id:
+        return ""
+    why = _void(record, look)
+    return f"; but {why}; it {sentences.NEVER_OFF}" if why else ""
 
 
 def come_back(record: Record, look: Look) -> Step:
@@ -121,15 +130,32 @@ def _dead_again(record: Record, look: Look) -> Step | None:
     died = look.judgement.verdict is Verdict.DOWN and record.new_boot_id == look.current_boot_id
     if not died or not look.affected or look.suspect_taint or look.own_taint:
         return None
-    taken_over = {(v.namespace, v.name) for v in look.affected}
-    left = [v for v in record.vms if not v.state.settled]
-    if any(v.state is not VmState.WAITING and (v.namespace, v.name) not in taken_over for v in left):
+    if not _all_taken_over(record, look):
         return None
     sentence = (
         f"{record.boot.node} is down again with its boot {record.new_boot_id[:8]}, and its next incident sees to it;"
         f" {sentences.unsettled(record)}"
     )
     return Step(enter(record, Phase.CLOSED, sentence, look))
+
+
+def left_to_namesake(record: Record, look: Look) -> Step | None:
+    """The same end where the node that has the name by now is another Node object, and is Down itself."""
+    assert look.namesake is not None
+    if not look.namesake.down or not look.affected or not _all_taken_over(record, look):
+        return None
+    sentence = (
+        f"{sentences.deleted(record, look)}, and is down again, and its next incident sees to it;"
+        f" {sentences.unsettled(record)}"
+    )
+    return Step(enter(record, Phase.CLOSED, sentence, look))
+
+
+def _all_taken_over(record: Record, look: Look) -> bool:
+    """Whether all that is left waits for KubeVirt or a person, or is of the next incident too."""
+    taken_over = {(v.namespace, v.name) for v in look.affected}
+    left = [v for v in record.vms if not v.state.settled]
+    return all(v.state is VmState.WAITING or (v.namespace, v.name) in taken_over for v in left)
 
 
 def _may_power_on(record: Record, look: Look) -> bool:

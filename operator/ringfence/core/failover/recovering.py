@@ -13,7 +13,7 @@ from ringfence.core.failover.commands import AddOutOfServiceTaint, Command, Reco
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Record, VmRecord, VmState
-from ringfence.core.failover.recovered import come_back, in_vain
+from ringfence.core.failover.recovered import come_back, in_vain, left_to_namesake
 from ringfence.core.failover.recovery import DeletePod, FreeLeadership, RecoveryCommand
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.failover.vms import has_launcher, released
@@ -24,6 +24,12 @@ def recovering(record: Record, look: Look) -> Step:
     recover = permit(record.boot, record.proofs, look.proofs_required)
     if recover is None and (some := permit_vms(record.boot, record.proofs, look.proofs_required)) is not None:
         return _recovering_some(record, look, some)
+    if look.namesake is not None:
+        if (over := left_to_namesake(record, look)) is not None:
+            return over
+        if look.namesake.boot_id != record.boot.boot_id:
+            # Our taint went with the Node object: nothing keeps the kubelet of that boot from starting what is bound to its name.
+            record = replace(record, new_boot_id=look.namesake.boot_id, tainted=False)
     later_boot = record.later_boot or look.current_boot_id not in ("", record.boot.boot_id)
     # Once we have ordered it on, what answers there may be its next boot already.
     if recover is not None and not later_boot and not record.power_on_tries:
@@ -48,14 +54,14 @@ def recovering(record: Record, look: Look) -> Step:
         record = timed(replace(record, tainted=True), "taint", look.wall)
     # Somebody else's does what ours would, but only while it is seen: they take it away when they like.
     foreign = look.foreign_taint and not record.tainted and not later_boot
-    if not record.tainted and not later_boot and not foreign:
+    # Without its Node object there is nothing to taint, and no node to be scheduled to: for as long as nobody has the name.
+    gone = not look.node_exists and not later_boot
+    if not record.tainted and not later_boot and not foreign and not gone:
         # Taint first: else the scheduler puts the new launcher on the dead node (KUBEVIRT §1).
-        if look.node_exists:
-            if record.cuts:
-                record = replace(record, vms=released(record.vms, {v.pod_uid for v in record.vms}, look))
-            return Step(record, (AddOutOfServiceTaint(recover), *precautions.rehearsal(record, look), *tell))
-        record = replace(record, tainted=True)
-    force = record.tainted or foreign
+        if record.cuts:
+            record = replace(record, vms=released(record.vms, {v.pod_uid for v in record.vms}, look))
+        return Step(record, (AddOutOfServiceTaint(recover), *precautions.rehearsal(record, look), *tell))
+    force = record.tainted or foreign or gone
     due, waiting = _due(record, look, force=force)
     if not due and not waiting:
         record = timed(record, "deleted", look.wall)
@@ -67,10 +73,10 @@ def recovering(record: Record, look: Look) -> Step:
     asks: list[RecoveryCommand] = list(due)
     looks = {(v.namespace, v.name): v for v in look.vms}
     for vm in record.vms:
-        gone = vm.pod_uid not in present if vm.pod_uid else not has_launcher(vm, look.pods)
+        pod_gone = vm.pod_uid not in present if vm.pod_uid else not has_launcher(vm, look.pods)
         key = (vm.namespace, vm.name)
         vm_next, wishes = recovery.follow(
-            vm, looks.get(key), record.boot.node, gone, look.wall, later_boot=later_boot
+            vm, looks.get(key), record.boot.node, pod_gone, look.wall, later_boot=later_boot
         )
         vms.append(_waits(vm_next, waiting.get(key)))
         asks.extend(wishes)
@@ -105,17 +111,20 @@ def _waits(vm: VmRecord, why: str | None) -> VmRecord:
 
 
 def _progress(record: Record, look: Look, due: int) -> str:
-    if not record.tainted and not look.foreign_taint:
+    if look.node_exists and not record.tainted and not look.foreign_taint:
         return record.sentence
+    by = " by somebody else, whose taint is left alone" if look.foreign_taint and due else ""
+    marked = f"{record.boot.node} is marked out of service{by}"
+    if not look.node_exists:
+        marked = sentences.deleted(record, look)
     if due:
-        by = " by somebody else, whose taint is left alone" if look.foreign_taint else ""
-        return f"{record.boot.node} is marked out of service{by}; deleting its pods"
+        return f"{marked}; deleting its pods"
     # As it is said when the order is given: one story line an order, not two.
     on = f"; powering {record.boot.node} on" if record.power_on_tries and not record.new_boot_id else ""
     on = in_vain(record, look) or on
     end = f"{sentences.unsettled(record)}{sentences.slow_detach(record, look)}{on}"
     if any(v.state is VmState.PENDING for v in record.vms):
-        return f"{record.boot.node} is marked out of service; {end}"
+        return f"{marked}; {end}"
     return f"pods of {record.boot.node} are deleted; {end}"
 
 

@@ -17,6 +17,8 @@ from ringfence.core.fencing.proof import (
     StorageCut,
 )
 
+NEVER_OFF = "was never off, or has hibernated: make sure that no old guest runs there, and reboot it"
+"""What a person has to know and to do at once, whatever phase says so."""
 FEW = 12
 """More VMs than these are counted in a sentence, not named one by one; the record has each."""
 
@@ -26,6 +28,12 @@ def foreign_taint(look: Look) -> str:
     if not look.foreign_taint:
         return ""
     return "; it carries somebody else's out-of-service taint, and what Kubernetes does for that is not ours"
+
+
+def deleted(record: Record, look: Look) -> str:
+    """That somebody has deleted the incident's Node object, and what has its name by now."""
+    again = " and registered again" if look.namesake is not None else ""
+    return f"{record.boot.node} was deleted{again}"
 
 
 def quarantine(look: Look) -> str:

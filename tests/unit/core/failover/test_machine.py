@@ -20,7 +20,7 @@ from ringfence.core.failover.commands import (
     TellFenced,
 )
 from ringfence.core.failover.cut import LiftCut
-from ringfence.core.failover.look import Confirmation, Look
+from ringfence.core.failover.look import Confirmation, Look, Namesake
 from ringfence.core.failover.machine import open_failover, step
 from ringfence.core.failover.node_lease import NodeLeaseLook, ReleaseNodeLease, TakeNodeLease
 from ringfence.core.failover.phase import ENDED, FOLLOWS, PROVED, Phase, may_follow
@@ -807,6 +807,73 @@ def test_a_launcher_that_the_later_boot_has_started_is_left_alone(
         after = step(proved.record, replace(LOOK, current_boot_id="boot-2", vms=(vm,)))
         assert not [c for c in after.commands if isinstance(c, RecoverPods)]
         assert after.record.sentence == "recovered: nothing was left to move"
+
+
+# --- somebody deletes the Node object ------------------------------------------------------------------------
+
+GONE = replace(LOOK, node_exists=False, current_boot_id="", suspect_taint=False)
+AGAIN = replace(GONE, namesake=Namesake("boot-2", down=False))
+
+
+def deleted(record: Record, look: Look) -> list[object]:
+    return [one for c in step(record, look).commands if isinstance(c, RecoverPods) for one in c.commands]
+
+
+def test_without_its_node_object_a_node_has_no_taint_and_its_pods_go_all_the_same() -> None:
+    after = step(RECOVERING, GONE)
+    assert deleted(RECOVERING, GONE) == [DeletePod(LAUNCHER.ref, force=True)]
+    assert not after.record.tainted
+    assert after.record.sentence == "n1 was deleted; deleting its pods"
+
+
+@pytest.mark.parametrize(
+    "before", [RECOVERING, replace(RECOVERING, tainted=True)], ids=["untainted", "tainted"]
+)
+def test_what_a_node_that_registers_again_may_have_started_is_not_force_deleted(before: Record) -> None:
+    """Our taint went with the old Node object, if it was there at all: the next boot's kubelet starts what is bound to the name."""
+    held_up = step(before, GONE).record  # its pods are still there
+    again = step(held_up, AGAIN)
+    assert deleted(held_up, AGAIN) == [DeletePod(LAUNCHER.ref, force=False)]
+    assert again.record.sentence == "n1 was deleted and registered again; deleting its pods"
+    assert not [c for c in again.commands if isinstance(c, AddOutOfServiceTaint)]
+    assert deleted(again.record, GONE) == [DeletePod(LAUNCHER.ref, force=False)], "and went once more"
+
+
+def test_a_node_that_registers_again_in_the_boot_that_was_proved_off_voids_the_proof() -> None:
+    alive = replace(GONE, namesake=Namesake("boot-1", down=False), life_at=NOW)
+    after = step(step(RECOVERING, GONE).record, alive)
+    assert after.record.phase is Phase.FENCING
+    assert not [c for c in after.commands if isinstance(c, RecoverPods)]
+
+
+@pytest.mark.parametrize(
+    ("down", "affected", "phase"),
+    [(True, (DB,), Phase.CLOSED), (True, (), Phase.RECOVERING), (False, (DB,), Phase.RECOVERING)],
+    ids=["all is taken over", "not all of it", "it lives"],
+)
+def test_a_node_that_registers_again_and_dies_has_an_incident_of_its_own(
+    *, down: bool, affected: tuple[VmRecord, ...], phase: Phase
+) -> None:
+    """A node has one open incident at most, and what its next kubelet was to delete it will not."""
+    look = replace(AGAIN, namesake=Namesake("boot-2", down=down), affected=affected)
+    assert step(RECOVERING, look).record.phase is phase
+
+
+@pytest.mark.parametrize(
+    ("boot", "life_at", "told"),
+    [("boot-1", NOW, True), ("boot-1", NOW - 60.0, False), ("boot-2", NOW, False)],
+    ids=["heard after the proof", "not since", "another boot"],
+)
+def test_the_end_of_an_incident_tells_that_a_deleted_node_was_never_off(
+    boot: str, life_at: float, *, told: bool
+) -> None:
+    done = replace(RECOVERING, phase=Phase.RECOVERED)
+    after = step(done, replace(GONE, namesake=Namesake(boot, down=False), life_at=life_at)).record
+    assert after.phase is Phase.CLOSED
+    assert (
+        "it was never off, or has hibernated: make sure that no old guest runs there, and reboot it"
+        in after.sentence
+    ) == told
 
 
 # --- the word to the node -----------------------------------------------------------------------------------
@@ -1626,11 +1693,14 @@ def test_a_node_that_lives_gets_its_storage_back_from_a_held_incident_too() -> N
 
 def test_a_node_that_is_heard_after_the_recovery_from_its_death_is_told_of() -> None:
     record = replace(RECOVERING, phase=Phase.RECOVERED, vms=(MOVED,), tainted=True, orders=())
-    heard = replace(LOOK, pods=(), judgement=ALIVE, life_at=NOW - 0.1)
+    heard = replace(LOOK, pods=(), judgement=ALIVE, life_at=NOW - 0.1, out_of_service_taint=True)
     told = step(record, heard)
     assert told.record.phase is Phase.RECOVERED
-    assert "n1 was never off: make sure that no old guest runs there, and reboot it" in told.record.sentence
-    assert not any(isinstance(c, OrderOn) for c in told.commands)
+    assert (
+        "n1 was never off, or has hibernated: make sure that no old guest runs there, and reboot it"
+        in told.record.sentence
+    )
+    assert not any(isinstance(c, OrderOn | RemoveTaints) for c in told.commands), "nothing new comes to it"
     assert step(told.record, replace(heard, life_at=NOW)) == told, "said once"
     booting = replace(heard, judgement=DOWN)
     assert "never off" not in step(record, booting).record.sentence, (
