@@ -24,8 +24,6 @@ _SO_RXQ_OVFL, _SO_TIMESTAMPNS = 40, 35
 """Linux's numbers, which the socket module doesn't know."""
 _TIMESPEC = struct.Struct("@ll")
 _ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size) + socket.CMSG_SPACE(4)
-OLDEST_STAMP = 5.0
-"""Seconds: a stamp older than this was taken by a clock that has been set since."""
 
 
 class Datagrams:
@@ -46,6 +44,8 @@ class Datagrams:
         self.failed_sends = 0
         self.dropped = 0
         """Datagrams that the kernel had no room for, as told with the last one that it had."""
+        self._empty_at = time.monotonic()
+        """When nothing was in it last: whatever is now has come since."""
 
     def drain(self, take: Callable[[bytes, str, float], None]) -> bool:
         """Hand every waiting datagram to ``take``, with its sender's IP address and the (monotonic) time it came at.
@@ -58,6 +58,7 @@ class Datagrams:
             try:
                 datagram, told, _, sender = self.socket.recvmsg(MAX_DATAGRAM, _ANCILLARY)
             except BlockingIOError:
+                self._empty_at = now
                 return True
             except OSError as error:
                 if error.errno in {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH}:
@@ -67,7 +68,7 @@ class Datagrams:
             for _, kind, data in told:
                 if kind == _SO_TIMESTAMPNS:
                     seconds, nanoseconds = _TIMESPEC.unpack(data)
-                    received_at = arrival(seconds + nanoseconds / 1e9 - wall_offset, now)
+                    received_at = arrival(seconds + nanoseconds / 1e9 - wall_offset, self._empty_at, now)
                 elif kind == _SO_RXQ_OVFL:
                     self.dropped = int.from_bytes(data, sys.byteorder)
             take(datagram, sender[0], received_at)
@@ -135,6 +136,10 @@ class Footholds:
         datagrams.close()
 
 
-def arrival(stamp: float, now: float) -> float:
-    """The time a datagram came at, by its kernel's stamp; ``now`` where the stamp can't be true."""
-    return stamp if now - OLDEST_STAMP <= stamp <= now else now
+def arrival(stamp: float, empty_at: float, now: float) -> float:
+    """The time a datagram came at, by its kernel's stamp, in a socket that was empty at ``empty_at``.
+
+    Stamps go by the wall clock: one that says otherwise was taken before that was set. However long we have slept, one that
+    came in the meantime is as old as its stamp.
+    """
+    return min(max(stamp, empty_at), now)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ringfence.net.udp import OLDEST_STAMP, Datagrams, Footholds, arrival
+from ringfence.net.udp import Datagrams, Footholds, arrival
 
 BOUND = 10.0
 
@@ -66,12 +66,14 @@ def test_what_the_kernel_had_no_room_for_is_counted(datagrams: Datagrams) -> Non
     assert datagrams.dropped == sent - taken
 
 
-def test_a_stamp_that_cannot_be_true_is_the_present() -> None:
-    now = 1000.0
-    assert arrival(now - 0.2, now) == now - 0.2
-    assert arrival(now, now) == now
-    assert arrival(now + 0.001, now) == now
-    assert arrival(now - OLDEST_STAMP - 0.001, now) == now
+def test_a_stamp_is_believed_as_far_as_it_can_be_true() -> None:
+    """However long the reader has slept; a wall clock that was set meanwhile moves it by no more than that."""
+    empty_at, now = 1000.0, 1060.0
+    assert arrival(now - 0.2, empty_at, now) == now - 0.2
+    assert arrival(empty_at + 0.001, empty_at, now) == empty_at + 0.001
+    assert arrival(now, empty_at, now) == now
+    assert arrival(now + 3600.0, empty_at, now) == now
+    assert arrival(now - 3600.0, empty_at, now) == empty_at
 
 
 @pytest.fixture

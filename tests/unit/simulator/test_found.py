@@ -180,3 +180,11 @@ def test_all_observers_may_look_at_a_members_networks_at_once() -> None:
         11.676 reorder * > * for 5.717 by 0.2
         """
     )
+
+
+def test_an_agent_that_wakes_shows_no_network_dead_by_what_was_true_when_it_fell_asleep() -> None:
+    """n71 had been cut off on the management network for 2.8 s, and had answered there for three more when forty agents woke.
+
+    What lay in their sockets was dated by their waking: two of them showed that network dead by a look that was over.
+    """
+    assert 14 not in {one.number for one in play(random_script(875, 100)).broken}

@@ -24,9 +24,9 @@ class Deafness:
         self._answered_at = float("-inf")
         """When anybody last answered us."""
 
-    def answered(self, now: float) -> None:
-        """Somebody has answered us: we hear."""
-        self._answered_at = now
+    def answered(self, came: float) -> None:
+        """Somebody's answer has come to us: we hear."""
+        self._answered_at = max(came, self._answered_at)
         self._unanswered_since = None
 
     def missed(self, subject: Subject, now: float) -> None:

@@ -24,8 +24,8 @@ class Hearsay:
         self._ballots = ballots
         self._notices = notices
 
-    def learn(self, sender: Subject, subject: Subject, message: Votes, now: float) -> None:
-        """A round's votes about a member that others observe."""
+    def learn(self, sender: Subject, subject: Subject, message: Votes, now: float, at: float) -> None:
+        """A round's votes about a member that others observe; the kernel had them at ``at``."""
         roster = self._directory.roster
         if roster is None or not self._notices.listens(now):
             return
@@ -47,9 +47,11 @@ class Hearsay:
         if count.alive:
             # It may be about an earlier round than the one that we show, and may overtake a verdict, which then is not
             # believed: who votes it has heard the member just now.
-            state, subject.vetoed_at = RingState.UNKNOWN, now
-        elif count.unreachable and not subject.heard_since(now - rounds.CLOSE):
-            if now - subject.vetoed_at < rounds.CLOSE or self._desk.awareness.isolated:
+            state, subject.vetoed_at = RingState.UNKNOWN, max(subject.vetoed_at, at)
+        elif now - at >= rounds.LAPSE:
+            return  # it has lapsed while we slept, or a renewal lies behind it
+        elif count.unreachable and not subject.heard_since(at - rounds.CLOSE):
+            if at - subject.vetoed_at < rounds.CLOSE or self._desk.awareness.isolated:
                 return
             state = RingState.UNREACHABLE
         elif count.agent_down:
@@ -58,12 +60,12 @@ class Hearsay:
             return
         if not known:
             subject.learned.append(message.round_id)
-            subject.shown = shown = Round(message.round_id, subject.boot, now, closed=True)
+            subject.shown = shown = Round(message.round_id, subject.boot, at, closed=True)
         assert shown is not None
         for vote in votes:
-            shown.take(vote, now)
+            shown.take(vote, at)
         self._desk.journal.version += 1
         if not count.alive:
-            subject.confirmed_at = now
-            self._states.lapse(subject, now)
+            subject.confirmed_at = max(subject.confirmed_at, at)
+            self._states.lapse(subject, at)
         self._states.enter(subject, state, count.sentence, now)

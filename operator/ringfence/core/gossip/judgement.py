@@ -45,7 +45,7 @@ class Judgement:
         if count.unreachable and self._awareness.isolated:
             pass  # who reaches less than half of the roster accepts no verdict; the next round tells him when he is back
         elif Vote.ALIVE in votes:
-            subject.vetoed_at = now
+            subject.vetoed_at = max(subject.vetoed_at, about.alive_at)
             # Even one that the tally refuses (a peer whose new key the roster has not yet) is reason to wait.
             verdict = subject.shown
             self._show(subject, about)
@@ -96,7 +96,7 @@ class Judgement:
                 self._states.enter(subject, RingState.UNREACHABLE, count.sentence, now)
             self._notices.report(subject, about, now, renewed=False)
         elif count.alive:
-            subject.vetoed_at = now
+            subject.vetoed_at = max(subject.vetoed_at, about.alive_at)
             self._notices.retract(subject, about, now)
             if subject.state in NO_ANSWER:
                 self._show(subject, about)

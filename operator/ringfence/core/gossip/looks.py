@@ -183,13 +183,13 @@ class Looks:
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
-    def answered(self, subject: Subject, network: str, trip: float, now: float) -> None:
-        """Its agent has answered a ping of ours on this network."""
+    def answered(self, subject: Subject, network: str, trip: float, now: float, came: float) -> None:
+        """Its agent has answered a ping of ours on this network; the answer came at ``came``."""
         reach = subject.reach
         leg = reach.legs.get(network)
         if leg is None:
             return
-        leg.two_way_at, leg.cycle_at = now, None
+        leg.two_way_at, leg.cycle_at = max(came, leg.two_way_at or came), None
         leg.path.observe(trip)
         was = leg.state
         if reach.shown is not None and network in reach.shown.dead:
@@ -325,26 +325,26 @@ class Looks:
         return any(leg.state in {NetworkState.SILENT, NetworkState.DEAD} for leg in subject.reach.further)
 
     def _open(self, subject: Subject, now: float) -> None:
-        look = self._join(subject, rounds.new_id(self._dice.getrandbits(64), second=False), now)
+        look = self._join(subject, rounds.new_id(self._dice.getrandbits(64), second=False), now, now)
         if look is not None:
             self._journal.stats["looks"] += 1
             self._tell_observers(subject, Ask(look.round_id, subject.tag, subject.boot_sent, look=True), now)
 
-    def _join(self, subject: Subject, round_id: bytes, now: float) -> Look | None:
+    def _join(self, subject: Subject, round_id: bytes, began: float, now: float) -> Look | None:
         reach = subject.reach
         for old in rounds.spent(reach.looks.values(), MAX_LOOKS, now):
             del reach.looks[old.round_id]
         if len(reach.looks) >= MAX_LOOKS or not reach.legs:
             self._journal.drop("too many looks", subject.member.name)
             return None
-        look = reach.looks[round_id] = Look(round_id, subject.boot, now)
+        look = reach.looks[round_id] = Look(round_id, subject.boot, began)
         if reach.looking_since is None:
             self._examine(subject, now)
-        self._timers.at(now + rounds.CLOSE, lambda now, _late: self._close(subject, look, now))
+        self._timers.at(max(now, began + rounds.CLOSE), lambda now, _late: self._close(subject, look, now))
         return look
 
-    def on_ask(self, asker: Subject, subject: Subject | None, message: Ask, now: float) -> None:
-        """A peer asks us to look."""
+    def on_ask(self, asker: Subject, subject: Subject | None, message: Ask, now: float, at: float) -> None:
+        """A peer asks us to look; the kernel had its question at ``at``."""
         if subject is None:
             self._journal.drop("about a stranger", asker.member.name)
         elif not subject.observed:
@@ -352,17 +352,19 @@ class Looks:
         elif message.boot != subject.boot_sent:
             self._journal.drop("about another boot", asker.member.name)
         elif message.round_id not in subject.reach.looks:
-            self._join(subject, message.round_id, now)
+            self._join(subject, message.round_id, at, now)
 
-    def on_votes(self, sender: Subject, subject: Subject | None, message: Votes, now: float) -> None:
-        """A peer's vote in a look, or what a look has found."""
+    def on_votes(
+        self, sender: Subject, subject: Subject | None, message: Votes, now: float, at: float
+    ) -> None:
+        """A peer's vote in a look, or what a look has found; the kernel had it at ``at``."""
         if subject is None or subject.boot_sent != message.boot:
             self._journal.drop("about a stranger or another boot", sender.member.name)
             return
         if not subject.observed:
-            self._learn(sender, subject, message, now)
+            self._learn(sender, subject, message, at)
             return
-        look = subject.reach.looks.get(message.round_id) or self._join(subject, message.round_id, now)
+        look = subject.reach.looks.get(message.round_id) or self._join(subject, message.round_id, at, now)
         if look is not None:
             for vote in self._ballots.valid(sender, message, subject):
                 if vote.voter != self._directory.node:
@@ -377,7 +379,9 @@ class Looks:
         self._show(reach, look, found.values())
         for leg in reach.legs.values():
             self._judge(subject, leg, look, found.get(leg.network))
-        if reach.shown is look or (reach.told_dead and reach.shown is None):
+        # The windows date what we tell them by when it comes: of a look that we have missed others have told them in time.
+        in_time = now - look.started <= rounds.COUNTED
+        if in_time and (reach.shown is look or (reach.told_dead and reach.shown is None)):
             self._report(subject, look, changed=reach.told_dead is (reach.shown is None), now=now)
             reach.told_dead = reach.shown is look
         if self._something_silent(subject):
@@ -410,7 +414,10 @@ class Looks:
         if shown is not None and shown.started > look.started:
             return
         lives = frozenset(one.network for one in found if one.lives)
-        look.dead = frozenset(one.network for one in found if one.dead) if lives else frozenset()
+        dead = (
+            one.network for one in found if one.dead and not _answered_since(reach, one.network, look.started)
+        )
+        look.dead = frozenset(dead) if lives else frozenset()
         if look.dead or (shown is not None and shown.dead <= lives):
             reach.shown = look if look.dead else None
             self._journal.network_changed(None)
@@ -431,12 +438,12 @@ class Looks:
                 self._sender.tell(message, member)
                 self._budget.spend(1, now)
 
-    def _learn(self, sender: Subject, subject: Subject, message: Votes, now: float) -> None:
-        """What a look at a member has found that others observe: check it as anyone can."""
+    def _learn(self, sender: Subject, subject: Subject, message: Votes, at: float) -> None:
+        """What a look at a member has found that others observe, and that came at ``at``: check it as anyone can."""
         reach = subject.reach
         if message.round_id in reach.learned:
             return
-        look = Look(message.round_id, subject.boot, now)
+        look = Look(message.round_id, subject.boot, at)
         look.votes.update((vote.voter, vote) for vote in self._ballots.valid(sender, message, subject))
         found = self._tally(look, subject)
         if any(one.dead or one.lives for one in found):
@@ -448,6 +455,12 @@ class Looks:
             if member.name != self._directory.node:
                 self._sender.tell(message, member)
                 self._budget.spend(1, now)
+
+
+def _answered_since(reach: Reach, network: str, instant: float) -> bool:
+    """Whether we have had an answer there ourselves since then."""
+    leg = reach.legs.get(network)
+    return leg is not None and leg.answer_since(instant) is not Answer.NONE
 
 
 def _answered(vote: SignedVote) -> frozenset[str]:

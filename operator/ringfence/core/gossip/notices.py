@@ -48,10 +48,10 @@ class Notices:
         """Whether what we are told is for a reader: one that has gone may dial again, and for so long we are told all the same."""
         return self.window or now - self._read_at <= FORGET
 
-    def take_news(self, window: tuple[bytes, int] | None, now: float) -> None:
-        """What a ping or an ack has carried."""
+    def take_news(self, window: tuple[bytes, int] | None, at: float) -> None:
+        """What a ping or an ack has carried that came at ``at``."""
         if window is not None and self._directory.by_tag(window[0]) is not None:
-            self.windows.heard(*window, now)
+            self.windows.heard(*window, at)
 
     def report(self, subject: Subject, about: Round, now: float, *, renewed: bool) -> None:
         """Tell those windows of a round's result that fall to us this time; once a round."""

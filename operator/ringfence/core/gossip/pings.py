@@ -96,8 +96,8 @@ class Pings:
         elif subject is not asker and subject.address is not None:
             self.ping(subject, now, relay_for=(address, nonce, asker.tag))
 
-    def relayed(self, nonce: int, now: float) -> None:
-        """A peer has got an answer where we asked with this nonce."""
+    def relayed(self, nonce: int, at: float) -> None:
+        """A peer has got an answer where we asked with this nonce; the kernel had its word at ``at``."""
         sent = self._nonces.get(nonce)
         if sent is not None and (subject := self._directory.subjects.get(sent.uid)) is not None:
-            subject.relayed_at = now
+            subject.relayed_at = at

@@ -64,11 +64,11 @@ class Prober:
             subject.path.probed(self._directory.every)
             self._await_answer(subject, now, now, self._miss)
 
-    def answered(self, subject: Subject, sent_at: float, trip: float, now: float) -> None:
-        """It has answered a ping that left then and took so many seconds for the way there and back."""
-        subject.two_way_at = now
+    def answered(self, subject: Subject, sent_at: float, trip: float, came: float) -> None:
+        """It has answered a ping that left then and took so many seconds for the way there and back; its answer came at ``came``."""
+        subject.two_way_at = max(came, subject.two_way_at or came)
         subject.answered_at = max(sent_at, subject.answered_at or sent_at)
-        self._deafness.answered(now)
+        self._deafness.answered(came)
         subject.path.observe(trip)
         subject.cycle_at = None
         subject.misses = 0

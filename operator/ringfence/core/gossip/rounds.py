@@ -114,10 +114,16 @@ class Round:
     came: dict[str, float] = field(default_factory=dict)
     """When each vote came, by voter."""
 
-    def take(self, vote: SignedVote, now: float) -> None:
-        """This vote has come, or is our own."""
+    def take(self, vote: SignedVote, at: float) -> None:
+        """This vote has come at ``at``, or is our own."""
         self.votes[vote.voter] = vote
-        self.came[vote.voter] = now
+        self.came[vote.voter] = at
+
+    @property
+    def alive_at(self) -> float:
+        """When the last ``alive`` came; minus infinity: none has."""
+        came = (self.came[name] for name, vote in self.votes.items() if vote.vote is Vote.ALIVE)
+        return max(came, default=float("-inf"))
 
 
 @dataclass(slots=True)

@@ -40,12 +40,12 @@ class States:
         self._journal.version += 1
         self._journal.tell(StateChanged(subject.boot, old, subject.state, why))
 
-    def lapse(self, subject: Subject, now: float) -> None:
-        """What others have told us of it holds for a while, unless somebody confirms it."""
+    def lapse(self, subject: Subject, since: float) -> None:
+        """What others have told us of it then holds for a while, unless somebody confirms it."""
 
         def lapse(now: float, _late: float) -> None:
             lapsed = now - subject.confirmed_at >= rounds.LAPSE
             if lapsed and not subject.observed and subject.state in NO_ANSWER:
                 self.enter(subject, RingState.UNKNOWN, "nobody has confirmed the verdict for 3 s", now)
 
-        self._timers.at(now + rounds.LAPSE, lapse)
+        self._timers.at(since + rounds.LAPSE, lapse)

@@ -132,7 +132,7 @@ class Swim:
             sender=self._sender,
             surveyor=self._surveyor,
             # A doubt leads to a round, that to an examination, a vote and a judgement, and that perhaps to a next round.
-            join=lambda subject, round_id, now: self._voting.join(subject, round_id, now),  # noqa: PLW0108 (it is made below)
+            join=lambda subject, round_id, now: self._voting.join(subject, round_id, now, now),
         )
         self._leaves = Leaves(
             desk,
@@ -225,12 +225,13 @@ class Swim:
     def receive(self, datagram: bytes, address: str, now: float, *, at: float | None = None) -> None:
         """Take in one datagram from this IP address. Nothing that it may contain raises.
 
-        ``at`` is when the kernel received it, where that is known: it measures round trips, and a ping that has waited
-        so long that its sender has given up is not answered. As a sign of life every datagram counts from ``now``.
+        ``at`` is when the kernel received it, where that is known. All that it tells is dated by that: an agent that wakes
+        from a pause finds in its socket what was true when it fell asleep. Whether it takes a verdict back doesn't hang on its
+        age: as a veto every datagram counts when it is read.
         """
         self._timers.check(now)
         try:
-            self._receive(datagram, address, now, now if at is None else at)
+            self._receive(datagram, address, now, now if at is None else min(at, now))
         except WireError as error:
             self._journal.drop(error.args[0], address)
 
@@ -386,23 +387,23 @@ class Swim:
             self._journal.trace("received", header.tag, message)
         if isinstance(message, Ack):  # first of all: what follows from hearing finds it alive
             self._on_ack(subject, message.nonce, address, now, at)
-        self._heard(subject, now)
+        self._heard(subject, now, at)
         match message:
             case Ping(nonce, window):
-                self._notices.take_news(window, now)
+                self._notices.take_news(window, at)
                 if now - at <= STALE:
                     # Else we have slept, and would wake with a thousand answers that nobody waits for.
                     self._pings.answer(subject, nonce, address, now)
             case Ack(_, window):
-                self._notices.take_news(window, now)
+                self._notices.take_news(window, at)
             case Relay(nonce, tag):
                 self._pings.relay(subject, nonce, tag, address, now)
             case Relayed(nonce):
-                self._pings.relayed(nonce, now)
+                self._pings.relayed(nonce, at)
             case Ask(look=True):
-                self._looks.on_ask(subject, self._directory.subject_by_tag(message.tag), message, now)
+                self._looks.on_ask(subject, self._directory.subject_by_tag(message.tag), message, now, at)
             case Votes(look=True):
-                self._looks.on_votes(subject, self._directory.subject_by_tag(message.tag), message, now)
+                self._looks.on_votes(subject, self._directory.subject_by_tag(message.tag), message, now, at)
             case Ask():
                 self._voting.on_ask(subject, message, now, at)
             case Votes():
@@ -417,8 +418,8 @@ class Swim:
         subject.reset(Boot(subject.member.name, subject.member.uid, boot_id), now, met=True)
         self._states.note(subject, old, f"it runs another boot now ({boot_id[:8]})")
 
-    def _heard(self, subject: Subject, now: float) -> None:
-        subject.heard_at = now
+    def _heard(self, subject: Subject, now: float, at: float) -> None:
+        subject.heard_at = max(at, subject.heard_at or at)  # each network's socket is read by itself
         if subject.state is RingState.UNREACHABLE:
             # Who doesn't probe it can't go on from `partial`: no answer would ever end that.
             state = RingState.PARTIAL if subject.observed else RingState.UNKNOWN
@@ -430,14 +431,15 @@ class Swim:
         sent = self._pings.take(subject, nonce)
         if sent is None:
             return
-        trip = max(0.0, at - sent.sent_at)  # wall clocks are set, and stamps go by them
+        came = max(at, sent.sent_at)  # wall clocks are set, and stamps go by them
+        trip = came - sent.sent_at
         if sent.network != MANAGEMENT:
             # Where the management network is silent an answer on another one ends no doubt: that it is heard, a veto, is all.
             if address == subject.member.on(sent.network):
-                self._looks.answered(subject, sent.network, trip, now)
+                self._looks.answered(subject, sent.network, trip, now, came)
             return
-        self._looks.answered(subject, MANAGEMENT, trip, now)
-        self._prober.answered(subject, sent.sent_at, trip, now)
+        self._looks.answered(subject, MANAGEMENT, trip, now, came)
+        self._prober.answered(subject, sent.sent_at, trip, came)
         self._surveyor.answered(subject, sent.sent_at, now)
         if subject.observed and subject.state is not RingState.ALIVE:
             subject.ask_at, subject.back_off = None, 0.0

@@ -51,17 +51,17 @@ class Voting:
 
     # -- taking part ----------------------------------------------------------------------------------------------
 
-    def join(self, subject: Subject, round_id: bytes, now: float) -> Round | None:
-        """Take part in a round about the subject's present boot."""
+    def join(self, subject: Subject, round_id: bytes, began: float, now: float) -> Round | None:
+        """Take part in a round about the subject's present boot, of which the first word came at ``began``."""
         for old in rounds.spent(subject.rounds.values(), rounds.MAX_ROUNDS, now):
             del subject.rounds[old.round_id]
-        joined = Round(round_id, subject.boot, now)
+        joined = Round(round_id, subject.boot, began)
         called = subject.observed or (joined.second and self._in_second(subject))
         if len(subject.rounds) >= rounds.MAX_ROUNDS or not called:
             self._journal.drop("too many rounds", subject.member.name)
             return None
         subject.rounds[round_id] = joined
-        self._timers.at(now + rounds.CLOSE, lambda now, _late: self._close(subject, joined, now))
+        self._timers.at(max(now, began + rounds.CLOSE), lambda now, _late: self._close(subject, joined, now))
         if subject.examination is None:
             self._examine(subject, now)
         return joined
@@ -79,7 +79,7 @@ class Voting:
             self._journal.drop("about another boot", asker.member.name)
             return
         if message.round_id not in subject.rounds and now - at <= rounds.ASKED_ANEW:
-            self.join(subject, message.round_id, now)
+            self.join(subject, message.round_id, at, now)
 
     def _in_second(self, subject: Subject) -> bool:
         second = self._directory.present_rings.second(subject.member.uid)
@@ -169,10 +169,10 @@ class Voting:
             return
         about = subject.rounds.get(message.round_id)
         if about is None and not subject.observed:
-            self._hearsay.learn(sender, subject, message, now)
+            self._hearsay.learn(sender, subject, message, now, at)
             return
         if about is None and sender is not subject and now - at <= rounds.ASKED_ANEW:
-            about = self.join(subject, message.round_id, now)  # the vote has overtaken the question
+            about = self.join(subject, message.round_id, at, now)  # the vote has overtaken the question
         if about is None:
             return
         for vote in self._ballots.unpack(sender, message, subject):
@@ -182,7 +182,7 @@ class Voting:
             ):
                 if self._ballots.refuse(sender, vote, subject) and vote.vote is not Vote.ALIVE:
                     continue  # it must not stand where the voter's own would
-                about.take(vote, now)
+                about.take(vote, at)
                 self._count(subject, about, now)
 
     def _count(self, subject: Subject, about: Round, now: float) -> None:

@@ -95,7 +95,8 @@ class _Node:
     kernel: bool = True
     paused: bool = False
     woken_at: float | None = None
-    queue: list[tuple[bytes, str]] = field(default_factory=list)
+    queue: list[tuple[bytes, str, float]] = field(default_factory=list)
+    """What its socket holds, and when each came."""
 
 
 class World:
@@ -275,8 +276,8 @@ class World:
     def _wake(self, node: _Node) -> None:
         if self.nodes[node.name] is not node or not node.agent or node.paused:
             return
-        for datagram, address in node.queue:
-            node.swim.receive(datagram, address, self.now)
+        for datagram, address, at in node.queue:
+            node.swim.receive(datagram, address, self.now, at=at)
         node.queue.clear()
         deadline = node.swim.next_deadline()
         if deadline is not None and deadline <= self.now:
@@ -293,7 +294,7 @@ class World:
     def _arrive(self, name: str, datagram: bytes, address: str) -> None:
         node = self.nodes[name]
         if node.kernel and node.agent:
-            node.queue.append((datagram, address))
+            node.queue.append((datagram, address, self.now))
             self._wake(node)
 
     def _probe_kernel(self, source: _Node, probe: KernelProbe) -> None:
