@@ -53,7 +53,7 @@ from bench.detector_net import LOCK, Net, Node, claim, feed, starve  # noqa: E40
 from bench.detector_systems import Program, Reports, Ring, Serf  # noqa: E402
 from lab import machine  # noqa: E402
 from lab.console import say  # noqa: E402
-from ringfence.core.model import RingState  # noqa: E402
+from ringfence.core.model import RingState, Vote  # noqa: E402
 from ringfence.host.privileges import NICE  # noqa: E402
 from simulator import figures  # noqa: E402
 
@@ -528,20 +528,30 @@ class Load:
 
 
 def punctuality(bench: Bench) -> Row:
-    """What our agents say of themselves: timers more than 0.1 s late so far, and round trips to peers.
+    """What our agents say of themselves: timers more than 0.1 s late so far, how much longer than usual they wait for an
+    answer now, votes cast so far and how many of these were ``abstain``, and round trips to peers.
 
-    On a machine with more agents than cores this is where seconds go: time-outs follow the round trips.
+    On a machine with more agents than cores this is where seconds go: time-outs follow the round trips, and all agents read
+    the pressure of the one host that they share (`awareness.strain_of`). Late timers and abstentions are the machine's or
+    the ring's own: where there are many of these without those, it is the ring's.
     """
-    late, trips = 0, []
+    late, votes, abstained = 0, 0, 0
+    stretches, trips = [], []
     for node in bench.nodes:
         with urllib.request.urlopen(f"http://{node.address}:7948/metrics", timeout=5) as answer:
             for line in answer.read().decode().splitlines():
                 name, _, value = line.rpartition(" ")
                 if name == "ringfence_agent_late_total":
                     late += int(float(value))
+                elif name == "ringfence_agent_stretch":
+                    stretches.append(float(value))
+                elif name.startswith("ringfence_agent_votes_total{"):
+                    votes += int(float(value))
+                    abstained += int(float(value)) if f'"{Vote.ABSTAIN}"' in name else 0
                 elif name.startswith("ringfence_agent_rtt_seconds{"):
                     trips.append(1000 * float(value))
-    return {"late_timers": late} | {
+    said = {"late_timers": late, "stretch_most": max(stretches), "votes": votes, "abstained": abstained}
+    return said | {
         f"rtt_p{share}_ms": round(quantile(trips, share / 100), 1) for share in (50, 90, 99) if trips
     }
 

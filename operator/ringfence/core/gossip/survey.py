@@ -30,8 +30,8 @@ half of a base is enough, that loss doesn't make every survey ask a sample."""
 BASE_SHARE = 0.75
 """So much of a base must still answer; more where it is of a sample of which half was hardly there."""
 MOST_SAMPLES = 2
-"""Samples that an agent asks in that time. A further survey that would need one is put off, and what waits for it: nobody is
-accused before."""
+"""Samples that an agent asks in that time. A further survey goes by its base alone, and those of it that are silent are asked
+once more and again; if too few answer it is put off, and what waits for it: nobody is accused before."""
 REPEAT = 4.0
 """Seconds after which an agent that found itself cut off looks again, if no answer makes it look earlier; and for so
 long a sample's result stands as a base."""
@@ -54,6 +54,8 @@ class Survey:
     """The near ones that answered in the last survey that reached a majority of a sample: while ``base_share`` of them
     still answer we have been cut off from nobody since, and the sample is spared."""
     base_share: float = BASE_SHARE
+    unsampled: bool = False
+    """Whether no sample may be asked for it: then those near us decide it, or nothing does."""
     majority: bool | None = None
     """The result; None while it is open."""
     settled: bool = False

@@ -32,6 +32,8 @@ class Surveyor:
         """When we have asked samples within the last second."""
         self._sampled: Survey | None = None
         """The last one that found a majority of a sample in reach."""
+        self._reached_at = float("-inf")
+        """When the last one began that found most in reach, while none has found the contrary since."""
         self._looked_at = float("-inf")
         """When we last looked again because one answered that had been silent."""
 
@@ -83,8 +85,7 @@ class Surveyor:
 
     def reaches_most(self, since: float) -> bool:
         """Whether a survey that began then or later has found most of the roster in reach."""
-        survey = self._survey
-        return survey is not None and survey.started >= since - surveys.FRESH and survey.majority is True
+        return self._reached_at >= since - surveys.FRESH
 
     # -- the steps of one survey ----------------------------------------------------------------------------------
 
@@ -97,14 +98,8 @@ class Surveyor:
         while self._samples and now - self._samples[0] > surveys.PAUSE:
             self._samples.popleft()
         if len(self._samples) >= surveys.MOST_SAMPLES:
-            self._journal.stats["surveys put off"] += 1
-            self._survey, waiting = None, survey.then
-            if self._awareness.isolated:
-                self._timers.at(now + surveys.PAUSE, lambda now, _late: self.look_around(now))
-            elif waiting:
-                self._timers.at(
-                    self._samples[0] + surveys.PAUSE, lambda now, _late: self._ask_anew(waiting, now)
-                )
+            survey.unsampled = True
+            self._ask_all(sorted(survey.silent), now)  # its base may still answer, where a ping was lost
             return
         self._samples.append(now)
         voters = self._directory.present_roster.voters
@@ -132,8 +127,21 @@ class Surveyor:
                 self._ping(subject, now)
 
     def _close(self, survey: Survey, now: float) -> None:
-        survey.close()
-        self._settle(survey, now)
+        if survey.unsampled:
+            self._put_off(survey, now)
+        else:
+            survey.close()
+            self._settle(survey, now)
+
+    def _put_off(self, survey: Survey, now: float) -> None:
+        """It has no result: without a sample who is silent may be dead, and we no more cut off than before."""
+        self._journal.stats["surveys put off"] += 1
+        self._survey, waiting = None, survey.then
+        again = max(now, self._samples[0] + surveys.PAUSE)
+        if self._awareness.isolated:
+            self._timers.at(now + surveys.PAUSE, lambda now, _late: self.look_around(now))
+        elif waiting:
+            self._timers.at(again, lambda now, _late: self._ask_anew(waiting, now))
 
     def _settle(self, survey: Survey, now: float) -> None:
         """Take over its result, if it has one."""
@@ -144,6 +152,7 @@ class Surveyor:
             self._awareness.isolated = not survey.majority
             self._journal.version += 1
             self._journal.tell(AwarenessChanged(self._awareness.isolated))
+        self._reached_at = survey.started if survey.majority else float("-inf")
         if survey.majority:
             for action in waiting:
                 action(now)

@@ -119,6 +119,25 @@ def test_a_fifth_of_all_packets_lost_makes_no_false_verdict(count: int) -> None:
     assert world.run(4, until=lambda: world.state("n1", "n2") is RingState.UNREACHABLE or count > 8)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_observers_vote_of_several_dead_at_once_though_a_fifth_of_all_packets_is_lost(seed: int) -> None:
+    """Each round makes its observers look around, and a second has samples for two looks only."""
+    world = World(50, seed=seed, loss=0.2, zones=3)
+    world.run(5.0)
+    for name in ("n7", "n17", "n27", "n37", "n47"):
+        world.crash(name)
+    living = [node.swim for node in world.nodes.values() if node.agent]
+
+    def cast(vote: Vote) -> int:
+        return sum(swim.stats[f"vote {vote}"] for swim in living)
+
+    before = cast(Vote.NONE), cast(Vote.ABSTAIN)
+    world.run(5.0)
+    nones, abstained = cast(Vote.NONE) - before[0], cast(Vote.ABSTAIN) - before[1]
+    assert nones > 200
+    assert abstained < 0.05 * nones
+
+
 def test_a_paused_agent_neither_dies_nor_accuses() -> None:
     world = settled(5)
     for _ in range(3):
