@@ -107,6 +107,7 @@ class Watch:
         self._sent = [(0, 0)] * len(world.nodes)
         self._rings: tuple[Roster, Rings] | None = None
         self._most_events = 0
+        self._everybody = frozenset(range(len(world.nodes)))
         world.witness = self
         self._count_load(None)
 
@@ -267,12 +268,15 @@ class Watch:
         smaller side too, and the controller counts heads (its muster).
         """
         world = self._world
-        seen = self._side(node, began)
+        gone = frozenset(
+            other.index for other in world.nodes if not other.listens and other.silent_since <= began - FRESH
+        )
+        seen = self._side(node, began, gone)
         if len(world.nodes) <= SAMPLE:
             minority = 2 * seen < len(world.nodes)
         else:
             least = SAMPLED_SIDE * len(world.nodes)
-            small = sum(self._side(world.by_name[name], began) < least for name in voters)
+            small = sum(self._side(world.by_name[name], began, gone) < least for name in voters)
             minority = seen < least and 2 * small >= len(voters)
         if minority:
             self._break(
@@ -280,17 +284,10 @@ class Watch:
                 f"{node.name}, whose side is {seen} of {len(world.nodes)}, calls {subject.boot} unreachable",
             )
 
-    def _side(self, node: Node, began: float) -> int:
-        """How many nodes, itself included, a node was connected with then."""
-        world = self._world
-        return sum(
-            other is node
-            or (
-                (other.listens or other.silent_since > began - FRESH)
-                and not world.links.cut_since(node.index, other.index, began - FRESH)
-            )
-            for other in world.nodes
-        )
+    def _side(self, node: Node, began: float, gone: frozenset[int]) -> int:
+        """How many nodes, itself included, a node was connected with then; ``gone`` are those that read nothing."""
+        cut = self._world.links.cut_off(node.index, self._everybody, began - FRESH)
+        return len(self._everybody) - len((gone | cut) - {node.index})
 
     def _check_reachable(self, node: Node, accused: Node, boot: Boot, count: Tally, began: float) -> None:
         """Invariants 1 and 5: none of the observers, connected with those who voted, could have reached it.

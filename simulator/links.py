@@ -145,6 +145,17 @@ class Links:
             for rule, at in self._rules.items()
         )
 
+    def cut_off(self, one: int, everybody: frozenset[int], since: float) -> set[int]:
+        """Of everybody all those for whom `cut_since` holds with this one on the management network, and perhaps itself."""
+        cut: set[int] = set()
+        for rule, at in self._rules.items():
+            if at <= since and rule.worse.loss >= 1 and rule.network in {None, MANAGEMENT}:
+                if rule.sources is None or one in rule.sources:
+                    cut |= everybody if rule.targets is None else rule.targets
+                if rule.targets is None or one in rule.targets:
+                    cut |= everybody if rule.sources is None else rule.sources
+        return cut
+
     def _lost(self, rules: list[Rule], source: int, target: int, network: str) -> float:
         through = math.prod(1 - rule.worse.loss for rule in rules if rule.covers(source, target, network))
         return 1 - (1 - self.usual.loss) * through
