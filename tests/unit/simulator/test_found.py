@@ -127,7 +127,11 @@ def test_two_cuts_in_a_row_leave_no_minority_that_takes_itself_for_the_larger_si
 
 
 def test_those_who_never_believed_a_verdict_are_not_waited_for_to_take_it_back() -> None:
-    """Three of eight observers reached the member all the time; they were the three that were to tell one window of the ``alive``."""
+    """Three of eight observers reached the member all the time; they were the three that were to tell one window of the ``alive``.
+
+    And a cut that ended in the second half of an examination went unseen by who doesn't probe the member (the second set): of its
+    pings none was left. Five of them called it unreachable 0.17 s after the cut was over.
+    """
     assert not {one.number for one in play(random_script(212, 100)).broken}
 
 

@@ -256,6 +256,7 @@ def test_6_a_boot_that_somebody_has_heard_of_is_shot(world: World, invariants: I
     world.memory.mode = Mode.PAUSED
     run(world, invariants, 1.0)
     node, record = world.plant.nodes["n4"], incident(world)
+    world.do(["bmc", "n4", "hang"])  # nobody reads that it was off
     world.do(["isolate", "n4"])
     world.do(["power-gap", "n4", "1"])
     run(world, invariants, 1.0 + BOOT_NEEDS + 1.0)

@@ -20,8 +20,9 @@ EXAMINATION = 0.25
 CLOSE = 0.4
 COPIES = (0.05, 0.1)
 """When a vote is said again."""
-PINGS = (0.06, 0.12)
-"""When an examination pings again, after its first at once."""
+PINGS = (0.06, 0.19)
+"""When an examination pings again, after its first at once: the last so late that a cut which ends meanwhile is seen to, and so
+early that its answer comes in time where the way takes less than 30 ms."""
 KERNEL_AGAIN = 0.1
 COUNTED = EXAMINATION + COPIES[-1] + CLOSE
 """So long after a round began here somebody may still count it: who missed the question joins with the last copy of a vote."""
