@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from lab import cluster, demo, prepare, vms
+from lab import cluster, demo, prepare, standins, vms
 from lab.bmc import MODES
 from lab.build import binaries
 from lab.cluster import Lab
@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
 
 def node_of(layout: Layout, name: str) -> Node:
     """A node alone: what a BMC's hook needs, without loading a whole lab."""
-    return Node(layout, int(name.removeprefix("n")), binaries())
+    return standins.node(layout, int(name.removeprefix("n")), binaries())
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -123,7 +124,7 @@ class Lab:
             node.power_on()
         say(f"{len(self.nodes)} nodes boot")
         for node in self.nodes.values():
-            self._start_bmc(node)
+            self.start_bmc(node)
             self._start_ipmi(node)
         self.kubevirt.install()
         say("KubeVirt is declared")
@@ -161,7 +162,8 @@ class Lab:
     def bmc_address(self, name: str) -> str:
         return f"https://{self.layout.host}:{BMC_PORT + self.nodes[name].number}"
 
-    def _start_bmc(self, node: Node) -> None:
+    def start_bmc(self, node: Node) -> None:
+        """Put a Redfish BMC on the node."""
         crt, key = self.pki.certificate("bmc", "bmc", hosts=(self.layout.host,))
         htpasswd = self.layout.root / "bmc.htpasswd"
         if not htpasswd.exists():
@@ -188,6 +190,14 @@ class Lab:
             self.layout.logs / f"bmc-{node.name}.log",
             env={"PYTHONPATH": str(PROJECT / "tests")},
         )
+
+    def stop_bmc(self, name: str) -> None:
+        """Take the node's Redfish BMC away."""
+        for pid in processes.members(f"{self.layout.prefix}-bmc"):
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if (b"--node", name.encode()) in itertools.pairwise(words):
+                    os.kill(pid, signal.SIGKILL)
 
     def _start_ipmi(self, node: Node) -> None:
         group = f"{self.layout.prefix}-ipmi"

@@ -81,6 +81,9 @@ def _one_at_a_time(
 class Node:
     """One node of a lab. Its folder holds all that it is; objects of this class hold nothing."""
 
+    init = INIT
+    """What process 1 runs."""
+
     def __init__(self, layout: Layout, number: int, programs: Path) -> None:
         self._layout = layout
         self.number = number
@@ -99,8 +102,7 @@ class Node:
         """Everything that survives power cuts: disk, identity, network, configuration."""
         folder = self.folder
         (folder / "disk" / "etc/cni/net.d").mkdir(parents=True)
-        (folder / "machine-id").write_text(uuid.uuid4().hex + "\n")
-        self._make_network()
+        self._make_identity()
         (folder / "disk" / "etc/cni/net.d/10-lab.conflist").write_text(json.dumps(self._cni()))
         (folder / "containerd.toml").write_text(self._containerd())
         (folder / "kubelet.yaml").write_text(yaml.safe_dump(self._kubelet(pki)))
@@ -112,6 +114,11 @@ class Node:
             "system:nodes",
         )
         seed(template, folder / "disk/var/lib/containerd")
+
+    def _make_identity(self) -> None:
+        """What tells it from other machines, and its place in the network."""
+        (self.folder / "machine-id").write_text(uuid.uuid4().hex + "\n")
+        self._make_network()
 
     def _make_network(self) -> None:
         layout, ns = self._layout, self._netns
@@ -202,6 +209,11 @@ class Node:
     # --- power ----------------------------------------------------------------------------------------
 
     @property
+    def zone(self) -> str:
+        """Of three, each has every third node."""
+        return "abc"[(self.number - 1) % 3]
+
+    @property
     def systemuuid(self) -> str:
         """What the kubelet reports as ``systemUUID``: without DMI it is the machine id."""
         return str(uuid.UUID((self.folder / "machine-id").read_text().strip()))
@@ -226,6 +238,17 @@ class Node:
     def running(self) -> bool:
         return self.init_pid() is not None
 
+    def environment(self) -> dict[str, str]:
+        """What its process 1 is told."""
+        return {
+            "NODE": self.name,
+            "DIR": str(self.folder),
+            "IP": self.ip,
+            "PROGRAMS": str(self._bin),
+            "SHARED": str(self._layout.shared),
+            "LABELS": f"topology.kubernetes.io/zone={self.zone}",
+        }
+
     @_one_at_a_time
     def power_on(self, *, linked: bool = True) -> None:
         """Boot the node; a second call changes nothing. Not ``linked``: its cable is still out."""
@@ -238,16 +261,9 @@ class Node:
             self._routes()
         self._drop_api_cut()
         command = ["nsenter", f"--net=/run/netns/{self._netns}", "unshare", "--pid", "--mount", "--uts", "--ipc", "--fork",
-                   "--kill-child=KILL", "--mount-proc", "bash", str(INIT)]  # fmt: skip
-        env = {
-            "NODE": self.name,
-            "DIR": str(self.folder),
-            "IP": self.ip,
-            "PROGRAMS": str(self._bin),
-            "SHARED": str(self._layout.shared),
-            "LABELS": f"topology.kubernetes.io/zone={'abc'[(self.number - 1) % 3]}",
-        }
-        processes.spawn(self.group, command, self.folder / "init.log", env=env, everywhere=True)
+                   "--kill-child=KILL", "--mount-proc", "bash", str(self.init)]  # fmt: skip
+        log = self.folder / "init.log"
+        processes.spawn(self.group, command, log, env=self.environment(), everywhere=True)
 
         def child() -> int | None:
             for shell in processes.named(self.group, "unshare"):
@@ -256,7 +272,7 @@ class Node:
                     return int(text[0])
             return None
 
-        pid = until(f"process 1 of {self.name}", child, 10, every=0.02, log=self.folder / "init.log")
+        pid = until(f"process 1 of {self.name}", child, 10, every=0.02, log=log)
         (self.folder / "init.pid").write_text(f"{pid} {processes.start_time(pid)}")
         self.log.note(self.name, "on")
 
