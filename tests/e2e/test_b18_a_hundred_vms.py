@@ -157,6 +157,8 @@ def test_all_come_back_in_their_order(crowd: Lab) -> None:
     assert sorted(end.vm for end in ends) == NAMES, "each old launcher is deleted once"
     ours = [end for end in ends if end.by == CONTROLLER]
     assert {end.vm for end in ours[: len(IMPORTANT)]} == IMPORTANT, f"the order was {ours}"
+    last_important = max(runs[name] for name in IMPORTANT)
+    assert ours[len(IMPORTANT)].at < last_important, "who has a node keeps nobody waiting until it runs"
     assert _most_at_once(ours, runs) <= STARTS_PER_NODE * len(LEFT)
     # All are ours where the machine is quick. What is left when Kubernetes calls the node not ready is deleted by Kubernetes.
     assert all(end.at > NOT_READY for end in ends if end.by == COLLECTOR)

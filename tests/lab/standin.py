@@ -113,6 +113,12 @@ def say(line: str) -> None:
     print(f"{dt.datetime.now(dt.UTC):%H:%M:%S.%f} {line}", flush=True)
 
 
+def made(folder: Path) -> Path:
+    """The folder, which is there now."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def role(pod: Json) -> str:
     """What is played of a pod."""
     labels = pod["metadata"].get("labels", {})
@@ -213,8 +219,7 @@ class AgentProcess:
         self._launch([sys.executable, *words], given, await self._node.token(self._pod))
 
     def _launch(self, command: list[str], environment: dict[str, str], token: str) -> None:
-        ACCOUNT.mkdir(parents=True, exist_ok=True)
-        (ACCOUNT / "token").write_text(token)
+        (made(ACCOUNT) / "token").write_text(token)
         (ACCOUNT / "ca.crt").write_text(self._node.authority)
         # Alone among processes, as in its container: it does not see the node's guests.
         alone = ["unshare", "--pid", "--mount", "--fork", "--kill-child=KILL", "--mount-proc"]
@@ -226,14 +231,12 @@ class AgentProcess:
     async def _volume(self, volume: Json) -> Path | None:
         """Where what a volume holds stands; None: an account's, which has its own place."""
         name = volume["name"]
-        if host := volume.get("hostPath"):
-            place = Path(str(host["path"]))
-            if not place.is_relative_to("/run"):
-                place = self._node.folder / "disk" / place.relative_to("/")
-                place.mkdir(parents=True, exist_ok=True)
-            return place
-        place = Path("/run/pods") / self._pod["metadata"]["uid"] / name
-        place.mkdir(parents=True, exist_ok=True)
+        if "hostPath" in volume:
+            path: str = volume["hostPath"]["path"]
+            if path.startswith("/run/"):
+                return Path(path)
+            return made(self._node.folder / "disk" / path.lstrip("/"))
+        place = made(Path("/run/pods", self._pod["metadata"]["uid"], name))
         for source in volume.get("projected", {}).get("sources", []):
             if "serviceAccountToken" in source:
                 return None

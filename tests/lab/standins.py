@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -105,6 +106,8 @@ def standins(lab: Lab, count: int) -> Iterator[tuple[str, ...]]:
     finally:
         for name, one in made.items():
             lab.stop_bmc(name)
+            for log in one.folder.glob("*.log"):
+                shutil.copy(log, lab.layout.logs / f"{name}-{log.name}")
             one.destroy()
             lab.nodes.pop(name, None)
         _forget(lab, *made)

@@ -1247,6 +1247,7 @@ class Loop:
                 deleting=vmi.deleting,
                 on_lost_node=vmi.node in lost,
                 unschedulable=restarts.unschedulable(vmi),
+                bound=self._world.bound(vmi.uid),
             )
             if vmi
             else None,

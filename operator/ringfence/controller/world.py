@@ -311,6 +311,7 @@ class World:
         self._declared: tuple[object, Declared] | None = None
         """What :meth:`declared` gave out last, and of what."""
         self._pods_on = self.pods.store.index(lambda pod: (pod.node,))
+        self._bound = self.pods.store.index(lambda pod: (pod.vmi_uid,) if pod.vmi_uid and pod.node else ())
         self._vmis_about = self.vmis.store.index(_about)
         self._evacuated = self.vmis.store.index(
             lambda vmi: (vmi.evacuated_from,) if vmi.evacuated_from else ()
@@ -437,6 +438,10 @@ class World:
     def pods_at(self, node: str) -> Iterable[PodObject]:
         """The pods bound to the node, as they are."""
         return self._pods_on.of(node).values()
+
+    def bound(self, vmi_uid: str) -> bool:
+        """Whether the instance has a launcher that the scheduler has given a node."""
+        return bool(self._bound.of(vmi_uid))
 
     def takers(self) -> frozenset[str]:
         """The nodes that KubeVirt could start a VM on."""

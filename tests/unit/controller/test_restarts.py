@@ -210,6 +210,24 @@ def test_a_migrations_target_goes_with_the_other_pods_of_its_node_where_its_vm_i
     assert restarts.targets_on(world, "n1", {("a", "db")}) == frozenset()
 
 
+def test_a_launcher_that_the_scheduler_has_bound_has_a_node() -> None:
+    world = world_of()
+    launcher = {
+        "namespace": "a",
+        "name": "virt-launcher-web",
+        "uid": "l",
+        "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": "web"},
+    }
+    assert not world.bound("web")
+    world.pods.store["a", "virt-launcher-web"] = PodObject.from_raw({"metadata": launcher, "spec": {}})
+    assert not world.bound("web")
+    world.pods.store["a", "virt-launcher-web"] = PodObject.from_raw(
+        {"metadata": launcher, "spec": {"nodeName": "n2"}}
+    )
+    assert world.bound("web")
+    assert not world.bound(""), "a pod that is no launcher belongs to no instance"
+
+
 def test_one_is_waited_for_until_it_is_ready_if_it_is_to_run_at_all() -> None:
     world = world_of()
     key = ("a", "db")

@@ -127,7 +127,7 @@ def _ranks(looks: Mapping[Key, VmLook]) -> dict[Key, int]:
 
 def _placed(vm: VmRecord, look: VmLook) -> bool:
     vmi = look.vmi
-    return vmi is not None and vmi.uid != vm.vmi_uid and vmi.node != ""
+    return vmi is not None and vmi.uid != vm.vmi_uid and (vmi.bound or vmi.node != "")
 
 
 def _dependency(record: Record, look: VmLook, now: Look) -> str | None:

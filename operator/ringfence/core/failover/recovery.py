@@ -58,6 +58,8 @@ class VmiLook:
     """The node that it is said to run on is lost too: what is said of it is old."""
     unschedulable: str = ""
     """Why no node takes it, in the scheduler's words; empty: one does, or nothing is known."""
+    bound: bool = False
+    """Whether its launcher has a node. KubeVirt says which only when the launcher has started: some three seconds later."""
 
 
 @dataclass(frozen=True, slots=True)

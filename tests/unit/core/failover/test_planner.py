@@ -119,6 +119,21 @@ def test_the_lower_waits_until_the_higher_has_a_node_or_none_takes_it() -> None:
     assert waiting(record_of(vm("low"), let_go), late) == {}
 
 
+def test_a_launcher_that_is_bound_has_a_node_long_before_kubevirt_says_so() -> None:
+    """It says ``nodeName`` when the launcher has started: the room is taken some three seconds before."""
+    low, high = wish("low", 10), wish("high", 900)
+    let_go = vm("high", VmState.STARTING, PROVED_AT)
+    record = record_of(vm("low"), let_go)
+    begun = replace(high, vmi=VmiLook("new", "Scheduling", ""))
+    assert set(waiting(record, look_of(low, begun, gone=("high",)))) == {"low"}
+    bound = replace(high, vmi=VmiLook("new", "Scheduling", "", bound=True))
+    assert waiting(record, look_of(low, bound, gone=("high",))) == {}
+    of_before = replace(high, vmi=VmiLook("vmi-high", "Running", "n1", bound=True))
+    assert set(waiting(record, look_of(low, of_before, gone=("high",)))) == {"low"}, (
+        "the old launcher's node says nothing"
+    )
+
+
 def test_a_launcher_that_is_gone_this_moment_counts_as_let_go() -> None:
     """Between two looks: nobody is let go because the one before is neither here nor there."""
     low, high = wish("low", 10), wish("high", 900)
