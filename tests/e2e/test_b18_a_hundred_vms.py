@@ -103,6 +103,16 @@ def _runs(write: Write) -> bool:
     return ours and write.body.get("status", {}).get("phase") == "Running"
 
 
+def _seen_to_start(lab: Lab, since: float) -> set[str]:
+    """The VMs whose guests the lab's witness has seen to start on the nodes that are left."""
+    rows = map(json.loads, (lab.layout.logs / "qemu.jsonl").read_text().splitlines())
+    return {
+        row["guest"].removeprefix(f"{NAMESPACE}_")
+        for row in rows
+        if row["t"] > since and row["what"] == "started" and row["node"] in LEFT
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Deletion:
     """The end of a VM's old launcher; *at* is seconds since the cut."""
@@ -145,6 +155,7 @@ def test_all_come_back_in_their_order(crowd: Lab) -> None:
     states = {vm["name"]: vm["state"] for vm in failover["status"]["vms"]}
     assert states == dict.fromkeys(NAMES, "Running")
     assert len(orders(lab, VICTIM, since)) == 1
+    assert _seen_to_start(lab, since) == set(NAMES), "who looks for two of one guest is blind"
 
     done = list(writes(lab.layout.logs / "audit.log", since))
     runs = {w.name: w.at - since for w in done if _runs(w)}

@@ -138,7 +138,7 @@ PLACED_WITHIN = 10.0
 """A VM that was let go has a node, or a reason why it has none, after a second or two; nobody of lower priority waits longer."""
 DEPENDENCY_WAIT = 60.0
 """A VM waits this long after the proof for those that it depends on. Kubernetes itself deletes what is left on a node that is
-out of service as soon as it counts as not ready (some 50 to 70 s after its death): no order could be kept for longer."""
+out of service as soon as it counts as not ready (some 40 to 75 s after its death): no order could be kept for longer."""
 START_BACKOFF = (10.0, 40.0, 90.0, 160.0)
 """Pauses before another start of a VM whose new instance has failed, where KubeVirt makes none by itself. Its own are these."""
 START_TRIES = 5
