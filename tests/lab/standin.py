@@ -77,6 +77,9 @@ class Api:
             read_bufsize=LARGEST_EVENT,
         )
 
+    async def close(self) -> None:
+        await self._session.close()
+
     async def call(self, method: str, path: str, body: Json | None = None) -> Json:
         """RefusedError with the server's words. A patch is a strategic merge."""
         kind = "application/strategic-merge-patch+json" if method == "PATCH" else "application/json"
@@ -191,7 +194,7 @@ class Guests:
 class AgentProcess:
     """Our agent, started as the pod of its DaemonSet says, with what the pod mounts."""
 
-    def __init__(self, node: Node, pod: Json) -> None:
+    def __init__(self, node: Player, pod: Json) -> None:
         self._node, self._pod = node, pod
         self._spec: Json = pod["spec"]["containers"][0]
         self._process: subprocess.Popen[bytes] | None = None
@@ -279,7 +282,7 @@ class AgentProcess:
             process.wait()
 
 
-class Node:
+class Player:
     """The node: what it says of itself, its pods, its instances."""
 
     def __init__(self, folder: Path) -> None:
@@ -295,6 +298,8 @@ class Node:
         self.api = Api(about["server"], own)
         self._guests = Guests()
         self._handler: Api | None = None
+        self._handler_pod = ""
+        """Its UID."""
         self._watching: asyncio.Task[None] | None = None
         self._instances: dict[str, Json] = {}
         self._agents: dict[str, AgentProcess] = {}
@@ -462,7 +467,8 @@ class Node:
                 return
             await asyncio.sleep(STARTS)
         elif kind == _HANDLER:
-            self._handler = Api(self._about["server"], self._trust, await self.token(pod))
+            token = await self.token(pod)
+            self._handler, self._handler_pod = Api(self._about["server"], self._trust, token), meta["uid"]
         elif kind == _AGENT:
             if meta["uid"] not in self._agents:
                 agent = AgentProcess(self, pod)
@@ -500,9 +506,13 @@ class Node:
             self._guests.stop(_instance_of(pod))
         elif kind == _AGENT and (agent := self._agents.pop(pod["metadata"]["uid"], None)) is not None:
             await agent.end()
-        elif kind == _HANDLER and self._watching is not None:
-            self._watching.cancel()
-            self._watching = self._handler = None
+        elif pod["metadata"]["uid"] == self._handler_pod:
+            handler, watching, self._handler_pod = self._handler, self._watching, ""
+            self._handler = self._watching = None
+            if watching is not None:
+                watching.cancel()
+            if handler is not None:
+                await handler.close()
 
     # --- its instances --------------------------------------------------------------------------------
 
@@ -565,7 +575,7 @@ class Node:
 
 async def stand_in(folder: Path) -> None:
     """Play the node, until the power is cut."""
-    await Node(folder).run()
+    await Player(folder).run()
 
 
 def _said(condition: Json) -> Json:
