@@ -1,5 +1,5 @@
 """B18: as many VMs on one node as the lab's machine carries. All come back, the important ones are let go first, and each
-launcher is deleted once. (A hundred: the scenario of that name, in virtual time.)
+launcher is deleted once. (A hundred: on stand-in nodes, ``test_b18_a_hundred_vms``, and in virtual time, the scenario of that name.)
 """
 
 from __future__ import annotations
