@@ -6,7 +6,7 @@ package carries them beside this module; in a checkout they are where they are w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,12 +122,9 @@ def play(story: Story) -> tuple[str, ...]:
 
     Raises BrokenError where an invariant doesn't hold, StoryError where a line of the script can't be done.
     """
-    stage = verdicts.RingStory(dict(story.cluster)) if "ring" in story.cluster else _world(story.cluster)
+    stage = verdicts.RingStory(dict(story.cluster)) if "ring" in story.cluster else world(story.cluster)
     try:
-        for fault in story.faults:
-            _until(stage, fault.at)
-            _do(stage, fault)
-        _until(stage, story.end)
+        play_on(stage, story)
     except AssertionError as error:
         raise BrokenError(str(error), tuple(stage.log)) from error
     if isinstance(stage, verdicts.RingStory):
@@ -135,11 +132,22 @@ def play(story: Story) -> tuple[str, ...]:
     return tuple(stage.log)
 
 
-def _until(stage: World | verdicts.RingStory, at: float) -> None:
+def play_on(
+    stage: World | verdicts.RingStory, story: Story, after_tick: Callable[[], None] = lambda: None
+) -> None:
+    """Let it happen on this stage. Raises AssertionError where an invariant doesn't hold, and StoryError."""
+    for fault in story.faults:
+        _until(stage, fault.at, after_tick)
+        _do(stage, fault)
+    _until(stage, story.end, after_tick)
+
+
+def _until(stage: World | verdicts.RingStory, at: float, after_tick: Callable[[], None]) -> None:
     # A ring's time is a sum of ticks, a world's is rounded.
     slack = verdicts.TICK / 2 if isinstance(stage, verdicts.RingStory) else 0.0
     while stage.now < at - slack:
         stage.tick()
+        after_tick()
 
 
 def _do(stage: World | verdicts.RingStory, fault: Fault) -> None:
@@ -156,7 +164,8 @@ def _do(stage: World | verdicts.RingStory, fault: Fault) -> None:
         raise StoryError(f"{line}: {error}") from error
 
 
-def _world(cluster: Mapping[str, Any]) -> World:
+def world(cluster: Mapping[str, Any], **led: Any) -> World:
+    """The world of a story about failovers. ``led``: by whom, as :class:`World` takes it; else by the stand-in."""
     watchdog = cluster.get("watchdog")
     return World(
         cluster["nodes"],
@@ -174,11 +183,14 @@ def _world(cluster: Mapping[str, Any]) -> World:
             cluster.get("delaySeconds", 0.0),
             cluster.get("maxConcurrentOrders"),
         ),
-        controllers=cluster.get("controllers"),
         kubevirt_pods=cluster.get("kubevirtPods"),
         placement=Placement(**cluster.get("placement", {})),
         zones=cluster.get("zones"),
-        tells_verdicts=cluster.get("verdicts", False),
+        **{
+            "controllers": cluster.get("controllers"),
+            "tells_verdicts": cluster.get("verdicts", False),
+            **led,
+        },
     )
 
 
