@@ -17,7 +17,7 @@ is committed: it goes on there on another machine.
   ``gaps``, to what the controller withdrew the verdict while the node was dead; ``eye_lag_s``, how late this process ran.
 - **Quiet fault**: no node dies, so every verdict is false. ``false_verdicts`` counts beginnings of a node being called
   dead by ringfence's controller or by any Serf; ``by_any_agent`` the same by any single agent, whom ringfence doesn't
-  believe. Counting goes on until both are well again. ``accused`` says when (seconds from the beginning), whom, by whom (beside crashes: only the controller's, when and whom).
+  believe. Counting goes on until both are well again. ``accused`` says when (seconds from the beginning), whom, by whom (beside crashes: only the controller's, when, whom, and on whose word).
 - **Cost**: an agent's mean while nothing happens. ``cpu`` is per cent of one core, ``bytes_s`` IP bytes sent to other
   nodes (as many come in); what streams of views to the controller cost stands apart.
 """
@@ -217,10 +217,15 @@ async def crashes(bench: Bench, loss: int, count: int, into: list[Row]) -> list[
     if done < count:
         say(f"n={bench.size}: time for {done} crashes only")
 
-    def false(reports: Reports) -> list[tuple[float, str]]:
+    def false(reports: Reports) -> list[tuple[float, str, str]]:
         accused = [(node, at) for at, node, _ in reports.episodes if at >= began]
+        said = bench.ring.why if reports is bench.ring.verdicts else {}
         return [
-            (round(at - began, 3), name)
+            (
+                round(at - began, 3),
+                name,
+                next((s for (t, n), s in said.items() if n == name and abs(t - at) < 0.1), ""),
+            )
             for name, at in accused
             if not any(name == n and a <= at <= b for n, a, b in away)
         ]

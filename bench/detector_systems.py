@@ -24,6 +24,7 @@ from pathlib import Path
 from bench.detector_net import RING_PORT, SERF_PORT, Net, Node
 from ringfence.controller.evidence import Verify, Witness
 from ringfence.controller.streams import Streams
+from ringfence.core.detection.verdict import judge
 from ringfence.core.gossip.keys import KeySet
 from ringfence.core.gossip.members import Member, Roster, seal_roster
 from ringfence.core.model import RingState
@@ -250,6 +251,8 @@ class Ring:
             ControllerMetrics(),
         )
         self._accused: set[str] = set()
+        self.why: dict[tuple[float, str], str] = {}
+        """When the controller has come to call whom unreachable: on whose word, and what it would have made of it."""
 
     async def run_eye(self) -> None:
         """Be the controller, for ever."""
@@ -273,6 +276,11 @@ class Ring:
             state = found.ring.state if found else RingState.UNKNOWN
             if (state is RingState.UNREACHABLE) is not (name in self._accused):
                 self._accused ^= {name}
+                if found and name in self._accused:
+                    heard = now - found.life.packet
+                    self.why[now, name] = (
+                        f"{judge(found, now).verdict}: {found.ring.sentence}; heard {heard:.2f} s before"
+                    )
                 self.verdicts.say("controller", name, state)
 
     def _hear(self, reporter: str) -> Callable[[str], None]:
