@@ -59,6 +59,7 @@ def live(plant: Plant, node: Node) -> None:
             get("kubelet_lease", life.kubelet_lease),
             life.heartbeat,
             life.slot,
+            life.boot,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from simulator.system.node import BOOT_NEEDS, WAKE_NEEDS, Node
 from simulator.system.plant import Plant
 from simulator.system.watchdogs import Situation
@@ -23,6 +25,7 @@ def power(plant: Plant, name: str, *, on: bool) -> None:
             plant.now + BOOT_NEEDS,
         )
         node.silent_since, node.known_boot = None, node.identity.boot_id
+        plant.life[name] = replace(plant.life[name], boot=plant.now)
         node.shutting_down = False
     elif not on:
         node.powered = node.hibernated = False

@@ -126,8 +126,11 @@ class Witness:
 
     # --- taking in -------------------------------------------------------------------------------------
 
-    def boot_seen(self, node: str, uid: str, boot_id: str) -> None:
-        """A Node object or a NodeReport names a boot; an id never seen before is the later boot."""
+    def boot_seen(self, node: str, uid: str, boot_id: str, now: float = NEVER) -> None:
+        """A Node object or a NodeReport names a boot; an id never seen before is the later boot.
+
+        That it is told of is a sign of life: a device that was read as off before says nothing of it.
+        """
         if not boot_id:
             return
         known = self._nodes.get(node)
@@ -140,11 +143,13 @@ class Witness:
                 gone is not None and gone.boot.boot_id == boot_id
             ):  # the same machine, under another Node object
                 known.life, known.leases = gone.life, gone.leases
+            elif gone is not None:
+                known.life = Life(boot=now)
             return
         if boot_id not in known.boots:
             known.boots = [*known.boots, boot_id][-16:]
             known.boot = Boot(node, uid, boot_id)
-            known.life = Life()
+            known.life = Life(boot=now)
             self.heartbeats.forget(uid)
             known.doubted_at = known.down_since = known.down_at = known.ill_at = NEVER
 

@@ -752,7 +752,7 @@ class Loop:
             own.sweep(plural, raws, held[plural])
         if isinstance(found, NodeObject):
             self._read_nodes[node] = found
-            self._witness.boot_seen(node, found.uid, found.boot_id)
+            self._witness.boot_seen(node, found.uid, found.boot_id, self._clock.monotonic())
         else:
             self._witness.forget(node)
         adopted.read_at = self._clock.monotonic()

@@ -371,7 +371,7 @@ class World:
             self._witness.forget(_key[1])
             self._membership.forget(_key[1])
         else:
-            self._witness.boot_seen(new.name, new.uid, new.boot_id)
+            self._witness.boot_seen(new.name, new.uid, new.boot_id, now)
             self._find_agent(new.name)
             self._witness.ready_seen(new.name, Ready(new.ready.status.value))
             self._witness.renewal_seen(new.name, "heartbeat", new.virt_heartbeat, now)

@@ -8,6 +8,7 @@ import pytest
 
 from ringfence.controller.evidence import Witness
 from ringfence.core import timing
+from ringfence.core.detection.evidence import NEVER
 from ringfence.core.detection.verdict import judge
 from ringfence.core.gossip.corroboration import vote_payload
 from ringfence.core.gossip.members import Member, Roster
@@ -204,3 +205,18 @@ def test_in_a_small_ring_who_was_never_heard_is_not_alive(told: Told) -> None:
     for second in range(20):
         told.says("n1", unobserved(N5, 60.0), NOW + second)
     assert told.verdict(at=NOW + 19) is Verdict.SUSPECT
+
+
+def test_that_a_later_boot_is_told_of_is_its_first_sign_of_life() -> None:
+    """What a device was read as before that says nothing of it: two readings of `off` of a moment ago would prove that it is over."""
+    witness = Witness(lambda _payload, _signature, _key: True)
+    first, second = Boot("n1", "uid-1", "boot-1"), Boot("n1", "uid-1", "boot-2")
+    witness.boot_seen("n1", "uid-1", "boot-1", 10.0)
+    assert witness.life_of(first).latest == NEVER, "nobody knows for how long it has run"
+    witness.boot_seen("n1", "uid-1", "boot-2", 50.0)
+    assert (witness.life_of(second).latest, witness.life_of(second).latest_sign()) == (
+        50.0,
+        "its new boot id",
+    )
+    witness.boot_seen("n1", "uid-2", "boot-3", 60.0)
+    assert witness.life_of(Boot("n1", "uid-2", "boot-3")).latest == 60.0

@@ -25,6 +25,8 @@ FOUND = {
     ),
     # Somebody taints n3 while the leader's caches stand still: whoever writes a taint reads the Node first.
     6574: "7.60 caches-stand\n7.82 taint n3\n9.82 power-cut n3",
+    # Its Node is held while the roster is in doubt, its BMC is read as off, and then it boots: those readings are no proof of that boot.
+    6410: "16.51 roster newer\n19.45 cut-peers n1\n24.98 power-cut n1\n28.56 power-on n1\n28.97 roster known",
 }
 ENDS = {4874: 220.0}
 

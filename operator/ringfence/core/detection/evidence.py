@@ -83,6 +83,7 @@ class LifeSign(StrEnum):
     KUBELET_LEASE = "its kubelet's Lease"
     HEARTBEAT = "virt-handler's heartbeat"
     SLOT = "its storage slot"
+    BOOT = "its new boot id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,13 @@ class Life:
     heartbeat: float = NEVER
     slot: float = NEVER
     """Its slot on the heartbeat volume: when the look began that saw it change."""
+    boot: float = NEVER
+    """When this boot was first told of, where another was known before: what was read of the node until then says nothing of it."""
 
     @property
     def latest(self) -> float:
-        return max(self.packet, self.kernel, self.agent_lease, self.kubelet_lease, self.heartbeat, self.slot)
+        reported = max(self.packet, self.kernel, self.slot, self.boot)
+        return max(reported, self.agent_lease, self.kubelet_lease, self.heartbeat)
 
     @property
     def renewed(self) -> float:
@@ -125,6 +129,7 @@ class Life:
             LifeSign.KUBELET_LEASE: self.kubelet_lease,
             LifeSign.HEARTBEAT: self.heartbeat,
             LifeSign.SLOT: self.slot,
+            LifeSign.BOOT: self.boot,
         }
 
 
