@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, get_args
+from unittest.mock import patch
 
 from ringfence.controller import loop
-from ringfence.controller.failovers import SETTLES, Executor
+from ringfence.controller.failovers import Executor
 from ringfence.core.failover.commands import Command, RecoverPods
 from ringfence.core.failover.record import Record
 from ringfence.core.failover.recovery import RecoveryCommand
@@ -80,9 +81,8 @@ def mortal(deadly: Deadly | None, told: Told, dies: Dies) -> Iterator[None]:
     class Watched(Executor):
         def _start(self, record: Record, command: Command, about: ObjectRef, deadline: float) -> None:
             self._command = command
-            if not isinstance(
-                command, RecoverPods
-            ):  # that is several: before the first is begun, and after the last is
+            # `RecoverPods` is several: before the first is begun, and after the last is.
+            if not isinstance(command, RecoverPods):
                 super()._start(record, command, about, deadline)
                 return
             told(command)
@@ -90,15 +90,7 @@ def mortal(deadly: Deadly | None, told: Told, dies: Dies) -> Iterator[None]:
             super()._start(record, command, about, deadline)
             end_at(command, after=True)
 
-        def _run(
-            self,
-            key: Hashable,
-            work: Coroutine[Any, Any, None],
-            *,
-            once: bool = False,
-            again_after: float = SETTLES,
-            write: tuple[str, ObjectRef] | None = None,
-        ) -> None:
+        def _run(self, key: Hashable, work: Coroutine[Any, Any, None], **how: Any) -> None:
             # What is asked of Kubernetes and KubeVirt is its own key (`RecoverPods`).
             command: Command | RecoveryCommand = key if isinstance(key, _ASKS) else self._command
 
@@ -108,12 +100,12 @@ def mortal(deadly: Deadly | None, told: Told, dies: Dies) -> Iterator[None]:
 
             works.append(work)
             watched = _Mortal(work, before, lambda: end_at(command, after=True))
-            super()._run(key, watched, once=once, again_after=again_after, write=write)
+            super()._run(key, watched, **how)
 
-    own, loop.Executor = loop.Executor, Watched  # type: ignore[attr-defined] # the one seam: a leader makes its own
     try:
-        yield
+        # A leader makes its own executor: there is no other place to come between.
+        with patch.object(loop, "Executor", Watched):
+            yield
     finally:
-        loop.Executor = own  # type: ignore[attr-defined]
         for work in works:
             work.close()  # of a killed process some were never begun

@@ -139,9 +139,8 @@ class Witness:
                 self.heartbeats.forget(known.boot.node_uid)
             gone = self._gone.pop(node, known)
             self._nodes[node] = known = _Node(Boot(node, uid, boot_id), [boot_id])
-            if (
-                gone is not None and gone.boot.boot_id == boot_id
-            ):  # the same machine, under another Node object
+            # The same machine, under another Node object.
+            if gone is not None and gone.boot.boot_id == boot_id:
                 known.life, known.leases = gone.life, gone.leases
             elif gone is not None:
                 known.life = Life(boot=now)
@@ -177,9 +176,8 @@ class Witness:
             source: ``kubelet_lease``, ``agent_lease`` or ``heartbeat``: a field of :class:`Life`.
             version: what changes with each renewal.
         """
-        known = self._nodes.get(node) or self._gone.get(
-            node
-        )  # a kubelet renews its Lease without a Node, too
+        # A kubelet renews its Lease without a Node, too.
+        known = self._nodes.get(node) or self._gone.get(node)
         if known is None or not version:
             return
         before = known.leases.get(source)
