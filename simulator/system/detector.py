@@ -60,6 +60,7 @@ def live(plant: Plant, node: Node) -> None:
             life.heartbeat,
             life.slot,
             life.boot,
+            max(life.renewed_after, get("agent_lease", NEVER), get("kubelet_lease", NEVER)),
         )
 
 

@@ -104,7 +104,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         limit=limits.limitation(situation),
         limit_when_found_off=limits.limitation_when_found_off(situation),
         hold_over=down_since is not None and now - down_since >= HOLD and now >= judgement.not_before,
-        renewed_at=life.renewed,
+        renewed_after=life.renewed_after,
         down_at=memory.down_at.get(boot.node, NEVER),
         life_at=now if boot == node.known and memory.leads(boot.node) else life.latest,
         life_sign=life.latest_sign(),

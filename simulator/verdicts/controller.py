@@ -102,8 +102,8 @@ class Controller:
         for name, node in self._api.nodes.items():
             self.witness.boot_seen(name, node.uid, node.boot_id)
             self.witness.ready_seen(name, node.ready(now))
-            self.witness.renewal_seen(name, "kubelet_lease", str(node.kubelet_renewals), now)
-            self.witness.renewal_seen(name, "agent_lease", str(node.agent_renewals), now)
+            self.witness.renewal_seen(name, "kubelet_lease", str(node.kubelet_renewals), now, now)
+            self.witness.renewal_seen(name, "agent_lease", str(node.agent_renewals), now, now)
             if node.reported:
                 self.witness.agent_seen(name)
 

@@ -52,9 +52,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProces
 
 
 async def answers(cluster: Cluster) -> bool:
-    """Whether the kind can be listed: for a moment it is served, and its storage "is (re)initializing" yet."""
+    """Whether the kind can be listed as the device lists it: for a moment it is served, and "storage is (re)initializing".
+
+    A page without a selector is no sign: until its cache is filled, the API server reads that from etcd and refuses the rest.
+    """
     try:
-        await cluster.list(NETWORK_FENCE)
+        await cluster.list(NETWORK_FENCE, label_selector="ringfence.io/fence")
     except ClusterError:
         return False
     return True

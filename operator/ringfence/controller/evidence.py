@@ -169,12 +169,13 @@ class Witness:
         if (known := self._nodes.get(node)) is not None:
             known.has_agent = True
 
-    def renewal_seen(self, node: str, source: str, version: str, now: float) -> None:
+    def renewal_seen(self, node: str, source: str, version: str, now: float, after: float) -> None:
         """A Lease's renew time or virt-handler's heartbeat, as it stands; only a *change* is a sign of life.
 
         Args:
             source: ``kubelet_lease``, ``agent_lease`` or ``heartbeat``: a field of :class:`Life`.
             version: what changes with each renewal.
+            after: it has changed since this instant; *now* it was seen, which may be later by a cut.
         """
         # A kubelet renews its Lease without a Node, too.
         known = self._nodes.get(node) or self._gone.get(node)
@@ -185,7 +186,8 @@ class Witness:
         if before != version:
             known.silent_since[source] = now
         if before is not None and before != version:
-            known.life = replace(known.life, **{source: now})
+            renewed_after = max(known.life.renewed_after, after)
+            known.life = replace(known.life, **{source: now}, renewed_after=renewed_after)
 
     def view_seen(self, view: AgentView, now: float, late: float = 0.0) -> bool:
         """An agent's view arrived, so many seconds later than it might have. True if it says something else than the one before;

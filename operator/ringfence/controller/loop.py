@@ -891,7 +891,7 @@ class Loop:
             hold_over=down_since > NEVER
             and now - down_since >= self.spec.hold_seconds + judgement.hold_more
             and now >= judgement.not_before,
-            renewed_at=life.renewed,
+            renewed_after=life.renewed_after,
             down_at=self._witness.down_at(boot.node) if same_node else NEVER,
             life_at=now if lives_here else life_at,
             life_sign="the acting controller, which runs on it" if lives_here else life_sign,

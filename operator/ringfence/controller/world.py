@@ -374,12 +374,20 @@ class World:
             self._witness.boot_seen(new.name, new.uid, new.boot_id, now)
             self._find_agent(new.name)
             self._witness.ready_seen(new.name, Ready(new.ready.status.value))
-            self._witness.renewal_seen(new.name, "heartbeat", new.virt_heartbeat, now)
+            self._witness.renewal_seen(
+                new.name, "heartbeat", new.virt_heartbeat, now, self.nodes.happened_after
+            )
         self._poke()
 
     def _kubelet_lease(self, key: Key, _old: LeaseObject | None, new: LeaseObject | None) -> None:
         if new is not None:
-            self._witness.renewal_seen(key[1], "kubelet_lease", new.renew_time, self._clock.monotonic())
+            self._witness.renewal_seen(
+                key[1],
+                "kubelet_lease",
+                new.renew_time,
+                self._clock.monotonic(),
+                self.node_leases.happened_after,
+            )
 
     def _agent_lease(self, key: Key, _old: LeaseObject | None, new: LeaseObject | None) -> None:
         if new is None or not key[1].startswith(AGENT_LEASE):
@@ -388,7 +396,13 @@ class World:
         boot = self._witness.boot(node)
         # The holder names node UID and boot: an old boot's late write is no sign of this one.
         if boot is not None and new.holder == f"{boot.node_uid}/{boot.boot_id}":
-            self._witness.renewal_seen(node, "agent_lease", new.renew_time, self._clock.monotonic())
+            self._witness.renewal_seen(
+                node,
+                "agent_lease",
+                new.renew_time,
+                self._clock.monotonic(),
+                self.agent_leases.happened_after,
+            )
 
     def _vmi_changed(self, _key: Key, old: VmiObject | None, new: VmiObject | None) -> None:
         if old is not None and (new is None or new.uid != old.uid):

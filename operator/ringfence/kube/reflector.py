@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 15.0
+BURST: Final = 1.0
+"""Seconds within which a watch has told all that it was kept from telling, once it can."""
 SHORTEST_WATCH: Final = 0.9
 """Seconds; a server that ends watches sooner is in trouble and is asked with back-off."""
 
@@ -88,6 +90,11 @@ class Reflector(Generic[T]):
         self.synced = asyncio.Event()
         self.fresh_at = float("-inf")
         """CLOCK_BOOTTIME of the last proof of contact."""
+        self.happened_after = float("-inf")
+        """CLOCK_BOOTTIME of when the stream had last told all, `BURST` before what it tells now: that has happened since.
+        How late a change is told nobody says; after a cut it may be as old as the cut.
+        """
+        self._told_all_at = float("-inf")
         self.trouble: ClusterError | None = None
         """Why it has failed since then; None: it has not."""
         self.relists = 0
@@ -134,7 +141,7 @@ class Reflector(Generic[T]):
                 self.trouble = trouble = err
             else:
                 if self._api.clock.monotonic() - began >= SHORTEST_WATCH:
-                    self._contact()  # an orderly end is the server's own word
+                    self._told_all()  # an orderly end is the server's own word
                     failures = 0
                     continue
                 trouble = Unavailable("the server ends each watch at once")
@@ -163,6 +170,7 @@ class Reflector(Generic[T]):
             self._put(key, None)
         for key, new in found.items():
             self._put(key, new)
+        self._told_all()
         self.relists += 1
         self._version = str(version)
         self.synced.set()
@@ -212,7 +220,7 @@ class Reflector(Generic[T]):
         if type_ == "ERROR":
             status = raw if isinstance(raw, dict) else {}
             raise Expired(str(status.get("message") or "error in the watch"), status=_code(status))
-        self._contact()
+        self._told_all()
         if not str(version).isdecimal() or int(version) < self.reached:
             raise Expired(f"the watch is at version {version}, and was at {self.reached} before")
         self._unsure = False
@@ -225,6 +233,12 @@ class Reflector(Generic[T]):
 
     def _contact(self) -> None:
         self.fresh_at, self.trouble = self._api.clock.monotonic(), None
+
+    def _told_all(self) -> None:
+        """Contact in which nothing older than `BURST` is left untold; a page of a list or a question for its version is not."""
+        self._contact()
+        if self.fresh_at - self._told_all_at >= BURST:
+            self.happened_after, self._told_all_at = self._told_all_at, self.fresh_at
 
     def _put(self, key: Key, new: T | None) -> None:
         old = self.store.get(key)

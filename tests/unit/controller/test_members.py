@@ -93,8 +93,8 @@ def test_signs_of_life_are_told_with_their_ages() -> None:
     witness = followed(world)
     boot = world.roster.by_name["n1"].boot
     witness.boot_seen(boot.node, boot.node_uid, boot.boot_id)
-    witness.renewal_seen("n1", "kubelet_lease", "1", world.now - 30.0)
-    witness.renewal_seen("n1", "kubelet_lease", "2", world.now - 25.0)
+    witness.renewal_seen("n1", "kubelet_lease", "1", world.now - 30.0, world.now - 30.0)
+    witness.renewal_seen("n1", "kubelet_lease", "2", world.now - 25.0, world.now - 25.0)
     witness.probe_seen("n1", answered=True, now=world.now - 1.5)
     assert rows(world, witness)["n1"]["life"] == [
         {"sign": "an answer of its kernel", "age": 1.5, "fresh": True},

@@ -70,7 +70,7 @@ async def proved() -> Leader:
     site = Registry()
     leader = Leader(site, "c-1", "n2")
     await play(leader, timing.SETTLE + 1.0)
-    leader.witness.renewal_seen("n1", "kubelet_lease", "1", site.clock.now)
+    leader.witness.renewal_seen("n1", "kubelet_lease", "1", site.clock.now, site.clock.now)
     site.down.add("n1")
     site.obeys.add("n1")
     await until(leader, "Recovering")
@@ -99,7 +99,7 @@ async def test_a_kubelet_that_renews_its_lease_without_a_node_object_lives() -> 
     site = leader.site
     site.deleted.add("n1")
     leader._watch()
-    leader.witness.renewal_seen("n1", "kubelet_lease", "2", site.clock.now)
+    leader.witness.renewal_seen("n1", "kubelet_lease", "2", site.clock.now, site.clock.now)
     await play(leader, 1.0)
     assert site.graces == []
     assert "the proof is void: its kubelet's Lease was seen" in str(site.failover()["status"])
@@ -109,7 +109,7 @@ async def test_what_was_seen_of_a_node_before_it_was_deleted_counts() -> None:
     """Both between two turns."""
     leader = await proved()
     site = leader.site
-    leader.witness.renewal_seen("n1", "kubelet_lease", "2", site.clock.now)
+    leader.witness.renewal_seen("n1", "kubelet_lease", "2", site.clock.now, site.clock.now)
     site.deleted.add("n1")
     await play(leader, 1.0)
     assert site.graces == []

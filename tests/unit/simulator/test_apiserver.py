@@ -139,6 +139,60 @@ def test_a_reflector_follows_and_keeps_no_ghost(site: Site, loses: str) -> None:
     site.agenda.end()
 
 
+@pytest.mark.parametrize("loses", ["history", "connection", "still"])
+def test_what_happened_in_a_cut_is_known_to_be_as_old_as_the_cut(site: Site, loses: str) -> None:
+    """However it ends: by another list, by a watch that goes on from where it was, by one that was only kept waiting."""
+    told: dict[str, tuple[float, float]] = {}
+    nodes: Reflector[NodeObject] = Reflector(
+        site.connection,
+        kinds.NODE,
+        NodeObject.from_raw,
+        jitter=lambda: 0.5,
+        on_change=lambda _key, _old, new: told.update(
+            {new.labels.get("say", ""): (site.agenda.now, nodes.happened_after)} if new is not None else {}
+        ),
+    )
+    number = 0
+
+    def say(word: str) -> None:
+        site.server.put("nodes", "n1", {"metadata": {"uid": "n1", "labels": {"say": word}}})
+
+    def tick() -> None:
+        nonlocal number
+        number += 1
+        site.server.put("nodes", f"m{number % 2}", {"metadata": {"uid": "m", "labels": {"n": str(number)}}})
+
+    def run(until: float) -> None:
+        while site.agenda.now < until:
+            tick()
+            site.agenda.run(site.agenda.now + 0.5)
+
+    site.process.call_soon(lambda: site.process.create_task(nodes.run()))
+    run(5.0)
+    say("before")
+    run(8.0)
+    if loses == "still":
+        site.weather.still = True
+    else:
+        site.weather.out = True
+        site.server.lose_watches(Unavailable("gone"))
+    run(9.0)
+    say("within")
+    run(20.0)
+    if loses == "history":
+        site.server.compact()
+    site.weather.still = site.weather.out = False
+    site.connection.flush()
+    run(40.0)
+    say("after")
+    run(42.0)
+    assert told["within"][0] >= 20.0
+    for word, last_told_all_at in (("before", 5.0), ("within", 8.0), ("after", 40.0)):
+        _, after = told[word]
+        assert last_told_all_at - 2.5 <= after <= last_told_all_at, (word, told)
+    site.agenda.end()
+
+
 def test_watches_that_stand_still_tell_all_of_it_later_and_in_order(site: Site) -> None:
     seen: list[str] = []
     nodes = Reflector(

@@ -70,6 +70,17 @@ def test_an_order_on_its_way_when_the_majority_goes_is_no_order_of_a_minority() 
     assert outcome.recovered
 
 
+def test_a_renewal_that_was_seen_late_is_no_sign_that_a_dead_node_lives() -> None:
+    """Seed 7560. n2 was cut off while n5 died, and sees the last renewal of n5's Leases when it is back; later it leads."""
+    script = (
+        "1.45 lease n2 nhc 30\n3.86 isolate n2\n11.47 power-cut n5\n13.26 isolate n1\n14.80 power-gap n1 0.2\n23.89 isolate n1\n"
+        "24.95 power-cut n5\n25.10 rejoin n2\n26.48 rejoin n1\n34.80 power-cut n1"
+    )
+    outcome = play(read(f"seed 7560\n{script}\n60.00 mend\n120.00 end"), real=True, ring=True)
+    assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
+    assert outcome.recovered
+
+
 def test_a_controller_that_ends_in_order_sends_nothing_after_the_next_one_leads() -> None:
     """Its order waits in the handshake with a slow BMC when it is asked to end. The next leader finds it on record, and waits."""
     script = "1.00 bmc n4 handshake\n1.10 isolate n4\n4.60 stop-controller n1 20\n8.00 bmc n4 ok"

@@ -104,15 +104,15 @@ class Life:
     boot: float = NEVER
     """When this boot was first told of, where another was known before: what was read of the node until then says nothing of it."""
 
+    renewed_after: float = NEVER
+    """Something of it was renewed at the API server after this instant. No agent's clock has a part in it, and it is no later than that was,
+    however late it was seen: a sign that voids a proof is dated by when it was seen, one that ends an incident by this.
+    """
+
     @property
     def latest(self) -> float:
         reported = max(self.packet, self.kernel, self.slot, self.boot)
         return max(reported, self.agent_lease, self.kubelet_lease, self.heartbeat)
-
-    @property
-    def renewed(self) -> float:
-        """The latest that this controller has dated itself, by the API server's watches: no agent's clock has a part in it."""
-        return max(self.agent_lease, self.kubelet_lease, self.heartbeat)
 
     def latest_sign(self) -> str:
         """Name of the newest sign, for sentences."""

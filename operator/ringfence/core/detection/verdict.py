@@ -44,7 +44,9 @@ def judge(evidence: Evidence, now: float) -> Judgement:
         case RingState.UNREACHABLE:
             if (veto := life_veto(evidence, now)) is not None:
                 return Judgement(
-                    Verdict.SUSPECT, f"{node} is silent for its peers ({ring.sentence}), but {veto}"
+                    Verdict.SUSPECT,
+                    f"{node} is silent for its peers ({ring.sentence}), but {veto}",
+                    known=_surely_later(evidence, now),
                 )
             if not ring.voters or ring.round_at == NEVER:
                 return Judgement(
@@ -160,6 +162,19 @@ def life_veto(evidence: Evidence, now: float) -> str | None:
     Packets and kernel answers veto until a round that began after them says otherwise. The API's periodic signs veto
     if they came after the doubt began, for two of their periods: between two renewals a living kubelet is silent too.
     """
+    return _heard(evidence, now) or _renewed(evidence, now) or _written(evidence, now)
+
+
+def _surely_later(evidence: Evidence, now: float) -> bool:
+    """Whether its veto is surely newer than the doubt: who was cut off sees a dead node's last renewal only when back, and dates it by that.
+
+    Such a one keeps everybody from fencing, which is safe, but doesn't show that the node lives.
+    """
+    renewed = evidence.life.renewed_after > evidence.ring.doubted_at
+    return renewed or bool(_heard(evidence, now) or _written(evidence, now))
+
+
+def _heard(evidence: Evidence, now: float) -> str | None:
     life, ring = evidence.life, evidence.ring
     for seen_at, what in (
         (life.packet, "a gossip packet of it arrived"),
@@ -167,17 +182,28 @@ def life_veto(evidence: Evidence, now: float) -> str | None:
     ):
         if seen_at >= ring.round_at > NEVER:
             return f"{what} {_ago(now, seen_at)}"
+    return None
+
+
+def _renewed(evidence: Evidence, now: float) -> str | None:
+    life = evidence.life
     for seen_at, valid, what in (
         (life.kubelet_lease, timing.KUBELET_LEASE_VALID, "its kubelet renewed the node's Lease"),
         (life.agent_lease, timing.AGENT_LEASE_VALID, "its agent renewed its Lease"),
         (life.heartbeat, timing.HEARTBEAT_VALID, "virt-handler's heartbeat came"),
     ):
-        if seen_at > ring.doubted_at and _fresh(seen_at, now, valid):
+        if seen_at > evidence.ring.doubted_at and _fresh(seen_at, now, valid):
             return f"{what} {_ago(now, seen_at)}"
-    # Only a write that surely came after the doubt: a dead node's last one is often seen later. A living one writes
-    # again before anybody may be shot (`not_before`).
-    slot = evidence.slot
-    if slot.moved_after > ring.doubted_at and _fresh(life.slot, now, silence_of(slot.interval)):
+    return None
+
+
+def _written(evidence: Evidence, now: float) -> str | None:
+    """Only a write that surely came after the doubt: a dead node's last one is often seen later.
+
+    A living one writes again before anybody may be shot (`not_before`).
+    """
+    life, slot = evidence.life, evidence.slot
+    if slot.moved_after > evidence.ring.doubted_at and _fresh(life.slot, now, silence_of(slot.interval)):
         return f"its storage slot moved {_ago(now, life.slot)}"
     return None
 

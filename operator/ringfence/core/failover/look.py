@@ -63,8 +63,8 @@ class Look:
     power_on: bool
     """The zone wants the node powered on after recovery."""
     power_on_due: bool = False
-    renewed_at: float = float("-inf")
-    """When a Lease of this boot's kubelet or agent, or virt-handler's heartbeat, was last seen to be renewed."""
+    renewed_after: float = float("-inf")
+    """After this instant a Lease of this boot's kubelet or agent, or virt-handler's heartbeat, was last renewed."""
     down_at: float = float("-inf")
     """When this controller last found the node ``Down``."""
     retry_due: bool = False

@@ -193,6 +193,7 @@ EVIDENCE = st.builds(
         kubelet_lease=st.sampled_from(RENEWED),
         heartbeat=st.sampled_from(RENEWED),
         slot=st.sampled_from(RENEWED),
+        renewed_after=st.sampled_from((NEVER, DOUBT, DOUBT + 0.1)),
     ),
     ready=st.sampled_from(Ready),
     has_agent=st.booleans(),
@@ -247,7 +248,11 @@ def test_what_neither_votes_nor_anything_heard_stands_behind_is_not_known(eviden
         assert judgement.known
     if evidence.ring.state in (RingState.DOUBTED, RingState.UNKNOWN):
         assert not judgement.known
-    if judgement.verdict is Verdict.DOWN or life_veto(evidence, NOW) is not None:
-        assert judgement.known or evidence.ring.state is not RingState.UNREACHABLE
-    elif evidence.ring.state is RingState.UNREACHABLE:
-        assert not judgement.known
+    if evidence.ring.state is not RingState.UNREACHABLE:
+        return
+    if life_veto(evidence, NOW) is None:
+        assert judgement.known is (judgement.verdict is Verdict.DOWN)
+        return
+    unrenewed = replace(evidence.life, agent_lease=NEVER, kubelet_lease=NEVER, heartbeat=NEVER)
+    heard = life_veto(replace(evidence, life=unrenewed), NOW) is not None
+    assert judgement.known is (heard or evidence.life.renewed_after > DOUBT)

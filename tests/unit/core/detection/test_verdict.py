@@ -161,6 +161,17 @@ def test_each_newer_sign_of_life_vetoes(life: Life, word: str) -> None:
     assert word in judgement.sentence
 
 
+@pytest.mark.parametrize("sign", ["kubelet_lease", "agent_lease", "heartbeat"])
+def test_a_renewal_that_may_only_have_been_seen_late_vetoes_and_ends_no_incident(sign: str) -> None:
+    seen = replace(OLD, **{sign: DOUBTED_AT + 0.01})
+    late = judge(replace(DOWN, life=replace(seen, renewed_after=DOUBTED_AT)), NOW)
+    assert (late.verdict, late.known) == (Verdict.SUSPECT, False)
+    surely = judge(replace(DOWN, life=replace(seen, renewed_after=DOUBTED_AT + 0.01)), NOW)
+    assert (surely.verdict, surely.known) == (Verdict.SUSPECT, True)
+    heard = judge(replace(DOWN, life=replace(seen, packet=ROUND_AT)), NOW)
+    assert (heard.verdict, heard.known) == (Verdict.SUSPECT, True)
+
+
 @pytest.mark.parametrize(
     "life",
     [

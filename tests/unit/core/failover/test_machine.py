@@ -638,18 +638,18 @@ def test_who_is_only_doubted_is_neither_let_go_nor_acted_upon(record: Record) ->
         hold_over=False,
         retry_due=True,
         suspect_taint=False,
-        renewed_at=FENCING.started_wall - 0.1,
+        renewed_after=FENCING.started_wall - 0.1,
     )
     stays = step(record, doubted)
     assert stays.record.phase is record.phase
     assert not [c for c in stays.commands if isinstance(c, OrderOff | RevokeAgentLease | RecoverPods)]
     assert step(stays.record, doubted).record == stays.record, "and it is said once"
 
-    lives = step(stays.record, replace(doubted, renewed_at=record.started_wall + 0.1))
+    lives = step(stays.record, replace(doubted, renewed_after=record.started_wall + 0.1))
     assert lives.record.phase is Phase.WITHDRAWN
     heard = replace(doubted, life_at=NOW)
     assert step(stays.record, heard).record.phase is record.phase, "agents' ages may be too small"
-    read_late = replace(doubted, renewed_at=record.started_wall + 0.1, down_at=record.started_wall + 0.2)
+    read_late = replace(doubted, renewed_after=record.started_wall + 0.1, down_at=record.started_wall + 0.2)
     assert step(stays.record, read_late).record.phase is record.phase, (
         "it was found down since: no news of it"
     )
