@@ -11,7 +11,7 @@ is committed: it goes on there on another machine.
 - **Crash**: the bridge passes nothing from or to a node any more, at one instant for both systems, until both know;
   then it is back until both see it well. Up to a tenth of the nodes are down at once, each at its own time (``down``
   says how many others were). ``known_s`` is seconds from just before the bridge is told; null: not within 40 s.
-  For ringfence it ends when the controller has accepted the verdict: its own code reads four agents' streams in the
+  For ringfence it ends when the controller has accepted the verdict: its own code reads five agents' streams in the
   first node (which never crashes) and checks the votes. For Serf when the first living Serf reports ``failed``.
   Beside it: ``doubted_s`` and ``first_agent_s``, the first of our agents that doubted it and that called it unreachable;
   ``gaps``, to what the controller withdrew the verdict while the node was dead; ``eye_lag_s``, how late this process ran.

@@ -2,7 +2,7 @@
 
 Both are heard by their own log, one line a change, on a pipe: the instant is when the line arrives. For ringfence that
 is what one agent believes; what counts is what the *controller* accepts, so its own code (`Streams`, `Witness`) reads
-four agents' verdict streams in this process and checks every vote. Serf has no such second court: whoever subscribes
+five agents' verdict streams in this process and checks every vote. Serf has no such second court: whoever subscribes
 to any Serf is told what that Serf believes, so the first living Serf that reports a node failed is the one that counts.
 """
 

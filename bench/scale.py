@@ -5,7 +5,7 @@ RSS <= 500 MB.
 
 Real: kube-apiserver and etcd, the chart's CRDs and rights, the controller's process with its own account's token, its TLS streams, the
 signatures on votes. Played: of every node its kubelet, agent and VMs by their objects (Node, both Leases, NodeReport, VM, VMI,
-launcher Pod, ProtectedVM, made by the HAPolicy of its namespace; of the sizes that ``OBJECT`` says), and the four agents that the controller reads by real stream servers
+launcher Pod, ProtectedVM, made by the HAPolicy of its namespace; of the sizes that ``OBJECT`` says), and the five agents that the controller reads by real stream servers
 in this process. The objects are written into etcd directly, in the form in which the API server reads them, since making so many
 one by one measures the API server; so are the renewals of the Leases (a kubelet's each 10 s, an agent's each 5 s), which go on all the time.
 Not there: PersistentVolumes and claims, and BMCs: the zones' devices are ``manual`` ones, so a Failover ends as one that waits for a person.
@@ -368,7 +368,7 @@ class Agent:
 
 
 class Ring:
-    """The four agents that the controller reads, and who is dead for them."""
+    """The five agents that the controller reads, and who is dead for them."""
 
     def __init__(self, nodes: int, keys: dict[str, bytes]) -> None:
         self.keys = KeySet.first(keys[GROUP_KEY_FILE])

@@ -1,6 +1,6 @@
 """The ring as this replica sees it, for people: served as JSON at ``/members``, shown by ``ringfence members``.
 
-This replica follows four agents. What an agent says of itself is known of those four; of a path, what its own end says.
+This replica follows five agents. What an agent says of itself is known of those five; of a path, what its own end says.
 In a ring of up to eight these observe everybody; in a larger one they observe some, and hear of the others only what
 concerns a controller: verdicts, with their votes. Nothing is made up for the rest: it is None here.
 """

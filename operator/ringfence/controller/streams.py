@@ -1,7 +1,7 @@
-"""Keep a verdict stream open to this replica's own node's agent and to three others (after DESIGN §3, "Bootstrap").
+"""Keep a verdict stream open to this replica's own node's agent and to four others (after DESIGN §3, "Bootstrap").
 
-Two agents must show a verdict. Of three, one that dies leaves just these two until another has taken its place; where packets
-are lost, that is what the slowest verdicts waited for.
+Two agents must show a verdict, so the second fastest stream tells how late it is. Where packets are lost each of them may stand still
+for a second, and some are of nodes that have just died: of five, two are most likely left that don't.
 
 Which others is drawn from the roster by the replica's name, so that replicas spread. One that can't be reached, or that two
 agents call unreachable, is passed over for the next. One whose stream is lost after a while is dialled again: it has kept what it was
@@ -27,7 +27,7 @@ from ringfence.ports import Clock
 
 logger = logging.getLogger(__name__)
 
-STREAMS = 4
+STREAMS = 5
 """Agents that a replica reads; DESIGN has three."""
 REDIAL = 0.5
 PASS_OVER = 10.0

@@ -97,11 +97,11 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_its_own_and_three_others_are_read() -> None:
+async def test_its_own_and_four_others_are_read() -> None:
     hall = Hall()
     async with reading(hall):
         assert hall.dialled[0] == "n1"
-        assert len(set(hall.dialled)) == STREAMS == 4
+        assert len(set(hall.dialled)) == STREAMS == 5
 
 
 async def test_one_that_never_answers_is_passed_over() -> None:
@@ -131,7 +131,7 @@ async def test_one_whose_stream_is_lost_after_a_while_is_dialled_again_and_keeps
 async def test_one_that_two_agents_call_unreachable_is_left_for_another_and_by_one_alone_it_is_not() -> None:
     hall = Hall()
     async with reading(hall):
-        _, gone, first, second = hall.dialled
+        _, gone, first, second, _ = hall.dialled
         hall.speaking[first].put_nowait(hall.view(first, unreachable=gone))
         await until(hall.speaking[first].empty)
         # Each turn looks at all: another one that goes shows that a turn has passed.
