@@ -56,7 +56,15 @@ def withdraw(record: Record, look: Look) -> Step | None:
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours, suspect=not stays),))
     left = cut.left_standing(record.cuts, look.levels) + sentences.quarantine(look)
     moved = "".join(f"; {v.name} {v.message}" for v in record.vms if v.state is VmState.RUNNING)
-    return Step(enter(record, Phase.WITHDRAWN, f"withdrawn: {look.judgement.sentence}{moved}{left}", look))
+    sentence = f"withdrawn: {look.judgement.sentence}{moved}{_old_guests(record, look)}{left}"
+    return Step(enter(record, Phase.WITHDRAWN, sentence, look))
+
+
+def _old_guests(record: Record, look: Look) -> str:
+    """That VMs were let go by a proof that was void later: they may run twice until somebody has looked, as the end of a sentence."""
+    if not cut.moved(record) or cut.guests_gone(record, look.guests):
+        return ""
+    return f"; {', '.join(v.name for v in cut.moved(record))} may run elsewhere, and {record.boot.node} {sentences.NEVER_OFF}"
 
 
 def _may_lift(record: Record, look: Look) -> bool:
