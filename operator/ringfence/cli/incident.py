@@ -231,7 +231,8 @@ def _line(item: Document, *first: str) -> str:
 def _vm(vm: Document) -> str:
     name = f"{vm.text('namespace')}/{vm.text('name')}"
     to = f" on {vm.text('newNode')}" if vm.text("newNode") else ""
-    return ": ".join(filter(None, (name, f"{vm.text('state') or '?'}{to}", vm.text("message"))))
+    said = "; ".join(filter(None, (vm.text("message"), vm.text("leftover"))))
+    return ": ".join(filter(None, (name, f"{vm.text('state') or '?'}{to}", said)))
 
 
 def _proof(proof: Document) -> str:
