@@ -25,7 +25,7 @@ from lab.wait import until
 pytestmark = [pytest.mark.lab, pytest.mark.more]
 
 DETACHED_WITHIN = 30.0
-"""Seconds after the VM runs again. Kubernetes' own eviction of the import would begin 50 s after the node's death."""
+"""Seconds after the VM ticks again, until nothing is said of the dead node any more."""
 
 
 def vm_status(lab: Lab) -> dict[str, Any]:
