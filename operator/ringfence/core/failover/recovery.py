@@ -286,6 +286,7 @@ def _with_leftovers(record: VmRecord, look: VmLook) -> VmRecord:
 
     A snapshot holds up nothing: it goes on, or fails at its own deadline. But KubeVirt takes what guest agent there was for a promise, and a
     disk without an instance for one that was shut down; both are wrong here (pkg/storage/snapshot: ``updateSnapshotSourceIndications``).
+    One that says so is still under way when the dead instance goes: before its end KubeVirt thaws the guest, which doesn't answer.
     A restore that has found a moment without an instance has begun, and doesn't end while the next one stands.
     """
     if record.state.settled:
