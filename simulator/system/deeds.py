@@ -17,7 +17,7 @@ from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RequestStart
 from ringfence.core.fencing.orders import Action, OrderOff
 from ringfence.core.model import Boot
 from ringfence.ports import Json
-from simulator.system import attachments, infrastructure, kubevirt, power, rules
+from simulator.system import attachments, infrastructure, kubevirt, power, rules, users
 from simulator.system.apiserver import ApiServer
 from simulator.system.memory import Memory
 from simulator.system.mirror import FOREIGN, GUESTS, KUBEVIRT, NODE_LEASES, OURS, Mirror
@@ -179,15 +179,15 @@ class Deeds:
         if self.watch is not None:
             ref = PodRef(meta["namespace"], meta["name"], meta["uid"])
             self.watch.asked(boot, DeletePod(ref, force=force))
-        if vm is None:
+        if vm is None and meta["uid"] in plant.users:
+            if force:
+                self._forced(meta["name"], node, boot)
+            users.delete(plant, meta["uid"], force=force)
+        elif vm is None:
             infrastructure.delete(plant, meta["uid"])
             self._server.take("pods", meta["name"], meta["namespace"])
         elif force:
-            if not self._warrants.covers(boot, plant.now):
-                raise rules.Broken(
-                    f"{plant.now:.2f}: the force-delete of {meta['name']} without a stored proof for {boot}"
-                )
-            self._memory.forced.append((meta["name"], node))
+            self._forced(meta["name"], node, boot)
             kubevirt.launcher_gone(plant, vm)
             self._mirror.show_vm(vm)
         elif plant.takes_pods(plant.nodes[node]):
@@ -197,6 +197,14 @@ class Deeds:
         else:
             self._mirror.deleting.add(vm.pod)
             self._mirror.show_vm(vm)
+
+    def _forced(self, pod: str, node: str, boot: Boot) -> None:
+        """Note the force-delete, if a stored proof covers it."""
+        if not self._warrants.covers(boot, self._plant.now):
+            raise rules.Broken(
+                f"{self._plant.now:.2f}: the force-delete of {pod} without a stored proof for {boot}"
+            )
+        self._memory.forced.append((pod, node))
 
     def _instance_deleted(self, found: Json, _options: Json) -> None:
         meta = found["metadata"]

@@ -17,7 +17,7 @@ from ringfence.core.failover.recovery import (
 )
 from ringfence.core.fencing.orders import LookOnceMore, OrderOff, ReadPower, RevokeAgentLease
 from ringfence.core.model import Boot
-from simulator.system import attachments, infrastructure, kubevirt, migrations, power, rules
+from simulator.system import attachments, infrastructure, kubevirt, migrations, power, rules, users
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
 from simulator.system.vm import Vm
@@ -194,7 +194,7 @@ class Executor:
             return
         match ask:
             case DeletePod(ref=ref, force=force):
-                if infrastructure.delete(plant, ref.uid):
+                if infrastructure.delete(plant, ref.uid) or users.delete(plant, ref.uid, force=force):
                     self._memory.forced.append((ref.name, boot.node))
                     return
                 moving = next((v for v in plant.vms.values() if v.target_pod == ref.uid), None)

@@ -11,7 +11,7 @@ from ringfence.core.failover.look import Confirmation
 from ringfence.core.failover.node_lease import Held
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.model import Mode
-from simulator.system import kubevirt, machines, migrations
+from simulator.system import kubevirt, machines, migrations, users
 from simulator.system.control import Control
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
@@ -59,7 +59,8 @@ class Faults:
             if not node.powered:
                 machines.power(plant, name, on=True)  # stays off where a device keeps it off
         for vm in plant.vms.values():
-            vm.blocked = ""
+            vm.blocked = vm.snapshot = vm.restore = ""
+        plant.users.clear()
         for box in (*plant.bmcs.values(), *plant.pdus.values()):
             box.mode, box.lied = "ok", False
         plant.apart, plant.api_out, plant.write_needs, plant.zone = frozenset(), False, 0.03, True
@@ -298,6 +299,18 @@ class Faults:
                 migrations.begin(plant, plant.vms[rest[0]], rest[1], float(rest[2]))
             case "starts-fail":
                 plant.vms[rest[0]].fails = int(rest[1])
+            case "vm-snapshot":
+                plant.vms[rest[0]].snapshot = rest[1]
+            case "vm-snapshot-ends":
+                plant.vms[rest[0]].snapshot = ""
+            case "vm-restore":
+                plant.vms[rest[0]].restore = rest[1]
+            case "vm-restore-ends":
+                plant.vms[rest[0]].restore = ""
+            case "pod":
+                users.begin(plant, *rest)
+            case "pod-ends":
+                users.delete(plant, rest[0], force=True)
             case "blocked":
                 plant.vms[
                     rest[0]

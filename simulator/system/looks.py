@@ -24,7 +24,7 @@ from ringfence.core.fencing.rungs import DeviceLook, Rungs
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot, Verdict
 from ringfence.ports import DeviceSpec
-from simulator.system import attachments, detector, infrastructure, scheduler, slots
+from simulator.system import attachments, detector, infrastructure, scheduler, slots, users
 from simulator.system.memory import Memory
 from simulator.system.node import Node
 from simulator.system.plant import Plant
@@ -335,7 +335,7 @@ def _pods(plant: Plant, node: str) -> tuple[PodLook, ...]:
         for vm in plant.vms.values()
         if vm.target == node
     )
-    return (*infrastructure.looks(plant, node), *launchers, *targets)
+    return (*infrastructure.looks(plant, node), *users.looks(plant, node), *launchers, *targets)
 
 
 def _vm(plant: Plant, record: VmRecord, lost: frozenset[str]) -> VmLook:
@@ -364,4 +364,7 @@ def _vm(plant: Plant, record: VmRecord, lost: frozenset[str]) -> VmLook:
         after=tuple(("default", name) for name in plant.placement.after.get(vm.name, ())),
         failures=vm.failures,
         blocked=vm.blocked,
+        held_up=users.in_the_way(plant, vm),
+        snapshot=vm.snapshot,
+        restore=vm.restore,
     )

@@ -83,6 +83,7 @@ class Mirror:
         for vm in self._plant.vms.values():
             self.show_vm(vm)
         self._kubevirts_own()
+        self._users()
         self._attachments()
         self._people()
 
@@ -311,6 +312,7 @@ class Mirror:
         ready, evicted = self._ready_vm(vm), self._evicted(vm)
         says = (
             *(vm.strategy, vm.stopped, vm.asked, vm.deleted, vm.failures, vm.blocked, vm.gone, vm.vmi, vm.phase, vm.node),
+            *(vm.snapshot, vm.restore),
             *(vm.lock_refused_at is None, vm.deleting, vm.unschedulable, vm.pod, vm.launcher_on, vm.pod in self.deleting),
             *(ready, evicted),
         )  # fmt: skip
@@ -338,7 +340,7 @@ class Mirror:
 
     def _vm(self, vm: Vm) -> None:
         strategy = "Halted" if vm.stopped else vm.strategy
-        seen = (strategy, vm.asked, vm.deleted, vm.failures, vm.blocked)
+        seen = (strategy, vm.asked, vm.deleted, vm.failures, vm.blocked, vm.snapshot, vm.restore)
         if not self._new("virtualmachines", vm.name, seen, GUESTS):
             return
         meta: Json = {"uid": f"vm-{vm.name}"}
@@ -349,6 +351,10 @@ class Mirror:
         if vm.failures:
             again = stamp(VirtualClock.WALL + vm.retry_at)
             status["startFailure"] = {"consecutiveFailCount": vm.failures, "retryAfterTimestamp": again}
+        if vm.snapshot:
+            status["snapshotInProgress"] = vm.snapshot
+        if vm.restore:
+            status["restoreInProgress"] = vm.restore
         if vm.blocked:
             status["conditions"] = [{"type": "ManualRecoveryRequired", "status": "True"}]
         body: Json = {
@@ -423,7 +429,7 @@ class Mirror:
         """The pods of KubeVirt's own that a story places, and the Lease by which its controllers elect their leader."""
         placed = {pod.name: pod for pod in self._plant.infrastructure if pod.node}
         for namespace, name in [
-            key[1:] for key in self._shown if isinstance(key, tuple) and key[:1] == ("pods",)
+            key[1:] for key in self._shown if isinstance(key, tuple) and key[:2] == ("pods", KUBEVIRT)
         ]:
             if name not in placed:
                 self._gone("pods", name, namespace)
@@ -440,6 +446,22 @@ class Mirror:
             if leads and self._new("leases", pod.kind, name, KUBEVIRT):
                 spec = {"holderIdentity": f"{name}_1", "leaseDurationSeconds": 15}
                 self._say("leases", pod.kind, name, {"spec": spec}, KUBEVIRT)
+
+    def _users(self) -> None:
+        """Pods of others that use a VM's volume."""
+        users = self._plant.users
+        for name in [key[2] for key in self._shown if isinstance(key, tuple) and key[:2] == ("pods", GUESTS)]:
+            if name not in users:
+                self._gone("pods", name, GUESTS)
+        for name, user in users.items():
+            if self._new("pods", name, user, GUESTS):
+                volumes = [{"name": "disk", "persistentVolumeClaim": {"claimName": user.vm}}]
+                body: Json = {
+                    "metadata": {"uid": name},
+                    "spec": {"nodeName": user.node, "volumes": volumes},
+                    "status": {"phase": "Running"},
+                }
+                self._say("pods", name, user, body, GUESTS)
 
     def _attachments(self) -> None:
         for vm, volume in self._plant.volumes.items():

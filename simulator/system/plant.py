@@ -17,6 +17,7 @@ from simulator.system.watchdogs import Dog, Kennel
 if TYPE_CHECKING:
     from simulator.system.infrastructure import Infrastructure
     from simulator.system.scheduler import Placement
+    from simulator.system.users import User
 
 
 @dataclass
@@ -72,6 +73,8 @@ class Plant:
     """What is under way on the controller's behalf: devices at work, deletions sent."""
     infrastructure: list[Infrastructure] = field(default_factory=list)
     """KubeVirt's own pods, where the story places them; none: KubeVirt works whatever happens."""
+    users: dict[str, User] = field(default_factory=dict)
+    """Pods of others that use a VM's volume, by name."""
     at_chassis: list[str] = field(default_factory=list)
     """Devices behind the chassis whose order it has not answered or carried out yet, whoever gave it."""
 

@@ -48,6 +48,10 @@ class Vm:
     """Until then KubeVirt starts it no more."""
     blocked: str = ""
     """KubeVirt starts it only after a person has done something."""
+    snapshot: str = ""
+    """The VirtualMachineSnapshot of it that is under way."""
+    restore: str = ""
+    """The VirtualMachineRestore of it that is under way."""
     running_at: float = 0.0
     """Since when it runs."""
     gone: bool = False

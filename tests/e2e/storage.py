@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from lab import fenced, guest, vms
+from lab import fenced, guest, vms, volumesnapshots
 from lab.cluster import NAMESPACE, Lab
 from lab.csiaddons import PLURAL, CsiAddons, definition
 from lab.fenced import FencedDisks
@@ -101,6 +101,29 @@ def storage_fence(lab: Lab) -> Iterator[CsiAddons]:
         lab.kubectl("delete", PLURAL, "--all", "--wait=false", check=False)
         addons.stop()
         disks.remove_all()
+
+
+@contextmanager
+def volume_snapshots(lab: Lab) -> Iterator[None]:
+    """VolumeSnapshots of the SAN that are done when a test says so; whatever is left of any snapshot is removed afterwards."""
+    lab.apply(*volumesnapshots.definitions())
+    kinds = (volumesnapshots.SNAPSHOTS, volumesnapshots.CLASSES)
+    until(
+        "VolumeSnapshots to be served",
+        lambda: all(
+            kind in lab.kubectl("api-resources", "-o", "name", check=False).splitlines() for kind in kinds
+        ),
+        30,
+        every=0.3,
+    )
+    lab.apply(volumesnapshots.snapshot_class())
+    try:
+        yield
+    finally:
+        # KubeVirt lets go of the VM when its snapshot is gone, and needs these kinds for that.
+        for kind in ("virtualmachinesnapshots", "virtualmachinesnapshotcontents"):
+            lab.kubectl("delete", f"{kind}.snapshot.kubevirt.io", "--all", "-A", "--timeout=60s", check=False)
+        lab.kubectl("delete", "crd", *kinds, "--timeout=60s", check=False)
 
 
 def fenced_vm(lab: Lab, name: str, node: str) -> None:

@@ -61,7 +61,10 @@ class KubeVirt:
                 "configuration": {
                     "imagePullPolicy": "Never",
                     "evictionStrategy": "LiveMigrate",
-                    "developerConfiguration": {"useEmulation": True, "featureGates": ["HotplugVolumes"]},
+                    "developerConfiguration": {
+                        "useEmulation": True,
+                        "featureGates": ["HotplugVolumes", "Snapshot"],
+                    },
                 },
             },
         }

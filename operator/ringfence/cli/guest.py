@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ringfence.cli import advice
 from ringfence.cli.document import Document
+from ringfence.cli.incident import vm_state
 from ringfence.cli.picture import (
     CLOSED,
     FailoverRow,
@@ -76,6 +77,7 @@ def investigate(reader: Reader, namespace: str, name: str) -> GuestStory:
     nodes = had("nodes", lambda: tuple(Document(node) for node in reader.list_nodes()), none)
     mine = [f for f in failovers if _part(f, namespace, name) is not None]
     latest = max(mine, key=started, default=None)
+    part = _part(latest, namespace, name) if latest is not None else None
     where = pvm.text("status", "node") if pvm is not None else ""
     mode = next((c.text("spec", "mode") for c in clusters if c.name == "default"), "")
     open_ = latest is not None and latest.text("status", "phase") not in CLOSED
@@ -94,7 +96,7 @@ def investigate(reader: Reader, namespace: str, name: str) -> GuestStory:
         status=vm.text("status", "printableStatus"),
         node=next((row for row in node_rows(nodes, zones, (), ()) if row.name == where), None),
         failover=failover_row(latest) if latest is not None else None,
-        state=_state(_part(latest, namespace, name)) if latest is not None else "",
+        state=vm_state(part) if part is not None else "",
         waits_for=could.waits_for,
         could_do=could.could_do,
         notes=tuple(notes),
@@ -116,13 +118,6 @@ def _part(failover: Document, namespace: str, name: str) -> Document | None:
     """What the incident has on record of the VM; None: it isn't of it."""
     vms = failover.parts("status", "vms")
     return next((v for v in vms if (v.text("namespace"), v.text("name")) == (namespace, name)), None)
-
-
-def _state(vm: Document | None) -> str:
-    if vm is None:
-        return ""
-    to = f" on {vm.text('newNode')}" if vm.text("newNode") else ""
-    return ": ".join(filter(None, (f"{vm.text('state') or '?'}{to}", vm.text("message"))))
 
 
 def _running(vm: Document) -> str:

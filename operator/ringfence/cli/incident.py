@@ -229,9 +229,14 @@ def _line(item: Document, *first: str) -> str:
 
 
 def _vm(vm: Document) -> str:
-    name = f"{vm.text('namespace')}/{vm.text('name')}"
+    return f"{vm.text('namespace')}/{vm.text('name')}: {vm_state(vm)}"
+
+
+def vm_state(vm: Document) -> str:
+    """How far the incident has come with this VM, why it stands there, and what was under way on it."""
     to = f" on {vm.text('newNode')}" if vm.text("newNode") else ""
-    return ": ".join(filter(None, (name, f"{vm.text('state') or '?'}{to}", vm.text("message"))))
+    said = "; ".join(filter(None, (vm.text("message"), vm.text("leftover"))))
+    return ": ".join(filter(None, (f"{vm.text('state') or '?'}{to}", said)))
 
 
 def _proof(proof: Document) -> str:

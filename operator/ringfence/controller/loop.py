@@ -1256,6 +1256,9 @@ class Loop:
             after=restarts.after(pvm, record.namespace),
             failures=vm.start_failure.failures if vm and vm.start_failure else 0,
             blocked=restarts.blocked(vm),
+            held_up=restarts.held_up(self._world, key) if record.released_wall is not None else "",
+            snapshot=vm.snapshot_in_progress if vm else "",
+            restore=vm.restore_in_progress if vm else "",
         )
 
     def _lost(self) -> frozenset[str]:

@@ -182,6 +182,8 @@ def _vm(vm: VmRecord) -> Json:
     }
     if vm.unstarted:
         row["unstarted"] = True
+    if vm.leftover:
+        row["leftover"] = vm.leftover
     if vm.released_wall is not None:
         row["releasedAt"] = stamp(vm.released_wall)
     if vm.running_wall is not None:
@@ -255,6 +257,7 @@ def record_of(
                 vmi_uid=v.vmi_uid or "",
                 pod_uid=v.pod_uid or "",
                 unstarted=bool(v.unstarted),
+                leftover=v.leftover or "",
                 state=VmState(v.state),
                 new_node=v.new_node or "",
                 message=v.message or "",

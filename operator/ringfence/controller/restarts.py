@@ -99,6 +99,40 @@ def blocked(vm: VmObject | None) -> str:
     return f"KubeVirt starts it only after a person's recovery (ManualRecoveryRequired){said}"
 
 
+_WAITS = {
+    "Provisioning": "KubeVirt waits for its DataVolumes to be filled",
+    "WaitingForVolumeBinding": "KubeVirt waits for its DataVolumes to be bound",
+    "DataVolumeError": "one of its DataVolumes has failed, KubeVirt waits for it",
+}
+"""By the VM's ``printableStatus``: what keeps KubeVirt from making or placing its next instance, as the end of a sentence."""
+
+
+def held_up(world: World, key: Key) -> str:
+    """What the start of the VM's next instance waits for, that is likely to end by itself; empty: nothing that is known.
+
+    Before it has a node these are its DataVolumes; afterwards, pods of other nodes that use a volume which one node at a time can have.
+    Those are left alone: they live, and whoever runs them ends them (KubeVirt ends its exports as soon as there is an instance).
+    """
+    vm, vmi = world.vms.store.get(key), world.vmis.store.get(key)
+    if vm is None or (vmi is not None and vmi.phase == "Running"):
+        return ""
+    own = world.launchers_of(vmi.uid) if vmi is not None else ()
+    nodes = {pod.node for pod in own}
+    if not nodes:
+        return _WAITS.get(vm.printable_status, "")
+    mine = {pod.uid for pod in own}
+    others = {
+        f"its claim {claim} is in use by pod {pod.name} on {pod.node}"
+        for claim, pod in world.users_of(world.claims_of([key]))
+        if pod.uid not in mine and pod.owner_uid not in mine and pod.node not in nodes
+    }
+    return "; ".join(sorted(others)[:_NAMED])
+
+
+_NAMED = 3
+"""Pods in one sentence."""
+
+
 def arrives(vmi: VmiObject, node: str, lost: Collection[str]) -> bool:
     """Whether a migration of it ends on that node while its source is lost too: until the target's pod is gone KubeVirt makes
     no new instance of it.

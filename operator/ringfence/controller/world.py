@@ -312,6 +312,7 @@ class World:
         """What :meth:`declared` gave out last, and of what."""
         self._pods_on = self.pods.store.index(lambda pod: (pod.node,))
         self._bound = self.pods.store.index(lambda pod: (pod.vmi_uid,) if pod.vmi_uid and pod.node else ())
+        self._users = self.pods.store.index(_used)
         self._vmis_about = self.vmis.store.index(_about)
         self._evacuated = self.vmis.store.index(
             lambda vmi: (vmi.evacuated_from,) if vmi.evacuated_from else ()
@@ -457,6 +458,10 @@ class World:
         """Whether the instance has a launcher that the scheduler has given a node."""
         return bool(self._bound.of(vmi_uid))
 
+    def launchers_of(self, vmi_uid: str) -> tuple[PodObject, ...]:
+        """The instance's launchers that the scheduler has given a node."""
+        return tuple(self._bound.of(vmi_uid).values())
+
     def takers(self) -> frozenset[str]:
         """The nodes that KubeVirt could start a VM on."""
         return frozenset(
@@ -562,29 +567,49 @@ class World:
         self, node: str, protected_vmis: frozenset[str], claims: frozenset[Key] = frozenset()
     ) -> tuple[PodLook, ...]:
         """The pods bound to the node; ``claims`` are those of the protected VMs (:meth:`claims_of`)."""
-        return looks(list(self.pods_at(node)), protected_vmis, claims)
+        return looks(list(self.pods_at(node)), protected_vmis, claims, self._on_one_node(claims))
+
+    def users_of(self, claims: Iterable[Key]) -> Iterable[tuple[str, PodObject]]:
+        """The pods that have a node and use one of these claims that one node at a time can have, each with that claim."""
+        for claim in sorted(self._on_one_node(claims)):
+            for pod in self._users.of(claim).values():
+                yield claim[1], pod
+
+    def _on_one_node(self, claims: Iterable[Key]) -> frozenset[Key]:
+        return frozenset(
+            claim for claim in claims if (pvc := self.pvcs.store.get(claim)) is not None and pvc.on_one_node
+        )
 
 
 def looks(
-    here: list[PodObject], protected_vmis: frozenset[str], claims: frozenset[Key] = frozenset()
+    here: list[PodObject],
+    protected_vmis: frozenset[str],
+    claims: frozenset[Key] = frozenset(),
+    on_one_node: frozenset[Key] = frozenset(),
 ) -> tuple[PodLook, ...]:
     """The pods of one node with their rank in the order of deletion.
 
     A hotplug pod is its launcher's. One whose launcher somebody has deleted before is known by the ``claims`` that it
-    holds: until it goes, so long is the volume of the VM's next instance attached to this node.
+    holds: until it goes, so long is the volume of the VM's next instance attached to this node. So it is with whatever else has
+    one of those claims that only one node can have (``on_one_node``): an import, a backup. Who owns it makes it anew.
     """
     found = []
     launchers = {p.uid: p for p in here if p.role is PodRole.LAUNCHER}
     for pod in here:
         launcher = launchers.get(pod.owner_uid) if pod.role is PodRole.HOTPLUG else pod
         vmi_uid = launcher.vmi_uid if launcher is not None else ""
+        held = {(pod.namespace, claim) for claim in pod.claims}
+        role = rank(pod)
+        if role is Rank.OTHER and not held.isdisjoint(on_one_node):
+            role = Rank.HOLDER
         found.append(
             PodLook(
                 PodRef(pod.namespace, pod.name, pod.uid),
-                rank(pod),
+                role,
                 vmi_uid=vmi_uid,
                 protected=(bool(vmi_uid) and vmi_uid in protected_vmis)
-                or (launcher is None and any((pod.namespace, claim) in claims for claim in pod.claims)),
+                or (launcher is None and not held.isdisjoint(claims))
+                or role is Rank.HOLDER,
             )
         )
     return tuple(found)
@@ -610,6 +635,13 @@ def rank(pod: PodObject) -> Rank:
         case PodRole.OTHER:
             known = any(pod.labels.get(key) == value for key, value in _INFRASTRUCTURE)
             return Rank.INFRASTRUCTURE if known and pod.owner_kind == "ReplicaSet" else Rank.OTHER
+
+
+def _used(pod: PodObject) -> tuple[Key, ...]:
+    """The claims of a pod that has a node and has not ended."""
+    if not pod.node or pod.phase in ("Succeeded", "Failed"):
+        return ()
+    return tuple((pod.namespace, claim) for claim in pod.claims)
 
 
 _ADRIFT = True

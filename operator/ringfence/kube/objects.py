@@ -397,6 +397,10 @@ class VmObject:
     has_host_devices: bool
     node_selector: Labels
     start_failure: StartFailure | None
+    snapshot_in_progress: str
+    """The VirtualMachineSnapshot that is being taken of it."""
+    restore_in_progress: str
+    """The VirtualMachineRestore that is putting its disks back."""
     labels: Labels
     resource_version: str
 
@@ -430,6 +434,8 @@ class VmObject:
             )
             if isinstance(failure, dict)
             else None,
+            snapshot_in_progress=_str(raw, "status", "snapshotInProgress"),
+            restore_in_progress=_str(raw, "status", "restoreInProgress"),
             labels=_labels(raw, "metadata", "labels"),
             resource_version=_str(raw, "metadata", "resourceVersion"),
         )
@@ -543,6 +549,13 @@ class PvcObject:
     volume_mode: str
     storage_class: str
     deleting: bool
+
+    @property
+    def on_one_node(self) -> bool:
+        """Whether Kubernetes attaches it to one node at a time."""
+        return bool(self.access_modes) and not {"ReadWriteMany", "ReadOnlyMany"}.intersection(
+            self.access_modes
+        )
 
     @classmethod
     def from_raw(cls, raw: object) -> Self:

@@ -27,6 +27,19 @@ def test_explain_tells_the_latest_failover(run: Run) -> None:
     assert "c2ln" not in shown.stdout  # signatures tell a person nothing
 
 
+def test_what_was_under_way_on_a_vm_is_told(run: Run) -> None:
+    """A snapshot that was being taken: its owner would not hear of it from KubeVirt."""
+    reader, told = incident(), failover()
+    vm = {"namespace": "shop", "name": "db", "state": "Running", "newNode": "n3", "message": "runs on n3"}
+    status = told["status"]
+    assert isinstance(status, dict)
+    status["vms"] = [{**vm, "leftover": "snapshot nightly was under way"}]
+    reader.objects["failovers"] = [told]
+    wanted = "Running on n3: runs on n3; snapshot nightly was under way"
+    assert f"VM shop/db: {wanted}" in lines(run(reader, "explain", "n2").stdout)
+    assert f"this VM {wanted}" in lines(run(reader, "explain", "shop/db").stdout)
+
+
 def test_the_timeline_is_in_order_and_counts_from_the_beginning(run: Run) -> None:
     shown = run(incident(), "explain", "n2").stdout
     told = [line.split(maxsplit=1) for line in shown.partition("timeline")[2].splitlines()[1:4]]

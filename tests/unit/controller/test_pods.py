@@ -28,8 +28,14 @@ LAUNCHER = pod("launcher", "virt-launcher", ("VirtualMachineInstance", "vmi-1"),
 PLUGGED = pod("hp-volume-a", "hotplug-disk", ("Pod", "uid-launcher"), "more")
 
 
-def protected(*here: PodObject, vmis: tuple[str, ...] = ("vmi-1",), claims: tuple[str, ...] = ()) -> set[str]:
-    found = looks(list(here), frozenset(vmis), frozenset(("vms", c) for c in claims))
+def protected(
+    *here: PodObject,
+    vmis: tuple[str, ...] = ("vmi-1",),
+    claims: tuple[str, ...] = (),
+    on_one_node: tuple[str, ...] = (),
+) -> set[str]:
+    held, alone = (frozenset(("vms", c) for c in names) for names in (claims, on_one_node))
+    found = looks(list(here), frozenset(vmis), held, alone)
     return {p.ref.name for p in found if p.protected}
 
 
@@ -50,3 +56,21 @@ def test_a_claim_alone_makes_no_other_pod_the_vms() -> None:
     backup = pod("backup", "", ("Job", "uid-job"), "more")
     other = pod("launcher-2", "virt-launcher", ("VirtualMachineInstance", "vmi-2"), "more")
     assert protected(backup, other, PLUGGED, claims=("more",)) == {"hp-volume-a"}
+
+
+def test_whoever_keeps_a_vms_volume_on_the_dead_node_goes_with_it() -> None:
+    """Until an import or a backup is gone, Kubernetes leaves a volume of one node where it is, and the VM waits."""
+    importer = pod("importer-db", "", ("PersistentVolumeClaim", "uid-pvc"), "more")
+    stranger = pod("importer-web", "", ("PersistentVolumeClaim", "uid-pvc-2"), "other")
+    elsewhere = pod("importer-shop", "", ("PersistentVolumeClaim", "uid-pvc-3"), "more", namespace="shop")
+    api = pod("virt-api-1", "virt-api", ("ReplicaSet", "uid-rs"), "more")
+    here = (importer, stranger, elsewhere, api, LAUNCHER)
+    assert protected(*here, vmis=(), claims=("more",), on_one_node=("more",)) == {"importer-db"}
+    roles = [p.role for p in looks(list(here), frozenset(), frozenset(), frozenset({("vms", "more")}))]
+    assert roles == [
+        PodRole.HOLDER,
+        PodRole.OTHER,
+        PodRole.OTHER,
+        PodRole.VIRT_API,
+        PodRole.LAUNCHER,
+    ]

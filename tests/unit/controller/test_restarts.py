@@ -17,7 +17,7 @@ from ringfence.core.fencing.proof import PoweredOff, PowerOffHow
 from ringfence.core.model import Boot
 from ringfence.core.timing import STARTS_PER_NODE
 from ringfence.kube.client import ApiServer
-from ringfence.kube.objects import NodeObject, PodObject, VmiObject, VmObject
+from ringfence.kube.objects import NodeObject, PodObject, PvcObject, VmiObject, VmObject
 from ringfence.net.crypto import verify
 from ringfence.ports import Json
 
@@ -81,6 +81,76 @@ def test_a_migrations_target_counts_where_its_source_is_lost_too() -> None:
     assert not restarts.arrives(over, "n2", {"n1", "n2"})
 
 
+def claim(name: str, *modes: str) -> PvcObject:
+    meta = {"namespace": "a", "name": name, "uid": f"uid-{name}"}
+    return PvcObject.from_raw({"metadata": meta, "spec": {"accessModes": list(modes)}})
+
+
+def user(name: str, node: str, *claims: str, phase: str = "Running", owner: str = "job") -> PodObject:
+    volumes = [{"name": c, "persistentVolumeClaim": {"claimName": c}} for c in claims]
+    owners = [{"kind": "Pod", "name": "o", "uid": owner, "controller": True}]
+    meta = {"namespace": "a", "name": name, "uid": f"uid-{name}", "ownerReferences": owners}
+    return PodObject.from_raw(
+        {"metadata": meta, "spec": {"nodeName": node, "volumes": volumes}, "status": {"phase": phase}}
+    )
+
+
+def starting(status: str = "Starting", phase: str = "Scheduling", *claims: str) -> World:
+    """Caches in which the VM db has a new instance without a launcher yet."""
+    world = world_of()
+    volumes = [{"name": c, "persistentVolumeClaim": {"claimName": c}} for c in claims]
+    vm = {
+        "metadata": {"namespace": "a", "name": "db", "uid": "vm"},
+        "spec": {"runStrategy": "Always", "template": {"spec": {"volumes": volumes}}},
+        "status": {"printableStatus": status},
+    }
+    world.vms.store["a", "db"] = VmObject.from_raw(vm)
+    world.vmis.store["a", "db"] = vmi(phase=phase)
+    del world.pods.store["a", "target"]
+    return world
+
+
+def launcher(world: World, node: str) -> None:
+    labels = {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": "u"}
+    meta = {"namespace": "a", "name": "launcher", "uid": "uid-launcher", "labels": labels}
+    world.pods.store["a", "launcher"] = PodObject.from_raw({"metadata": meta, "spec": {"nodeName": node}})
+
+
+@pytest.mark.parametrize(
+    ("status", "waits"), [("Provisioning", True), ("WaitingForVolumeBinding", True), ("Starting", False)]
+)
+def test_an_import_that_a_start_waits_for_is_told(status: str, *, waits: bool) -> None:
+    world = starting(status)
+    assert ("DataVolumes" in restarts.held_up(world, ("a", "db"))) is waits
+    del world.vmis.store["a", "db"]
+    assert ("DataVolumes" in restarts.held_up(world, ("a", "db"))) is waits, "no instance is made either"
+    assert restarts.held_up(world, ("a", "gone")) == ""
+
+
+def test_who_has_its_volume_on_another_node_is_named() -> None:
+    world = starting("Starting", "Scheduling", "disk", "shared", "hot")
+    for one in (
+        claim("disk", "ReadWriteOnce"),
+        claim("hot", "ReadWriteOnce"),
+        claim("shared", "ReadWriteMany"),
+    ):
+        world.pvcs.store[one.namespace, one.name] = one
+    for pod in (
+        user("virt-export-db", "n3", "disk"),
+        user("backup", "n3", "disk", phase="Succeeded"),
+        user("beside-it", "n1", "disk"),
+        user("reader", "n3", "shared"),
+        user("hp-volume-1", "n3", "hot", owner="uid-launcher"),
+        user("unplaced", "", "disk"),
+    ):
+        world.pods.store[pod.namespace, pod.name] = pod
+    assert restarts.held_up(world, ("a", "db")) == "", "it has no node yet"
+    launcher(world, "n1")
+    assert restarts.held_up(world, ("a", "db")) == "its claim disk is in use by pod virt-export-db on n3"
+    world.vmis.store["a", "db"] = vmi(phase="Running")
+    assert restarts.held_up(world, ("a", "db")) == ""
+
+
 def test_a_vm_waits_for_those_of_its_own_namespace() -> None:
     pvm = ProtectedVM.model_validate(
         {"metadata": {"name": "app"}, "spec": {"vm": {"name": "app"}, "dependsOn": [{"name": "db"}]}}
@@ -130,6 +200,7 @@ def test_what_is_stored_of_a_vm_is_read_again_as_it_was() -> None:
         "vmi-3",
         60.0,
         unstarted=True,
+        leftover="snapshot nightly was under way meanwhile",
     )
     boot = Boot("n1", "u", "b")
     record = Record("n1-1", boot, Phase.RECOVERING, "s", doubted_wall=1.0, started_wall=2.0, vms=(vm,))

@@ -240,8 +240,9 @@ def test_what_its_pod_mounts_is_written_to_whatever_its_spec_says() -> None:
     )
     record = VmRecord("shop", "db", "vm-db", "vmi-db")
     look = PodLook(PodRef("shop", pod.name, pod.uid), PodRole.LAUNCHER, "vmi-db", protected=True)
-    (written,) = written_by(cast("World", world), (record,), (look,))
-    assert written.pods == ("pod-db",)
+    backup = PodLook(PodRef("shop", "backup", "pod-backup"), PodRole.HOLDER, protected=True)
+    (written,) = written_by(cast("World", world), (record,), (look, backup))
+    assert written.pods == ("pod-db",), "a pod that only uses the same volume is not the guest's"
     assert set(written.volumes) == {"shop/db-new", "shop/db", "shop/persistent-state-for-db"}
 
 

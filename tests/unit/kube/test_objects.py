@@ -184,9 +184,12 @@ def test_a_vm() -> None:
                 "stateChangeRequests": [{"action": "Stop", "uid": "vmi-1"}, {"action": "Start"}],
                 "startFailure": {"consecutiveFailCount": 2, "retryAfterTimestamp": "t"},
                 "conditions": [{"type": "ManualRecoveryRequired", "status": "True"}],
+                "snapshotInProgress": "nightly",
+                "restoreInProgress": "to-monday",
             },
         }
     )
+    assert (vm.snapshot_in_progress, vm.restore_in_progress) == ("nightly", "to-monday")
     assert vm.claims == ("root", "dv")
     assert vm.host_disks == ("local",)
     assert vm.has_host_devices
@@ -266,3 +269,18 @@ def test_a_lease_is_the_record_of_the_port() -> None:
         15,
         "3",
     )
+
+
+@pytest.mark.parametrize(
+    ("modes", "alone"),
+    [
+        (["ReadWriteOnce"], True),
+        (["ReadWriteOncePod"], True),
+        (["ReadWriteOnce", "ReadWriteMany"], False),
+        (["ReadWriteOnce", "ReadOnlyMany"], False),
+        ([], False),
+    ],
+)
+def test_a_claim_is_for_one_node_if_none_of_its_modes_allows_more(modes: list[str], *, alone: bool) -> None:
+    """As Kubernetes reckons before it attaches a volume to a second node; of one whose modes are unknown nothing is said."""
+    assert o.PvcObject.from_raw({"status": {"accessModes": modes}}).on_one_node is alone

@@ -282,6 +282,8 @@ class FailoverVM(Model):
     """Where it runs now."""
     message: Text | None = None
     """Why it stands where it stands."""
+    leftover: Text | None = None
+    """What was under way on it before it ran again (a snapshot, a restore), and what that means."""
     released_at: Time | None = None
     """When its old pod was deleted under a cut from the storage, or was gone."""
     running_at: Time | None = None

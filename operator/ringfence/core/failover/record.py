@@ -65,6 +65,8 @@ class VmRecord:
     failed_wall: float | None = None
     unstarted: bool = False
     """That instance was on its way to the node, and was not seen to run there yet."""
+    leftover: str = ""
+    """What was under way on it before it ran again, and what that means to its owner."""
 
 
 @dataclass(frozen=True, slots=True)

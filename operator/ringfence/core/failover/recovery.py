@@ -21,7 +21,9 @@ class PodRole(IntEnum):
     VIRT_CONTROLLER = 1
     INFRASTRUCTURE = 2
     HOTPLUG = 3
-    LAUNCHER = 4
+    HOLDER = 4
+    """Neither KubeVirt's nor the VM's own, but it has a volume that only one node can have: an import, a backup, an export."""
+    LAUNCHER = 5
     OTHER = 9
     """Left to Kubernetes' own eviction by the out-of-service taint."""
 
@@ -32,7 +34,7 @@ class PodLook:
     role: PodRole
     vmi_uid: str = ""
     protected: bool = False
-    """A launcher (or its hotplug pod) of a VM of this incident."""
+    """A launcher of a VM of this incident, its hotplug pod, or the holder of one of its volumes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,12 @@ class VmLook:
     """Starts in a row that never reached Running, as KubeVirt counts them."""
     blocked: str = ""
     """Why KubeVirt starts it only after a person has done something."""
+    held_up: str = ""
+    """What its start waits for that is likely to end by itself."""
+    snapshot: str = ""
+    """The VirtualMachineSnapshot of it that is under way."""
+    restore: str = ""
+    """The VirtualMachineRestore of it that is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +136,7 @@ def covered(pods: tuple[PodLook, ...]) -> tuple[PodRef, ...]:
         p
         for p in pods
         if p.role in (PodRole.VIRT_API, PodRole.VIRT_CONTROLLER, PodRole.INFRASTRUCTURE)
-        or (p.role in (PodRole.HOTPLUG, PodRole.LAUNCHER) and p.protected)
+        or (p.role in (PodRole.HOTPLUG, PodRole.HOLDER, PodRole.LAUNCHER) and p.protected)
     ]
     return tuple(p.ref for p in sorted(chosen, key=lambda p: (p.role, p.ref)))
 
@@ -175,6 +183,7 @@ def follow(
         return replace(record, state=VmState.LEFT, message="its VirtualMachine is gone"), ()
     if look.stopped_by_user:
         return replace(record, state=VmState.LEFT, message="its user stopped it"), ()
+    record = _with_leftovers(record, look)
     if not pod_gone:
         return record, ()
     if record.state is VmState.PENDING:
@@ -208,8 +217,10 @@ def follow(
     if record.state is VmState.RUNNING:
         # Seen to run once: what becomes of it later is not this incident's business.
         return record, ()
-    if look.blocked and (vmi is None or vmi.phase in ("Failed", "Succeeded")):
-        return replace(record, state=VmState.WAITING, message=look.blocked), ()
+    if (why := _waits_for(look)) and (vmi is None or vmi.phase in ("Failed", "Succeeded")):
+        # One whose stuck instance was deleted has yet to be started: that is not forgotten over the wait.
+        state = VmState.STUCK if record.state is VmState.STUCK else VmState.WAITING
+        return replace(record, state=state, message=why), ()
     if (failed := _failed(record, look, wall)) is not None:
         return failed
     if vmi is None:
@@ -221,7 +232,7 @@ def follow(
             return replace(record, message="a start is requested"), (
                 RequestStart(look.namespace, look.name, look.uid),
             )
-        return record, ()
+        return _held_up(record, look), ()
     if vmi.uid == record.vmi_uid and vmi.phase in ("Failed", "Succeeded"):
         if look.run_strategy == "Manual" and not look.start_requested:
             return replace(record, message="a restart is requested"), (
@@ -231,7 +242,7 @@ def follow(
             return replace(record, message="its ended instance is deleted"), (
                 DeleteVmi(look.namespace, look.name, vmi.uid),
             )
-        return record, ()
+        return _held_up(record, look), ()
     if vmi.lock_refused_for is not None and vmi.lock_refused_for >= timing.STUCK_AFTER:
         record = replace(
             record,
@@ -245,10 +256,50 @@ def follow(
     if vmi.uid != record.vmi_uid or vmi.node != dead_node:
         state = VmState.STUCK if record.state is VmState.STUCK and vmi.deleting else VmState.STARTING
         where = f" on {vmi.node}" if vmi.node else ""
+        held = f"; {look.held_up}" if look.held_up else ""
         return replace(
-            record, state=state, message=f"its new instance is {vmi.phase or 'Pending'}{where}"
+            record, state=state, message=f"its new instance is {vmi.phase or 'Pending'}{where}{held}"
         ), ()
     return record, ()
+
+
+def _waits_for(look: VmLook) -> str:
+    """What has to be over before it may be started: by KubeVirt, or by us.
+
+    A restore begins only once there is no instance, so one that stands is no reason to wait: that restore waits for its end. KubeVirt
+    itself lets nobody switch a VM on by its run strategy meanwhile (pkg/storage/admitters/vm-storage-status.go); we ask for no start either.
+    """
+    if look.blocked or not look.restore or look.vmi is not None:
+        return look.blocked
+    return f"restore {look.restore} is putting its disks back: no start is asked for until that has ended or is deleted"
+
+
+def _held_up(record: VmRecord, look: VmLook) -> VmRecord:
+    """With what keeps KubeVirt from making the new instance, if that is known."""
+    if not look.held_up or record.state is not VmState.RELEASED:
+        return record
+    return replace(record, message=f"the old launcher is gone; {look.held_up}")
+
+
+def _with_leftovers(record: VmRecord, look: VmLook) -> VmRecord:
+    """With what was under way on the VM between its node's death and its new start, and what that means to its owner.
+
+    A snapshot holds up nothing: it goes on, or fails at its own deadline. But KubeVirt takes what guest agent there was for a promise, and a
+    disk without an instance for one that was shut down; both are wrong here (pkg/storage/snapshot: ``updateSnapshotSourceIndications``).
+    One that says so is still under way when the dead instance goes: before its end KubeVirt thaws the guest, which doesn't answer.
+    A restore that has found a moment without an instance has begun, and doesn't end while the next one stands.
+    """
+    if record.state.settled:
+        return record
+    found = []
+    if look.snapshot:
+        worth = "count on no more in it than a power cut leaves, whatever it says"
+        found.append(f"snapshot {look.snapshot} was under way meanwhile: {worth}")
+    if look.restore and look.vmi is not None and look.vmi.uid != record.vmi_uid:
+        bars = "KubeVirt lets nobody change its run strategy until that VirtualMachineRestore is deleted"
+        found.append(f"restore {look.restore} has begun and waits for it to be stopped: {bars}")
+    new = (one for one in found if one not in record.leftover)
+    return replace(record, leftover="; ".join(filter(None, (record.leftover, *new))))
 
 
 def _failed(

@@ -7,7 +7,7 @@ from collections import Counter
 from ringfence.core import timing
 from ringfence.core.failover import limits, recovery
 from ringfence.core.failover.look import Look
-from ringfence.core.failover.record import Record, VmState
+from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
     FencingProof,
@@ -75,8 +75,12 @@ def outcome(record: Record) -> str:
     if len(record.vms) > FEW:
         counted = Counter(v.message for v in record.vms)
         return f"recovered: {', '.join(f'{number} VMs ({what})' for what, number in counted.most_common(5))}"
-    done = ", ".join(f"{v.name} {v.message}" for v in record.vms) or "nothing was left to move"
+    done = ", ".join(f"{v.name} {v.message}{_leftover(v)}" for v in record.vms) or "nothing was left to move"
     return f"recovered: {done}"
+
+
+def _leftover(vm: VmRecord) -> str:
+    return f" ({vm.leftover})" if vm.leftover else ""
 
 
 def unsettled(record: Record) -> str:

@@ -972,6 +972,27 @@ def test_a_cut_covers_the_pods_of_its_vms_and_no_others() -> None:
     assert after.commands == ()
 
 
+IMPORTER = PodLook(PodRef("vms", "importer-db", "pod-7"), PodRole.HOLDER, protected=True)
+
+
+@pytest.mark.parametrize(
+    ("look", "covered"),
+    [
+        (replace(LOOK, levels=((device("bmc", (OFF, NOW - 0.5), (OFF, NOW - 0.1)),),)), True),
+        (AFTER, False),
+        (replace(LOOK, current_boot_id="boot-2"), False),
+    ],
+    ids=["off", "cut from its storage", "rebooted"],
+)
+def test_who_else_has_a_vms_volume_goes_if_the_whole_node_is_off(look: Look, *, covered: bool) -> None:
+    """A cut is about the VMs that it names, and a later boot's kubelet sees to its pods itself."""
+    fencing = replace(FENCING, cuts=("ceph",) if look is AFTER else (), orders=())
+    after = step(fencing, replace(look, pods=(LAUNCHER, IMPORTER)))
+    assert after.record.phase is Phase.RECOVERING
+    assert (IMPORTER.ref in after.record.pods) is covered
+    assert LAUNCHER.ref in after.record.pods
+
+
 def test_under_a_cut_there_is_no_taint_and_only_its_vms_move() -> None:
     after = step(CUT_RECORD, AFTER)
     assert not any(isinstance(c, AddOutOfServiceTaint | RehearseAdmission | OrderOn) for c in after.commands)

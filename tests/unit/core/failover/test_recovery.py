@@ -49,6 +49,7 @@ PODS = (
     pod("launcher", PodRole.LAUNCHER, protected=True),
     pod("other-launcher", PodRole.LAUNCHER),
     pod("hotplug", PodRole.HOTPLUG, protected=True),
+    pod("importer", PodRole.HOLDER, protected=True),
     pod("handler", PodRole.INFRASTRUCTURE),
     pod("web", PodRole.OTHER),
     pod("vc", PodRole.VIRT_CONTROLLER),
@@ -57,7 +58,14 @@ PODS = (
 
 
 def test_a_proof_covers_infrastructure_and_the_incidents_vms_only() -> None:
-    assert [ref.name for ref in covered(PODS)] == ["api", "vc", "handler", "hotplug", "launcher"]
+    assert [ref.name for ref in covered(PODS)] == [
+        "api",
+        "vc",
+        "handler",
+        "hotplug",
+        "importer",
+        "launcher",
+    ]
 
 
 def test_one_class_of_pods_after_the_other() -> None:
@@ -67,7 +75,7 @@ def test_one_class_of_pods_after_the_other() -> None:
         assert all(d.force for d in deleted)
         order.append([d.ref.name for d in deleted])
         left = [p for p in left if p.ref not in {d.ref for d in deleted}]
-    assert order == [["api"], ["vc"], ["handler"], ["hotplug"], ["launcher"]]
+    assert order == [["api"], ["vc"], ["handler"], ["hotplug"], ["importer"], ["launcher"]]
     assert [p.ref.name for p in left] == ["other-launcher", "web"]
 
 
@@ -201,6 +209,54 @@ def test_a_vm_that_kubevirt_leaves_to_a_person_waits_and_says_so() -> None:
     look = replace(SEEN, vmi=vmi("vmi-1", "Failed", "n1"), blocked="a person has to recover it")
     after, asks = follow(RELEASED, look, "n1", True, 60.0)
     assert (after.state, after.message, asks) == (VmState.WAITING, "a person has to recover it", ())
+
+
+def test_one_that_was_stuck_when_it_began_to_wait_for_a_person_is_started_afterwards() -> None:
+    """Its stuck instance is deleted, and KubeVirt starts what only reruns on failure no more by itself."""
+    look = replace(SEEN, run_strategy="RerunOnFailure", blocked="a person has to recover it")
+    waits, asks = follow(STUCK, look, "n1", True, 60.0)
+    assert (waits.message, asks) == ("a person has to recover it", ())
+    assert follow(waits, replace(look, blocked=""), "n1", True, 60.0)[1] == (START,)
+
+
+def test_a_snapshot_that_was_under_way_holds_nobody_up_and_is_told_to_the_end() -> None:
+    taken = replace(SEEN, snapshot="nightly")
+    waits, asks = follow(WAS, taken, "n1", False, 60.0)
+    assert (waits.state, asks) == (VmState.PENDING, ())
+    assert waits.leftover.startswith("snapshot nightly was under way meanwhile: ")
+    runs, _ = follow(waits, replace(SEEN, vmi=vmi(phase="Running")), "n1", True, 60.0)
+    assert (runs.state, runs.leftover) == (VmState.RUNNING, waits.leftover), "it has ended since"
+    again, _ = follow(runs, replace(SEEN, vmi=vmi(phase="Running"), snapshot="noon"), "n1", True, 60.0)
+    assert again == runs, "one that was begun while it runs is as good as any"
+
+
+def test_no_start_is_asked_for_while_disks_are_put_back_to_a_snapshot() -> None:
+    look = replace(SEEN, run_strategy="RerunOnFailure", restore="to-monday")
+    waits, asks = follow(STUCK, look, "n1", True, 60.0)
+    assert asks == ()
+    assert waits.message.startswith("restore to-monday is putting its disks back")
+    assert follow(waits, replace(look, restore=""), "n1", True, 60.0)[1] == (START,)
+    assert go(RELEASED, replace(SEEN, restore="to-monday")) == (VmState.WAITING, ())
+
+
+def test_a_restore_that_waits_for_the_dead_instance_to_go_does_not_keep_it() -> None:
+    """It begins only when there is no instance: if each waited for the other, nothing would ever happen."""
+    ended = replace(SEEN, run_strategy="Once", restore="to-monday", vmi=vmi("vmi-1", "Failed", "n1"))
+    after, asks = follow(RELEASED, ended, "n1", True, 60.0)
+    assert asks == (DeleteVmi("vms", "db", "vmi-1"),)
+    runs, _ = follow(after, replace(ended, vmi=vmi(phase="Running")), "n1", True, 60.0)
+    assert runs.leftover.startswith("restore to-monday has begun and waits for it to be stopped: ")
+
+
+def test_what_a_start_waits_for_is_told() -> None:
+    held = replace(SEEN, held_up="its claim db is in use by pod virt-export-db on n3")
+    released, _ = follow(RELEASED, held, "n1", True, 60.0)
+    assert released.message == f"the old launcher is gone; {held.held_up}"
+    starts, _ = follow(released, replace(held, vmi=vmi(phase="Scheduling", node="")), "n1", True, 60.0)
+    assert (starts.state, starts.message) == (
+        VmState.STARTING,
+        f"its new instance is Scheduling; {held.held_up}",
+    )
 
 
 @pytest.mark.parametrize(
