@@ -118,3 +118,4 @@ class Judgement:
         if subject.shown is None or subject.shown.started <= about.started:
             subject.shown = about
             self._journal.version += 1
+            self._journal.step("shown", subject.tag, about)

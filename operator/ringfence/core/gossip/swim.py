@@ -335,6 +335,10 @@ class Swim:
         """The members that we observe or have had to do with (for metrics)."""
         return self._directory.subjects.values()
 
+    def known(self, uid: str) -> Subject | None:
+        """The member of this UID, if it is one of `subjects`."""
+        return self._directory.subjects.get(uid)
+
     @property
     def lonely(self) -> bool:
         """Whether most of those that we observe are silent for us: then our Lease must speak for us more often."""
