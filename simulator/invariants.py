@@ -22,7 +22,6 @@ from ringfence.core.gossip.rings import Rings, is_small
 from ringfence.core.gossip.rounds import Round
 from ringfence.core.gossip.subject import Subject
 from ringfence.core.gossip.survey import FRESH, SAMPLE
-from ringfence.core.gossip.wire import Message
 from ringfence.core.model import MANAGEMENT, Boot, NetworkState, RingState, Vote
 from simulator.links import LOSSY
 from simulator.node import Node
@@ -190,13 +189,11 @@ class Watch:
             return
         shows = self._open[node.index] = {}
 
-        def step(what: str, _tag: bytes, thing: Message | Round | None) -> None:
-            if what == "shown" and isinstance(thing, Round):
-                uid = thing.subject.node_uid
-                if (subject := swim.known(uid)) is not None:
-                    shows[uid] = subject
+        def shown(uid: str) -> None:
+            if (subject := swim.known(uid)) is not None:
+                shows[uid] = subject
 
-        swim.trace = step
+        swim.follow(shown)
 
     def crashed(self, node: Node) -> None:
         """Invariant 3 begins to wait."""

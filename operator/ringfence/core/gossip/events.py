@@ -67,4 +67,4 @@ class RosterWanted:
 Event = KernelProbe | StateChanged | NetworkChanged | AwarenessChanged | PathLost | RosterWanted
 Trace = Callable[[str, bytes, Message | Round | None], None]
 """``trace(what, tag, thing)``: ``sent`` and ``received`` with the peer's tag and the message; ``missed``, ``missed again``,
-``examines``, ``closed`` and ``shown`` (with the round, which the view tells from now on, or tells more of) with the subject's."""
+``examines`` and ``closed`` (with the round) with the subject's."""

@@ -64,8 +64,7 @@ class Hearsay:
         assert shown is not None
         for vote in votes:
             shown.take(vote, at)
-        self._desk.journal.version += 1
-        self._desk.journal.step("shown", subject.tag, shown)
+        self._desk.journal.shown(subject.member.uid)
         if not count.alive:
             subject.confirmed_at = max(subject.confirmed_at, at)
             self._states.lapse(subject, at)
