@@ -176,12 +176,8 @@ def partition(n: int, *, seed: int, seconds: float, parts: int) -> Row:
         sides = [order[: round(n * 0.6)], order[round(n * 0.6) :]]
     else:
         sides = [order[place::parts] for place in range(parts)]
-    rules = [
-        Rule(frozenset(one), frozenset(other), Link(loss=1.0))
-        for one in sides
-        for other in sides
-        if one is not other
-    ]
+    everyone = [frozenset(side) for side in sides]
+    rules = [Rule(one, other, Link(loss=1.0)) for one in everyone for other in everyone if one is not other]
     meter = _Meter(world)
     for rule in rules:
         world.links.add(rule, world.now)
@@ -192,7 +188,7 @@ def partition(n: int, *, seed: int, seconds: float, parts: int) -> Row:
     for rule in rules:
         world.links.end(rule, world.now)
     healed_at = world.now
-    while not _all_alive(world) and world.now - healed_at < _PATIENCE:
+    while not (healed := _all_alive(world)) and world.now - healed_at < _PATIENCE:
         world.run(0.05)
     return {
         "figure": "partition",
@@ -200,7 +196,7 @@ def partition(n: int, *, seed: int, seconds: float, parts: int) -> Row:
         "sides": [len(side) for side in sides],
         "verdicts": len({verdict.subject for verdict in watch.verdicts}),
         "verdicts_of_a_minority": len(wrong),
-        "heal_s": round(world.now - healed_at, 3) if _all_alive(world) else None,
+        "heal_s": round(world.now - healed_at, 3) if healed else None,
         **row,
     }
 

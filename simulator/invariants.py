@@ -77,6 +77,9 @@ class Verdict:
     voters: tuple[str, ...]
 
 
+_LIVES = frozenset({Vote.ALIVE, Vote.AGENT_DOWN})
+
+
 class Storm(Exception):
     """The machines call each other without end; the play is over."""
 
@@ -97,7 +100,10 @@ class Watch:
         self._counted: set[bytes] = set()
         self._looked: set[bytes] = set()
         """Looks that have been judged."""
-        self._heard: dict[tuple[int, int], float] = {}
+        self._heard: dict[int, float] = {}
+        """When a node last heard another one: by `_pair`."""
+        self._open: list[dict[str, Subject]] = [{} for _ in world.nodes]
+        """By node, of whom it shows a round that is no verdict, and could become one."""
         self._nones = [0] * len(world.nodes)
         self._processes = [0] * len(world.nodes)
         self._newest: dict[tuple[int, int, str], int] = {}
@@ -109,6 +115,8 @@ class Watch:
         self._most_events = 0
         self._everybody = frozenset(range(len(world.nodes)))
         world.witness = self
+        for node in world.nodes:
+            self.started(node)
         self._count_load(None)
 
     def rings(self) -> Rings:
@@ -121,7 +129,7 @@ class Watch:
 
     def heard(self, node: Node, source: int) -> None:
         """Invariant 1 asks who has exchanged packets."""
-        self._heard[node.index, source] = self._world.now
+        self._heard[self._pair(node.index, source)] = self._world.now
 
     def worked(self, node: Node) -> None:
         """Invariant 4: who is late itself, or cut off, says ``none`` of nobody."""
@@ -159,13 +167,33 @@ class Watch:
     def changed(self, node: Node) -> None:
         """A view has changed: is there a verdict in it that nobody has shown yet?"""
         assert node.swim is not None
-        for subject in node.swim.subjects:
-            shown = subject.shown
-            if shown is not None and shown.round_id not in self._counted and _promising(shown):
-                self._count(node, subject, shown)
-            look = subject.reach.shown
-            if look is not None and look.round_id not in self._looked:
-                self._check_network(node, subject, look)
+        shows = self._open[node.index]
+        if shows:
+            # Late votes are still added to a round that is shown, so it stays here as long as they could make it a verdict.
+            for uid, subject in list(shows.items()):
+                shown = subject.shown if node.swim.known(uid) is subject else None
+                if shown is not None and shown.round_id not in self._counted and _promising(shown):
+                    self._count(node, subject, shown)
+                if shown is None or shown.round_id in self._counted or _refuted(shown):
+                    del shows[uid]
+        if self._world.networks:
+            for subject in node.swim.subjects:
+                look = subject.reach.shown
+                if look is not None and look.round_id not in self._looked:
+                    self._check_network(node, subject, look)
+
+    def started(self, node: Node) -> None:
+        """Its machine tells when its view shows another round: who knows thousands need not be asked about each of them."""
+        swim = node.swim
+        if swim is None:
+            return
+        shows = self._open[node.index] = {}
+
+        def shown(uid: str) -> None:
+            if (subject := swim.known(uid)) is not None:
+                shows[uid] = subject
+
+        swim.follow(shown)
 
     def crashed(self, node: Node) -> None:
         """Invariant 3 begins to wait."""
@@ -199,7 +227,8 @@ class Watch:
         if event.old is RingState.UNREACHABLE and event.new in {RingState.ALIVE, RingState.PARTIAL}:
             self._taken_back[key] = self._world.now
         elif event.new is RingState.UNREACHABLE and key in self._taken_back:
-            shown = next(one.shown for one in node.swim.subjects if one.boot == event.subject)
+            known = node.swim.known(event.subject.node_uid)
+            shown = known.shown if known is not None else None
             ago = self._world.now - self._taken_back[key]
             if shown is not None and node.clock(self._world.now) - shown.started > ago + 1e-9:
                 self._break(
@@ -313,7 +342,7 @@ class Watch:
                 for network in (MANAGEMENT, *world.networks)
             ]
             if all(past.clean for past in others):
-                exchanged = self._heard.get((observer.index, accused.index), -math.inf)
+                exchanged = self._heard.get(self._pair(observer.index, accused.index), -math.inf)
                 exchange = began <= exchanged <= world.now - LATEST_VOTE
                 if exchange or (alive and any(path.clean for path in paths)):
                     clean.append(observer.name)
@@ -547,12 +576,15 @@ class Watch:
     def _break(self, number: int, sentence: str) -> None:
         self.broken.append(Broken(number, self._world.now, sentence))
 
+    def _pair(self, one: int, other: int) -> int:
+        return one * len(self._world.nodes) + other
+
     def _zones(self) -> set[str]:
         return {member.zone for member in self._world.roster.voters}
 
     def _subject(self, node: Node, other: Node) -> Subject | None:
         assert node.swim is not None
-        return next((one for one in node.swim.subjects if one.member.uid == other.uid), None)
+        return node.swim.known(other.uid)
 
     def _state(self, node: Node, other: Node) -> RingState | None:
         subject = self._subject(node, other)
@@ -574,4 +606,9 @@ def _boot(node: Node, number: int) -> Boot:
 def _promising(shown: Round) -> bool:
     """Whether a count of these votes could be a verdict at all (counting checks signatures, and views change often)."""
     said = [vote.vote for vote in shown.votes.values()]
-    return said.count(Vote.NONE) >= 2 and Vote.ALIVE not in said and Vote.AGENT_DOWN not in said
+    return said.count(Vote.NONE) >= 2 and not _refuted(shown)
+
+
+def _refuted(shown: Round) -> bool:
+    """Whether these votes are no verdict, whatever may be added to them: nobody takes such a word back."""
+    return any(vote.vote in _LIVES for vote in shown.votes.values())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ringfence.core.model import MANAGEMENT
 
@@ -145,17 +146,23 @@ class Links:
             for rule, at in self._rules.items()
         )
 
-    def cut_off(self, one: int, everybody: frozenset[int], since: float) -> set[int]:
+    def cut_off(self, one: int, everybody: frozenset[int], since: float) -> frozenset[int]:
         """Of everybody all those for whom `cut_since` holds with this one on the management network, and perhaps itself."""
-        cut: set[int] = set()
+        cut: dict[frozenset[int], None] = {}
         for rule, at in self._rules.items():
             if at <= since and rule.worse.loss >= 1 and rule.network in {None, MANAGEMENT}:
                 if rule.sources is None or one in rule.sources:
-                    cut |= everybody if rule.targets is None else rule.targets
+                    cut[everybody if rule.targets is None else rule.targets] = None
                 if rule.targets is None or one in rule.targets:
-                    cut |= everybody if rule.sources is None else rule.sources
-        return cut
+                    cut[everybody if rule.sources is None else rule.sources] = None
+        return _union(tuple(cut))
 
     def _lost(self, rules: list[Rule], source: int, target: int, network: str) -> float:
         through = math.prod(1 - rule.worse.loss for rule in rules if rule.covers(source, target, network))
         return 1 - (1 - self.usual.loss) * through
+
+
+@lru_cache(maxsize=64)
+def _union(sets: tuple[frozenset[int], ...]) -> frozenset[int]:
+    """Of thousands it takes a while, and while a cut stands each verdict asks for the same few."""
+    return sets[0] if len(sets) == 1 else frozenset[int]().union(*sets)

@@ -59,6 +59,9 @@ class Witness(Protocol):
     def worked(self, node: Node) -> None:
         """The machine has just been called."""
 
+    def started(self, node: Node) -> None:
+        """This node has a new process, with a machine that knows nothing yet."""
+
     def crashed(self, node: Node) -> None:
         """This node is about to fall silent."""
 
@@ -228,6 +231,8 @@ class World:
             wall_offset=1.6e9 + self.now + node.wall_jump - node.clock(self.now),
         )
         node.swim.window = node.index in self.windows
+        if self.witness is not None:
+            self.witness.started(node)
         self._note(node, "agent starts")
         node.calm_since = max(node.calm_since, self.now)
         if node.disk is not None:

@@ -11,8 +11,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 
 import pytest
 
+from ringfence.core.gossip.corroboration import H
 from ringfence.core.gossip.events import KernelProbe
 from ringfence.core.gossip.keys import GroupKey, KeySet
+from ringfence.core.model import Vote
 from simulator import faults, story
 from simulator.__main__ import main
 from simulator.crypto import FakeCrypto, Keyring, MakeCrypto, Rekeyed
@@ -140,6 +142,38 @@ def test_a_crash_that_nobody_learns_of_breaks_3(count: int) -> None:
     crash = Fault(0.0, "crash", ("n2",))
     assert broken_in(NoVotes(count), crash) == {3}
     assert broken_in(World(count), crash) == set()
+
+
+class Walking(Watch):
+    """Asks each machine about everybody, where a watch goes by what it is told."""
+
+    seen = 0
+
+    def changed(self, node: Node) -> None:
+        super().changed(node)
+        assert node.swim is not None
+        for subject in node.swim.subjects:
+            shown = subject.shown
+            if shown is not None and sum(vote.vote is Vote.NONE for vote in shown.votes.values()) >= H:
+                assert shown.round_id in self._counted, f"{node.name} shows a verdict that nobody has judged"
+                self.seen += 1
+
+
+@pytest.mark.parametrize("restarted", [0, 30])
+def test_no_verdict_that_a_view_shows_is_missed(restarted: int) -> None:
+    """Nor of windows, which are told by others, nor of processes that are younger than the watch."""
+    world = World(30)
+    watch = Walking(world)
+    world.run(3)
+    for node in world.nodes[:restarted]:
+        world.stop_agent(node)
+        world.start_agent(node)
+    world.run(3)
+    world.crash(world.by_name["n20"])
+    world.run(3)
+    assert any(verdict.subject.node == "n20" for verdict in watch.verdicts)
+    assert watch.seen
+    assert not watch.broken
 
 
 ROTATE = Fault(0.0, "rotate", amount=1.0)

@@ -9,7 +9,7 @@ from ringfence.core.gossip.desk import Desk
 from ringfence.core.gossip.notices import Notices
 from ringfence.core.gossip.rounds import Round
 from ringfence.core.gossip.states import States
-from ringfence.core.gossip.subject import Subject
+from ringfence.core.gossip.subject import MAX_LEARNED, Subject
 from ringfence.core.gossip.wire import Votes
 from ringfence.core.model import RingState, Vote
 
@@ -59,12 +59,12 @@ class Hearsay:
         else:
             return
         if not known:
-            subject.learned.append(message.round_id)
+            subject.learned = (*subject.learned, message.round_id)[-MAX_LEARNED:]
             subject.shown = shown = Round(message.round_id, subject.boot, at, closed=True)
         assert shown is not None
         for vote in votes:
             shown.take(vote, at)
-        self._desk.journal.version += 1
+        self._desk.journal.shown(subject.member.uid)
         if not count.alive:
             subject.confirmed_at = max(subject.confirmed_at, at)
             self._states.lapse(subject, at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 
 from ringfence.core.gossip.events import Event, NetworkChanged, Trace
 from ringfence.core.gossip.rounds import Round
@@ -20,6 +21,8 @@ class Journal:
         """Changes with every change of what the view says beyond ages."""
         self.trace: Trace | None = None
         """Who wants to be told of every step; nobody, as a rule."""
+        self.on_shown: Callable[[str], None] | None = None
+        """Who wants to be told of whom the view shows another round, or more of its votes (by UID); nobody, as a rule."""
         self._events: deque[Event] = deque()
 
     def tell(self, event: Event) -> None:
@@ -29,6 +32,12 @@ class Journal:
     def next_event(self) -> Event | None:
         """The next one, or None."""
         return self._events.popleft() if self._events else None
+
+    def shown(self, uid: str) -> None:
+        """The view shows another round of this member, or more of its votes."""
+        self.version += 1
+        if self.on_shown is not None:
+            self.on_shown(uid)
 
     def network_changed(self, event: NetworkChanged | None) -> None:
         """The view of a member's networks has changed; an event says so where it is worth one."""

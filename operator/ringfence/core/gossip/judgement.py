@@ -117,4 +117,4 @@ class Judgement:
     def _show(self, subject: Subject, about: Round) -> None:
         if subject.shown is None or subject.shown.started <= about.started:
             subject.shown = about
-            self._journal.version += 1
+            self._journal.shown(subject.member.uid)

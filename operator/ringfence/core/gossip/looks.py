@@ -22,6 +22,7 @@ from ringfence.core.gossip.networks import (
     FIRST,
     FRESH,
     LAST,
+    LEARNED,
     MAX_LOOKS,
     PACE,
     Leg,
@@ -447,7 +448,7 @@ class Looks:
         look.votes.update((vote.voter, vote) for vote in self._ballots.valid(sender, message, subject))
         found = self._tally(look, subject)
         if any(one.dead or one.lives for one in found):
-            reach.learned.append(message.round_id)
+            reach.learned = (*reach.learned, message.round_id)[-LEARNED:]
             self._show(reach, look, found)
 
     def _tell_observers(self, subject: Subject, message: Message, now: float) -> None:

@@ -14,7 +14,6 @@ at least, from two zones where they are in two. Who doesn't stand on it says not
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -34,7 +33,7 @@ FRESH = 40.0
 MAX_LOOKS = K
 """Looks about one subject that are remembered at a time: each observer may have asked. Who refused one would be missed in it, and his answer
 with him."""
-_LEARNED = 8
+LEARNED = 8
 
 
 @dataclass(slots=True)
@@ -87,8 +86,8 @@ class Reach:
     """The last look, if it found a network dead."""
     told_dead: bool = False
     """Whether what the windows were told last is that a network of it is dead."""
-    learned: deque[bytes] = field(default_factory=lambda: deque(maxlen=_LEARNED))
-    """Ids of the last looks that its observers have told us, a window, of."""
+    learned: tuple[bytes, ...] = ()
+    """Ids of the last looks that its observers have told us, a window, of: `LEARNED` at most."""
     ask_at: float | None = None
     pause: float = 0.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from ringfence.core.gossip.members import Member
@@ -32,7 +31,11 @@ def sent_boot(boot_id: str) -> bytes:
 
 @dataclass(slots=True)
 class Subject:
-    """One member under observation. Instants are the machine's ``now``; None is never."""
+    """One member under observation. Instants are the machine's ``now``; None is never.
+
+    An agent of thousands knows thousands, and has had nothing but an answer from most: what these don't need is an empty
+    tuple or set, which all of them share.
+    """
 
     member: Member
     boot: Boot
@@ -42,9 +45,9 @@ class Subject:
     observed: bool = False
     """Whether this agent is one of its observers."""
     phase: float = 0.0
-    past: set[bytes] = field(default_factory=set)
+    past: frozenset[bytes] = frozenset()
     """Boots that are over: what they still seem to send is a replay."""
-    displaced: set[bytes] = field(default_factory=set)
+    displaced: frozenset[bytes] = frozenset()
     """Boots whose place a roster has given to another one. A roster may come late, so one that answers a fresh nonce is met
     again."""
     window: ReplayWindow = field(default_factory=ReplayWindow)
@@ -64,8 +67,8 @@ class Subject:
     rounds: dict[bytes, Round] = field(default_factory=dict)
     shown: Round | None = None
     """The round whose votes are reported."""
-    learned: deque[bytes] = field(default_factory=lambda: deque(maxlen=MAX_LEARNED))
-    """Ids of the last rounds that its observers have told us of."""
+    learned: tuple[bytes, ...] = ()
+    """Ids of the last rounds that its observers have told us of: `MAX_LEARNED` at most."""
     confirmed_at: float = float("-inf")
     """When the last round began that found it unreachable."""
     by_second: bool = False
@@ -103,8 +106,11 @@ class Subject:
         """
         raw = raw_boot(boot.boot_id)
         if self.boot_raw:
-            (self.past if met and raw not in self.displaced else self.displaced).add(self.boot_raw)
-        self.displaced.discard(raw)
+            if met and raw not in self.displaced:
+                self.past |= {self.boot_raw}
+            else:
+                self.displaced |= {self.boot_raw}
+        self.displaced -= {raw}
         self.boot, self.boot_raw = boot, raw
         self.window = ReplayWindow()
         self.state, self.since, self.listens_since = RingState.UNKNOWN, now, now

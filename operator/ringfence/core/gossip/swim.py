@@ -26,7 +26,7 @@ asks there as well, and whatever answers is life: `none` is silence on all of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from ringfence.core.gossip.anti_entropy import Wish
@@ -211,6 +211,10 @@ class Swim:
     def trace(self, trace: Trace | None) -> None:
         self._journal.trace = trace
 
+    def follow(self, shown: Callable[[str], None]) -> None:
+        """From now on tell of whom (by UID) `view` shows another round, or more of its votes."""
+        self._journal.on_shown = shown
+
     def install(self, roster: Roster, now: float) -> bool:
         """Take over a roster whose signature has been checked. Returns False for one that is not newer."""
         if self.roster is not None and roster.epoch <= self.roster.epoch:
@@ -334,6 +338,10 @@ class Swim:
     def subjects(self) -> Iterable[Subject]:
         """The members that we observe or have had to do with (for metrics)."""
         return self._directory.subjects.values()
+
+    def known(self, uid: str) -> Subject | None:
+        """The member of this UID, if it is one of `subjects`."""
+        return self._directory.subjects.get(uid)
 
     @property
     def lonely(self) -> bool:
