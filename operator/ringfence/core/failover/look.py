@@ -28,7 +28,7 @@ class Namesake:
 
     boot_id: str
     down: bool
-    """It is itself found Down."""
+    """It is itself found ``Down``, or may be fenced for another reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Look:
     limit: str | None
     limit_when_found_off: str | None
     hold_over: bool
-    """``Down`` without a break for the whole hold, last look included."""
+    """It might have been fenced for the whole hold without a break, last look included."""
     life_at: float
     life_sign: str
     node_exists: bool
@@ -66,7 +66,7 @@ class Look:
     renewed_at: float = float("-inf")
     """When a Lease of this boot's kubelet or agent, or virt-handler's heartbeat, was last seen to be renewed."""
     down_at: float = float("-inf")
-    """When this controller last found the node ``Down``."""
+    """When this controller last found that the node may be fenced."""
     retry_due: bool = False
     """The back-off after an exhausted ladder is over."""
     slot_due: float = float("-inf")
