@@ -42,7 +42,7 @@ class Judgement:
     on_hung: OnHung = OnHung.ALERT
     """For ``Hung``: what its zone's policy comes to, by the evidence that there is from its guests."""
     only_kernel: bool = False
-    """Nothing of the node has been seen for as long as makes it ``Hung``, but its kernel. No incident ends by that which began by it."""
+    """Nothing of the node has been seen for as long as makes it ``Hung``, but its kernel: that ends no incident of a node that hangs."""
 
     @property
     def may_be_fenced(self) -> bool:

@@ -80,7 +80,7 @@ def climb_on(record: Record, look: Look, recover: RecoverVms) -> Step | tuple[Re
     rung = ladder.climb(look.now, look.proofs_required)
     if (more := _more(record, look, recover, rung.proofs)) is not None:
         return more
-    may_order = look.judgement.may_be_fenced and look.limit is None and look.node_lease.settled
+    may_order = look.may_order and look.limit is None and look.node_lease.settled
     if rung.exhausted:
         # Read on: an order may take effect late, and the node may lose its power yet.
         reads = tuple(c for c in ladder.look(look.now).commands if _due(c, look))

@@ -12,6 +12,7 @@ from ringfence.core.failover.record import VmRecord
 from ringfence.core.failover.recovery import AttachmentLook, PodLook, VmLook
 from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import Rungs
+from ringfence.core.model import Verdict
 from ringfence.core.setback import SetBack
 
 
@@ -106,6 +107,16 @@ class Look:
     namesake: Namesake | None = None
     quarantined: bool = False
     """The node has flapped: when this incident is over no new VM comes to it for a while."""
+
+    @property
+    def may_order(self) -> bool:
+        """Whether the node may be ordered off now, but for limits and the Lease of remediators.
+
+        One that is down may have been found so a moment ago, once its incident is past its hold. One that hangs has to have been so for
+        its whole hold, at each order anew: its evidence may come and go.
+        """
+        down = self.judgement.verdict is Verdict.DOWN
+        return self.judgement.may_be_fenced and (down or self.hold_over)
 
     @property
     def own_taint(self) -> bool:

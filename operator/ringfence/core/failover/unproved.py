@@ -31,7 +31,7 @@ def holding(record: Record, look: Look) -> Step:
     if (end := withdraw(record, look)) is not None:
         return end
     early = precautions.early(record, look)
-    if not (look.hold_over and look.judgement.may_be_fenced):
+    if not (look.hold_over and look.may_order):
         vms = merged(record.vms, with_pods(look.affected, look.pods))
         return Step(_doubt_told(replace(record, vms=vms), look), (*early, *rung.commands))
     if look.limit is not None:
@@ -43,7 +43,7 @@ def holding(record: Record, look: Look) -> Step:
 
 def held(record: Record, look: Look) -> Step:
     ready = look.limit is None and look.node_lease.settled
-    if look.hold_over and ready and look.judgement.may_be_fenced:
+    if look.hold_over and ready and look.may_order:
         return climb(replace(record, held_reason=""), look, precautions.early(record, look))
     step_ = holding(replace(record, held_reason=""), look)
     said = (step_.record.phase, step_.record.sentence)
@@ -58,8 +58,7 @@ def fencing(record: Record, look: Look) -> Step:
     ordered = any(not o.unsent for o in record.orders)
     if look.limit is not None and not ordered:
         return _not_fencing(record, look.limit, look)
-    may_be_fenced = look.judgement.may_be_fenced
-    if look.limit is not None or not may_be_fenced:
+    if look.limit is not None or not look.may_order:
         # A fence that runs is finished first (DESIGN §2): read on, but order no more while the limit holds, nor from
         # any further device if the node turns out to live while an order is on its way.
         rung = ladder_of(record, look).climb(look.now, look.proofs_required)
@@ -67,7 +66,7 @@ def fencing(record: Record, look: Look) -> Step:
             return done
         reads = tuple(c for c in rung.commands if not isinstance(c, OrderOff | RevokeAgentLease))
         stuck = rung.exhausted or (not reads and len(rung.commands) > 0)
-        if may_be_fenced and look.limit is not None and stuck:
+        if look.may_order and look.limit is not None and stuck:
             return _not_fencing(new_pass(record, look), look.limit, look)
         return Step(record, reads)
     return climb(record, look, precautions.early(record, look))
@@ -75,14 +74,13 @@ def fencing(record: Record, look: Look) -> Step:
 
 def awaiting(record: Record, look: Look) -> Step:
     rung = ladder_of(record, look).look(look.now)
-    may_be_fenced = look.judgement.may_be_fenced
-    may_act = may_be_fenced and look.limit is None
+    may_act = look.may_order and look.limit is None
     found = tuple(p for p in rung.proofs if may_act or not isinstance(p, StorageCut))
     if (done := proof_in_hand(record, look, found)) is not None:
         return done
     if (end := withdraw(record, look)) is not None:
         return end
-    if may_be_fenced and look.retry_due and look.node_lease.settled and not order_working(record, look):
+    if look.may_order and look.retry_due and look.node_lease.settled and not order_working(record, look):
         again = replace(record, orders=(), begun=(), ladder_pass=record.ladder_pass + 1)
         if look.limit is not None:
             return _not_fencing(again, look.limit, look)

@@ -146,6 +146,13 @@ def test_nothing_is_ordered_without_all_of_the_evidence(record: Record, judgemen
     assert step(step(record, look).record, look).record == step(record, look).record, "and it is said once"
 
 
+@pytest.mark.parametrize("record", PHASES, ids=lambda r: f"{r.phase}-{len(r.orders)}")
+def test_evidence_that_was_gone_for_a_moment_is_held_anew_before_any_order(record: Record) -> None:
+    assert orders(record, reads(*READS_ON, look=replace(LOOK, hold_over=False))) == []
+    down = replace(LOOK, judgement=DOWN, hold_over=True)
+    assert orders(record, reads(*READS_ON, look=down)) != []
+
+
 def test_who_reads_a_hold_that_does_not_end_is_told_why() -> None:
     waits = step(HOLDING, replace(LOOK, judgement=SILENCE, hold_over=False)).record
     assert waits.phase is Phase.HOLDING
