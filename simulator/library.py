@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ringfence.core.model import Mode
+from ringfence.core.model import Mode, OnHung
 from simulator.system.device import LadderSetup
 from simulator.system.scheduler import Placement
 from simulator.system.watchdogs import kennel
@@ -37,7 +37,7 @@ DEVICE_MODES = (
 _FIELDS = (
     *("nodes", "vms", "bmcs", "mode", "volumes", "watchdog", "heartbeat", "storageFence", "nodeLeases"),
     *("pdus", "hedgeAfterSeconds", "delaySeconds", "maxConcurrentOrders", "controllers"),
-    *("kubevirtPods", "placement", "zones", "verdicts"),
+    *("kubevirtPods", "placement", "zones", "verdicts", "onHung"),
 )
 _RING_FIELDS = ("nodes", "zones", "controllers", "hazones", "seed", "settled")
 _LONGEST = 3600.0
@@ -175,6 +175,7 @@ def world(cluster: Mapping[str, Any], **led: Any) -> World:
         cluster.get("volumes"),
         kennel(watchdog) if watchdog else None,
         heartbeat=cluster.get("heartbeat"),
+        on_hung=OnHung(cluster.get("onHung", OnHung.ALERT)),
         storage_fence=cluster.get("storageFence"),
         node_leases=cluster.get("nodeLeases", False),
         ladder=LadderSetup(
@@ -270,6 +271,10 @@ def _check(cluster: Any) -> None:
         for node in _list(_mapping(watchdog, "watchdog", "nodes: [n1]").get("nodes"), "watchdog.nodes", "n1"):
             _one_of(node, nodes, "watchdog.nodes")
     _one_of(cluster.get("mode", "Active"), [mode.value for mode in Mode], "mode")
+    on_hung = cluster.get("onHung", OnHung.ALERT)
+    _one_of(on_hung, [one.value for one in OnHung], "onHung")
+    if on_hung == OnHung.FENCE and cluster.get("heartbeat") is None:
+        raise StoryError(f"{CLUSTER}: onHung is Fence, which needs slots; write `heartbeat: {{}}`")
 
 
 def _check_ring(cluster: Mapping[str, Any], ring: Any) -> None:

@@ -205,13 +205,13 @@ class Controller:
     def _open(self, name: str) -> None:
         plant, memory = self._plant, self._memory
         boot = plant.nodes[name].known
-        ring = detector.evidence(plant, plant.nodes[name]).ring
+        evidence = detector.evidence(plant, plant.nodes[name])
         record = machine.open_failover(
             f"{name}-{memory.number()}",
             boot,
-            ring.doubted_at,
+            evidence.silent_at,
             looks.look(plant, memory, boot, None),
-            ring.voters,
+            evidence.ring.voters,
         )
         self._store(record, None)
 

@@ -48,6 +48,7 @@ class Faults:
         for name, node in plant.nodes.items():
             node.linked = node.api = node.peers = node.storage = node.kubelet = True
             node.doubted = node.cordoned = node.suspended = node.evicted = node.shutting_down = False
+            node.hangs_since = None
             node.annotations.clear()
             node.marks.clear()
             if node.foreign_taint:
@@ -106,9 +107,9 @@ class Faults:
                 _suspend(plant, rest[0], runs=True)
             case "hang":
                 # Userspace stands still, the kernel answers: a deadlocked disk driver, or no memory.
-                _hang(plant, rest[0], runs=False)
+                plant.nodes[rest[0]].hang(plant.now)
             case "unhang":
-                _hang(plant, rest[0], runs=True)
+                plant.nodes[rest[0]].hang(None)
             case "cut-peers":
                 plant.nodes[rest[0]].peers = False
             case "heal-peers":
@@ -388,11 +389,6 @@ def _suspend(plant: Plant, name: str, *, runs: bool) -> None:
     node = plant.nodes[name]
     node.linked = node.storage = node.api = runs
     node.suspended = not runs
-
-
-def _hang(plant: Plant, name: str, *, runs: bool) -> None:
-    node = plant.nodes[name]
-    node.agent = node.kubelet = node.api = node.storage = runs
 
 
 def _shut_down(plant: Plant, vm: Vm) -> None:

@@ -18,7 +18,7 @@ from ringfence.core.failover.record import Record, VmState
 from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RecoveryCommand, RequestStart
 from ringfence.core.fencing.orders import OrderOff
 from ringfence.core.fencing.proof import AdminConfirmed, StorageCut
-from ringfence.core.model import Boot, Mode
+from ringfence.core.model import Boot, Mode, OnHung
 from simulator.system import looks, rules, triples
 from simulator.system.node import Node
 from simulator.system.rules import Broken
@@ -206,7 +206,8 @@ class Invariants:
         if not plant.in_zone(node) and self._known_for("zone"):
             raise self._broken(7, f"{node} is ordered off, and it is in no HAZone")
         since = self._heard_since.get(node)
-        if since is not None and self.world.now - since >= HEALTHY_FOR:
+        hangs = plant.on_hung is OnHung.FENCE and self._hangs(node)
+        if since is not None and self.world.now - since >= HEALTHY_FOR and not hangs:
             raise self._broken(
                 6, f"{node} is ordered off, and its kernel has answered for {self.world.now - since:.1f} s"
             )
@@ -225,6 +226,12 @@ class Invariants:
         if key in self._sent:
             raise self._broken(9, f"{order.device} is ordered off twice under one number ({order.attempt})")
         self._sent.add(key)
+
+    def _hangs(self, name: str) -> bool:
+        """Whether nothing but its kernel has run there for as long as a zone's policy asks for."""
+        since = self.world.plant.nodes[name].hangs_since
+        least = timing.HUNG_HEARTBEAT_AGE + timing.HUNG_HOLD
+        return since is not None and self.world.now - since >= least
 
     def _in_minority(self, about: str = "") -> bool:
         """Nodes that are proved off have no vote, and those in maintenance have none but about themselves: who shuts two of five down

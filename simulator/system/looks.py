@@ -22,7 +22,7 @@ from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import DeviceLook, Rungs
 from ringfence.core.fencing.slotwatch import SlotState
-from ringfence.core.model import Boot, Verdict
+from ringfence.core.model import Boot, OnHung, Verdict
 from ringfence.ports import DeviceSpec
 from simulator.system import attachments, detector, infrastructure, scheduler, slots, users
 from simulator.system.memory import Memory
@@ -41,15 +41,15 @@ def judgement_of(plant: Plant, node: str) -> Judgement:
 def _judged(plant: Plant, node: Node, evidence: Evidence) -> Judgement:
     if not node.registered:
         return Judgement(Verdict.SUSPECT, f"nothing is known of {node.name}", known=False)
-    return judge(evidence, plant.now)
+    return judge(evidence, plant.now, plant.on_hung if plant.zone_of(node.name) else OnHung.ALERT)
 
 
 def down(plant: Plant) -> list[str]:
-    """The nodes that are found Down. Only a silent one can be."""
+    """The nodes that may be fenced. Only a silent one can be."""
     return [
         name
         for name, node in plant.nodes.items()
-        if node.silent_since is not None and judgement_of(plant, name).verdict is Verdict.DOWN
+        if node.silent_since is not None and judgement_of(plant, name).may_be_fenced
     ]
 
 
@@ -69,7 +69,7 @@ def affected(plant: Plant, node: str, records: Iterable[Record] = ()) -> tuple[V
 
 
 def _lost(plant: Plant, records: Iterable[Record]) -> frozenset[str]:
-    """The nodes that are found Down, or are proved off and not back yet."""
+    """The nodes that may be fenced, or are proved off and not back yet."""
     gone = {r.boot.node for r in records if r.proofs and not r.new_boot_id}
     return frozenset(gone.union(down(plant)))
 
@@ -103,7 +103,9 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         judgement=judgement,
         limit=limits.limitation(situation),
         limit_when_found_off=limits.limitation_when_found_off(situation),
-        hold_over=down_since is not None and now - down_since >= HOLD and now >= judgement.not_before,
+        hold_over=down_since is not None
+        and now - down_since >= HOLD + judgement.hold_more
+        and now >= judgement.not_before,
         renewed_after=life.renewed_after,
         down_at=memory.down_at.get(boot.node, NEVER),
         life_at=now if boot == node.known and memory.leads(boot.node) else life.latest,

@@ -24,6 +24,8 @@ def power(plant: Plant, name: str, *, on: bool) -> None:
             node.boot + 1,
             plant.now + BOOT_NEEDS,
         )
+        if node.hangs_since is not None:
+            node.hang(None)
         node.silent_since, node.known_boot = None, node.identity.boot_id
         plant.life[name] = replace(plant.life[name], boot=plant.now)
         node.shutting_down = False
@@ -47,6 +49,8 @@ def boots_unseen(plant: Plant, name: str) -> None:
     node.known_boot = node.known.boot_id
     node.powered, node.boot, node.booted_at = True, node.boot + 1, plant.now + BOOT_NEEDS
     node.shutting_down = False
+    if node.hangs_since is not None:
+        node.hang(None)
 
 
 def reset(plant: Plant, name: str) -> None:

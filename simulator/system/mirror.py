@@ -10,7 +10,8 @@ from collections.abc import Hashable
 
 from ringfence.controller.rfc3339 import stamp
 from ringfence.core.fencing.selffence import lease_holder, revocation
-from ringfence.core.model import Boot, Mode
+from ringfence.core.model import Boot, Mode, OnHung
+from ringfence.kube.objects import VIRT_HEARTBEAT
 from ringfence.ports import Json
 from simulator.system.apiserver import ApiServer
 from simulator.system.detector import KUBELET_RENEWS, renews_every
@@ -30,6 +31,8 @@ NOT_READY_AFTER = 40.0
 """Seconds of a kubelet's silence after which the node controller calls the node's state unknown."""
 OURS, FOREIGN = "ringfence", "nodeshutdown"
 VOLUME = "slots"
+HANDLER_BEATS = 60.0
+"""Seconds between two heartbeats of virt-handler, which stands still with the agent here."""
 
 
 def address_of(node: str) -> str:
@@ -51,6 +54,8 @@ class Mirror:
         self._boots: dict[str, str] = {}
         """The boot id in each Node object: a kubelet writes it when it has booted and reaches the API server."""
         self._unready_since: dict[str, float] = {}
+        self._beats: dict[str, str] = {}
+        """virt-handler's last heartbeat on each node, where a zone's policy goes by it."""
         self._zones = sorted({zone for name in plant.nodes for zone in plant.zones_of(name)})
         """All that there ever are."""
         self._going: set[Boot] = set()
@@ -190,6 +195,7 @@ class Mirror:
         if plant.heartbeat:
             heartbeat = {"volume": VOLUME, "intervalSeconds": 1, "stopGuests": plant.stop_guests}
             spec["storage"] = {"heartbeat": heartbeat}
+            spec["onHung"] = plant.on_hung.value
         return spec
 
     # --- nodes ------------------------------------------------------------------------------------------------------
@@ -215,7 +221,7 @@ class Mirror:
             "metadata": {
                 "uid": node.identity.node_uid,
                 "labels": {"kubernetes.io/hostname": node.name, "kubevirt.io/schedulable": "true"},
-                "annotations": dict(node.annotations),
+                "annotations": dict(node.annotations) | self._beat(node),
             },
             "spec": {"taints": taints, "unschedulable": node.cordoned},
             "status": {
@@ -237,8 +243,11 @@ class Mirror:
     def _seen(self, node: Node) -> Hashable:
         boot = self._boots.get(node.name, node.identity.boot_id)
         taints = (node.suspect, node.suspect_for, node.out_of_service, node.foreign_taint)
-        marks = (*sorted(node.marks), *sorted(node.annotations.items()))
+        marks = (*sorted(node.marks), *sorted(node.annotations.items()), *self._beat(node).values())
         return (self._ready(node), boot, *taints, node.cordoned, *marks)
+
+    def _beat(self, node: Node) -> dict[str, str]:
+        return {VIRT_HEARTBEAT: self._beats[node.name]} if node.name in self._beats else {}
 
     def _ready(self, node: Node) -> str:
         plant = self._plant
@@ -253,8 +262,11 @@ class Mirror:
         return "False" if node.identity in self._going else "True"
 
     def _renew(self, node: Node) -> None:
-        """The kubelet's Lease and the agent's."""
+        """The kubelet's Lease, virt-handler's heartbeat, the agent's Lease."""
         plant, now = self._plant, self._plant.now
+        beats = plant.on_hung is OnHung.FENCE and node.agent and plant.takes_pods(node)
+        if beats and (plant.time.every(HANDLER_BEATS) or node.name not in self._beats):
+            self._beats[node.name] = stamp(VirtualClock.WALL + now)
         first = not self._server.find("leases", node.name, "kube-node-lease")
         booted = self._boots.get(node.name) != node.identity.boot_id
         if plant.takes_pods(node) and (first or booted or plant.time.every(KUBELET_RENEWS)):

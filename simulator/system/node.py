@@ -92,6 +92,8 @@ class Node:
     guests_at: float = NEVER
     suspended: bool = False
     """The whole machine stands still."""
+    hangs_since: float | None = None
+    """Since when its userspace stands still, and its kernel answers; until it goes on, or boots."""
     hibernated: bool = False
     """Its memory is on its disk, its power off: it goes on in the same boot when it is on again."""
     plain_boots: bool = True
@@ -134,6 +136,11 @@ class Node:
     @property
     def kernel_answers(self) -> bool:
         return self.powered and self.linked
+
+    def hang(self, now: float | None) -> None:
+        """Its userspace stands still from now on; None: it runs."""
+        self.hangs_since = now
+        self.agent = self.kubelet = self.api = self.storage = now is None
 
     def up(self, now: float) -> bool:
         """Whether it runs, has booted, and is in reach of the others."""

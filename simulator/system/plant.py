@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ringfence.core.detection.evidence import Life
+from ringfence.core.model import OnHung
 from ringfence.core.setback import SetBack
 from simulator.system.device import Device, LadderSetup
 from simulator.system.node import Node
@@ -37,6 +38,8 @@ class Plant:
     kennel: Kennel | None
     heartbeat: bool
     stop_guests: bool
+    on_hung: OnHung = OnHung.ALERT
+    """The policy of every zone."""
     cutting: set[str] = field(default_factory=set)
     """Nodes that their storage is about to shut out."""
     csi_detaches: bool = True

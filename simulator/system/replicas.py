@@ -23,7 +23,6 @@ from ringfence.core.detection.evidence import NEVER
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.slots import cluster_id
 from ringfence.core.gossip.members import Roster, open_roster
-from ringfence.core.model import Verdict
 from ringfence.core.rosterkey import SECRET
 from ringfence.fencing.network_fence import Epochs, NetworkFenceDevice
 from ringfence.kube.client import Expired, path_of
@@ -252,7 +251,7 @@ class Replicas:
 
     @staticmethod
     def _down(replica: Replica) -> set[str]:
-        return {n for n, j in replica.loop.judgements.items() if j.verdict is Verdict.DOWN}
+        return {n for n, j in replica.loop.judgements.items() if j.may_be_fenced}
 
     # --- processes ------------------------------------------------------------------------------------------------------
 

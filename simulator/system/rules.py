@@ -6,8 +6,9 @@ from ringfence.core import timing
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.orders import Action
 from ringfence.core.fencing.proof import StorageCut
+from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot, Verdict
-from simulator.system import looks
+from simulator.system import looks, slots
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
 
@@ -29,7 +30,7 @@ def proved(plant: Plant, memory: Memory, boot: Boot, act: str) -> None:
 
 
 def order_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:
-    """As `order_fits`, and only to what is Down now: nothing lies between the judgement and the order here."""
+    """As `order_fits`, and only to what may be fenced now: nothing lies between the judgement and the order here."""
     on_record(plant, memory, device, record)
     is_down(plant, record.boot.node, record)
     order_fits(plant, memory, device, record)
@@ -64,7 +65,7 @@ def on_record(plant: Plant, memory: Memory, device: str, record: Record) -> None
 
 
 def cut_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:
-    """As `cut_fits`, and only of what is Down now."""
+    """As `cut_fits`, and only of what may be fenced now."""
     cut_fits(plant, memory, device, record)
     is_down(plant, record.boot.node, record)
 
@@ -89,16 +90,22 @@ def power_on_due(plant: Plant, memory: Memory, device: str, record: Record) -> N
 
 
 def is_down(plant: Plant, node: str, record: Record) -> None:
-    """Only what is Down, and still of the incident's boot, is shot at.
+    """Only what is Down, or hangs where its zone has that fenced, and is still of the incident's boot, is shot at.
 
     A boot that nothing has told of may be shot for the one before: a node that loses its power and boots again within its isolation,
     where no device was read as off meanwhile but after our own order (SCENARIOS B20). It costs one boot more of a node on which
     nothing can have been started.
     """
     verdict = looks.judgement_of(plant, node)
-    if verdict.verdict is not Verdict.DOWN:
+    if not verdict.may_be_fenced:
         raise Broken(f"{plant.now:.2f}: {node} is ordered off: {verdict.sentence}")
     here = plant.nodes[node]
+    if verdict.verdict is Verdict.HUNG and (here.agent or plant.takes_pods(here)):
+        raise Broken(
+            f"{plant.now:.2f}: {node} is ordered off for hanging, and more than its kernel runs there"
+        )
+    if verdict.verdict is Verdict.HUNG and slots.seen(plant, here).state is not SlotState.SILENT:
+        raise Broken(f"{plant.now:.2f}: {node} is ordered off for hanging, and its slot is not silent")
     later = here.identity != record.boot and plant.now >= here.booted_at
     if later and (not here.is_news or called_off(plant, record)):
         raise Broken(f"{plant.now:.2f}: {node} is ordered off for an earlier boot")

@@ -46,9 +46,14 @@ def seen(plant: Plant, node: Node) -> SlotEvidence:
     if not plant.heartbeat or node.slot_seen[0] not in (node.identity.boot_id, node.known.boot_id):
         return SlotEvidence()
     after, at = node.slot_moved
-    silence = silence_of(INTERVAL)
-    if plant.now - at <= silence:
+    if _moves(plant, node):
         return SlotEvidence(SlotState.MOVING, INTERVAL, after)
-    if plant.now - node.slot_looked_at > silence:
+    if plant.now - node.slot_looked_at > silence_of(INTERVAL):
         return SlotEvidence(SlotState.UNREAD, INTERVAL, after)
-    return SlotEvidence(SlotState.SILENT, INTERVAL, after, at)
+    own = at if node.slot_seen[0] == node.known.boot_id else NEVER
+    others = any(_moves(plant, other) for other in plant.nodes.values() if other is not node)
+    return SlotEvidence(SlotState.SILENT, INTERVAL, after, at, written_at=own, others_write=others)
+
+
+def _moves(plant: Plant, node: Node) -> bool:
+    return plant.now - node.slot_moved[1] <= silence_of(INTERVAL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ringfence.core.detection.evidence import Life
-from ringfence.core.model import Mode
+from ringfence.core.model import Mode, OnHung
 from simulator.system import (
     attachments,
     detector,
@@ -61,6 +61,7 @@ class World:
         warm_up: float = 0.0,
         zones: dict[str, list[str]] | None = None,
         tells_verdicts: bool = False,
+        on_hung: OnHung = OnHung.ALERT,
     ) -> None:
         """``spread``: the scheduler goes by load, and the controller hears the side of its own node only. ``control``: who leads;
         ``warm_up``: seconds before 0 at which time begins, for processes that have to find each other first.
@@ -81,6 +82,7 @@ class World:
             kennel,
             heartbeat=heartbeat is not None,
             stop_guests=(heartbeat or {}).get("stopGuests", False),
+            on_hung=on_hung,
             last_run=dict(vms),
             life={n: Life() for n in nodes},
             spread=spread,

@@ -13,7 +13,7 @@ from ringfence.core.detection.verdict import Judgement, judge
 from ringfence.core.election import Election, LeaseAction
 from ringfence.core.failover import limits
 from ringfence.core.gossip.report import AgentView
-from ringfence.core.model import Mode, RingState, Verdict
+from ringfence.core.model import Mode, RingState
 from ringfence.net.stream import PUSH_EVERY, QUIET
 from ringfence.net.views import decode_view, encode_view
 from simulator.node import Node
@@ -85,7 +85,7 @@ class Controller:
             evidence = self.witness.evidence(node, now, device_proved=True)
             assert evidence is not None
             self.judgements[node] = judge(evidence, now)
-            self.witness.down(node, self.judgements[node].verdict is Verdict.DOWN, now)
+            self.witness.down(node, self.judgements[node].may_be_fenced, now)
             if evidence.ring.state is RingState.UNREACHABLE:
                 self._ask(node, now)
             if evidence.ring.single and not evidence.own_probe_silent:
@@ -207,8 +207,8 @@ class Controller:
         incidents, proved = self._api.incidents, self._proved()
         zone = self._zones[node]
         members = frozenset(name for name, of in self._zones.items() if of == zone)
-        since = self.witness.down(node, self.judgements[node].verdict is Verdict.DOWN, now)
-        down = {n for n, j in self.judgements.items() if j.verdict is Verdict.DOWN and n not in proved}
+        since = self.witness.down(node, self.judgements[node].may_be_fenced, now)
+        down = {n for n, j in self.judgements.items() if j.may_be_fenced and n not in proved}
         return limits.Situation(
             node=node,
             mode=Mode.ACTIVE,

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ringfence.core.detection.verdict import Judgement
 from ringfence.core.failover import limits
 from ringfence.core.model import Verdict
 from simulator import faults
@@ -186,13 +187,13 @@ class RingStory:
             if not controller.runs:
                 continue
             for node, judgement in sorted(controller.judgements.items()):
-                self._withdraw(controller, node, judgement.verdict)
-                if judgement.verdict is not Verdict.DOWN:
+                self._withdraw(controller, node, judgement)
+                if not judgement.may_be_fenced:
                     continue
                 if controller.leads and self.api.reached_by(controller.home):
                     boot = self.api.nodes[node].boot_id
                     self.api.incidents.setdefault(node, Incident(node, boot, self.now))
-                since = controller.witness.down(node, is_down=True, now=self.world.now)
+                since = controller.witness.down(node, may_be_fenced=True, now=self.world.now)
                 if self.world.now - since < HOLD + judgement.hold_more or self._ordered(node):
                     continue
                 reason = controller.why_not(node)
@@ -211,8 +212,8 @@ class RingStory:
         incident = self.api.incidents.get(node)
         return incident is not None and incident.ordered_by is not None
 
-    def _withdraw(self, controller: Controller, node: str, verdict: Verdict) -> None:
-        if controller.leads and verdict is not Verdict.DOWN and not self._ordered(node):
+    def _withdraw(self, controller: Controller, node: str, judgement: Judgement) -> None:
+        if controller.leads and not judgement.may_be_fenced and not self._ordered(node):
             self.api.incidents.pop(node, None)
 
     def _order(self, controller: Controller, name: str) -> None:

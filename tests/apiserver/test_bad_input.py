@@ -226,6 +226,18 @@ REFUSED: dict[str, tuple[Json, str]] = {
         fed_by_slot(intervalSeconds=4),
         "fencing.watchdog.isolationSeconds must be three times spec.storage.heartbeat.intervalSeconds at least",
     ),
+    "hanging nodes fenced without slots": (
+        _object("HAZone", {"nodes": {"names": ["n1"]}, "onHung": "Fence"}),
+        "spec.onHung is Fence, so spec.storage.heartbeat must be given",
+    ),
+    "hanging nodes fenced though their storage has no heartbeat": (
+        _object("HAZone", {"nodes": {"names": ["n1"]}, "onHung": "Fence", "storage": {}}),
+        "spec.onHung is Fence, so spec.storage.heartbeat must be given",
+    ),
+    "hanging nodes shot": (
+        _object("HAZone", {"nodes": {"names": ["n1"]}, "onHung": "Shoot"}),
+        'spec.onHung: Unsupported value: "Shoot": supported values',
+    ),
     "heartbeat without a volume": (
         _object("HAZone", {"nodes": {"names": ["n1"]}, "storage": {"heartbeat": {}}}),
         "heartbeat.volume must be given: say the claim or the path that the chart's slots.volume names",

@@ -115,7 +115,8 @@ def of_node(node: NodeRow, release: str) -> Advice:
             away = f"or move its VMs away: kubectl drain {name} --ignore-daemonsets --delete-emptydir-data"
             return Advice(could_do=("mend what its verdict names; nothing is done to the node for it", away))
         case Verdict.HUNG:
-            return Advice(could_do=(f"look at the console of {name}; nobody is fenced for it by itself",))
+            policy = f"nobody is fenced for it but where its zone says so (spec.onHung of HAZone {node.zone})"
+            return Advice(could_do=(f"look at the console of {name}; {policy}",))
         case "":
             return Advice(could_do=("ringfence status: does a controller lead?",))
         case _:

@@ -94,7 +94,7 @@ class _Node:
     agent_down_at: float = NEVER
     down_since: float = NEVER
     down_at: float = NEVER
-    """When it was last found Down."""
+    """When it was last found that it may be fenced."""
     probe_silent_at: float = NEVER
 
     @property
@@ -394,19 +394,19 @@ class Witness:
             if one.dead and not any(other.answered_at(one.network) > began[latest.reporter] for other in seen)
         )
 
-    def down(self, node: str, is_down: bool, now: float) -> float:
-        """Keep the hold's clock: since when the node has been Down without a break."""
+    def down(self, node: str, may_be_fenced: bool, now: float) -> float:
+        """Keep the hold's clock: since when the node has been one that may be fenced, without a break."""
         known = self._nodes[node]
-        if not is_down:
+        if not may_be_fenced:
             known.down_since = NEVER
         elif known.down_since == NEVER:
             known.down_since = now
-        if is_down:
+        if may_be_fenced:
             known.down_at = now
         return known.down_since
 
     def down_at(self, node: str) -> float:
-        """When the node was last found Down."""
+        """When it was last found that the node may be fenced."""
         known = self._nodes.get(node)
         return known.down_at if known else NEVER
 

@@ -22,7 +22,7 @@ from ringfence.core.failover.foresight import Foresight, foresee
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.fencing.selffence import WatchdogLook
 from ringfence.core.gossip.rings import rings_of
-from ringfence.core.model import RingState, Verdict
+from ringfence.core.model import RingState
 from ringfence.ports import Clock
 
 
@@ -35,7 +35,7 @@ def dry_run(nodes: Sequence[str], loop: Loop, world: World, witness: Witness, cl
         return {"trouble": f"no node {unknown[0]}: Kubernetes doesn't know it"}
     supposed = frozenset(nodes)
     judgements = {node: _judge(node, supposed, loop, witness, now) for node in nodes}
-    down = frozenset(node for node, judgement in judgements.items() if judgement.verdict is Verdict.DOWN)
+    down = frozenset(node for node, judgement in judgements.items() if judgement.may_be_fenced)
     return {
         "supposedDown": sorted(supposed),
         "controller": loop.leader,

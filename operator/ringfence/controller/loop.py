@@ -39,7 +39,7 @@ from ringfence.controller.verdicts import ToldVerdicts
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
 from ringfence.core import timing
-from ringfence.core.detection.evidence import NEVER, NetworkRole, SlotEvidence
+from ringfence.core.detection.evidence import NEVER, Evidence, NetworkRole, SlotEvidence
 from ringfence.core.detection.heartbeats import Heartbeats
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits, machine
@@ -57,7 +57,7 @@ from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import A_PERSON, DeviceLook, Rungs
 from ringfence.core.fencing.selffence import WatchdogLook
 from ringfence.core.fencing.slotwatch import SlotState
-from ringfence.core.model import Boot, Mode, RingState, Verdict
+from ringfence.core.model import Boot, Mode, OnHung, RingState, Verdict
 from ringfence.kube import kinds
 from ringfence.kube.objects import NodeObject, VmiObject, VmObject
 from ringfence.kube.store import Key
@@ -234,9 +234,9 @@ class Loop:
         return frozenset(r.boot.node for r in records_ if self._witness.boot(r.boot.node) in (None, r.boot))
 
     def finds_own_node_down(self) -> bool:
-        """Whether the node that this replica runs on is Down by its own judgement: then another must lead."""
+        """Whether the node that this replica runs on may be fenced by its own judgement: then another must lead."""
         judgement = self.judgements.get(self._own_node)
-        return judgement is not None and judgement.verdict is Verdict.DOWN
+        return judgement is not None and judgement.may_be_fenced
 
     def poke(self) -> None:
         """Something changed: take a turn soon."""
@@ -309,11 +309,11 @@ class Loop:
         return True
 
     def _pressing(self) -> bool:
-        """Whether a node is Down and something of it is to be done soon.
+        """Whether a node may be fenced and something of it is to be done soon.
 
         What waits for a person, or for the node's return, is told by an event: a node may be off for months.
         """
-        down = [node for node, judgement in self.judgements.items() if judgement.verdict is Verdict.DOWN]
+        down = [node for node, judgement in self.judgements.items() if judgement.may_be_fenced]
         if not down:
             return False
         patient = {
@@ -417,14 +417,14 @@ class Loop:
             )
             if evidence is None:
                 continue
-            judgement = judge(evidence, now)
+            judgement = judge(evidence, now, self._on_hung(evidence))
             before = self.judgements.get(node)
             self.judgements[node] = judgement
-            self._witness.down(node, judgement.verdict is Verdict.DOWN, now)
+            self._witness.down(node, judgement.may_be_fenced, now)
             self._watch_intent(evidence.boot, evacuated, silent=evidence.ring.doubted_at > NEVER)
             if evidence.ring.single and not evidence.own_probe_silent:
                 self._probe(node)
-            if evidence.ring.state is RingState.UNREACHABLE:
+            if evidence.ring.state is RingState.UNREACHABLE or judgement.may_be_fenced:
                 self._ask(node)
             if before is None or before.verdict is not judgement.verdict:
                 logger.info("node %s: %s (%s)", node, judgement.verdict, judgement.sentence)
@@ -439,7 +439,7 @@ class Loop:
             alive = self._witness.alive(now) & roster.by_name.keys()
             self._metrics.ring(roster.epoch, len(roster.members), len(alive))
         verdicts = {node: judgement.verdict for node, judgement in self.judgements.items()}
-        self._someone_down = Verdict.DOWN in verdicts.values()
+        self._someone_down = any(judgement.may_be_fenced for judgement in self.judgements.values())
         for node in self._told.due(verdicts, leads=self._leadership.leads):
             if (boot := self._witness.boot(node)) is not None:
                 self._tell(boot, self.judgements[node])
@@ -482,6 +482,13 @@ class Loop:
     def _network_roles(self, node: str) -> Mapping[str, NetworkRole]:
         known = self._world.nodes.store.get(("", node))
         return roles(self._world.networks_of(known)) if known is not None else {}
+
+    def _on_hung(self, evidence: Evidence) -> OnHung:
+        """The policy of the node's zone, where it matters. A node in two zones is in none."""
+        if evidence.ring.state is not RingState.AGENT_DOWN:
+            return OnHung.ALERT
+        zone, _ = self.zone_of(self._world.nodes.store.get(("", evidence.boot.node)))
+        return zone.spec.on_hung if zone is not None else OnHung.ALERT
 
     def device_proved(self, node: str) -> bool:
         """Whether a device of the node has proved itself of late."""
@@ -572,7 +579,7 @@ class Loop:
         }
 
     async def _open(self, now: float) -> None:
-        """Open a failover for every node that is Down, has something to lose, and has none open."""
+        """Open a failover for every node that may be fenced, has something to lose, and has none open."""
         assert self._executor is not None
         covered = set(self.busy_nodes())
         covered |= {
@@ -582,17 +589,17 @@ class Loop:
         }
         for node, judgement in list(self.judgements.items()):
             boot = self._witness.boot(node)
-            if judgement.verdict is not Verdict.DOWN or node in covered or boot is None:
+            if not judgement.may_be_fenced or node in covered or boot is None:
                 continue
             if not self._refusals.due(("open", boot)) or not self.affected(node):
                 continue
             look = self._look(boot, None, now)
             evidence = self._witness.evidence(node, now, device_proved=False)
             assert evidence is not None
-            doubted = self._clock.wall() - (now - evidence.ring.doubted_at)
+            doubted = self._clock.wall() - (now - evidence.silent_at)
             # One name for as long as it is tried: an answer that was lost must not make a second Failover of the node.
             name = self._names.setdefault(boot, f"{node}-{boot.boot_id[:8]}-{self._suffix()}")
-            down_since = self._witness.down(node, is_down=True, now=now)
+            down_since = self._witness.down(node, may_be_fenced=True, now=now)
             record = machine.open_failover(
                 name,
                 boot,
@@ -834,7 +841,7 @@ class Loop:
         if adopted is not None and adopted.namesake[0] != node.uid:
             adopted.namesake = (node.uid, now)
         known = self.judgements.get(boot.node)
-        return Namesake(node.boot_id, down=known is not None and known.verdict is Verdict.DOWN)
+        return Namesake(node.boot_id, down=known is not None and known.may_be_fenced)
 
     def _lags(self, adopted: Adopted | None) -> bool:
         """Whether what this replica knows of the Nodes is older than the incident."""
@@ -860,9 +867,7 @@ class Loop:
             life_at, life_sign = adopted.namesake[1], "a new Node object of the same boot"
         # Whoever reads this runs: no proof about this replica's own node is true.
         lives_here = same_boot and boot.node == self._own_node
-        down_since = (
-            self._witness.down(boot.node, judgement.verdict is Verdict.DOWN, now) if same_node else NEVER
-        )
+        down_since = self._witness.down(boot.node, judgement.may_be_fenced, now) if same_node else NEVER
         zone, trouble = self.zone_of(node)
         record = adopted.record if adopted else None
         affected = self.affected(boot.node)
@@ -1078,9 +1083,7 @@ class Loop:
             for r in open_records
             if self._clock.wall() - r.started_wall <= window or r.phase not in PROVED
         }
-        down = {
-            n for n, j in self.judgements.items() if j.verdict is Verdict.DOWN and n not in proved
-        } | lately
+        down = {n for n, j in self.judgements.items() if j.may_be_fenced and n not in proved} | lately
         return limits.Situation(
             node=node,
             mode=self.mode,
@@ -1150,8 +1153,8 @@ class Loop:
         """
         affected = self.affected(boot.node) if affected is None else affected
         judgement, record = self.judgements.get(boot.node), adopted.record if adopted else None
-        is_down = judgement is not None and judgement.verdict is Verdict.DOWN
-        since = self._witness.down(boot.node, is_down, now) if self._witness.boot(boot.node) else NEVER
+        may_be_fenced = judgement is not None and judgement.may_be_fenced
+        since = self._witness.down(boot.node, may_be_fenced, now) if self._witness.boot(boot.node) else NEVER
         return replace(
             self._situation(boot.node, zone, trouble, now, affected, released=self._released(adopted)),
             intent=self._intents.of(boot),
@@ -1262,10 +1265,10 @@ class Loop:
         )
 
     def _lost(self) -> frozenset[str]:
-        """The nodes that are found Down, or are proved off and not back yet."""
+        """The nodes that may be fenced, or are proved off and not back yet."""
         records = (a.record for a in self._adopted.values() if a.record is not None)
         gone = {r.boot.node for r in records if r.phase not in ENDED and r.proofs and not r.new_boot_id}
-        down = {name for name, judgement in self.judgements.items() if judgement.verdict is Verdict.DOWN}
+        down = {name for name, judgement in self.judgements.items() if judgement.may_be_fenced}
         return frozenset(gone | down)
 
     def _deleted_by_user(self, record: VmRecord, vmi: VmiObject | None) -> bool:

@@ -27,7 +27,7 @@ from ringfence.core.fencing.proof import (
     SelfFenced,
     StorageCut,
 )
-from ringfence.core.model import Boot, Column, SignedVote
+from ringfence.core.model import Boot, Column, SignedVote, Verdict
 from ringfence.ports import Json
 
 
@@ -44,7 +44,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
         "doubtedAt": stamp(record.doubted_wall),
         "startedAt": stamp(record.started_wall),
         "verdict": {
-            "state": "Down",
+            "state": record.verdict.value,
             "sentence": record.verdict_sentence[:1024],
             "at": stamp(record.started_wall),
             "voters": list(record.voters),
@@ -219,6 +219,7 @@ def record_of(
         sentence=status.sentence or "",
         doubted_wall=parse(status.doubted_at) if status.doubted_at else started,
         started_wall=started,
+        verdict=status.verdict.state if status.verdict else Verdict.DOWN,
         verdict_sentence=(status.verdict.sentence if status.verdict else "") or "",
         voters=tuple(status.verdict.voters) if status.verdict else (),
         votes=tuple(

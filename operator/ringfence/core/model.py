@@ -121,6 +121,15 @@ class Verdict(StrEnum):
     LEFT = "Left"
 
 
+class OnHung(StrEnum):
+    """HAZone.spec.onHung: what becomes of a node that is found ``Hung``."""
+
+    ALERT = "Alert"
+    """It is told."""
+    FENCE = "Fence"
+    """Where its silent storage slot speaks for its guests, it is fenced like one that is ``Down``, after a longer hold."""
+
+
 class Mode(StrEnum):
     """HACluster.spec.mode: how far the controller may go."""
 

@@ -46,6 +46,8 @@ HEARD_FRESH = 10.0
 HUNG_LEASE_AGE = 40.0
 HUNG_HEARTBEAT_AGE = 180.0
 """A node whose kernel answers and whose agent, kubelet and virt-handler have all been silent for so long hangs."""
+HUNG_HOLD = 60.0
+"""How much longer than a dead node one that hangs is looked at before its zone's policy has it fenced: it may go on yet."""
 CONTROL_PATH_LOST_AFTER = 40.0
 """Age of the kubelet's Lease from which a node that the ring hears has lost its control path."""
 SINGLE_VOTER_LEASE_AGE = 20.0

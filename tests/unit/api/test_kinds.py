@@ -81,6 +81,15 @@ def test_a_slot_that_feeds_needs_a_volume_and_time() -> None:
         HAZone.model_validate(_fed_by_slot(["Api"]))
 
 
+def test_who_has_hanging_nodes_fenced_needs_slots() -> None:
+    spec = {"nodes": {"names": ["n1"]}, "onHung": "Fence"}
+    with pytest.raises(ValidationError, match=r"onHung is Fence, but there is no spec\.storage\.heartbeat"):
+        HAZone.model_validate({"spec": spec})
+    storage = {"heartbeat": {"volume": "hearts"}}
+    assert HAZone.model_validate({"spec": spec | {"storage": storage}}).spec.on_hung == "Fence"
+    assert HAZone.model_validate({"spec": {"nodes": {"names": ["n1"]}}}).spec.on_hung == "Alert"
+
+
 def test_a_networks_range_is_checked_here_too() -> None:
     def zone(*cidrs: str) -> dict[str, Any]:
         return {"spec": {"nodes": {"names": ["n1"]}, "networks": [{"name": "storage", "cidrs": list(cidrs)}]}}

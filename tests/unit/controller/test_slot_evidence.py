@@ -48,7 +48,9 @@ def test_a_node_without_a_slot_has_none() -> None:
 def test_a_moving_slot_is_life() -> None:
     made = witness()
     made.slots_seen(report(ROW), NOW)
-    assert slot(made) == SlotEvidence(SlotState.MOVING, 1.0, moved_after=NOW - 0.6, first_at=NOW - 60.0)
+    assert slot(made) == SlotEvidence(
+        SlotState.MOVING, 1.0, moved_after=NOW - 0.6, first_at=NOW - 60.0, written_at=NOW - 0.1
+    )
     assert made.life("n1").slot == NOW - 0.1
 
 
@@ -65,8 +67,38 @@ def test_silence_counts_from_the_latest_that_anyone_saw() -> None:
     other = replace(SEER, node="n3", node_uid="uid-3")
     made.slots_seen(report(replace(SILENT, moved_age=20.0, moved_after_age=21.0), reporter=other), NOW)
     assert slot(made) == SlotEvidence(
-        SlotState.SILENT, 1.0, moved_after=NOW - 9.5, silent_since=NOW - 9.0, first_at=NOW - 60.0
+        SlotState.SILENT,
+        1.0,
+        moved_after=NOW - 9.5,
+        silent_since=NOW - 9.0,
+        first_at=NOW - 60.0,
+        written_at=NOW - 9.0,
     )
+
+
+OTHER = replace(ROW, boot=Boot("n3", "uid-3", "boot-7"), index=4)
+
+
+def test_who_sees_it_silent_tells_whether_the_volume_takes_others_writes() -> None:
+    made = witness()
+    made.boot_seen("n3", "uid-3", "boot-7")
+    made.slots_seen(report(SILENT, OTHER), NOW)
+    assert slot(made).others_write
+    made.slots_seen(report(SILENT, replace(OTHER, moved_age=9.0, moved_after_age=9.5)), NOW)
+    assert not slot(made).others_write, "all are silent: the volume is lost"
+    made.slots_seen(report(OTHER, reporter=replace(SEER, node="n4", node_uid="uid-4")), NOW)
+    assert not slot(made).others_write, "who doesn't show this node's slot may read another volume"
+
+
+def test_a_slot_that_this_boot_was_never_seen_to_write_says_nothing_of_its_guests() -> None:
+    made = witness()
+    stands = replace(ROW, first_age=600.0, moved_age=None, moved_after_age=None)
+    made.slots_seen(report(stands), NOW)
+    assert slot(made).state is SlotState.SILENT
+    assert slot(made).written_at == NEVER
+    another = replace(SILENT, boot=replace(BOOT, boot_id="boot-2"))
+    made.slots_seen(report(another), NOW)
+    assert slot(made).written_at == NEVER, "a boot that nobody has reported is another"
 
 
 def test_when_nobody_looks_any_more_it_may_move() -> None:
@@ -162,4 +194,6 @@ def test_no_life_comes_from_the_future_and_no_write_is_waited_for_without_end() 
     made = witness()
     made.slots_seen(report(replace(ROW, moved_age=-900.0, moved_after_age=-901.0, interval=1e9)), NOW)
     assert made.life("n1").slot == NOW
-    assert slot(made) == SlotEvidence(SlotState.MOVING, MAX_INTERVAL, moved_after=NOW, first_at=NOW - 60.0)
+    assert slot(made) == SlotEvidence(
+        SlotState.MOVING, MAX_INTERVAL, moved_after=NOW, first_at=NOW - 60.0, written_at=NOW
+    )

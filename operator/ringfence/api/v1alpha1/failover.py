@@ -317,7 +317,7 @@ class FailoverStatus(Conditioned):
     sentence: Sentence | None = None
     """The incident in one sentence, the same as in the log and the Event."""
     doubted_at: Time | None = None
-    """When the peers began to doubt: the zero of all timings."""
+    """When the peers began to doubt, or, of a node that hangs, heard nothing but its kernel: the zero of all timings."""
     started_at: Time | None = None
     """When the incident was opened: the verdict stood."""
     verdict: FailoverVerdict | None = None

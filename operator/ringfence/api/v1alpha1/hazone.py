@@ -27,7 +27,7 @@ from ringfence.api.v1alpha1.meta import (
 )
 from ringfence.core.fencing.exercise import PROOF_MAX_AGE
 from ringfence.core.fencing.slotwatch import SlotState
-from ringfence.core.model import MANAGEMENT, Verdict
+from ringfence.core.model import MANAGEMENT, OnHung, Verdict
 from ringfence.core.timing import CLOCK_RATE_BOUND, SELF_FENCE_MARGIN, self_fence_seconds
 
 
@@ -352,6 +352,12 @@ class HAZoneSpec(Model):
                 " in legs: raise it, or let slots be written more often",
                 ".fencing.watchdog.isolationSeconds",
             ),
+            Rule(
+                f"!has(self.onHung) || self.onHung != '{OnHung.FENCE}' || has(self.storage) && has(self.storage.heartbeat)",
+                "spec.onHung is Fence, so spec.storage.heartbeat must be given: only a silent slot there says that the guests of a node"
+                " that hangs are lost; name the heartbeat volume, or set onHung to Alert",
+                ".onHung",
+            ),
         )
     )
 
@@ -361,6 +367,10 @@ class HAZoneSpec(Model):
     """The zone's nodes. A node belongs to at most one zone; a conflict is a condition on both."""
     fencing: ZoneFencing = Field(default_factory=ZoneFencing, json_schema_extra={"default": {}})
     """How a node of this zone is proved off."""
+    on_hung: OnHung = OnHung.ALERT
+    """What becomes of a node that is found `Hung`: its kernel answers, and neither its agent, its kubelet (40 s) nor virt-handler (180 s).
+    `Alert`: it is told. `Fence`: if its storage slot is silent too, it is looked at for a minute more, and then fenced like a node that
+    is `Down`; any sign of life but its kernel's ends that. Needs `storage.heartbeat`."""
     networks: Annotated[list[ZoneNetwork], Field(max_length=MAX_NETWORKS)] = Field(default_factory=list)
     """Networks that the ring probes beside the management network, so that it can tell which one of a node is dead.
 
@@ -368,6 +378,14 @@ class HAZoneSpec(Model):
     """
     storage: ZoneStorage | None = None
     """What the zone's nodes share."""
+
+    @model_validator(mode="after")
+    def _slots_that_speak_for_guests(self) -> HAZoneSpec:
+        if self.on_hung is OnHung.FENCE and (self.storage is None or self.storage.heartbeat is None):
+            raise ValueError(
+                "spec.onHung is Fence, but there is no spec.storage.heartbeat: name the volume there, or set onHung to Alert"
+            )
+        return self
 
     @model_validator(mode="after")
     def _slots_that_feed(self) -> HAZoneSpec:

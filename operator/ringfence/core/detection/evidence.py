@@ -157,6 +157,10 @@ class SlotEvidence:
     """For a silent one: since when good looks have seen no change."""
     first_at: float = NEVER
     """Since when this controller has known it: before its next write is due nothing is known of it."""
+    written_at: float = NEVER
+    """When this very boot was last seen to write it; NEVER: what stands there was never seen to change."""
+    others_write: bool = False
+    """For a silent one: who sees it silent sees another node's slot on the same volume move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,3 +183,8 @@ class Evidence:
     slot: SlotEvidence = SlotEvidence()
     agent_down_at: float = NEVER
     """Since when its kernel has answered without a break, and its agent hasn't."""
+
+    @property
+    def silent_at(self) -> float:
+        """Since when something of it has been missed: the ring has doubted it, or has heard nothing but its kernel."""
+        return self.ring.doubted_at if self.ring.doubted_at > NEVER else self.agent_down_at

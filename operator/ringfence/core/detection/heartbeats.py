@@ -101,11 +101,23 @@ class Heartbeats:
         rows = [row for row in self._fresh(boot.node_uid, now) if row.boot.boot_id not in past]
         states = {_state(row, now) for row in rows}
         state = next((s for s in (SlotState.MOVING, SlotState.SILENT) if s in states), SlotState.UNREAD)
-        since = NEVER
+        since, others = NEVER, False
         if state is SlotState.SILENT:
             since = max(row.moved_at if row.moved_at > NEVER else row.first_at for row in rows)
+            others = self._others_write(boot.node_uid, now)
         moved_after = max(m.moved_after for m in moves)
-        return SlotEvidence(state, latest.interval, moved_after, since, latest.first_at)
+        own = self._moves[boot.node_uid].get(boot.boot_id)
+        written_at = own.moved_at if own is not None else NEVER
+        return SlotEvidence(state, latest.interval, moved_after, since, latest.first_at, written_at, others)
+
+    def _others_write(self, node_uid: str, now: float) -> bool:
+        """Whether one who shows this node's slot sees another's move: another process may read another volume."""
+        showing = [who for who in self._rows.get(node_uid, {}) if now - self._reports[who][1] <= VIEW_FRESH]
+        return any(
+            row.boot.node_uid != node_uid and _state(row.sighting(at), now) is SlotState.MOVING
+            for report, at in (self._reports[who] for who in showing)
+            for row in report.rows
+        )
 
     def told(self, boot: Boot, now: float) -> bool | None:
         """Whether the word "you are fenced" stands beside this boot's slot; None where nobody can say."""

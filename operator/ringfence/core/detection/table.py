@@ -112,11 +112,27 @@ REASONS = (
     ),
     Reason(
         Verdict.HUNG,
-        ("… hangs: its kernel answers, …",),
+        ("… hangs: its kernel answers, …; nothing is done without evidence from its guests: look at it",),
         RingState.AGENT_DOWN,
         "its kernel answers, but its agent doesn't, its kubelet's Lease has been silent for more than 40 s and virt-handler for"
-        " 180 s, and its storage slot doesn't move",
-        "Told, and nothing else: whether its guests run nobody can say. Look at it; to have its VMs moved, switch it off.",
+        " 180 s, and its storage slot doesn't move; and its zone is in `onHung: Alert`, the default",
+        "Told, and nothing else. Look at it; to have its VMs moved, switch it off.",
+    ),
+    Reason(
+        Verdict.HUNG,
+        ("… hangs: its kernel answers, …; its zone has such a node fenced",),
+        RingState.AGENT_DOWN,
+        "the same, its zone says `onHung: Fence`, and its guests are lost as far as anybody can tell: this boot was seen to write its"
+        " storage slot, good looks find it silent now, and who looks sees another node's slot move on the same volume",
+        "Held for a minute more than a node that is `Down`; then the [limits](every-refusal.md) are asked, and the fence follows. Any"
+        " sign of life but its kernel's ends that at once.",
+    ),
+    Reason(
+        Verdict.HUNG,
+        ("… hangs: its kernel answers, …; its zone has such a node fenced, but …: look at it",),
+        RingState.AGENT_DOWN,
+        "the same, its zone says `onHung: Fence`, and there is no such evidence from its guests. The sentence names what is missing",
+        "Told, and nothing else, until the evidence is there. Look at it; to have its VMs moved, switch it off.",
     ),
     Reason(
         Verdict.AGENT_DOWN,

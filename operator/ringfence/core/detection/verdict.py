@@ -3,6 +3,10 @@
 Rules are tried from the top; the first that holds gives the verdict. ``Down`` has three conditions, none of which a
 single agent can bring about: enough signed votes ``none`` from the node's observers (that is silence of its agent
 *and* of its kernel, seen by each of them), no sign of life since the doubt began, and votes younger than every sign.
+
+``Hung`` is told, and where the node's zone has such nodes fenced (``onHung: Fence``) it may be acted upon too. That its kernel answers
+makes it ``Hung``; so every other sign of life forbids it, and evidence from its guests is asked for: a storage slot that this boot
+was seen to write, that good looks find silent now, on a volume which takes others' writes.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from ringfence.core.detection.evidence import (
     Ready,
 )
 from ringfence.core.fencing.slotwatch import SlotState, silence_of
-from ringfence.core.model import MANAGEMENT, RingState, Verdict
+from ringfence.core.model import MANAGEMENT, OnHung, RingState, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +34,32 @@ class Judgement:
     verdict: Verdict
     sentence: str
     hold_more: float = 0.0
-    """Seconds that ``Down`` has to stand beyond the usual hold."""
+    """Seconds that it has to stand beyond the usual hold, where it may be acted upon."""
     not_before: float = NEVER
     """The instant before which ``Down`` can't be acted upon, hold or not: a living node may not have spoken yet."""
     known: bool = True
     """False: neither enough votes nor anything that was heard stands behind it. Such a verdict ends no incident."""
+    on_hung: OnHung = OnHung.ALERT
+    """For ``Hung``: what its zone's policy comes to, by the evidence that there is from its guests."""
+    only_kernel: bool = False
+    """Nothing of the node has been seen for as long as makes it ``Hung``, but its kernel: that ends no incident of a node that hangs."""
+
+    @property
+    def may_be_fenced(self) -> bool:
+        """Whether an incident of the node is to be opened, and may act once its hold is over and no limit forbids it.
+
+        It is ``Down``; or it is ``Hung``, its guests' evidence is there, and its zone has such a node fenced.
+        """
+        hung = self.verdict is Verdict.HUNG and self.on_hung is OnHung.FENCE
+        return self.verdict is Verdict.DOWN or hung
 
 
-def judge(evidence: Evidence, now: float) -> Judgement:
-    """Apply the rule table to what is known about a node at ``now``."""
+def judge(evidence: Evidence, now: float, on_hung: OnHung = OnHung.ALERT) -> Judgement:
+    """Apply the rule table to what is known about a node at ``now``.
+
+    Args:
+        on_hung: the policy of the node's zone.
+    """
     node, ring = evidence.boot.node, evidence.ring
     match ring.state:
         case RingState.UNREACHABLE:
@@ -47,6 +68,7 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                     Verdict.SUSPECT,
                     f"{node} is silent for its peers ({ring.sentence}), but {veto}",
                     known=_surely_later(evidence, now),
+                    only_kernel=_only_kernel(evidence, now),
                 )
             if not ring.voters or ring.round_at == NEVER:
                 return Judgement(
@@ -81,20 +103,20 @@ def judge(evidence: Evidence, now: float) -> Judgement:
                     " it lives and its VMs run on",
                 )
             detail = f": {ring.sentence}" if ring.sentence else ""
-            return Judgement(Verdict.SUSPECT, f"{node} is reached by some peers only{detail}")
+            return Judgement(
+                Verdict.SUSPECT,
+                f"{node} is reached by some peers only{detail}",
+                only_kernel=_only_kernel(evidence, now),
+            )
         case RingState.LEFT:
             return Judgement(Verdict.LEFT, f"{node}'s agent has left; its kernel answers")
         case RingState.AGENT_DOWN:
             if _hung(evidence, now):
-                silent = ", and its storage slot is silent" if evidence.slot.state is SlotState.SILENT else ""
-                return Judgement(
-                    Verdict.HUNG,
-                    f"{node} hangs: its kernel answers, but not its agent, its kubelet for more than"
-                    f" {timing.HUNG_LEASE_AGE:.0f} s, virt-handler for {timing.HUNG_HEARTBEAT_AGE:.0f} s{silent};"
-                    " nothing is done without evidence from its guests: look at it",
-                )
+                return _hangs(evidence, now, on_hung)
             return Judgement(
-                Verdict.AGENT_DOWN, f"{node}'s kernel answers, its agent does not: the node lives"
+                Verdict.AGENT_DOWN,
+                f"{node}'s kernel answers, its agent does not: the node lives",
+                only_kernel=on_hung is OnHung.FENCE and _only_kernel(evidence, now),
             )
         case RingState.ALIVE:
             if (judgement := _network_lost(evidence)) is not None:
@@ -267,10 +289,10 @@ def _single_voter_lacks(evidence: Evidence, now: float) -> str | None:
 
 
 def _hung(evidence: Evidence, now: float) -> bool:
-    """Whether all that should speak has been silent for long, while the kernel answered. Nobody is fenced for it.
+    """Whether all that should speak has been silent for long, while the kernel answered.
 
-    A storage slot that moves says that its processes run. A silent one is told beside it; fencing for it would be a
-    policy of the zone, which there is not yet: every zone's is ``onHung: Alert`` (DESIGN §3).
+    A storage slot that moves says that its processes run. A silent one is told beside it; whether anybody is fenced for
+    that is the zone's policy, ``onHung`` (DESIGN §3).
     """
     if evidence.slot.state is SlotState.MOVING:
         return False
@@ -280,6 +302,70 @@ def _hung(evidence: Evidence, now: float) -> bool:
     lease = now - max(evidence.kubelet_silent_since, evidence.agent_down_at)
     heartbeat = now - max(evidence.heartbeat_silent_since, evidence.agent_down_at)
     return known and lease > timing.HUNG_LEASE_AGE and heartbeat > timing.HUNG_HEARTBEAT_AGE
+
+
+def _hangs(evidence: Evidence, now: float, on_hung: OnHung) -> Judgement:
+    """The verdict on a node that hangs, and whether its zone's policy has it fenced."""
+    silent = ", and its storage slot is silent" if evidence.slot.state is SlotState.SILENT else ""
+    hangs = (
+        f"{evidence.boot.node} hangs: its kernel answers, but not its agent, its kubelet for more than"
+        f" {timing.HUNG_LEASE_AGE:.0f} s, virt-handler for {timing.HUNG_HEARTBEAT_AGE:.0f} s{silent}"
+    )
+    if on_hung is OnHung.ALERT:
+        return Judgement(
+            Verdict.HUNG, f"{hangs}; nothing is done without evidence from its guests: look at it"
+        )
+    if (why_not := _no_word_of_its_guests(evidence, now)) is not None:
+        return Judgement(
+            Verdict.HUNG,
+            f"{hangs}; its zone has such a node fenced, but {why_not}: look at it",
+            only_kernel=_only_kernel(evidence, now),
+        )
+    return Judgement(
+        Verdict.HUNG, f"{hangs}; its zone has such a node fenced", timing.HUNG_HOLD, on_hung=OnHung.FENCE
+    )
+
+
+def _no_word_of_its_guests(evidence: Evidence, now: float) -> str | None:
+    """Why nothing speaks for its guests being lost, as a clause; None: its storage slot does.
+
+    A slot that nobody has seen says nothing, nor one that this boot was never seen to write: its process may never have run there.
+    Nor does silence on a volume on which nobody else's slot moves: that is the storage's, not the node's. And any other sign of life
+    than its kernel's says that the node is not lost.
+    """
+    slot = evidence.slot
+    if (sign := _sign_but_kernels(evidence, now)) is not None:
+        return sign
+    if slot.state is SlotState.NONE:
+        return "no storage slot of it is known"
+    if slot.state is not SlotState.SILENT:
+        return "nobody can read its storage slot now"
+    if slot.written_at == NEVER:
+        return "this boot of it was not seen to write its storage slot"
+    if evidence.life.slot > slot.written_at:
+        return "another boot was the last to write its storage slot"
+    if not slot.others_write:
+        return "no other node's slot is seen to be written either: the storage may be gone for all"
+    return None
+
+
+def _only_kernel(evidence: Evidence, now: float) -> bool:
+    return evidence.slot.state is not SlotState.MOVING and _sign_but_kernels(evidence, now) is None
+
+
+def _sign_but_kernels(evidence: Evidence, now: float) -> str | None:
+    """A sign of life that no hanging node gives, as a clause; its slot is another matter."""
+    life = evidence.life
+    for what, seen_at, valid in (
+        (LifeSign.PACKET, life.packet, timing.HUNG_LEASE_AGE),
+        (LifeSign.AGENT_LEASE, life.agent_lease, timing.HUNG_LEASE_AGE),
+        (LifeSign.KUBELET_LEASE, life.kubelet_lease, timing.HUNG_LEASE_AGE),
+        (LifeSign.HEARTBEAT, life.heartbeat, timing.HUNG_HEARTBEAT_AGE),
+        (LifeSign.BOOT, life.boot, timing.HUNG_HEARTBEAT_AGE),
+    ):
+        if _fresh(seen_at, now, valid):
+            return f"{what} was seen within the last {valid:.0f} s"
+    return None
 
 
 def _control_path_lost(evidence: Evidence, now: float) -> bool:

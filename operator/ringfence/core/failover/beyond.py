@@ -31,7 +31,7 @@ from ringfence.core.fencing.proof import (
     permit_vms,
 )
 from ringfence.core.fencing.rungs import DeviceLook
-from ringfence.core.model import PowerState, Verdict
+from ringfence.core.model import PowerState
 
 READ_ON_EVERY = 10.0
 """Seconds between two readings of a device that still reads `on` when every level has been tried."""
@@ -68,7 +68,7 @@ def may_be_off_soon(record: Record, now: float) -> bool:
 def climb_on(record: Record, look: Look, recover: RecoverVms) -> Step | tuple[Record, tuple[Command, ...]]:
     """One step up the ladder for those VMs: the step if it proves more, else the record with what is begun, and the commands.
 
-    Orders are bound as they are before the first proof: the node is found Down, no limit forbids it, and the Lease by
+    Orders are bound as they are before the first proof: the node may be fenced, no limit forbids it, and the Lease by
     which remediators keep out of each other's way is settled. Readings are bound by nothing.
     """
     left = {(v.namespace, v.name) for v in others(record, recover)}
@@ -80,7 +80,7 @@ def climb_on(record: Record, look: Look, recover: RecoverVms) -> Step | tuple[Re
     rung = ladder.climb(look.now, look.proofs_required)
     if (more := _more(record, look, recover, rung.proofs)) is not None:
         return more
-    may_order = look.judgement.verdict is Verdict.DOWN and look.limit is None and look.node_lease.settled
+    may_order = look.may_order and look.limit is None and look.node_lease.settled
     if rung.exhausted:
         # Read on: an order may take effect late, and the node may lose its power yet.
         reads = tuple(c for c in ladder.look(look.now).commands if _due(c, look))

@@ -14,6 +14,7 @@ from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.fencing.ladder import Ladder, Rung
 from ringfence.core.fencing.orders import Action, Order, OrderOff, RevokeAgentLease
 from ringfence.core.fencing.rungs import DeviceLook
+from ringfence.core.model import Verdict
 
 LIFTED_FIRST = "it is being let at its storage again: that is finished first"
 
@@ -30,11 +31,15 @@ def ladder_of(record: Record, look: Look) -> Ladder:
             )
             for level in levels
         )
+    # A kernel is silent between two answers, and that of a node that hangs goes on answering: it has to be found silent, by votes,
+    # before anything that was read means that the node is off.
+    may_answer = record.verdict is Verdict.HUNG and look.judgement.verdict is not Verdict.DOWN
     return Ladder(
         record.boot,
         levels,
         record.orders,
-        look.life_at,
+        look.now if may_answer else look.life_at,
+        answers=may_answer and look.judgement.verdict is Verdict.HUNG,
         vms=look.vm_volumes,
         slot_moved_at=look.slot_moved_at,
         hedges=look.hedges,

@@ -107,7 +107,7 @@ def foresee(boot: Boot, look: Look, situation: Situation) -> Foresight:
     opened = open_failover("supposed", boot, look.wall, silent, ())
     phase: Phase | None = None
     sentence = look.judgement.sentence
-    if look.judgement.verdict is Verdict.DOWN:
+    if look.judgement.may_be_fenced:
         after = step(opened, silent).record
         phase, sentence = after.phase, after.sentence
     down = replace(look.judgement, verdict=Verdict.DOWN)

@@ -21,7 +21,7 @@ CACHE_TOO_OLD = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """All that limits look at, for one node that is ``Down``."""
+    """All that limits look at, for one node that may be fenced (:attr:`~ringfence.core.detection.verdict.Judgement.may_be_fenced`)."""
 
     node: str
     mode: Mode
@@ -37,7 +37,7 @@ class Situation:
     zone_size: int
     storm_fraction: float
     down_in_zone: frozenset[str]
-    """Nodes of the zone that are Down now, in flight, or not yet back within the storm window; this one included."""
+    """Nodes of the zone that may be fenced now, are in flight, or not yet back within the storm window; this one included."""
     in_flight_elsewhere: frozenset[str]
     """Nodes on which another failover is between verdict and proof."""
     fencing: frozenset[str]
@@ -62,7 +62,7 @@ class Situation:
     intent: str | None = None
     """Who takes the node away on purpose, as a clause (:mod:`~ringfence.core.failover.intent`)."""
     down_for: float = 0.0
-    """Seconds for which this controller has found the node Down without a break."""
+    """Seconds for which this controller has found without a break that the node may be fenced."""
     grace: float = 180.0
     """Seconds that a node has which is taken away on purpose (``shutdownGraceSeconds``)."""
     zone_members: frozenset[str] = frozenset()

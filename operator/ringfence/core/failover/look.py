@@ -12,6 +12,7 @@ from ringfence.core.failover.record import VmRecord
 from ringfence.core.failover.recovery import AttachmentLook, PodLook, VmLook
 from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import Rungs
+from ringfence.core.model import Verdict
 from ringfence.core.setback import SetBack
 
 
@@ -28,7 +29,7 @@ class Namesake:
 
     boot_id: str
     down: bool
-    """It is itself found Down."""
+    """It is itself found ``Down``, or may be fenced for another reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Look:
     limit: str | None
     limit_when_found_off: str | None
     hold_over: bool
-    """``Down`` without a break for the whole hold, last look included."""
+    """It might have been fenced for the whole hold without a break, last look included."""
     life_at: float
     life_sign: str
     node_exists: bool
@@ -66,7 +67,7 @@ class Look:
     renewed_after: float = float("-inf")
     """After this instant a Lease of this boot's kubelet or agent, or virt-handler's heartbeat, was last renewed."""
     down_at: float = float("-inf")
-    """When this controller last found the node ``Down``."""
+    """When this controller last found that the node may be fenced."""
     retry_due: bool = False
     """The back-off after an exhausted ladder is over."""
     slot_due: float = float("-inf")
@@ -106,6 +107,16 @@ class Look:
     namesake: Namesake | None = None
     quarantined: bool = False
     """The node has flapped: when this incident is over no new VM comes to it for a while."""
+
+    @property
+    def may_order(self) -> bool:
+        """Whether the node may be ordered off now, but for limits and the Lease of remediators.
+
+        One that is down may have been found so a moment ago, once its incident is past its hold. One that hangs has to have been so for
+        its whole hold, at each order anew: its evidence may come and go.
+        """
+        down = self.judgement.verdict is Verdict.DOWN
+        return self.judgement.may_be_fenced and (down or self.hold_over)
 
     @property
     def own_taint(self) -> bool:

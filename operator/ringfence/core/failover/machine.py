@@ -23,7 +23,7 @@ from ringfence.core.failover.recovering import recovering
 from ringfence.core.failover.step import Step, timed
 from ringfence.core.failover.unproved import awaiting, fencing, held, holding
 from ringfence.core.failover.withdrawal import go_on_lifting
-from ringfence.core.model import Boot, SignedVote
+from ringfence.core.model import Boot, SignedVote, Verdict
 
 
 def open_failover(
@@ -39,7 +39,7 @@ def open_failover(
 ) -> Record:
     """The record of a new incident.
 
-    ``verdict_wall`` is when this controller judged the node Down: a standby judges too, and opens when it leads.
+    ``verdict_wall`` is when this controller judged that the node may be fenced: a standby judges too, and opens when it leads.
     """
     sentence = f"{look.judgement.sentence}; holding{sentences.foreign_taint(look)}"
     record = Record(
@@ -49,6 +49,7 @@ def open_failover(
         sentence=sentence,
         doubted_wall=doubted_wall,
         started_wall=look.wall,
+        verdict=Verdict.HUNG if look.judgement.verdict is Verdict.HUNG else Verdict.DOWN,
         verdict_sentence=look.judgement.sentence,
         voters=voters,
         votes=votes,
@@ -85,6 +86,8 @@ def step(record: Record, look: Look) -> Step:
         return Step(record)
     if (record.leader, record.epoch) != (look.leader, look.epoch):
         record = replace(record, leader=look.leader, epoch=look.epoch)
+    if look.judgement.may_be_fenced and look.judgement.verdict is Verdict.HUNG:
+        record = replace(record, verdict=Verdict.HUNG)  # also one that was opened for silence
     record = noted(without_late(record, look), look)
     if (waits := anew(record, look)) is not None:
         assert may_follow(record.phase, waits.record.phase), (record.phase, waits.record.phase)

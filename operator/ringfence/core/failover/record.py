@@ -12,7 +12,7 @@ from enum import StrEnum
 from ringfence.core.failover.phase import PROVED, Phase
 from ringfence.core.fencing.orders import Begun, CalledOff, Order
 from ringfence.core.fencing.proof import FencingProof, Rebooted, about_the_node
-from ringfence.core.model import Boot, SignedVote
+from ringfence.core.model import Boot, SignedVote, Verdict
 
 
 class VmState(StrEnum):
@@ -91,7 +91,7 @@ class Record:
     phase: Phase
     sentence: str
     doubted_wall: float
-    """When the peers began to doubt: the zero of all timings."""
+    """When the peers began to doubt: the zero of all timings. Of a node that hangs, when they heard nothing but its kernel."""
     started_wall: float
     verdict_sentence: str = ""
     voters: tuple[str, ...] = ()
@@ -128,6 +128,8 @@ class Record:
     story: tuple[Moment, ...] = ()
     timings: tuple[tuple[str, float], ...] = ()
     """(step, seconds since the doubt), each step once."""
+    verdict: Verdict = Verdict.DOWN
+    """What is acted upon: ``Down``, or ``Hung``. Of a node that hangs a device's `off` counts only when its kernel is silent too."""
 
     @property
     def later_boot(self) -> bool:

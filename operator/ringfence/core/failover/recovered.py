@@ -127,7 +127,7 @@ def _dead_again(record: Record, look: Look) -> Step | None:
     Nothing of that is left half-way. What waits, waits for KubeVirt or for a person; what has last run there and runs nowhere is
     of the next incident too.
     """
-    died = look.judgement.verdict is Verdict.DOWN and record.new_boot_id == look.current_boot_id
+    died = look.judgement.may_be_fenced and record.new_boot_id == look.current_boot_id
     if not died or not look.affected or look.suspect_taint or look.own_taint:
         return None
     if not _all_taken_over(record, look):

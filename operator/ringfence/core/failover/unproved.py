@@ -31,7 +31,7 @@ def holding(record: Record, look: Look) -> Step:
     if (end := withdraw(record, look)) is not None:
         return end
     early = precautions.early(record, look)
-    if not look.hold_over:
+    if not (look.hold_over and look.may_order):
         vms = merged(record.vms, with_pods(look.affected, look.pods))
         return Step(_doubt_told(replace(record, vms=vms), look), (*early, *rung.commands))
     if look.limit is not None:
@@ -42,8 +42,8 @@ def holding(record: Record, look: Look) -> Step:
 
 
 def held(record: Record, look: Look) -> Step:
-    down = look.judgement.verdict is Verdict.DOWN
-    if look.hold_over and look.limit is None and look.node_lease.settled and down:
+    ready = look.limit is None and look.node_lease.settled
+    if look.hold_over and ready and look.may_order:
         return climb(replace(record, held_reason=""), look, precautions.early(record, look))
     step_ = holding(replace(record, held_reason=""), look)
     said = (step_.record.phase, step_.record.sentence)
@@ -58,8 +58,7 @@ def fencing(record: Record, look: Look) -> Step:
     ordered = any(not o.unsent for o in record.orders)
     if look.limit is not None and not ordered:
         return _not_fencing(record, look.limit, look)
-    down = look.judgement.verdict is Verdict.DOWN
-    if look.limit is not None or not down:
+    if look.limit is not None or not look.may_order:
         # A fence that runs is finished first (DESIGN §2): read on, but order no more while the limit holds, nor from
         # any further device if the node turns out to live while an order is on its way.
         rung = ladder_of(record, look).climb(look.now, look.proofs_required)
@@ -67,7 +66,7 @@ def fencing(record: Record, look: Look) -> Step:
             return done
         reads = tuple(c for c in rung.commands if not isinstance(c, OrderOff | RevokeAgentLease))
         stuck = rung.exhausted or (not reads and len(rung.commands) > 0)
-        if down and look.limit is not None and stuck:
+        if look.may_order and look.limit is not None and stuck:
             return _not_fencing(new_pass(record, look), look.limit, look)
         return Step(record, reads)
     return climb(record, look, precautions.early(record, look))
@@ -75,14 +74,13 @@ def fencing(record: Record, look: Look) -> Step:
 
 def awaiting(record: Record, look: Look) -> Step:
     rung = ladder_of(record, look).look(look.now)
-    down = look.judgement.verdict is Verdict.DOWN and look.limit is None
-    found = tuple(p for p in rung.proofs if down or not isinstance(p, StorageCut))
+    may_act = look.may_order and look.limit is None
+    found = tuple(p for p in rung.proofs if may_act or not isinstance(p, StorageCut))
     if (done := proof_in_hand(record, look, found)) is not None:
         return done
     if (end := withdraw(record, look)) is not None:
         return end
-    silent = look.judgement.verdict is Verdict.DOWN
-    if silent and look.retry_due and look.node_lease.settled and not order_working(record, look):
+    if look.may_order and look.retry_due and look.node_lease.settled and not order_working(record, look):
         again = replace(record, orders=(), begun=(), ladder_pass=record.ladder_pass + 1)
         if look.limit is not None:
             return _not_fencing(again, look.limit, look)
@@ -96,9 +94,11 @@ def awaiting(record: Record, look: Look) -> Step:
 def _doubt_told(record: Record, look: Look) -> Record:
     """Holding, with the reason why neither the hold nor the incident ends. Who is held has a reason already."""
     doubted = f"{record.boot.node} is not found down any more, and not heard either: nothing is ordered before it is down again, and only a sign of life ends this"
+    if record.verdict is Verdict.HUNG:
+        doubted = f"{record.boot.node} is not found to hang any more, and nothing but its kernel was heard: nothing is ordered before it hangs again or is down, and only another sign of life ends this"
     if record.phase is not Phase.HOLDING:
         return record
-    if look.judgement.verdict is not Verdict.DOWN:
+    if not look.judgement.may_be_fenced:
         return enter(record, Phase.HOLDING, doubted, look)
     if record.sentence == doubted:
         return enter(record, Phase.HOLDING, f"{look.judgement.sentence}; holding", look)

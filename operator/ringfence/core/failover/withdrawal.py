@@ -17,17 +17,19 @@ _BEFORE_PROOF = frozenset({Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAIT
 
 
 def lives(record: Record, look: Look) -> bool:
-    """Whether the node is known to live, and not only not known to be down.
+    """Whether the node is known to live, and not only not known to be down. For one that hangs its kernel's answers say nothing.
 
     A leader that a cut has left on a small side counts too few votes for ``Down``, and hears nothing of the node. Then it lives if something
-    has been renewed at the API server since the incident was begun, and since this controller has last found the node down: a kubelet's
-    Lease is valid for longer than a dead node takes to be found, and who was cut off is told of a renewal long after it. When it was last
-    heard is no matter of this, for who was suspended for a while tells ages that are too small. And without its Node object nothing would ever be heard of the node again.
+    has been renewed at the API server since the incident was begun, and since this controller has last found it so: a kubelet's
+    Lease is valid for longer than a dead node takes to be found, and who was cut off is told of a renewal long after it. When it was
+    last heard is no matter of this, for who was suspended for a while tells ages that are too small. And without its Node object
+    nothing would ever be heard of the node again.
     """
-    if look.judgement.verdict is Verdict.DOWN or not look.hears:
+    if look.judgement.may_be_fenced or not look.hears:
         return False
     begun_at = look.now - (look.wall - record.started_wall)
-    return look.judgement.known or look.renewed_after > max(begun_at, look.down_at) or not look.node_exists
+    known = look.judgement.known and not (record.verdict is Verdict.HUNG and look.judgement.only_kernel)
+    return known or look.renewed_after > max(begun_at, look.down_at) or not look.node_exists
 
 
 def withdraw(record: Record, look: Look) -> Step | None:

@@ -107,6 +107,8 @@ class Ladder:
     """Seconds from the pass's beginning before which no order is given. Readings and revocations don't wait."""
     called_off: tuple[CalledOff, ...] = ()
     """Devices that have called the node off without an order, as on record."""
+    answers: bool = False
+    """The node hangs, and its kernel answers now: who reads it as off is wrong."""
 
     def look(self, now: float) -> Rung:
         """Read only: what can be found without any order."""
@@ -193,8 +195,13 @@ class Ladder:
     ) -> _AtWork:
         """What is due for one level, and where each of its devices stands."""
         at_work = _AtWork()
+        wrong = self._wrongly_off(level, climbing.now)
         for device in level:
-            if isinstance(device, WatchdogLook):
+            command: LadderCommand | None
+            if isinstance(device, DeviceLook) and wrong:
+                command, over = self._next_read(device, climbing.now, relaxed=True), True
+                say = f"{device.name} reads off, but the node's kernel answers"
+            elif isinstance(device, WatchdogLook):
                 command, say, over = self._count_out(device, climbing.now, at_work.proved)
                 if not say:
                     continue
@@ -212,6 +219,21 @@ class Ladder:
         for device in at_work.ordered if at_work.failed else ():
             climbing.places.give_back(device.chassis)
         return at_work
+
+    def _wrongly_off(self, level: tuple[DeviceLook | WatchdogLook, ...], now: float) -> bool:
+        """Whether all devices of the level say that the node is off, which answers, and no order of theirs may have taken effect just now.
+
+        One of two supplies that is off says nothing of the node.
+        """
+        if not self.answers:
+            return False
+        return all(
+            isinstance(device, DeviceLook)
+            and device.cuts is None
+            and device.reads_off(now)
+            and not any(now < order.effective_until for order in self.ordered(device.name))
+            for device in level
+        )
 
     def _places(self, now: float) -> Places:
         """The places that this incident's own orders have at each chassis."""

@@ -24,7 +24,7 @@ from ringfence.core.detection.evidence import (
 )
 from ringfence.core.detection.verdict import judge, life_veto
 from ringfence.core.fencing.slotwatch import SlotState
-from ringfence.core.model import MANAGEMENT, Boot, RingState, Verdict
+from ringfence.core.model import MANAGEMENT, Boot, OnHung, RingState, Verdict
 
 BOOT = Boot("n1", "uid-n1", "boot-1")
 NOW = 10_000.0
@@ -43,6 +43,9 @@ SLOTS = (
     SlotEvidence(SlotState.SILENT, 1.0, NOW - 60.0, NOW - 60.0, NOW - 600.0),
     SlotEvidence(SlotState.SILENT, 1.0, NOW - 5.0, NOW - 4.0, NOW - 600.0),
     SlotEvidence(SlotState.UNREAD, 1.0, NOW - 5.0, first_at=NOW - 600.0),
+    SlotEvidence(
+        SlotState.SILENT, 1.0, NOW - 600.0, NOW - 600.0, NOW - 900.0, NOW - 600.0, others_write=True
+    ),
 )
 NETWORKS = (
     (),
@@ -110,16 +113,31 @@ def others() -> Iterator[Evidence]:
         )
 
 
-def sound(evidence: Evidence) -> table.Reason:
+def sound(evidence: Evidence, on_hung: OnHung = OnHung.ALERT) -> table.Reason:
     """The one reason of its judgement; what no evidence may bring about is asked at once."""
-    judgement = judge(evidence, NOW)
+    judgement = judge(evidence, NOW, on_hung)
+    assert judgement.verdict is judge(evidence, NOW).verdict, "a policy says what is done, not what is found"
     found = table.of(judgement.verdict, judgement.sentence)
     assert len(found) == 1, (judgement, found)
     assert found[0].ring is evidence.ring.state, judgement
     assert "\n" not in judgement.sentence
     if judgement.verdict is Verdict.DOWN:
         _may_be_down(evidence)
+    elif judgement.may_be_fenced:
+        assert on_hung is OnHung.FENCE
+        _may_be_fenced_for_hanging(evidence)
     return found[0]
+
+
+def _may_be_fenced_for_hanging(evidence: Evidence) -> None:
+    slot, life = evidence.slot, evidence.life
+    assert evidence.ring.state is RingState.AGENT_DOWN, "its kernel answers, its agent does not"
+    assert slot.state is SlotState.SILENT, "what nobody reads is no evidence"
+    assert slot.written_at > NEVER, "nor what was never written"
+    assert slot.others_write, "nor what is the storage's own silence"
+    seen = max(life.packet, life.agent_lease, evidence.kubelet_silent_since, life.kubelet_lease)
+    assert NOW - seen >= timing.HUNG_LEASE_AGE
+    assert NOW - max(life.heartbeat, evidence.heartbeat_silent_since) >= timing.HUNG_HEARTBEAT_AGE
 
 
 def _may_be_down(evidence: Evidence) -> None:
@@ -160,7 +178,7 @@ def test_all_combinations_of_an_accused_node() -> None:
 
 
 def test_all_combinations_of_every_other_state() -> None:
-    reached = {sound(evidence) for evidence in others()}
+    reached = {sound(evidence, on_hung) for evidence in others() for on_hung in OnHung}
     assert reached == {one for one in table.REASONS if one.ring is not RingState.UNREACHABLE}
     assert all(one.verdict is not Verdict.DOWN for one in reached)
 
@@ -206,9 +224,15 @@ EVIDENCE = st.builds(
 )
 
 
+@given(evidence=EVIDENCE, on_hung=st.sampled_from(OnHung))
+def test_any_evidence_has_one_verdict_and_one_reason(evidence: Evidence, on_hung: OnHung) -> None:
+    sound(evidence, on_hung)
+
+
 @given(evidence=EVIDENCE)
-def test_any_evidence_has_one_verdict_and_one_reason(evidence: Evidence) -> None:
-    sound(evidence)
+def test_nobody_is_fenced_for_hanging_unless_the_zone_says_so(evidence: Evidence) -> None:
+    judgement = judge(evidence, NOW)
+    assert judgement.may_be_fenced is (judgement.verdict is Verdict.DOWN)
 
 
 @given(

@@ -50,6 +50,20 @@ def test_a_device_is_read_before_it_is_ordered() -> None:
     assert ladder((READ_ON,)).climb(NOW, 1).commands == (OrderOff("bmc", 1),)
 
 
+def test_whom_it_reads_as_off_while_the_kernel_answers_is_not_believed() -> None:
+    off, pdu = look("bmc", *FOUND), look("pdu", (ON, NOW - 0.1))
+    answers = replace(ladder((off,)), answers=True, life_at=NOW)
+    rung = answers.climb(NOW, 1)
+    assert rung.exhausted
+    assert rung.sentence == "bmc reads off, but the node's kernel answers"
+    assert not replace(answers, life_at=NOW - 9.0, answers=False).climb(NOW, 1).exhausted
+
+    one_supply = replace(answers, levels=((off, pdu),)).climb(NOW, 1)
+    assert not one_supply.exhausted, "one of two supplies that is off says nothing of the node"
+    obeyed = replace(answers, orders=(order(NOW - 1.0),)).climb(NOW, 1)
+    assert not obeyed.exhausted, "it may have obeyed just now"
+
+
 def test_an_old_on_is_read_again_first() -> None:
     old = look("bmc", (ON, NOW - timing.READ_FRESH - 0.1))
     assert ladder((old,)).climb(NOW, 1).commands == (ReadPower("bmc"),)
