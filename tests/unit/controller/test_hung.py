@@ -26,8 +26,8 @@ class Watched:
             self.witness.boot_seen(boot.node, boot.node_uid, boot.boot_id)
             self.witness.agent_seen(boot.node)
         for source in RENEWED:
-            self.witness.renewal_seen("n1", source, "v1", HANGS_FROM - 9.0)
-            self.witness.renewal_seen("n1", source, "v2", HANGS_FROM)
+            self.witness.renewal_seen("n1", source, "v1", HANGS_FROM - 9.0, HANGS_FROM - 9.0)
+            self.witness.renewal_seen("n1", source, "v2", HANGS_FROM, HANGS_FROM - 1.0)
         self.now = HANGS_FROM
 
     def second(self, *, slot_silent_for: float | None = None) -> None:
@@ -81,7 +81,7 @@ def test_the_holds_clock_runs_while_it_may_be_fenced(hangs: Watched) -> None:
 
 @pytest.mark.parametrize("source", RENEWED)
 def test_one_renewal_takes_it_back(hangs: Watched, source: str) -> None:
-    hangs.witness.renewal_seen("n1", source, "v3", hangs.now)
+    hangs.witness.renewal_seen("n1", source, "v3", hangs.now, hangs.now - 1.0)
     judgement = hangs.judge()
     assert not judgement.may_be_fenced
     assert not judgement.only_kernel
