@@ -929,6 +929,34 @@ def test_a_node_that_was_ordered_off_and_deleted_is_not_forgotten_without_a_word
     assert over.sentence.endswith("; bmc was ordered to cut it off before, and nobody reads any more whether it has: look at it")
 
 
+@pytest.mark.parametrize(
+    ("judgement", "namesake", "proved"),
+    [
+        (ALIVE, None, False),
+        (Judgement(Verdict.SUSPECT, "n1 is doubted"), None, True),
+        (DOWN, Namesake("boot-1", down=False), False),
+        (DOWN, Namesake("boot-1", down=True), True),
+        (DOWN, Namesake("boot-2", down=False), True),
+    ],
+    ids=["is heard", "is doubted", "registered again", "registered again and down", "another boot"],
+)
+def test_a_boot_that_is_heard_is_not_off_between_two_of_its_packets(
+    judgement: Judgement, namesake: Namesake | None, *, proved: bool
+) -> None:
+    """Its last packet is older than the readings of a BMC that lies; the next would void the proof, after the deletion."""
+    look = replace(
+        LOOK,
+        judgement=judgement,
+        namesake=namesake,
+        node_exists=namesake is None,
+        current_boot_id="boot-1" if namesake is None else "",
+        life_at=NOW - 0.5,
+        levels=((device("bmc", (OFF, NOW - 0.4), (OFF, NOW - 0.1)),),),
+    )
+    fencing = replace(FENCING, orders=(replace(ORDER, sent_at=NOW - 1.0, effective_until=NOW + 9.0),))
+    assert (step(fencing, look).record.phase is Phase.RECOVERING) == proved
+
+
 # --- the word to the node -----------------------------------------------------------------------------------
 
 WORD = TellFenced(BOOT, "f-1", stop_guests=True)
