@@ -58,6 +58,7 @@ class Faults:
                 self._agent("start-feeder", [name])
             if not node.powered:
                 machines.power(plant, name, on=True)  # stays off where a device keeps it off
+            machines.start_kubelet(node)
         for vm in plant.vms.values():
             vm.blocked = ""
         for box in (*plant.bmcs.values(), *plant.pdus.values()):
@@ -160,6 +161,7 @@ class Faults:
                 plant.nodes[rest[0]].kubelet = False
             case "start-kubelet":
                 plant.nodes[rest[0]].kubelet = True
+                machines.start_kubelet(plant.nodes[rest[0]])
             case _:
                 return False
         return True
@@ -279,7 +281,10 @@ class Faults:
             case "zone-with":
                 plant.outside.discard(rest[0])
             case "delete-node":
-                plant.nodes[rest[0]].registered = False
+                machines.unregister(plant, plant.nodes[rest[0]])
+            case "register-node":
+                # Its kubelet is started anew, by a person: it registers as soon as it can.
+                machines.start_kubelet(plant.nodes[rest[0]])
             case "make-zone":
                 plant.zone = True
             case "join-zone":
