@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ringfence.core.detection.evidence import Life
+from simulator.system import kubevirt
 from simulator.system.node import BOOT_NEEDS, WAKE_NEEDS, Node
 from simulator.system.plant import Plant
 from simulator.system.watchdogs import Situation
@@ -80,6 +81,8 @@ def register(plant: Plant, node: Node) -> None:
     node.annotations.clear()
     node.marks.clear()
     plant.time.say(f"world: the kubelet of {node.name} registers it anew, in {node.known_boot}")
+    for vm in [vm for vm in plant.vms.values() if node.name in vm.qemu and vm.launcher_on != node.name]:
+        kubevirt.end_orphan_later(plant, vm, node.name)
 
 
 def reset(plant: Plant, name: str) -> None:

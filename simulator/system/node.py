@@ -110,6 +110,8 @@ class Node:
     """The whole machine stands still."""
     hibernated: bool = False
     """Its memory is on its disk, its power off: it goes on in the same boot when it is on again."""
+    machine: str = ""
+    """The name under which its machine was first known, where that is another."""
     plain_boots: bool = True
     """Its boot ids are words; False: UUIDs, as real ones, which a slot can carry."""
 
@@ -123,7 +125,8 @@ class Node:
 
     @property
     def _boot_id(self) -> str:
-        return _plain_boot(self.name, self.boot) if self.plain_boots else _ring_boot(self.name, self.number)
+        machine = self.machine or self.name
+        return _plain_boot(machine, self.boot) if self.plain_boots else _ring_boot(machine, self.number)
 
     @property
     def number(self) -> int:

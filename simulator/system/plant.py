@@ -72,6 +72,8 @@ class Plant:
     """What is under way on the controller's behalf: devices at work, deletions sent."""
     infrastructure: list[Infrastructure] = field(default_factory=list)
     """KubeVirt's own pods, where the story places them; none: KubeVirt works whatever happens."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Names that machines had, and those that they have."""
     at_chassis: list[str] = field(default_factory=list)
     """Devices behind the chassis whose order it has not answered or carried out yet, whoever gave it."""
 
