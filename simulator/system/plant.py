@@ -103,7 +103,11 @@ class Plant:
         """The nodes whose agents are heard on the leader's side."""
         now = self.time.now
         return frozenset(
-            [n.name for n in self.nodes.values() if n.agent and n.registered and n.up(now) and self.in_ring(n)]
+            [
+                n.name
+                for n in self.nodes.values()
+                if n.agent and n.registered and n.up(now) and self.in_ring(n)
+            ]
         )
 
     @property

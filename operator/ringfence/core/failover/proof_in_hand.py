@@ -15,6 +15,10 @@ from ringfence.core.fencing.proof import FencingProof, Rebooted, about_the_node,
 from ringfence.core.model import Verdict
 
 
+_UNHEARD = frozenset({Verdict.DOWN, Verdict.SUSPECT, Verdict.ISOLATED})
+"""All others are of a node that somebody has an answer from."""
+
+
 def proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -> Step | None:
     """Go to recovery if what is proved is enough, for the whole node or for some of its VMs."""
     # A living node is silent between two writes of its slot: an `off` read in that gap is no proof yet.
@@ -61,7 +65,7 @@ def proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -
 
 
 def _is_heard(record: Record, look: Look) -> bool:
-    """Whether the incident's boot is found alive now: its packets are told once in a while, and an `off` read between two of them is no proof.
+    """Whether the incident's boot is found alive now: its packets, or its kernel's answers, are told once in a while, and an `off` read between two of them is no proof.
 
     Each next packet would void it, but a deletion may have been sent by then. What is heard of a later boot, or of another machine under
     its name, says nothing of this one; a node that is gone after all is doubted within a second.
@@ -69,7 +73,7 @@ def _is_heard(record: Record, look: Look) -> bool:
     if look.namesake is not None:
         return look.namesake.boot_id == record.boot.boot_id and not look.namesake.down
     later_boot = look.current_boot_id not in ("", record.boot.boot_id)
-    return look.judgement.verdict is Verdict.HEALTHY and not later_boot
+    return look.judgement.known and look.judgement.verdict not in _UNHEARD and not later_boot
 
 
 def _orphaned(pod: PodLook) -> bool:

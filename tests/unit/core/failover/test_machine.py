@@ -896,7 +896,9 @@ def test_a_node_that_was_proved_off_and_registers_again_when_the_incident_is_ove
     sentence = registered_since(closed, boot)
     assert (sentence is not None) == told
     if sentence is not None:
-        assert sentence.startswith("n1 is registered again in the boot that f-1 had proved off: it was never off")
+        assert sentence.startswith(
+            "n1 is registered again in the boot that f-1 had proved off: it was never off"
+        )
 
 
 @pytest.mark.parametrize(
@@ -926,19 +928,31 @@ def test_a_node_that_was_ordered_off_and_deleted_is_not_forgotten_without_a_word
     gone = replace(GONE, judgement=unknown, now=NOW + 60.0, levels=())
     over = step(replace(FENCING, orders=(ORDER,)), gone).record
     assert over.phase is Phase.WITHDRAWN
-    assert over.sentence.endswith("; bmc was ordered to cut it off before, and nobody reads any more whether it has: look at it")
+    assert over.sentence.endswith(
+        "; bmc was ordered to cut it off before, and nobody reads any more whether it has: look at it"
+    )
 
 
 @pytest.mark.parametrize(
     ("judgement", "namesake", "proved"),
     [
         (ALIVE, None, False),
+        (Judgement(Verdict.AGENT_DOWN, "n1's kernel answers"), None, False),
+        (Judgement(Verdict.CONTROL_PATH_LOST, "n1 is alive for its peers"), None, False),
         (Judgement(Verdict.SUSPECT, "n1 is doubted"), None, True),
         (DOWN, Namesake("boot-1", down=False), False),
         (DOWN, Namesake("boot-1", down=True), True),
         (DOWN, Namesake("boot-2", down=False), True),
     ],
-    ids=["is heard", "is doubted", "registered again", "registered again and down", "another boot"],
+    ids=[
+        "is heard",
+        "its kernel is",
+        "by its peers",
+        "is doubted",
+        "registered again",
+        "registered again and down",
+        "another boot",
+    ],
 )
 def test_a_boot_that_is_heard_is_not_off_between_two_of_its_packets(
     judgement: Judgement, namesake: Namesake | None, *, proved: bool
