@@ -14,7 +14,6 @@ from ringfence.core.failover.vms import followed, merged, of_earlier_boot, with_
 from ringfence.core.fencing.proof import FencingProof, Rebooted, about_the_node, permit, permit_vms
 from ringfence.core.model import Verdict
 
-
 _UNHEARD = frozenset({Verdict.DOWN, Verdict.SUSPECT, Verdict.ISOLATED})
 """All others are of a node that somebody has an answer from."""
 
