@@ -74,7 +74,8 @@ def _with_what_was_sent(record: Record, look: Look) -> Record:
     """A deletion that was sent in the last step before the proof was void is on record as a proof that stood; that it was done shows by
     the launcher, which is gone.
     """
-    if not any(name == "proof" for name, _ in record.timings):
+    later_boot = look.current_boot_id not in ("", record.boot.boot_id)  # then no old guest is left
+    if later_boot or not any(name == "proof" for name, _ in record.timings):
         return record
     there = {pod.ref.uid for pod in look.pods}
     stopped = {(vm.namespace, vm.name) for vm in look.vms if vm.stopped_by_user or not vm.exists}

@@ -902,12 +902,17 @@ def test_a_node_that_was_proved_off_and_registers_again_when_the_incident_is_ove
 
 
 @pytest.mark.parametrize(
-    ("pods", "stopped", "told"),
-    [((), False, True), ((LAUNCHER,), False, False), ((), True, False)],
-    ids=["its launcher is gone", "it is there", "its user stopped it"],
+    ("pods", "stopped", "boot", "told"),
+    [
+        ((), False, "boot-1", True),
+        ((LAUNCHER,), False, "boot-1", False),
+        ((), True, "boot-1", False),
+        ((), False, "boot-2", False),
+    ],
+    ids=["its launcher is gone", "it is there", "its user stopped it", "the old boot is over"],
 )
 def test_a_launcher_that_was_deleted_in_the_step_before_its_proof_was_void_is_told(
-    pods: tuple[PodLook, ...], *, stopped: bool, told: bool
+    pods: tuple[PodLook, ...], boot: str, *, stopped: bool, told: bool
 ) -> None:
     """The record knows of no VM that was let go: the next step would have noted it."""
     tainted = replace(LOOK, out_of_service_taint=True)
@@ -917,7 +922,7 @@ def test_a_launcher_that_was_deleted_in_the_step_before_its_proof_was_void_is_to
     assert void.phase is Phase.FENCING
     vms = tuple(replace(vm, stopped_by_user=stopped) for vm in LOOK.vms)
     alive = replace(LOOK, judgement=ALIVE, pods=pods, vms=vms, suspect_taint=False)
-    over = step(replace(void, orders=()), alive).record
+    over = step(replace(void, orders=()), replace(alive, current_boot_id=boot)).record
     assert over.phase is Phase.WITHDRAWN
     assert ("db may run elsewhere, and n1 was never off" in over.sentence) == told
 
