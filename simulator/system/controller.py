@@ -17,6 +17,7 @@ from ringfence.core.failover import limits, machine
 from ringfence.core.failover.anew import Given, Mark, proved_marks
 from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
+from ringfence.core.failover.recovered import registered_since
 from ringfence.core.fencing.orders import OrderOff
 from ringfence.core.fencing.selffence import Promise
 from ringfence.core.fencing.slottrouble import gone_for_all
@@ -75,6 +76,7 @@ class Controller:
         self._leaderless_until = NEVER
         self._watch: Watch | None = None
         self._told: dict[str, str] = {}
+        self._never_off: set[str] = set()
         self._marked: dict[str, tuple[object, ...]] = {}
         """What was last taken in of each node's future, as `Loop` keeps it."""
         self.backup_when: str | None = None
@@ -118,6 +120,7 @@ class Controller:
             if node.word and node.name not in open_:
                 plant.time.say(f"word: to {node.name}: taken back")
                 node.word = ""
+        self._tell_never_off()
         try:
             self._write_anew()
             open_ = {r.boot.node for r in (*memory.open, *memory.deleted.values())}
@@ -167,6 +170,18 @@ class Controller:
             del memory.deleted[name]
             memory.stored[name] = record
             self._plant.time.say(f"controller: {name} was deleted while it is under way, it is written anew")
+
+    def _tell_never_off(self) -> None:
+        """As the product's loop."""
+        nodes = (self._memory.cache or self._plant).nodes
+        again = {name for name, node in nodes.items() if node.registered and node.registrations > 1}
+        for record in self._memory.stored.values() if again else ():
+            node = nodes[record.boot.node]
+            if record.name in self._never_off or node.name not in again:
+                continue
+            if (sentence := registered_since(record, node.known)) is not None:
+                self._never_off.add(record.name)
+                self._plant.time.say(f"event: {sentence}")
 
     def _notice(self) -> None:
         """What its Node says of each node; and in stories that ask for it, what each is found and its zone is told."""
@@ -343,6 +358,7 @@ class Controller:
     def _forget(self, takeover: float) -> None:
         plant, memory = self._plant, self._memory
         plant.working.clear()
+        self._never_off.clear()
         self._forget_deleted(takeover)
         if plant.kennel is not None:
             plant.kennel.new_leader()
@@ -392,7 +408,7 @@ class Controller:
         plant = self._plant
         if not plant.spread:
             return frozenset()
-        electorate = frozenset(plant.nodes) - looks.proved_of(plant, self._memory.open)
+        electorate = plant.members - looks.proved_of(plant, self._memory.open)
         heard = plant.heard_by_each(replicas)
         return frozenset(n for n in replicas if not limits.sees_half(heard[n], electorate))
 

@@ -29,6 +29,8 @@ from simulator.system.watch import Watch
 CUTS = 0.5
 """Seconds until csi-addons and the CSI driver have shut a node out, or let it in."""
 STARTS = 0.05
+HEARD_WITHIN = 5.0
+"""Seconds after which whoever deletes has heard of a node that was registered anew: a watch that tells late, and a request's own way."""
 LATE = 1.0
 """Seconds by which one order may be longer on its way than the next one to the same device."""
 _SUSPECT, _OUT = "ringfence.io/suspect", "node.kubernetes.io/out-of-service"
@@ -133,7 +135,7 @@ class Deeds:
         record = self.incident(name)
         if out and not node.out_of_service:
             # One that was sent under a proof and overtaken by its end is swept.
-            if not self._warrants.covers_taint(name, plant.now):
+            if not self._warrants.covers_taint(node.identity.node_uid, plant.now):
                 raise rules.Broken(
                     f"{plant.now:.2f}: the out-of-service taint of {name} without a stored proof"
                 )
@@ -204,6 +206,7 @@ class Deeds:
             raise rules.Broken(
                 f"{self._plant.now:.2f}: the force-delete of {pod} without a stored proof for {boot}"
             )
+        rules.of_no_namesake(self._plant, boot, pod, slack=HEARD_WITHIN)
         self._memory.forced.append((pod, node))
 
     def _instance_deleted(self, found: Json, _options: Json) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence
 from ringfence.core.model import RingState
-from simulator.system import slots
+from simulator.system import machines, slots
 from simulator.system.node import Node
 from simulator.system.plant import Plant
 
@@ -30,9 +30,12 @@ def live(plant: Plant, node: Node) -> None:
     up = node.up(now)
     api = up and node.api and not plant.api_out
     seen: dict[str, float] = {}
+    if not node.registered and node.registers and plant.takes_pods(node):
+        machines.register(plant, node)
     if up and node.agent and plant.in_ring(node):
         node.silent_since = None
-        seen["packet"] = now
+        if node.registered:  # else no roster names it, and nobody takes its packets
+            seen["packet"] = now
     elif node.silent_since is None:
         node.silent_since = now
     # Both periods are whole ones of the shorter: who is lonely need be asked in few ticks only.
@@ -41,14 +44,15 @@ def live(plant: Plant, node: Node) -> None:
         if dog is None or dog.revoked != node.identity:
             seen["agent_lease"] = now
     starts = plant.spread and node.renewed != node.boot
-    if api and node.kubelet and (starts or time.every(KUBELET_RENEWS)):
+    # Its Lease goes with its Node object, and without one it makes no other.
+    if api and node.kubelet and node.registered and (starts or time.every(KUBELET_RENEWS)):
         node.renewed = node.boot
         seen["kubelet_lease"] = now
-    if api and (node.agent or node.kubelet) and not node.knows_boot:
+    if api and (node.agent or node.kubelet) and not node.knows_boot and node.registered:
         node.known_boot = node.identity.boot_id
     if seen:
         node.heard = node.boot
-    if node.silent_since is not None and plant.kernel_heard(node):
+    if node.silent_since is not None and node.registered and plant.kernel_heard(node):
         seen["kernel"] = now
     if seen:
         get = seen.get  # `replace` would cost three times as much, in every tick and of every node

@@ -135,13 +135,13 @@ class Executor:
             case ReleaseNodeLease():
                 memory.remediators.release(node)
             case commands.AddSuspectTaint():
-                after(plant.write_needs, lambda: setattr(plant.nodes[node], "suspect", True))
+                after(plant.write_needs, lambda: self._taint(record.boot, "suspect"))
             case commands.AddOutOfServiceTaint(recover=recover):
                 rules.proved(plant, memory, recover.boot, "the out-of-service taint")
                 if (memory.cache or plant).nodes[node].foreign_taint:
                     raise rules.Broken(f"{plant.now:.2f}: somebody else's taint of {node} is written over")
                 # Who writes reads the Node first, and leaves a taint of which its caches don't know as it is (kube/cluster.py).
-                after(plant.write_needs, lambda: setattr(plant.nodes[node], "out_of_service", True))
+                after(plant.write_needs, lambda: self._taint(record.boot, "out_of_service"))
             case commands.RemoveTaints(out_of_service=both, suspect=suspect):
                 self._untaint(record, both=both, suspect=suspect)
             case commands.RehearseAdmission(namespace=namespace, name=name):
@@ -165,8 +165,16 @@ class Executor:
             raise rules.Broken(f"{plant.now:.2f}: orders in work at once: {', '.join(working)}")
         plant.time.after(takes, lambda: plant.at_chassis.remove(device))
 
+    def _taint(self, boot: Boot, which: str) -> None:
+        """As ``kube/cluster.py``: of the Node object that is meant, by its UID, or of none."""
+        node = self._plant.nodes[boot.node]
+        if node.is_object_of(boot):
+            setattr(node, which, True)
+
     def _untaint(self, record: Record, *, both: bool, suspect: bool) -> None:
         plant, node = self._plant, self._plant.nodes[record.boot.node]
+        if node.registered_after(record.boot):
+            return
         if both and node.out_of_service:
             left = [a.volume for a in attachments.attached_to(plant, node.name) if not a.wanted]
             rules.untaint_due(plant, record, left)
@@ -185,6 +193,7 @@ class Executor:
             self.watch.asked(boot, ask)
         if isinstance(ask, DeletePod) and ask.force:
             rules.proved(plant, self._memory, boot, f"the force-delete of {ask.ref.name}")
+            rules.of_no_namesake(self._memory.cache or plant, boot, ask.ref.name)
         plant.time.after(plant.write_needs, lambda: self._recovered(boot, ask))
 
     def _recovered(self, boot: Boot, ask: RecoveryCommand) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 
+from ringfence.core.detection.evidence import Life
 from ringfence.core.failover.intent import ANNOTATIONS
 from ringfence.core.failover.look import Confirmation
 from ringfence.core.failover.node_lease import Held
@@ -59,6 +60,7 @@ class Faults:
                 self._agent("start-feeder", [name])
             if not node.powered:
                 machines.power(plant, name, on=True)  # stays off where a device keeps it off
+            machines.start_kubelet(node)
         for vm in plant.vms.values():
             vm.blocked = vm.snapshot = vm.restore = ""
         plant.users.clear()
@@ -162,6 +164,7 @@ class Faults:
                 plant.nodes[rest[0]].kubelet = False
             case "start-kubelet":
                 plant.nodes[rest[0]].kubelet = True
+                machines.start_kubelet(plant.nodes[rest[0]])
             case _:
                 return False
         return True
@@ -281,7 +284,12 @@ class Faults:
             case "zone-with":
                 plant.outside.discard(rest[0])
             case "delete-node":
-                plant.nodes[rest[0]].registered = False
+                machines.unregister(plant, plant.nodes[rest[0]])
+            case "register-node":
+                # Its kubelet is started anew, by a person: it registers as soon as it can.
+                machines.start_kubelet(plant.nodes[rest[0]])
+            case "rename-node":
+                _rename(plant, *rest[:2])
             case "make-zone":
                 plant.zone = True
             case "join-zone":
@@ -382,6 +390,25 @@ def snapshot(plant: Plant) -> Plant:
     return replace(
         plant, nodes=deepcopy(plant.nodes), vms=deepcopy(plant.vms), volumes=deepcopy(plant.volumes)
     )
+
+
+def _rename(plant: Plant, old: str, new: str) -> None:
+    """A person gives the machine another name: deletes the old one's Node object, and starts its kubelet anew. Its guests run on.
+
+    Their pods stay bound to the old name, so its kubelet ends what it finds running. The old name's devices still cut the machine.
+    """
+    was, now = plant.nodes[old], plant.nodes[new]
+    if now.powered or not was.powered:
+        raise ValueError(f"{old} is no machine that could be called {new}")
+    machines.unregister(plant, was)
+    now.powered, now.linked, now.api, now.agent, now.kubelet = True, was.linked, was.api, True, True
+    now.boot, now.booted_at, now.machine, now.silent_since = was.boot, plant.now, was.machine or old, None
+    now.known_boot, plant.life[new] = now.identity.boot_id, Life(boot=plant.now)
+    machines.start_kubelet(now)
+    was.powered = False
+    plant.renamed[old] = new
+    for vm in [vm for vm in plant.vms.values() if old in vm.qemu]:
+        vm.qemu = (vm.qemu - {old}) | {new}
 
 
 def _suspend(plant: Plant, name: str, *, runs: bool) -> None:

@@ -52,7 +52,7 @@ def _place(plant: Plant, pod: Infrastructure) -> None:
     free = [
         n.name
         for n in plant.nodes.values()
-        if plant.up(n) and not (n.suspect or n.out_of_service or n.cordoned)
+        if plant.up(n) and n.registered and not (n.suspect or n.out_of_service or n.cordoned)
     ]
     if free:
         pod.node, pod.silent_since = free[0], None

@@ -191,13 +191,13 @@ class Invariants:
 
     def _is_over(self, boot: Boot, proof: object) -> None:
         node = self.world.plant.nodes[boot.node]
-        if node.powered and node.identity == boot:
+        if node.runs(boot):
             raise self._broken(5, f"{type(proof).__name__} is stored for {boot}, and that boot runs")
 
     def _runs(self, name: str, dead: Boot) -> None:
         """Elsewhere, or on a later boot of that node: a VM that no other node has room for, or that had to wait, may come back to it."""
         vm = (self.world.memory.cache or self.world.plant).vms[name]
-        there = vm.node == dead.node and self.world.plant.nodes[dead.node].identity == dead
+        there = vm.node == dead.node and self.world.plant.nodes[dead.node].identity.boot_id == dead.boot_id
         if vm.phase != "Running" or there:
             raise self._broken(8, f"{name} is called running elsewhere; it is {vm.phase} on {vm.node}")
 
@@ -238,7 +238,7 @@ class Invariants:
         for planned work still has a majority.
         """
         plant = self.world.plant
-        members = plant.nodes.keys() - ((self._proved() | plant.maintained.keys()) - {about})
+        members = plant.members - ((self._proved() | plant.maintained.keys()) - {about})
         return 2 * len(plant.heard() & members) < len(members)
 
     def _known_for(self, what: str) -> bool:
@@ -255,7 +255,7 @@ class Invariants:
         leader = memory.election.leader if memory.election is not None else ""
         state: dict[str, object] = {
             "mode": memory.mode,
-            "zone": (plant.zone, *sorted(plant.outside)),
+            "zone": (plant.zone, *sorted(plant.outside), *sorted(plant.members)),
             "majority": self._in_minority(),
             "api": leader != "" and plant.with_api_of(leader),
             **{f"maintenance of {name}": name in plant.maintained for name in plant.nodes},
@@ -353,7 +353,7 @@ class Invariants:
             tries = record.power_on_tries < timing.POWER_ON_TRIES
             late = cut_by_us and tries and now - latest > spaced and not self._may_not_power_on(record)
             return f"{record.boot.node} has not been powered on for {now - latest:.0f} s" if late else None
-        settled = node.identity != record.boot and now - node.booted_at > STARTS_WITHIN
+        settled = node.identity.boot_id != record.boot.boot_id and now - node.booted_at > STARTS_WITHIN
         if settled and since > STARTS_WITHIN and self._heard_since.get(node.name, now) < now - STARTS_WITHIN:
             left = [v for v, volume in self.world.plant.volumes.items() if node.name in volume.attached]
             return None if left else f"{node.name} has been back for {now - node.booted_at:.0f} s"

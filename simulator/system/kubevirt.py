@@ -8,6 +8,8 @@ from simulator.system.vm import Vm
 
 NEEDS = 3.5
 """Seconds from a launcher that is gone to the new instance Running."""
+COLLECTED_AFTER = 60.0
+"""Seconds after which the pods of a node without an object are collected: 40 s of quarantine, looked at every 20 s."""
 ORPHANS_LIVE = 10.0
 """Seconds for which an old guest lives on beside a kubelet that could know better (9 to 60 measured)."""
 
@@ -24,6 +26,18 @@ def instance_gone(plant: Plant, vm: Vm) -> None:
     vm.qemu.discard(vm.node)
     launcher_gone(plant, vm)
     vm.gone, vm.kept = vm.strategy in ("RerunOnFailure", "Manual"), False
+
+
+def collect(plant: Plant) -> None:
+    """Kubernetes deletes the pods of a node that has no object (its pod garbage collector), whether the machine runs them or not."""
+    for node in plant.nodes.values():
+        if node.registered or plant.now - node.unregistered_at < COLLECTED_AFTER:
+            continue
+        for vm in [vm for vm in plant.vms.values() if vm.launcher_on == node.name]:
+            plant.time.say(f"world: Kubernetes collects the pod of {vm.name}, which is bound to no node")
+            launcher_gone(plant, vm)
+        for pod in [pod for pod in plant.infrastructure if pod.node == node.name]:
+            infrastructure.delete(plant, pod.name)
 
 
 def end_orphans(plant: Plant) -> None:

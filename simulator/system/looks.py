@@ -14,7 +14,7 @@ from ringfence.core.detection.verdict import Judgement, judge, slot_due
 from ringfence.core.failover import limits, planner
 from ringfence.core.failover.beyond import may_be_off_soon
 from ringfence.core.failover.intent import Marks
-from ringfence.core.failover.look import Look
+from ringfence.core.failover.look import Look, Namesake
 from ringfence.core.failover.phase import PROVED, Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord
 from ringfence.core.failover.recovery import PodLook, PodRole, VmiLook, VmLook
@@ -81,10 +81,19 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
     judgement = _judged(plant, node, evidence)
     cache = memory.cache or plant
     noted = cache.nodes[boot.node]
+    own, namesake = noted.is_object_of(boot), None
+    if noted.registered_after(boot):
+        # What is found about that one is another incident's, and so are orders.
+        namesake = Namesake(noted.known.boot_id, down=judgement.verdict is Verdict.DOWN)
+        judgement = Judgement(Verdict.SUSPECT, f"{boot.node} was deleted and registered again")
+    same_boot = node.known.boot_id == boot.boot_id
     due = affected(cache, boot.node, memory.open)
     situation = situation_of(plant, memory, boot, record, due)
-    life = plant.life[boot.node] if node.known == boot else Life()
-    down_since = memory.down_since.get(boot.node)
+    life = plant.life[boot.node] if same_boot else Life()
+    life_at, life_sign = life.latest, life.latest_sign()
+    if namesake is not None and same_boot and node.registered_at > life_at:
+        life_at, life_sign = node.registered_at, "a new Node object of the same boot"
+    down_since = memory.down_since.get(boot.node) if own else None
     name = record.name if record else ""
     confirm = memory.confirmed.get(name)
     phase_since = memory.phase_since.get(name, now)
@@ -107,16 +116,16 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         and now - down_since >= HOLD + judgement.hold_more
         and now >= judgement.not_before,
         renewed_after=life.renewed_after,
-        down_at=memory.down_at.get(boot.node, NEVER),
-        life_at=now if boot == node.known and memory.leads(boot.node) else life.latest,
-        life_sign=life.latest_sign(),
-        node_exists=noted.registered,
-        current_boot_id=noted.known.boot_id
-        if now >= noted.booted_at and not noted.knows_earlier_than(boot)
-        else boot.boot_id,
-        node_ready=cache.takes_pods(noted),
-        suspect_taint=noted.suspect,
-        out_of_service_taint=noted.out_of_service,
+        down_at=memory.down_at.get(boot.node, NEVER) if own else NEVER,
+        life_at=now if same_boot and memory.leads(boot.node) else life_at,
+        life_sign=life_sign,
+        node_exists=own or noted.registered_before(boot),
+        namesake=namesake,
+        current_boot_id=_current_boot(noted, boot, now),
+        node_ready=own and cache.takes_pods(noted),
+        # With its object they go when the incident takes them off, or another object comes: nobody can tell the difference.
+        suspect_taint=namesake is None and noted.suspect,
+        out_of_service_taint=namesake is None and noted.out_of_service,
         levels=_levels(plant, memory, boot),
         slot_moved_at=life.slot,
         vm_volumes=tuple(
@@ -140,7 +149,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         power_on_due=not situation.forgotten
         and now - max(memory.powered_on.get(name, NEVER), phase_since) >= wait,
         retry_due=now - phase_since >= timing.LADDER_BACKOFF[min(passes, len(timing.LADDER_BACKOFF) - 1)],
-        slot_due=slot_due(evidence) if node.known == boot else NEVER,
+        slot_due=slot_due(evidence) if same_boot else NEVER,
         room=_room(plant, memory, name),
         unready=frozenset(
             ("default", vm.name)
@@ -152,7 +161,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         order_delay=plant.ladder.delay,
         told_fenced=node.word == boot.boot_id if plant.heartbeat else None,
         stop_guests=plant.stop_guests,
-        foreign_taint=noted.foreign_taint,
+        foreign_taint=namesake is None and noted.foreign_taint,
         node_lease=memory.remediators.look(boot.node),
         set_back=plant.set_back,
         compared=now >= memory.compared_at,
@@ -160,6 +169,16 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         hears=limits.not_settled(situation) is None,
         quarantined=situation.incidents_lately + (record is not None) >= limits.FLAPS,
     )
+
+
+def _current_boot(noted: Node, boot: Boot, now: float) -> str:
+    """The boot id that the incident's own Node object tells; of another one nothing is taken for it."""
+    if noted.registered_before(boot):
+        return boot.boot_id
+    if not noted.is_object_of(boot):
+        return ""
+    reads = now >= noted.booted_at and not noted.knows_earlier_than(boot)
+    return noted.known.boot_id if reads else boot.boot_id
 
 
 def awaited(vm: Vm) -> bool:
@@ -218,7 +237,7 @@ def situation_of(
         zone_trouble=f"{node} is in more than one HAZone: {', '.join(claims)}" if len(claims) > 1 else None,
         protected_vms=len(affected(memory.cache or plant, node, records) if due is None else due),
         alive=alive,
-        electorate=frozenset(plant.nodes) - ((proved | plant.maintained.keys()) - {node}),
+        electorate=plant.members - ((proved | plant.maintained.keys()) - {node}),
         zone_size=len(members),
         storm_fraction=STORM_FRACTION,
         down_in_zone=(down & members) - (plant.maintained.keys() - {node}),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ringfence.core.detection.evidence import Life
+from simulator.system import kubevirt
 from simulator.system.node import BOOT_NEEDS, WAKE_NEEDS, Node
 from simulator.system.plant import Plant
 from simulator.system.watchdogs import Situation
@@ -18,6 +20,7 @@ def power(plant: Plant, name: str, *, on: bool) -> None:
         node.silent_since = None
         plant.time.say(f"world: {name} wakes, in the boot in which it has hibernated")
     elif gets_power:
+        known = node.known.boot_id
         node.powered, node.linked, node.boot, node.booted_at = (
             True,
             True,
@@ -27,8 +30,12 @@ def power(plant: Plant, name: str, *, on: bool) -> None:
         if node.hangs_since is not None:
             node.hang(None)
         node.silent_since, node.known_boot = None, node.identity.boot_id
-        plant.life[name] = replace(plant.life[name], boot=plant.now)
         node.shutting_down = False
+        if node.registered:
+            plant.life[name] = replace(plant.life[name], boot=plant.now)
+        else:
+            node.known_boot = known
+            start_kubelet(node)
     elif not on:
         node.powered = node.hibernated = False
         for vm in plant.vms.values():
@@ -51,6 +58,35 @@ def boots_unseen(plant: Plant, name: str) -> None:
     node.shutting_down = False
     if node.hangs_since is not None:
         node.hang(None)
+    start_kubelet(node)
+
+
+def start_kubelet(node: Node) -> None:
+    """A kubelet registers its node when it starts, if there is no Node object of its name; one that runs does not notice that it is gone."""
+    node.registers = not node.registered
+
+
+def unregister(plant: Plant, node: Node) -> None:
+    """Somebody deletes its Node object. What stood there is never told again, whatever the kubelet goes on to do."""
+    node.known_boot = node.known.boot_id
+    node.registered = node.registers = False
+    node.unregistered_at = plant.now
+
+
+def register(plant: Plant, node: Node) -> None:
+    """Its kubelet makes its Node object anew, with another UID and without any taint."""
+    if node.known_boot != node.identity.boot_id:
+        plant.life[node.name] = Life(boot=plant.now)
+    node.registered, node.registers = True, False
+    node.registrations, node.registered_at = node.registrations + 1, plant.now
+    node.known_boot = node.identity.boot_id
+    node.suspect = node.out_of_service = node.foreign_taint = node.cordoned = False
+    node.suspect_for = ""
+    node.annotations.clear()
+    node.marks.clear()
+    plant.time.say(f"world: the kubelet of {node.name} registers it anew, in {node.known_boot}")
+    for vm in [vm for vm in plant.vms.values() if node.name in vm.qemu and vm.launcher_on != node.name]:
+        kubevirt.end_orphan_later(plant, vm, node.name)
 
 
 def reset(plant: Plant, name: str) -> None:

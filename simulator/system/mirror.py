@@ -56,7 +56,7 @@ class Mirror:
         self._unready_since: dict[str, float] = {}
         self._beats: dict[str, str] = {}
         """virt-handler's last heartbeat on each node, where a zone's policy goes by it."""
-        self._zones = sorted({zone for name in plant.nodes for zone in plant.zones_of(name)})
+        self._zones = sorted({zone for name in plant.nodes for zone in plant.zones_naming(name)})
         """All that there ever are."""
         self._going: set[Boot] = set()
         """Boots whose kubelet has announced that the machine shuts down."""
@@ -148,7 +148,7 @@ class Mirror:
         if self._new("haclusters", "default", mode):
             self._declare("haclusters", "default", mode, {"mode": Mode(mode).value})
         for zone in self._zones:
-            members = tuple(name for name in plant.nodes if zone in plant.zones_of(name))
+            members = tuple(name for name in plant.nodes if zone in plant.zones_naming(name))
             if not members:
                 self._gone("hazones", zone)
             elif self._new("hazones", zone, members):
@@ -201,7 +201,13 @@ class Mirror:
     # --- nodes ------------------------------------------------------------------------------------------------------
 
     def show_node(self, node: Node) -> None:
-        """The Node object, if it says anything new."""
+        """The Node object, if it says anything new; what comes under its name after a deletion is another one."""
+        shown = self._shown.get(("nodes", "", node.name))
+        if not node.registered or (isinstance(shown, tuple) and shown[0] != node.identity.node_uid):
+            self._gone("nodes", node.name)
+            self._server.take("leases", node.name, "kube-node-lease")
+        if not node.registered:
+            return
         ready, boot = self._ready(node), self._boots.get(node.name, node.identity.boot_id)
         seen = self._seen(node)
         if not self._new("nodes", node.name, seen):
@@ -244,7 +250,7 @@ class Mirror:
         boot = self._boots.get(node.name, node.identity.boot_id)
         taints = (node.suspect, node.suspect_for, node.out_of_service, node.foreign_taint)
         marks = (*sorted(node.marks), *sorted(node.annotations.items()), *self._beat(node).values())
-        return (self._ready(node), boot, *taints, node.cordoned, *marks)
+        return (node.identity.node_uid, self._ready(node), boot, *taints, node.cordoned, *marks)
 
     def _beat(self, node: Node) -> dict[str, str]:
         return {VIRT_HEARTBEAT: self._beats[node.name]} if node.name in self._beats else {}
@@ -269,7 +275,8 @@ class Mirror:
             self._beats[node.name] = stamp(VirtualClock.WALL + now)
         first = not self._server.find("leases", node.name, "kube-node-lease")
         booted = self._boots.get(node.name) != node.identity.boot_id
-        if plant.takes_pods(node) and (first or booted or plant.time.every(KUBELET_RENEWS)):
+        renews = plant.takes_pods(node) and node.registered
+        if renews and (first or booted or plant.time.every(KUBELET_RENEWS)):
             wall = stamp(VirtualClock.WALL + now)
             spec: Json = {"holderIdentity": node.name, "leaseDurationSeconds": 40, "renewTime": wall}
             self._server.put("leases", node.name, {"spec": spec}, "kube-node-lease")

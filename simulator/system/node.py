@@ -13,8 +13,16 @@ _ring_boot = cache(boot_id)
 
 
 @cache
-def _boot(name: str, boot_id: str) -> Boot:
-    return Boot(name, f"uid-{name}", boot_id)
+def _boot(name: str, boot_id: str, registration: int) -> Boot:
+    uid = f"uid-{name}" if registration == 1 else f"uid-{name}-{registration}"
+    return Boot(name, uid, boot_id)
+
+
+@cache
+def _registration(boot: Boot) -> int:
+    """Which of the node's objects that boot was told under."""
+    number = boot.node_uid.removeprefix(f"uid-{boot.node}").removeprefix("-")
+    return int(number) if number else 1
 
 
 @cache
@@ -54,6 +62,14 @@ class Node:
     out_of_service: bool = False
     registered: bool = True
     """There is a Node object of that name."""
+    registrations: int = 1
+    """How many there have been: each has a UID of its own."""
+    registered_at: float = NEVER
+    """When its kubelet has made the last of them, where that is not the first."""
+    unregistered_at: float = NEVER
+    """When somebody has deleted the last one."""
+    registers: bool = False
+    """Its kubelet was started since its Node object was deleted: only then it makes another, as soon as it reaches the API server."""
     foreign_taint: bool = False
     """That taint is somebody else's."""
     silent_since: float | None = None
@@ -96,16 +112,23 @@ class Node:
     """Since when its userspace stands still, and its kernel answers; until it goes on, or boots."""
     hibernated: bool = False
     """Its memory is on its disk, its power off: it goes on in the same boot when it is on again."""
+    machine: str = ""
+    """The name under which its machine was first known, where that is another."""
     plain_boots: bool = True
     """Its boot ids are words; False: UUIDs, as real ones, which a slot can carry."""
 
     @property
     def identity(self) -> Boot:
-        return _boot(self.name, self._boot_id)
+        return _boot(self.name, self._boot_id, self.registrations)
+
+    def runs(self, boot: Boot) -> bool:
+        """Whether that boot runs, under whichever UID its node is registered by now."""
+        return self.powered and self._boot_id == boot.boot_id
 
     @property
     def _boot_id(self) -> str:
-        return _plain_boot(self.name, self.boot) if self.plain_boots else _ring_boot(self.name, self.number)
+        machine = self.machine or self.name
+        return _plain_boot(machine, self.boot) if self.plain_boots else _ring_boot(machine, self.number)
 
     @property
     def number(self) -> int:
@@ -125,7 +148,19 @@ class Node:
     @property
     def known(self) -> Boot:
         """The boot that the controller knows of."""
-        return _boot(self.name, self.known_boot or self._boot_id)
+        return _boot(self.name, self.known_boot or self._boot_id, self.registrations)
+
+    def is_object_of(self, boot: Boot) -> bool:
+        """Whether its Node object is there, and is the one that this boot was told under."""
+        return self.registered and self.known.node_uid == boot.node_uid
+
+    def registered_after(self, boot: Boot) -> bool:
+        """Whether there is a Node object of its name, and it is a later one."""
+        return self.registered and self.registrations > _registration(boot)
+
+    def registered_before(self, boot: Boot) -> bool:
+        """Whether what is known of it is of an earlier Node object: a cache that lags behind shows that."""
+        return self.registrations < _registration(boot)
 
     def knows_earlier_than(self, boot: Boot) -> bool:
         """Whether what the API server was told last is an earlier boot than this one, as ``controller/loop.py`` finds it out by the

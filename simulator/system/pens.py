@@ -74,7 +74,9 @@ class Shelf:
         word = decode_word(wish.block, self.cluster, self.check)
         if word is None or not self.plant.nodes[name].storage or self.plant.now > wish.until:
             return
-        told = next(n for n in self.plant.nodes.values() if n.identity.node_uid == word.node_uid)
+        told = next((n for n in self.plant.nodes.values() if n.identity.node_uid == word.node_uid), None)
+        if told is None:
+            return  # its Node object is another one by now, and so is its slot's
         if word.issued <= self.issued.get(told.name, 0):
             return
         self.issued[told.name] = word.issued

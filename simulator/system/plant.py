@@ -78,6 +78,8 @@ class Plant:
     """KubeVirt's own pods, where the story places them; none: KubeVirt works whatever happens."""
     users: dict[str, User] = field(default_factory=dict)
     """Pods of others that use a VM's volume, by name."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Names that machines had, and those that they have."""
     at_chassis: list[str] = field(default_factory=list)
     """Devices behind the chassis whose order it has not answered or carried out yet, whoever gave it."""
 
@@ -106,7 +108,18 @@ class Plant:
     def heard(self) -> frozenset[str]:
         """The nodes whose agents are heard on the leader's side."""
         now = self.time.now
-        return frozenset([n.name for n in self.nodes.values() if n.agent and n.up(now) and self.in_ring(n)])
+        return frozenset(
+            [
+                n.name
+                for n in self.nodes.values()
+                if n.agent and n.registered and n.up(now) and self.in_ring(n)
+            ]
+        )
+
+    @property
+    def members(self) -> frozenset[str]:
+        """The nodes that the roster names: who has no Node object is none."""
+        return frozenset([n.name for n in self.nodes.values() if n.registered])
 
     def heard_by(self, node: Node) -> frozenset[str]:
         """The nodes whose agents this node hears, itself included."""
@@ -140,6 +153,11 @@ class Plant:
         return node.kubelet and not node.shutting_down and self.with_api(node)
 
     def zones_of(self, name: str) -> tuple[str, ...]:
+        """The HAZones that its Node object is in."""
+        return self.zones_naming(name) if self.nodes[name].registered else ()
+
+    def zones_naming(self, name: str) -> tuple[str, ...]:
+        """The HAZones whose hosts have its name, whether there is such a node or not."""
         if not self.zone or name in self.outside:
             return ()
         return self.zones.get(name, ()) if self.zones else ("a",)

@@ -65,11 +65,18 @@ def read(plant: Plant, device: str, incident: str) -> None:
 
 def gives(plant: Plant, device: str) -> bool:
     """Whether power flows there, in truth."""
-    node = plant.nodes[device[4:]]
+    node = plant.nodes[_at(plant, device[4:])]
     return node.outlet if device.startswith("pdu") else node.powered
 
 
+def _at(plant: Plant, node: str) -> str:
+    """The name of the machine that the node's device cuts."""
+    return plant.renamed.get(node, node)
+
+
 def off(plant: Plant, device: str, node: str) -> None:
+    node = _at(plant, node)
+
     def cut() -> None:
         if device.startswith("pdu"):
             plant.nodes[node].outlet = False
@@ -103,6 +110,7 @@ def _restarts(plant: Plant, device: str, node: str) -> None:
 
 def on(plant: Plant, device: str, node: str) -> None:
     """A PDU's outlet gives power back; a machine that its BMC has switched off stays off then."""
+    node = _at(plant, node)
     if device.startswith("pdu"):
         plant.nodes[node].outlet = True
     else:

@@ -29,6 +29,16 @@ def proved(plant: Plant, memory: Memory, boot: Boot, act: str) -> None:
         raise Broken(f"{plant.now:.2f}: {act} without a stored proof for {boot}")
 
 
+def of_no_namesake(plant: Plant, boot: Boot, pod: str, *, slack: float = 0.0) -> None:
+    """No force-delete on a node that has been registered anew: whatever boot has done that starts what is bound to its name, or never ended.
+
+    ``slack``: seconds for which whoever deletes may not have heard of it.
+    """
+    node = plant.nodes[boot.node]
+    if node.registered_after(boot) and plant.now - node.registered_at > slack:
+        raise Broken(f"2: {plant.now:.2f}: {pod} is force-deleted, and {boot.node} has been registered anew")
+
+
 def order_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:
     """As `order_fits`, and only to what may be fenced now: nothing lies between the judgement and the order here."""
     on_record(plant, memory, device, record)
@@ -150,7 +160,7 @@ def every_tick(plant: Plant, memory: Memory) -> None:
     for name, node in plant.nodes.items():
         if (node.shut_out or name in plant.cutting) and name not in busy:
             raise Broken(f"{plant.now:.2f}: {name} is cut from its storage without an open incident")
-        ours = node.out_of_service and not node.foreign_taint
+        ours = node.out_of_service and not node.foreign_taint and node.registered
         if not ours or not swept or name in busy:
             memory.out_since.pop(name, None)
         elif plant.now - memory.out_since.setdefault(name, plant.now) > SWEPT_WITHIN:

@@ -33,7 +33,7 @@ class Placement:
 
 def schedulable(plant: Plant, node: Node) -> bool:
     """Whether it takes pods that tolerate nothing."""
-    return plant.up(node) and not (node.suspect or node.out_of_service or node.cordoned)
+    return plant.up(node) and node.registered and not (node.suspect or node.out_of_service or node.cordoned)
 
 
 def load(plant: Plant, node: str) -> int:

@@ -35,6 +35,6 @@ class Warrants:
         """Whether a deletion under this boot's proof is in time."""
         return now <= self._all.get(boot, float("-inf"))
 
-    def covers_taint(self, node: str, now: float) -> bool:
-        """Whether an out-of-service taint of the node is in time, whichever of its boots it is of."""
-        return any(boot.node == node and now <= until for boot, until in self._off.items())
+    def covers_taint(self, uid: str, now: float) -> bool:
+        """Whether an out-of-service taint of this Node object is in time, whichever of its boots it is of."""
+        return any(boot.node_uid == uid and now <= until for boot, until in self._off.items())

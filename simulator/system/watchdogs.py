@@ -75,8 +75,12 @@ class Dog:
         """Let the node live for an instant: "bite", "stop" (its guests) or nothing."""
         if not s.up:
             return self._bites(s.now)
-        if s.boot != self.boot:
+        if self.boot is None or s.boot.boot_id != self.boot.boot_id:
             self._boot(s)
+        elif s.boot != self.boot:
+            # Its Node object is another one: the agent's pod is made anew there, the feeder's timer runs on.
+            self.boot = s.boot
+            self.restart_agent(s.now)
         if s.agent and s.now - self.looked_at >= LOOKS_EVERY:
             self._look(s)
         if self.feeding:

@@ -135,6 +135,8 @@ class World:
             attachments.turn(plant, name, volume)
         if plant.spread and self.time.every(1.0):
             kubevirt.end_orphans(plant)
+        if self.time.every(1.0) and not plant.api_out:
+            kubevirt.collect(plant)
         infrastructure.turn(plant)
         for vm in plant.vms.values():
             # Asked here already, since of thirty VMs hardly one moves: a call for each would be a tenth of a tick.

@@ -42,7 +42,7 @@ from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, Evidence, NetworkRole, SlotEvidence
 from ringfence.core.detection.heartbeats import Heartbeats
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
-from ringfence.core.failover import limits, machine
+from ringfence.core.failover import limits, machine, recovered
 from ringfence.core.failover.beyond import may_be_off_soon
 from ringfence.core.failover.commands import OrderOn
 from ringfence.core.failover.intent import Intents, Marks
@@ -181,6 +181,8 @@ class Loop:
         self._ask = ask
         self._poked = asyncio.Event()
         self._adopted: dict[str, Adopted] = {}
+        self._never_off: set[str] = set()
+        """Incidents that have ended, and of whose node's next object with the same boot it is known what it means."""
         self._deleted: dict[str, Adopted] = {}
         """Incidents under way whose objects somebody has deleted: to be written anew by who leads, this replica or the next leader.
 
@@ -293,6 +295,7 @@ class Loop:
             )
             for adopted in self._adopted.values():
                 adopted.record = None
+        self._tell_never_off()
         try:
             try:
                 await self._write_anew(now)
@@ -372,6 +375,23 @@ class Loop:
             del self._deleted[name]
             self._world.own.seen("failovers", raw)
             self._adopt(now)
+
+    def _tell_never_off(self) -> None:
+        """A node that was proved off, deleted and registered again in that boot after its incident had ended: nothing else would say so."""
+        failovers = self._world.own.all(Failover)
+        for (_, name), failover in failovers.items():
+            said, node = failover.spec, self._world.nodes.store.get(("", failover.spec.node))
+            if node is None or node.uid == said.node_uid or node.boot_id != said.boot_id:
+                continue
+            record = _as_seen(self._adopted[name], failover) if name not in self._never_off else None
+            if record is None or record.phase not in ENDED:
+                continue
+            self._never_off.add(name)
+            sentence = recovered.registered_since(record, Boot(node.name, node.uid, node.boot_id))
+            if sentence is not None:
+                about = ObjectRef(kinds.NODE, node.name, uid=node.uid)
+                self._narrator.tell(about, "NeverOff", sentence, warning=True)
+        self._never_off.intersection_update(name for _, name in failovers)
 
     def _forget_ended(self, now: float) -> None:
         """What somebody has deleted, and has nothing at work by now: whoever leads then has ended it."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from ringfence.controller.failovers import OUT_OF_SERVICE
 from ringfence.core import timing
-from ringfence.ports import Json, Taint
+from ringfence.ports import Json, ObjectRef, Taint
 
 from .test_loop import NODES, TICK, Replica, Site, play, redfish, until
 
@@ -26,6 +28,7 @@ class Registry(Site):
         self.uids = {name: f"uid-{name}" for name in NODES}
         self.deleted: set[str] = set()
         self.graces: list[int | None] = []
+        self.warned: list[str] = []
 
     def node(self, name: str) -> Json:
         raw = super().node(name)
@@ -38,6 +41,12 @@ class Registry(Site):
             replace(m, uid="uid-n1-again", boot_id=boot) if m.name == "n1" else m for m in self.roster.members
         )
         self.roster = replace(self.roster, epoch=2, members=tuple(members))
+
+    async def record_event(self, regarding: ObjectRef, _type: str, _reason: str, message: str) -> None:
+        await super().record_event(regarding, _type, _reason, message)
+        if _reason == "NeverOff":
+            assert (regarding.kind.kind, regarding.uid) == ("Node", self.uids[regarding.name])
+            self.warned.append(message)
 
     async def add_taint(
         self, node: str, _uid: str, taint: Taint, *, over: bool = True, deadline: float | None = None
@@ -157,3 +166,27 @@ async def test_a_node_object_of_before_the_incident_that_a_late_watch_shows_is_n
     leader.loop._adopted[site.failover()["metadata"]["name"]].known_at = 1
     await play(leader, 1.0)
     assert site.graces == []
+
+
+@pytest.mark.parametrize(("boot", "told"), [("boot-n1", True), ("boot-2", False)])
+async def test_the_boot_that_was_proved_off_registers_anew_when_the_incident_is_over(
+    boot: str, *, told: bool
+) -> None:
+    """Somebody deletes the Node object of a node that is out; minutes later its kubelet is started again, and had never been off."""
+    leader = await proved()
+    site = leader.site
+    await play(leader, 1.0)
+    site.vms["db"] = "n3"
+    await until(leader, "Recovered")
+    site.deleted.add("n1")
+    await until(leader, "Closed")
+    await play(leader, 30.0)
+    assert site.warned == []
+    site.deleted.clear()
+    site.down.clear()
+    site.register_again(boot)
+    await play(leader, 5.0)
+    assert len(site.warned) == told, "and once"
+    if told:
+        assert "is registered again in the boot that" in site.warned[0]
+        assert site.warned[0].endswith("make sure that no old guest runs there, and reboot it")

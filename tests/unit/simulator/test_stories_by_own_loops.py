@@ -42,7 +42,7 @@ OTHERWISE: dict[str, str] = {
     "b4-watchdog-not-armed": "its feeder is killed when time begins, and ten seconds before that it has armed the watchdog",
     "b6-minority-beside-a-node-that-is-back": SIDE,
     "bmc-takes-the-order-for-a-restart": "its later boot is known in the same moment, and ends it as recovered",
-    "edited-node-deleted": "that a Node object is deleted is not mirrored",
+    "edited-node-deleted-after-the-proof": "a real replica has not read its device as off by then: what is told is the story of right after the order",
     "fenced-by-word": "its orders are further apart: three in place of four before the person speaks",
     "hedge-storage-beside-a-hanging-bmc": BEHIND,
     "hedge-storage-late-bmc": BEHIND,

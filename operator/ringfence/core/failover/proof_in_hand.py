@@ -11,15 +11,19 @@ from ringfence.core.failover.record import Record
 from ringfence.core.failover.recovery import PodLook, PodRole
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.failover.vms import followed, merged, of_earlier_boot, with_pods
-from ringfence.core.fencing.proof import FencingProof, Rebooted, permit, permit_vms
+from ringfence.core.fencing.proof import FencingProof, Rebooted, about_the_node, permit, permit_vms
 from ringfence.core.model import Verdict
+
+_UNHEARD = frozenset({Verdict.DOWN, Verdict.SUSPECT, Verdict.ISOLATED})
+"""All others are of a node that somebody has an answer from."""
 
 
 def proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -> Step | None:
     """Go to recovery if what is proved is enough, for the whole node or for some of its VMs."""
     # A living node is silent between two writes of its slot: an `off` read in that gap is no proof yet.
     slot_quiet = look.now >= look.slot_due
-    proofs = list(found) if slot_quiet else []
+    heard = _is_heard(record, look)
+    proofs = [p for p in found if slot_quiet and not (heard and about_the_node((p,)))]
     # Nobody can check a person's word, so it counts only while the node is found silent now, by more than one source.
     down = look.judgement.verdict is Verdict.DOWN
     if (
@@ -57,6 +61,18 @@ def proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -
     # The commands come with the next step: first this proof and its pods have to be on record.
     what = "is off" if whole else "is cut from its storage"
     return Step(enter(record, Phase.RECOVERING, f"{record.boot.node} {what}: {sentence}", look))
+
+
+def _is_heard(record: Record, look: Look) -> bool:
+    """Whether the incident's boot is found alive now: its packets, or its kernel's answers, are told once in a while, and an `off` read between two of them is no proof.
+
+    Each next packet would void it, but a deletion may have been sent by then. What is heard of a later boot, or of another machine under
+    its name, says nothing of this one; a node that is gone after all is doubted within a second.
+    """
+    if look.namesake is not None:
+        return look.namesake.boot_id == record.boot.boot_id and not look.namesake.down
+    later_boot = look.current_boot_id not in ("", record.boot.boot_id)
+    return look.judgement.known and look.judgement.verdict not in _UNHEARD and not later_boot
 
 
 def _orphaned(pod: PodLook) -> bool:

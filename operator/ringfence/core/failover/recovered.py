@@ -10,14 +10,14 @@ from ringfence.core.failover import cut, precautions, recovery, sentences
 from ringfence.core.failover.climb import order_working
 from ringfence.core.failover.commands import OrderOn, RemoveTaints
 from ringfence.core.failover.look import Look
-from ringfence.core.failover.phase import Phase
+from ringfence.core.failover.phase import ENDED, Phase
 from ringfence.core.failover.record import Record, VmState
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.fencing.chassis import Places
 from ringfence.core.fencing.orders import Action, Order
-from ringfence.core.fencing.proof import PoweredOff, permit, void_because
+from ringfence.core.fencing.proof import PoweredOff, about_the_node, permit, void_because
 from ringfence.core.fencing.rungs import DeviceLook
-from ringfence.core.model import Verdict
+from ringfence.core.model import Boot, Verdict
 
 
 def recovered(record: Record, look: Look) -> Step:
@@ -86,6 +86,18 @@ def _never_off(record: Record, look: Look) -> str:
         return ""
     why = _void(record, look)
     return f"; but {why}; it {sentences.NEVER_OFF}" if why else ""
+
+
+def registered_since(record: Record, node: Boot) -> str | None:
+    """That a node which this incident has proved off, and whose Node object was deleted, has been registered again in that very boot.
+
+    An incident that has ended takes no step any more, and its proof was its only reason to let the VMs go.
+    """
+    if record.phase not in ENDED or not about_the_node(record.proofs):
+        return None
+    if node.boot_id != record.boot.boot_id or node.node_uid == record.boot.node_uid:
+        return None
+    return f"{node.node} is registered again in the boot that {record.name} had proved off: it {sentences.NEVER_OFF}"
 
 
 def come_back(record: Record, look: Look) -> Step:

@@ -9,8 +9,9 @@ from ringfence.core.failover.climb import order_working
 from ringfence.core.failover.commands import RemoveTaints
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
-from ringfence.core.failover.record import Record, VmState
+from ringfence.core.failover.record import Record, VmRecord, VmState
 from ringfence.core.failover.step import Step, enter
+from ringfence.core.fencing.orders import Action
 from ringfence.core.model import Verdict
 
 _BEFORE_PROOF = frozenset({Phase.HOLDING, Phase.HELD, Phase.FENCING, Phase.AWAITING_CONFIRMATION})
@@ -58,15 +59,46 @@ def withdraw(record: Record, look: Look) -> Step | None:
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours, suspect=not stays),))
     left = cut.left_standing(record.cuts, look.levels) + sentences.quarantine(look)
     moved = "".join(f"; {v.name} {v.message}" for v in record.vms if v.state is VmState.RUNNING)
-    sentence = f"withdrawn: {look.judgement.sentence}{moved}{_old_guests(record, look)}{left}"
+    ordered = _unread_orders(record, look)
+    sentence = f"withdrawn: {look.judgement.sentence}{moved}{_old_guests(record, look)}{ordered}{left}"
     return Step(enter(record, Phase.WITHDRAWN, sentence, look))
 
 
 def _old_guests(record: Record, look: Look) -> str:
     """That VMs were let go by a proof that was void later: they may run twice until somebody has looked, as the end of a sentence."""
+    record = _with_what_was_sent(record, look)
     if not cut.moved(record) or cut.guests_gone(record, look.guests):
         return ""
     return f"; {', '.join(v.name for v in cut.moved(record))} may run elsewhere, and {record.boot.node} {sentences.NEVER_OFF}"
+
+
+def _with_what_was_sent(record: Record, look: Look) -> Record:
+    """A deletion that was sent in the last step before the proof was void is on record as a proof that stood; that it was done shows by
+    the launcher, which is gone.
+    """
+    later_boot = look.current_boot_id not in ("", record.boot.boot_id)  # then no old guest is left
+    if later_boot or not any(name == "proof" for name, _ in record.timings):
+        return record
+    there = {pod.ref.uid for pod in look.pods}
+    stopped = {(vm.namespace, vm.name) for vm in look.vms if vm.stopped_by_user or not vm.exists}
+
+    def gone(vm: VmRecord) -> bool:
+        launcher_gone = vm.pod_uid != "" and vm.pod_uid not in there
+        return vm.released_wall is None and launcher_gone and (vm.namespace, vm.name) not in stopped
+
+    return replace(
+        record, vms=tuple(replace(vm, released_wall=look.wall) if gone(vm) else vm for vm in record.vms)
+    )
+
+
+def _unread_orders(record: Record, look: Look) -> str:
+    """That a node was ordered off whose Node object somebody deleted meanwhile: nobody asks its devices any more, as the end of a sentence."""
+    if look.node_exists or look.namesake is not None:
+        return ""
+    ordered = sorted({o.device for o in record.orders if o.action is Action.OFF and not o.unsent})
+    if not ordered:
+        return ""
+    return f"; {', '.join(ordered)} was ordered to cut it off before, and nobody reads any more whether it has: look at it"
 
 
 def _may_lift(record: Record, look: Look) -> bool:

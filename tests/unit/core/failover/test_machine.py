@@ -25,12 +25,14 @@ from ringfence.core.failover.machine import open_failover, step
 from ringfence.core.failover.node_lease import NodeLeaseLook, ReleaseNodeLease, TakeNodeLease
 from ringfence.core.failover.phase import ENDED, FOLLOWS, PROVED, Phase, may_follow
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
+from ringfence.core.failover.recovered import registered_since
 from ringfence.core.failover.recovery import AttachmentLook, DeletePod, PodLook, PodRole, VmiLook, VmLook
 from ringfence.core.failover.vms import merged
 from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.orders import Action, Begun, Order, OrderOff, ReadPower, RevokeAgentLease
 from ringfence.core.fencing.proof import (
     CutVm,
+    FencingProof,
     PoweredOff,
     PowerOffHow,
     Reading,
@@ -874,6 +876,104 @@ def test_the_end_of_an_incident_tells_that_a_deleted_node_was_never_off(
         "it was never off, or has hibernated: make sure that no old guest runs there, and reboot it"
         in after.sentence
     ) == told
+
+
+@pytest.mark.parametrize(
+    ("proofs", "boot", "told"),
+    [
+        ((PROOF,), Boot("n1", "uid-again", "boot-1"), True),
+        ((PROOF,), Boot("n1", "uid-again", "boot-2"), False),
+        ((PROOF,), BOOT, False),
+        ((), Boot("n1", "uid-again", "boot-1"), False),
+    ],
+    ids=["the boot that was off", "a later boot", "its own object", "nothing was proved"],
+)
+def test_a_node_that_was_proved_off_and_registers_again_when_the_incident_is_over_is_told(
+    proofs: tuple[FencingProof, ...], boot: Boot, *, told: bool
+) -> None:
+    closed = replace(RECOVERING, phase=Phase.CLOSED, proofs=proofs)
+    assert registered_since(replace(closed, phase=Phase.RECOVERED), boot) is None, "it says so itself"
+    sentence = registered_since(closed, boot)
+    assert (sentence is not None) == told
+    if sentence is not None:
+        assert sentence.startswith(
+            "n1 is registered again in the boot that f-1 had proved off: it was never off"
+        )
+
+
+@pytest.mark.parametrize(
+    ("pods", "stopped", "boot", "told"),
+    [
+        ((), False, "boot-1", True),
+        ((LAUNCHER,), False, "boot-1", False),
+        ((), True, "boot-1", False),
+        ((), False, "boot-2", False),
+    ],
+    ids=["its launcher is gone", "it is there", "its user stopped it", "the old boot is over"],
+)
+def test_a_launcher_that_was_deleted_in_the_step_before_its_proof_was_void_is_told(
+    pods: tuple[PodLook, ...], boot: str, *, stopped: bool, told: bool
+) -> None:
+    """The record knows of no VM that was let go: the next step would have noted it."""
+    tainted = replace(LOOK, out_of_service_taint=True)
+    sent = step(replace(RECOVERING, tainted=True, timings=(("proof", 3.0),)), tainted)
+    assert [c for c in sent.commands if isinstance(c, RecoverPods)]
+    void = step(sent.record, replace(tainted, life_at=NOW)).record
+    assert void.phase is Phase.FENCING
+    vms = tuple(replace(vm, stopped_by_user=stopped) for vm in LOOK.vms)
+    alive = replace(LOOK, judgement=ALIVE, pods=pods, vms=vms, suspect_taint=False)
+    over = step(replace(void, orders=()), replace(alive, current_boot_id=boot)).record
+    assert over.phase is Phase.WITHDRAWN
+    assert ("db may run elsewhere, and n1 was never off" in over.sentence) == told
+
+
+def test_a_node_that_was_ordered_off_and_deleted_is_not_forgotten_without_a_word() -> None:
+    """Without its object it is in no zone, so its devices are not read again."""
+    unknown = Judgement(Verdict.SUSPECT, "nothing is known of n1", known=False)
+    gone = replace(GONE, judgement=unknown, now=NOW + 60.0, levels=())
+    over = step(replace(FENCING, orders=(ORDER,)), gone).record
+    assert over.phase is Phase.WITHDRAWN
+    assert over.sentence.endswith(
+        "; bmc was ordered to cut it off before, and nobody reads any more whether it has: look at it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("judgement", "namesake", "proved"),
+    [
+        (ALIVE, None, False),
+        (Judgement(Verdict.AGENT_DOWN, "n1's kernel answers"), None, False),
+        (Judgement(Verdict.CONTROL_PATH_LOST, "n1 is alive for its peers"), None, False),
+        (Judgement(Verdict.SUSPECT, "n1 is doubted"), None, True),
+        (DOWN, Namesake("boot-1", down=False), False),
+        (DOWN, Namesake("boot-1", down=True), True),
+        (DOWN, Namesake("boot-2", down=False), True),
+    ],
+    ids=[
+        "is heard",
+        "its kernel is",
+        "by its peers",
+        "is doubted",
+        "registered again",
+        "registered again and down",
+        "another boot",
+    ],
+)
+def test_a_boot_that_is_heard_is_not_off_between_two_of_its_packets(
+    judgement: Judgement, namesake: Namesake | None, *, proved: bool
+) -> None:
+    """Its last packet is older than the readings of a BMC that lies; the next would void the proof, after the deletion."""
+    look = replace(
+        LOOK,
+        judgement=judgement,
+        namesake=namesake,
+        node_exists=namesake is None,
+        current_boot_id="boot-1" if namesake is None else "",
+        life_at=NOW - 0.5,
+        levels=((device("bmc", (OFF, NOW - 0.4), (OFF, NOW - 0.1)),),),
+    )
+    fencing = replace(FENCING, orders=(replace(ORDER, sent_at=NOW - 1.0, effective_until=NOW + 9.0),))
+    assert (step(fencing, look).record.phase is Phase.RECOVERING) == proved
 
 
 # --- the word to the node -----------------------------------------------------------------------------------
