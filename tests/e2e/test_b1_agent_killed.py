@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from e2e.stories import guarded_vm, wait_verdict, watch_quietly
+from lab import processes
 from lab.cluster import Lab
 
 pytestmark = pytest.mark.lab
@@ -33,8 +34,7 @@ def test_a_killed_agent_comes_back(lab: Lab) -> None:
     instance = guarded_vm(lab, "db", "n2")
     agents = lab.node("n2").pids_with(b"ringfence.agent")
     assert agents
-    for pid in agents:
-        os.kill(pid, signal.SIGKILL)
+    processes.kill(agents)
     watch_quietly(lab, 20, "db", "n2", instance)
     wait_verdict(lab, "n2", "Healthy", 60)
 

@@ -15,6 +15,7 @@ import pytest
 
 from e2e.storage import FOLDER, heartbeat, slots
 from e2e.stories import came_back, guarded_vm, wait_verdict, watch_quietly
+from lab import processes
 from lab.cluster import NAMESPACE, Lab
 from lab.wait import until
 from ringfence.agent.lifeline import boottime
@@ -178,8 +179,7 @@ def test_agents_that_stop_die_and_are_rolled_out_reset_nobody(dogs: Lab) -> None
     since = time.time()
     for _ in range(2):
         agents = until("an agent", lambda: agent_of(lab, victim), 30, every=0.5)
-        for pid in agents:
-            os.kill(pid, signal.SIGKILL)
+        processes.kill(agents)
         killed_at = boottime()
         watch_quietly(lab, 8, "db", victim, instance)
         # A node may be without its agent for as long as the watchdog allows, not for that long twice in a row.
@@ -190,8 +190,7 @@ def test_agents_that_stop_die_and_are_rolled_out_reset_nobody(dogs: Lab) -> None
     watch_quietly(lab, TIMEOUT - 5, "db", victim, instance)
     for pid in agents:
         os.kill(pid, signal.SIGCONT)
-    for pid in lab.node(victim).pids_with(b"ringfence.agent.feeder"):
-        os.kill(pid, signal.SIGKILL)
+    processes.kill(lab.node(victim).pids_with(b"ringfence.agent.feeder"))
     watch_quietly(lab, TIMEOUT + 3, "db", victim, instance)
     lab.wait_condition("fencedevice", "watchdogs", "Ready", "True", seconds=60)
 

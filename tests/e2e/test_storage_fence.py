@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 
 from e2e.storage import fenced_vm, storage_fence
 from e2e.stories import verdict
+from lab import processes
 from lab.cluster import Lab
 from lab.csiaddons import PLURAL
 from lab.wait import until
@@ -39,8 +37,7 @@ def test_the_storage_shuts_the_node_out(lab: Lab) -> None:
         # B8: it comes back with nobody on it who would end the old guest.
         node = lab.node(victim)
         node.kill_kubelet()
-        for pid in node.processes_of("virt-handler"):
-            os.kill(pid, signal.SIGKILL)
+        processes.kill(node.processes_of("virt-handler"))
         node.heal()
         heard = {"Healthy", "ControlPathLost"}
         until("it to be heard again", lambda: verdict(lab, victim) in heard, 60, every=0.3)

@@ -551,9 +551,7 @@ class Lab:
         pids = (
             self.node(node).pids_with(b"ringfence.controller", f"--identity={pod}".encode()) if node else []
         )
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        processes.kill(pids)
         return bool(pids)
 
     def quiet_node(self) -> str:

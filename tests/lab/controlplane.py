@@ -46,8 +46,7 @@ class ControlPlane:
 
     def stop_part(self, part: str) -> None:
         """Kill one part and wait for its end."""
-        for pid in self._pids(part):
-            os.kill(pid, signal.SIGKILL)
+        processes.kill(self._pids(part))
         until(f"{part} to end", lambda: not self._pids(part), 10)
 
     def freeze(self, part: str) -> None:

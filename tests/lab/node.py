@@ -377,8 +377,7 @@ class Node:
     def kill_kubelet(self) -> None:
         """Stop the kubelet and keep it stopped; guests and virt-handler run on."""
         self.run("rm", "-f", "/run/kubelet-wanted")
-        for pid in processes.named(self.group, "kubelet"):
-            os.kill(pid, signal.SIGKILL)
+        processes.kill(processes.named(self.group, "kubelet"))
         self.log.note(self.name, "kill-kubelet")
 
     def start_kubelet(self) -> None:

@@ -6,10 +6,11 @@ group is the lab's and may be ended; nothing else is ever touched.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lab.wait import until
@@ -58,11 +59,7 @@ def end(group: str) -> None:
 
     def gone() -> bool:
         alive = members(group)
-        for pid in alive:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        kill(alive)
         return not alive
 
     until(f"the processes of {group} to end", gone, 30, every=0.02)
@@ -119,6 +116,13 @@ def spawn(
             preexec_fn=join,
             env=None if env is None else {**os.environ, **env},
         )
+
+
+def kill(pids: Iterable[int]) -> None:
+    """SIGKILL to each. One may have gone by then, for instance with the one before: that is what was wanted."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def start_time(pid: int) -> int | None:

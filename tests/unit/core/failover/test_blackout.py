@@ -21,7 +21,7 @@ from ringfence.core.model import Boot, PowerState
 from simulator.system import looks
 from simulator.system.world import World
 
-BOOT = Boot("n1", "uid", "boot-1")
+BOOT = Boot("n1", "uid-n1", "boot-1")
 NOW = 1000.0
 ON = DeviceLook("bmc", readings=(Reading(PowerState.ON, NOW - 0.1, NOW - 0.1),))
 RECORD = Record("n1-1", BOOT, Phase.FENCING, "s", 0.0, 0.0, begun=(Begun(1, NOW - 10.0),))
