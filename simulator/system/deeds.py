@@ -242,6 +242,7 @@ class Deeds:
 
         def start() -> None:
             vm.gone, vm.kept, vm.asked = False, False, True
+            self._mirror.written_over(vm)
 
         self._plant.time.after(STARTS, start)
 

@@ -348,6 +348,11 @@ class Mirror:
             self._instance(vm)
         self._launcher(vm)
 
+    def written_over(self, vm: Vm) -> None:
+        """A controller has written its VirtualMachine: what that is by the plant is said again, though nothing of the plant may have changed."""
+        self._shown.pop(("virtualmachines", GUESTS, vm.name), None)
+        self._vms.pop(vm.name, None)
+
     def _ready_vm(self, vm: Vm) -> bool:
         plant = self._plant
         return vm.phase == "Running" and plant.now - vm.running_at >= plant.placement.boots.get(vm.name, 0.0)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
-from e2e.stories import guarded_vm, wait_verdict, watch_quietly
+from e2e.storage import heartbeat
+from e2e.stories import guarded_vm, orders, wait_verdict, watch_quietly
 from lab import processes
 from lab.cluster import Lab
+from lab.wait import until
 
 pytestmark = pytest.mark.lab
 
@@ -40,10 +43,20 @@ def test_a_killed_agent_comes_back(lab: Lab) -> None:
 
 
 def test_a_frozen_node_is_not_fenced(lab: Lab) -> None:
-    """B21b: the whole node stands still for a minute with its link up; then the guest goes on."""
-    instance = guarded_vm(lab, "db", "n3")
-    lab.node("n3").freeze()
-    wait_verdict(lab, "n3", "AgentDown", 30)
-    lab.node("n3").thaw()
-    watch_quietly(lab, 15, "db", "n3", instance)
-    wait_verdict(lab, "n3", "Healthy", 60)
+    """B21b: the whole node stands still for a minute with its link up, its storage heartbeat too; then the guest goes on."""
+    with heartbeat(lab):
+        instance = guarded_vm(lab, "db", "n3")
+        since = time.time()
+        lab.node("n3").freeze()
+        wait_verdict(lab, "n3", "AgentDown", 30)
+        until(
+            "a minute to pass",
+            lambda: time.time() >= since + 60 or lab.failovers("n3"),
+            90,
+            every=0.5,
+        )
+        assert lab.failovers("n3") == []
+        assert orders(lab, "n3", since) == []
+        lab.node("n3").thaw()
+        watch_quietly(lab, 15, "db", "n3", instance)
+        wait_verdict(lab, "n3", "Healthy", 60)

@@ -13,7 +13,8 @@ import socket
 import struct
 from collections.abc import Callable
 
-CLOSED_PORT = 7950
+CLOSED_PORT = 7952
+"""Nobody's. The queue of a port that somebody listens on fills while his process stands still, and a full one answers nobody."""
 TIMEOUT = 0.3
 """Seconds: one SYN; the examination asks twice and a SYN is repeated by the kernel after 1 s only."""
 _ANSWERS = frozenset({0, errno.ECONNREFUSED, errno.ECONNRESET})

@@ -63,7 +63,10 @@ STRANGERS = 16
 """Connections of peers that have proved nothing yet. asyncio takes 256 KiB for each of them as soon as TLS begins."""
 STRANGERS_OF_ONE = 8
 """Of these from one address: who opens more than that keeps nobody else out."""
-_BACKLOG = 100
+_BACKLOG = 4096
+"""As many as Linux lets wait to be accepted (net.core.somaxconn). While the agent stands still each observer adds one with each question
+whether its kernel lives, six a second in a ring of three; once the queue is full nobody has an answer at this port.
+"""
 _ACCEPTED_AGAIN = 1.0
 """Seconds without taking anybody, where the kernel has no descriptor left."""
 _MAX_ROSTERS = 4
