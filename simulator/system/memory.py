@@ -41,6 +41,8 @@ class Memory:
     """Since when a node has been seen to be out of service without an incident."""
     out_since: dict[str, float] = field(default_factory=dict)
     """The same, as it is in truth; for the invariants."""
+    cut_since: dict[str, float] = field(default_factory=dict)
+    """Since when a node is cut from its storage by an incident that somebody has deleted; for the invariants."""
     phase_since: dict[str, float] = field(default_factory=dict)
     powered_on: dict[str, float] = field(default_factory=dict)
     epoch: int = 1

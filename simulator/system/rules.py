@@ -148,6 +148,14 @@ def untaint_due(plant: Plant, record: Record, left: list[str]) -> None:
         raise Broken(f"{plant.now:.2f}: the taints of {node} go while {', '.join(left)} is attached")
 
 
+def _written_anew_soon(plant: Plant, memory: Memory, node: str, *, swept: bool) -> bool:
+    """Whether somebody has just deleted the incident that has cut it off: who leads has a moment to write it anew."""
+    if not swept:
+        memory.cut_since.pop(node, None)
+    deleted = node in {record.boot.node for record in memory.deleted.values()}
+    return deleted and plant.now - memory.cut_since.setdefault(node, plant.now) <= SWEPT_WITHIN
+
+
 def every_tick(plant: Plant, memory: Memory) -> None:
     """Invariants 1 and 2; those of orders are checked where an order is sent."""
     for vm in [vm for vm in plant.vms.values() if len(vm.qemu) > 1]:
@@ -158,7 +166,9 @@ def every_tick(plant: Plant, memory: Memory) -> None:
     settling = plant.set_back is not None and not plant.set_back.settled
     swept = not (memory.blind or settling) and (memory.election is None or memory.election.leader != "")
     for name, node in plant.nodes.items():
-        if (node.shut_out or name in plant.cutting) and name not in busy:
+        if not (node.shut_out or name in plant.cutting) or name in busy:
+            memory.cut_since.pop(name, None)
+        elif not _written_anew_soon(plant, memory, name, swept=swept):
             raise Broken(f"{plant.now:.2f}: {name} is cut from its storage without an open incident")
         ours = node.out_of_service and not node.foreign_taint and node.registered
         if not ours or not swept or name in busy:

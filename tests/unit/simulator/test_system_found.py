@@ -81,6 +81,15 @@ def test_a_renewal_that_was_seen_late_is_no_sign_that_a_dead_node_lives() -> Non
     assert outcome.recovered
 
 
+@pytest.mark.parametrize("real", [False, True], ids=["the stand-in", "the own loops"])
+def test_a_node_is_let_at_its_storage_again_also_when_somebody_deletes_its_incident(real: bool) -> None:
+    """Seed 10892. All of its VMs run elsewhere by then, and nothing of the incident is under way but the cut."""
+    script = "1.51 bmc n4 hang\n1.61 power-cut n4\n19.79 confirm n4\n22.25 delete-failover n4"
+    outcome = play(read(f"seed 10892\n{script}\n60.00 mend\n120.00 end"), real=real)
+    assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
+    assert any("let n4 in again" in line for line in outcome.log)
+
+
 def test_a_controller_that_ends_in_order_sends_nothing_after_the_next_one_leads() -> None:
     """Its order waits in the handshake with a slow BMC when it is asked to end. The next leader finds it on record, and waits."""
     script = "1.00 bmc n4 handshake\n1.10 isolate n4\n4.60 stop-controller n1 20\n8.00 bmc n4 ok"

@@ -73,11 +73,13 @@ def precedence(record: Record) -> tuple[int, int, float, str]:
 
 
 def outlives_its_object(record: Record, now: float) -> bool:
-    """Whether the incident goes on though somebody has deleted its object: VMs are half-way, or an order may be at work.
+    """Whether the incident goes on though somebody has deleted its object: VMs are half-way, an order may be at work, or a storage
+    has cut the node off, which nobody else would let in again.
 
     Else whoever deletes it has ended it; a node that is still down then gets another, which begins at its beginning.
     """
-    return record.phase is Phase.RECOVERING or any(now < order.effective_until for order in record.orders)
+    at_work = any(now < order.effective_until for order in record.orders)
+    return record.phase is Phase.RECOVERING or at_work or bool(record.cuts)
 
 
 def step(record: Record, look: Look) -> Step:
