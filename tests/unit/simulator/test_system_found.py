@@ -90,6 +90,19 @@ def test_a_node_is_let_at_its_storage_again_also_when_somebody_deletes_its_incid
     assert any("let n4 in again" in line for line in outcome.log)
 
 
+@pytest.mark.long
+def test_kubevirt_takes_a_start_request_off_also_when_it_is_carried_out_at_once() -> None:
+    """Seed 10080. Else the next start of that VM is taken for asked, and never is."""
+    script = (
+        "1.08 bmc n3 hang\n1.08 pdu n3 hang\n1.12 power-cut n4\n1.18 power-cut n3\n12.14 pdu n4 ignore\n12.75 pdu n4 ok\n"
+        "21.61 confirm n3\n23.55 kill-controller n1 20\n25.41 history-gone\n26.34 kill-controller n2 5\n27.54 power-on n4\n"
+        "34.91 cut-storage n3\n35.88 heal-storage n3\n37.60 kill-leader-when Holding\n40.10 power-cut n5\n40.74 power-on n5"
+    )
+    outcome = play(read(f"seed 10080\n{script}\n60.00 mend\n120.00 end"), real=True, ring=True)
+    assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
+    assert outcome.recovered
+
+
 def test_a_controller_that_ends_in_order_sends_nothing_after_the_next_one_leads() -> None:
     """Its order waits in the handshake with a slow BMC when it is asked to end. The next leader finds it on record, and waits."""
     script = "1.00 bmc n4 handshake\n1.10 isolate n4\n4.60 stop-controller n1 20\n8.00 bmc n4 ok"
