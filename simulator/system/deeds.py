@@ -143,7 +143,7 @@ class Deeds:
         elif not out and node.out_of_service:
             if record is not None:
                 left = [a.volume for a in attachments.attached_to(plant, name) if not a.wanted]
-                if left and self._mirror.boot_of(name) != record.boot.boot_id:
+                if left and self._mirror.heard_boot_of(name) != record.boot.boot_id:
                     raise rules.Broken(
                         f"{plant.now:.2f}: the taints of {name} go while {', '.join(left)} is attached"
                     )

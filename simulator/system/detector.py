@@ -49,7 +49,7 @@ def live(plant: Plant, node: Node) -> None:
         node.renewed = node.boot
         seen["kubelet_lease"] = now
     if api and (node.agent or node.kubelet) and not node.knows_boot and node.registered:
-        node.known_boot, node.told_at = node.identity.boot_id, now
+        node.known_boot = node.identity.boot_id
     if seen:
         node.heard = node.boot
     if node.silent_since is not None and node.registered and plant.kernel_heard(node):

@@ -27,6 +27,8 @@ NAMESPACE = "ringfence-system"
 NODE_LEASES = "medik8s-leases"
 KUBEVIRT = "kubevirt"
 GUESTS = "default"
+HEARD_WITHIN = 1.0
+"""Seconds in which who leads has heard what stands in a Node."""
 NOT_READY_AFTER = 40.0
 """Seconds of a kubelet's silence after which the node controller calls the node's state unknown."""
 OURS, FOREIGN = "ringfence", "nodeshutdown"
@@ -53,6 +55,8 @@ class Mirror:
         """What each VM was last shown from."""
         self._boots: dict[str, str] = {}
         """The boot id in each Node object: a kubelet writes it when it has booted and reaches the API server."""
+        self._before: dict[str, tuple[str, float]] = {}
+        """The one that stood there before, and until when."""
         self._unready_since: dict[str, float] = {}
         self._beats: dict[str, str] = {}
         """virt-handler's last heartbeat on each node, where a zone's policy goes by it."""
@@ -81,8 +85,10 @@ class Mirror:
         self._settings()
         for node in self._plant.nodes.values():
             self._renew(node)
-            if self._plant.takes_pods(node):
-                self._boots[node.name] = node.identity.boot_id
+            boot = node.identity.boot_id
+            if self._plant.takes_pods(node) and self._boots.get(node.name) != boot:
+                self._before[node.name] = self._boots.get(node.name, ""), self._plant.now
+                self._boots[node.name] = boot
             self._report(node)
             self.show_node(node)
         for vm in self._plant.vms.values():
@@ -241,6 +247,11 @@ class Mirror:
     def boot_of(self, name: str) -> str:
         """The boot id in the Node object."""
         return self._boots.get(name, "")
+
+    def heard_boot_of(self, name: str) -> str:
+        """The boot that who leads has surely heard of. The kubelet's Lease, which names none, may come before the Node."""
+        before, until = self._before.get(name, ("", float("-inf")))
+        return before if self._plant.now - until <= HEARD_WITHIN else self.boot_of(name)
 
     def note_node(self, node: Node) -> None:
         """What the controller has just written stands there already."""

@@ -76,8 +76,6 @@ class Node:
     booted_at: float = NEVER
     known_boot: str = ""
     """The boot id that the API server has last been told."""
-    told_at: float = NEVER
-    """When that was another than before."""
     heard: int = 1
     """The last of its boots that has been heard, or has written something, where the leader's side could see it."""
     renewed: int = 1

@@ -12,8 +12,6 @@ from simulator.system import looks, slots
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
 
-TOLD_WITHIN = 1.0
-"""Seconds in which a leader hears which boot a Node is in. Its kubelet's Lease, which names none, may come before."""
 SWEPT_WITHIN = 15.0
 """Seconds in which a taint that belongs to no incident is gone: what is swept, and a change of leader."""
 
@@ -146,8 +144,7 @@ def untaint_due(plant: Plant, record: Record, left: list[str]) -> None:
     Before that boot is known, a proof that turns out to be void takes its taint back at once: the node may live.
     """
     node = record.boot.node
-    told = plant.now - plant.nodes[node].told_at > TOLD_WITHIN
-    if left and told and plant.nodes[node].known != record.boot:
+    if left and plant.nodes[node].known != record.boot:
         raise Broken(f"{plant.now:.2f}: the taints of {node} go while {', '.join(left)} is attached")
 
 
