@@ -298,8 +298,16 @@ def _with_leftovers(record: VmRecord, look: VmLook) -> VmRecord:
     if look.restore and look.vmi is not None and look.vmi.uid != record.vmi_uid:
         bars = "KubeVirt lets nobody change its run strategy until that VirtualMachineRestore is deleted"
         found.append(f"restore {look.restore} has begun and waits for it to be stopped: {bars}")
-    new = (one for one in found if one not in record.leftover)
-    return replace(record, leftover="; ".join(filter(None, (record.leftover, *new))))
+    told = record.leftover.split("; ") if record.leftover else []
+    for one in found:
+        if one in told or told[_LEFTOVERS:]:
+            continue
+        told.append(one if len(told) < _LEFTOVERS else "and more since")
+    return replace(record, leftover="; ".join(told))
+
+
+_LEFTOVERS = 8
+"""So many are told of one VM. It may wait for weeks, and what is taken of its disks meanwhile is all the same; a text without end is not stored."""
 
 
 def _failed(
