@@ -141,18 +141,25 @@ def covered(pods: tuple[PodLook, ...]) -> tuple[PodRef, ...]:
     return tuple(p.ref for p in sorted(chosen, key=lambda p: (p.role, p.ref)))
 
 
+def holders(pods: tuple[PodLook, ...]) -> frozenset[PodRef]:
+    """Those of the pods that are a stranger's: who owns them decides when they are gone."""
+    return frozenset(p.ref for p in pods if p.role is PodRole.HOLDER)
+
+
 def deletions(
     pods: tuple[PodLook, ...], cover: tuple[PodRef, ...], *, force: bool
 ) -> tuple[DeletePod | FreeLeadership, ...]:
     """The deletions that are due now: one class of pods after the other, all of a class at once.
 
-    A virt-controller that is force-deleted is dead, so its leadership goes with it.
+    A virt-controller that is force-deleted is dead, so its leadership goes with it. Launchers go beside the holders of their volumes: what
+    is a stranger's may have a finalizer (a Job's pod has one), and no VM waits for its owner.
     """
-    present = [p for p in pods if p.ref in cover]
+    present = sorted((p for p in pods if p.ref in cover), key=lambda p: p.role)
     if not present:
         return ()
-    first = min(p.role for p in present)
-    due = [p.ref for p in present if p.role == first]
+    first = present[0].role
+    last = PodRole.LAUNCHER if first is PodRole.HOLDER else first
+    due = [p.ref for p in present if p.role <= last]
     freed = due if force and first is PodRole.VIRT_CONTROLLER else []
     return (
         *(DeletePod(ref, force=force) for ref in due),

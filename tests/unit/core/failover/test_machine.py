@@ -1095,6 +1095,22 @@ def test_who_else_has_a_vms_volume_goes_if_the_whole_node_is_off(look: Look, *, 
     assert LAUNCHER.ref in after.record.pods
 
 
+def test_nobody_waits_for_a_strangers_pod_that_a_finalizer_keeps() -> None:
+    """A Job's pod stays until Kubernetes' own controller has counted it; whose owner is gone, for ever."""
+    record = replace(RECOVERING, tainted=True, orders=(), pods=(IMPORTER.ref, LAUNCHER.ref), vms=(DB,))
+    look = replace(LOOK, out_of_service_taint=True, suspect_taint=True, pods=(LAUNCHER, IMPORTER))
+    gone, delete_it = replace(look, pods=(IMPORTER,)), DeletePod(IMPORTER.ref, force=True)
+    (first,) = (c for c in step(record, look).commands if isinstance(c, RecoverPods))
+    assert DeletePod(LAUNCHER.ref, force=True) in first.commands
+    (after,) = (c for c in step(record, gone).commands if isinstance(c, RecoverPods))
+    assert after.commands == (delete_it,), "what keeps it may end yet"
+    assert step(record, gone).record.vms[0].state is VmState.RELEASED
+    done = step(record, replace(gone, vms=(DB_RUNS,))).record
+    assert done.phase is Phase.RECOVERED
+    back = replace(gone, vms=(DB_RUNS,), affected=(), current_boot_id="boot-2", node_ready=True)
+    assert step(done, back).commands == (RemoveTaints("n1", out_of_service=True),)
+
+
 def test_under_a_cut_there_is_no_taint_and_only_its_vms_move() -> None:
     after = step(CUT_RECORD, AFTER)
     assert not any(isinstance(c, AddOutOfServiceTaint | RehearseAdmission | OrderOn) for c in after.commands)

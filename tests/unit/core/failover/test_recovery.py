@@ -76,7 +76,7 @@ def test_one_class_of_pods_after_the_other() -> None:
         assert all(d.force for d in deleted)
         order.append([d.ref.name for d in deleted])
         left = [p for p in left if p.ref not in {d.ref for d in deleted}]
-    assert order == [["api"], ["vc"], ["handler"], ["hotplug"], ["importer"], ["launcher"]]
+    assert order == [["api"], ["vc"], ["handler"], ["hotplug"], ["importer", "launcher"]]
     assert [p.ref.name for p in left] == ["other-launcher", "web"]
 
 
