@@ -253,6 +253,10 @@ class Ladder:
                 proved.append(proof)
                 return None, "", False
             case Wait(reason, _, revoke, look):
+                revoked_at = device.revoked_at
+                if self.answers and revoked_at is not None and now >= revoked_at + device.assume_after:
+                    # Its agent is silent for longer than that: it would have bitten. Each answer begins its time anew.
+                    return None, f"{device.name}: its time is over, but the node's kernel answers", True
                 command: LadderCommand | None = None
                 if revoke:
                     command = RevokeAgentLease(device.name)
