@@ -398,6 +398,8 @@ class Ladder:
         )
         on_record = {one.device: one.until for one in self.called_off}
         for level in self.levels:
+            if self._wrongly_off(level, now):
+                continue  # it says so with each reading, and nobody believes it
             until: list[float] = []
             for device in level:
                 if not isinstance(device, DeviceLook) or device.cuts is not None:
