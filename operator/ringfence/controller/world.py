@@ -57,6 +57,8 @@ logger = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 Found = TypeVar("Found")
 AGENT_LEASE = "ringfence-agent-"
+NODE_LEASES = "kube-node-lease"
+"""The namespace of the kubelets' Leases."""
 _Around = tuple[dict[str, str], dict[str, list[HAZone]], dict[str, tuple[str, ...]]]
 
 OWN: Mapping[str, type[pydantic.BaseModel]] = {
@@ -284,7 +286,7 @@ class World:
             kinds.LEASE,
             LeaseObject.from_raw,
             jitter=jitter,
-            namespace="kube-node-lease",
+            namespace=NODE_LEASES,
             on_change=self._kubelet_lease,
         )
         self.agent_leases = Reflector(
