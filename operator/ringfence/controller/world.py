@@ -593,7 +593,8 @@ def looks(
 
     A hotplug pod is its launcher's. One whose launcher somebody has deleted before is known by the ``claims`` that it
     holds: until it goes, so long is the volume of the VM's next instance attached to this node. So it is with whatever else has
-    one of those claims that only one node can have (``on_one_node``): an import, a backup. Who owns it makes it anew.
+    one of those claims that only one node can have (``on_one_node``): an import, a backup. Who owns it makes it anew; one that has
+    ended has it no more.
     """
     found = []
     launchers = {p.uid: p for p in here if p.role is PodRole.LAUNCHER}
@@ -602,7 +603,7 @@ def looks(
         vmi_uid = launcher.vmi_uid if launcher is not None else ""
         held = {(pod.namespace, claim) for claim in pod.claims}
         role = rank(pod)
-        if role is Rank.OTHER and not held.isdisjoint(on_one_node):
+        if role is Rank.OTHER and not on_one_node.isdisjoint(_used(pod)):
             role = Rank.HOLDER
         found.append(
             PodLook(
