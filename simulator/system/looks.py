@@ -84,7 +84,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
     own, namesake = noted.is_object_of(boot), None
     if noted.registered_after(boot):
         # What is found about that one is another incident's, and so are orders.
-        namesake = Namesake(noted.known.boot_id, down=judgement.verdict is Verdict.DOWN)
+        namesake = Namesake(noted.known.boot_id, down=judgement.may_be_fenced)
         judgement = Judgement(Verdict.SUSPECT, f"{boot.node} was deleted and registered again")
     same_boot = node.known.boot_id == boot.boot_id
     due = affected(cache, boot.node, memory.open)

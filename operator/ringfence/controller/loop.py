@@ -37,7 +37,7 @@ from ringfence.controller.storages import as_storage, guests_since, written_by
 from ringfence.controller.strays import Strays
 from ringfence.controller.verdicts import ToldVerdicts
 from ringfence.controller.watchdogs import Watchdogs
-from ringfence.controller.world import World
+from ringfence.controller.world import NODE_LEASES, World
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, Evidence, NetworkRole, SlotEvidence
 from ringfence.core.detection.heartbeats import Heartbeats
@@ -59,7 +59,7 @@ from ringfence.core.fencing.selffence import WatchdogLook
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot, Mode, OnHung, RingState, Verdict
 from ringfence.kube import kinds
-from ringfence.kube.objects import NodeObject, VmiObject, VmObject
+from ringfence.kube.objects import LeaseObject, NodeObject, VmiObject, VmObject
 from ringfence.kube.store import Key
 from ringfence.metrics import ControllerMetrics
 from ringfence.ports import (
@@ -383,7 +383,8 @@ class Loop:
             said, node = failover.spec, self._world.nodes.store.get(("", failover.spec.node))
             if node is None or node.uid == said.node_uid or node.boot_id != said.boot_id:
                 continue
-            record = _as_seen(self._adopted[name], failover) if name not in self._never_off else None
+            adopted = self._adopted.get(name) if name not in self._never_off else None
+            record = _as_seen(adopted, failover) if adopted is not None else None
             if record is None or record.phase not in ENDED:
                 continue
             self._never_off.add(name)
@@ -761,12 +762,16 @@ class Loop:
             return False
         own = self._world.own
         held = {plural: own.held(plural) for plural in WISHES}
+        known = self.judgements.get(node)
+        hangs = known is not None and known.verdict is Verdict.HUNG
         try:
             async with asyncio.timeout(timing.ORDER_SENT_WITHIN):
-                found, *wished = await asyncio.gather(
-                    _answer(self._node_now(node)), *(_answer(self._wishes_now(plural)) for plural in WISHES)
+                found, lease, *wished = await asyncio.gather(
+                    _answer(self._node_now(node)),
+                    _answer(self._kubelet_lease_now(node) if hangs else _nothing()),
+                    *(_answer(self._wishes_now(plural)) for plural in WISHES),
                 )
-            for answer in (found, *wished):
+            for answer in (found, lease, *wished):
                 if isinstance(answer, ClusterError):
                     raise answer
         except (ClusterError, TimeoutError) as error:
@@ -780,11 +785,29 @@ class Loop:
         if isinstance(found, NodeObject):
             self._read_nodes[node] = found
             self._witness.boot_seen(node, found.uid, found.boot_id, self._clock.monotonic())
+            if hangs:
+                self._renewed(found, lease if isinstance(lease, LeaseObject) else None)
         else:
             self._witness.forget(node)
         adopted.read_at = self._clock.monotonic()
         self._judge(adopted.read_at)
         return True
+
+    def _renewed(self, node: NodeObject, lease: LeaseObject | None) -> None:
+        """What is read of a node that hangs, as it seems: that nothing of it is renewed may be the watches' fault.
+
+        One that is down is silent for its peers, whatever it has renewed last.
+        """
+        now, world, seen = self._clock.monotonic(), self._world, self._witness.renewal_seen
+        seen(node.name, "heartbeat", node.virt_heartbeat, now, world.nodes.happened_after)
+        if lease is not None:
+            seen(node.name, "kubelet_lease", lease.renew_time, now, world.node_leases.happened_after)
+
+    async def _kubelet_lease_now(self, node: str) -> LeaseObject | None:
+        try:
+            return LeaseObject.from_raw(await self._cluster.get(kinds.LEASE, node, NODE_LEASES))
+        except NotFound:
+            return None
 
     async def _wishes_now(self, plural: str) -> tuple[Json, ...]:
         return await self._cluster.list(WISHES[plural])
@@ -1378,6 +1401,10 @@ def _as_seen(adopted: Adopted, failover: Failover) -> Record | None:
         adopted.levels_seen,
         adopted.called_off_seen,
     )
+
+
+async def _nothing() -> None:
+    """No question."""
 
 
 async def _answer(asked: Awaitable[Answer]) -> Answer | ClusterError:

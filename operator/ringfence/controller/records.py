@@ -15,7 +15,7 @@ from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.core import timing
 from ringfence.core.failover.blackout import SEEN_LATE
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
-from ringfence.core.failover.record import STATE_VERSION, Moment, PodRef, Record, VmRecord, VmState
+from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
 from ringfence.core.fencing.orders import Action, Begun, CalledOff, Order
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
@@ -38,7 +38,7 @@ def spec_of(record: Record) -> Json:
 def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
     """The status to store. ``offset`` is wall minus monotonic, to write the machine's instants for people."""
     return {
-        "stateVersion": STATE_VERSION,
+        "stateVersion": record.state_version,
         "phase": record.phase.value,
         "sentence": record.sentence[:1024],
         "doubtedAt": stamp(record.doubted_wall),

@@ -57,6 +57,8 @@ logger = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 Found = TypeVar("Found")
 AGENT_LEASE = "ringfence-agent-"
+NODE_LEASES = "kube-node-lease"
+"""The namespace of the kubelets' Leases."""
 _Around = tuple[dict[str, str], dict[str, list[HAZone]], dict[str, tuple[str, ...]]]
 
 OWN: Mapping[str, type[pydantic.BaseModel]] = {
@@ -284,7 +286,7 @@ class World:
             kinds.LEASE,
             LeaseObject.from_raw,
             jitter=jitter,
-            namespace="kube-node-lease",
+            namespace=NODE_LEASES,
             on_change=self._kubelet_lease,
         )
         self.agent_leases = Reflector(
@@ -591,7 +593,8 @@ def looks(
 
     A hotplug pod is its launcher's. One whose launcher somebody has deleted before is known by the ``claims`` that it
     holds: until it goes, so long is the volume of the VM's next instance attached to this node. So it is with whatever else has
-    one of those claims that only one node can have (``on_one_node``): an import, a backup. Who owns it makes it anew.
+    one of those claims that only one node can have (``on_one_node``): an import, a backup. Who owns it makes it anew; one that has
+    ended has it no more.
     """
     found = []
     launchers = {p.uid: p for p in here if p.role is PodRole.LAUNCHER}
@@ -600,7 +603,7 @@ def looks(
         vmi_uid = launcher.vmi_uid if launcher is not None else ""
         held = {(pod.namespace, claim) for claim in pod.claims}
         role = rank(pod)
-        if role is Rank.OTHER and not held.isdisjoint(on_one_node):
+        if role is Rank.OTHER and not on_one_node.isdisjoint(_used(pod)):
             role = Rank.HOLDER
         found.append(
             PodLook(

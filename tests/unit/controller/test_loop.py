@@ -32,13 +32,22 @@ from ringfence.controller.world import World
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER
 from ringfence.core.failover.record import STATE_VERSION
+from ringfence.core.fencing.slotreport import OwnSlot, SlotReport, SlotRow
 from ringfence.core.gossip.corroboration import vote_payload
 from ringfence.core.gossip.members import Member, Roster
 from ringfence.core.gossip.report import AgentView, SubjectView
 from ringfence.core.model import Boot, PowerState, RingState, SignedVote, Verdict, Vote
 from ringfence.fencing.network_fence import NETWORK_FENCE, Epochs, NetworkFenceDevice
 from ringfence.kube.client import ApiServer
-from ringfence.kube.objects import NodeObject, PodObject, PvcObject, PvObject, VmiObject, VmObject
+from ringfence.kube.objects import (
+    VIRT_HEARTBEAT,
+    NodeObject,
+    PodObject,
+    PvcObject,
+    PvObject,
+    VmiObject,
+    VmObject,
+)
 from ringfence.metrics import ControllerMetrics
 from ringfence.net.crypto import SigningKey, verify
 from ringfence.net.stream import StreamClient
@@ -149,6 +158,8 @@ class Site:
         """Nodes whose Failover is created, and nobody hears of it."""
         self.mute = False
         """No agent is heard by a controller."""
+        self.hung: dict[str, float] = {}
+        """Nodes of which nothing but the kernel answers any more, and since when."""
         self.going: set[str] = set()
         """Nodes whose machines shut down, as they say."""
         self.boots: dict[str, str] = {}
@@ -483,7 +494,7 @@ class Replica:
         self.witness.roster = site.roster
         if site.mute:
             return
-        alive = frozenset(NODES) - site.down
+        alive = frozenset(NODES) - site.down - site.hung.keys()
         round_id = f"round-{int(now):08d}".encode()
         subjects = []
         for name in sorted(site.down):
@@ -495,6 +506,15 @@ class Replica:
             subjects.append(
                 SubjectView(boot, RingState.UNREACHABLE, 0.0, None, None, None, 0.1, tuple(votes))
             )
+        for name, since in site.hung.items():
+            boot, age = site.roster.by_name[name].boot, now - since
+            subjects.append(SubjectView(boot, RingState.AGENT_DOWN, age, None, None, 0.1, None, ()))
+            moves = site.roster.by_name[min(alive)].boot
+            rows = (
+                SlotRow(boot, 1, 70, 1.0, 0, 600.0, 0.1, age, age + 0.5),
+                SlotRow(moves, 2, 90, 1.0, 0, 600.0, 0.1, 0.4, 0.9),
+            )
+            self.witness.slots_seen(SlotReport(moves, "hearts", OwnSlot(), rows), now)
         for reporter in sorted(alive)[:2]:
             boot = site.roster.by_name[reporter].boot
             self.witness.view_seen(AgentView(boot, 1, True, alive, tuple(subjects)), now)
@@ -1029,6 +1049,37 @@ async def test_what_speaks_against_an_order_is_read_afresh_before_it(wish: str, 
     recovered = wish == "a later boot"  # which says itself that the earlier one is over
     assert (site.failover()["status"]["phase"] == "Held") is not recovered
     assert (f"taint n1 {OUT_OF_SERVICE}" in [deed for _, deed in site.deeds]) is False
+
+
+@pytest.mark.parametrize(
+    "renews",
+    ["nothing", "its kubelet", "virt-handler"],
+    ids=["hangs", "its kubelet lives", "virt-handler lives"],
+)
+async def test_what_a_node_that_hangs_renews_is_read_afresh_before_its_order(renews: str) -> None:
+    """All watches stand still: to this replica nobody has renewed anything for minutes. Its agent may be dead, and its kubelet well."""
+    site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}], "powerOn": "Never"})
+    zone = site.objects["hazones", "a"]["spec"]
+    site.put("hazones", "a", {**zone, "onHung": "Fence", "storage": {"heartbeat": {"volume": "hearts"}}})
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.put("leases", "n1", {"renewTime": "2026-11-27T08:00:00Z"}, "kube-node-lease")
+    site.annotations["n1"][VIRT_HEARTBEAT] = "2026-11-27T08:00:00Z"
+    for source in ("kubelet_lease", "heartbeat"):
+        leader.witness.renewal_seen("n1", source, "2026-11-27T08:00:00Z", site.clock.now, site.clock.now)
+    site.hung["n1"] = site.clock.now
+    site.late.add("nodes")
+    if renews == "its kubelet":
+        site.put("leases", "n1", {"renewTime": "2026-11-27T08:03:00Z"}, "kube-node-lease")
+    if renews == "virt-handler":
+        site.annotations["n1"][VIRT_HEARTBEAT] = "2026-11-27T08:03:00Z"
+    hangs = timing.HUNG_HEARTBEAT_AGE + timing.HUNG_HOLD + 2.0
+    while site.clock.now < site.hung["n1"] + hangs + 4.0:
+        await leader.turn()
+        site.clock.now += 0.5
+    assert site.failover()["status"]["verdict"]["state"] == "Hung"
+    assert site.count("bmc-n1 off") == (renews == "nothing")
+    assert (site.failover()["status"]["phase"] == "Withdrawn") == (renews != "nothing")
 
 
 async def test_nothing_is_ordered_while_nobody_can_say_what_speaks_against_it() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from ringfence.controller.world import looks
 from ringfence.core.failover.recovery import PodRole
@@ -74,3 +77,11 @@ def test_whoever_keeps_a_vms_volume_on_the_dead_node_goes_with_it() -> None:
         PodRole.VIRT_API,
         PodRole.LAUNCHER,
     ]
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_strangers_pod_that_has_ended_is_left_to_its_owner(phase: str) -> None:
+    """It keeps no volume on the node, and people read its log."""
+    backup = replace(pod("backup", "", ("Job", "uid-job"), "more"), phase=phase)
+    assert protected(backup, claims=("more",), on_one_node=("more",)) == set()
+    assert protected(replace(backup, phase="Running"), on_one_node=("more",)) == {"backup"}

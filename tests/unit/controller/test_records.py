@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from ringfence.controller.records import conditions_of
+from ringfence.controller.records import conditions_of, status_of
 from ringfence.core.failover.phase import Phase
-from ringfence.core.failover.record import Record
-from ringfence.core.model import Boot
+from ringfence.core.failover.record import STATE_VERSION, Record
+from ringfence.core.model import Boot, Verdict
 from ringfence.ports import Json
 
 HELD = Record(
@@ -46,3 +46,20 @@ def test_each_says_for_which_generation_it_was_found_and_since_when() -> None:
 def test_what_is_true_in_each_phase(phase: Phase, true: set[str]) -> None:
     found = said(replace(HELD, phase=phase), [], 1_800_000_000.0, 1)
     assert {name for name, one in found.items() if one["status"] == "True"} == true
+
+
+@pytest.mark.parametrize(
+    ("record", "version"),
+    [
+        (HELD, 1),
+        (replace(HELD, verdict=Verdict.HUNG), 2),
+        (replace(HELD, verdict=Verdict.HUNG, phase=Phase.RECOVERING), 2),
+        (replace(HELD, verdict=Verdict.HUNG, phase=Phase.CLOSED), 1),
+    ],
+    ids=["down", "hangs", "hangs and is off", "over"],
+)
+def test_of_a_node_that_hangs_an_older_controller_leaves_the_incident_alone(
+    record: Record, version: int
+) -> None:
+    """To it an `off` that is read between two answers of the kernel is a proof. What is over keeps no node from its next incident."""
+    assert status_of(record, [], 0.0)["stateVersion"] == version <= STATE_VERSION

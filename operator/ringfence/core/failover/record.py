@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ringfence.core.failover.phase import PROVED, Phase
+from ringfence.core.failover.phase import ENDED, PROVED, Phase
 from ringfence.core.fencing.orders import Begun, CalledOff, Order
 from ringfence.core.fencing.proof import FencingProof, Rebooted, about_the_node
 from ringfence.core.model import Boot, SignedVote, Verdict
@@ -78,8 +78,8 @@ class Moment:
     sentence: str
 
 
-STATE_VERSION = 1
-"""Of what is stored. A controller that finds a greater number leaves the incident to one that knows it."""
+STATE_VERSION = 2
+"""Of what is stored. A controller that finds a greater number leaves the incident to one that knows it: see :attr:`Record.state_version`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,13 @@ class Record:
     """(step, seconds since the doubt), each step once."""
     verdict: Verdict = Verdict.DOWN
     """What is acted upon: ``Down``, or ``Hung``. Of a node that hangs a device's `off` counts only when its kernel is silent too."""
+
+    @property
+    def state_version(self) -> int:
+        """The first that knows what is to be known here. To one that doesn't know ``Hung`` the kernel's answers end such an incident, or an
+        `off` that is read between two of them is a proof.
+        """
+        return 2 if self.verdict is Verdict.HUNG and self.phase not in ENDED else 1
 
     @property
     def later_boot(self) -> bool:

@@ -29,7 +29,8 @@ def recovered(record: Record, look: Look) -> Step:
         return Step(enter(record, Phase.CLOSED, f"{sentence}{still}", look))
     if later_boot:
         covered = {p.uid for p in record.pods}
-        left = [p.ref.name for p in look.pods if p.ref.uid in covered]
+        strangers = recovery.holders(look.pods)
+        left = [p.ref.name for p in look.pods if p.ref.uid in covered and p.ref not in strangers]
         record = replace(record, new_boot_id=look.current_boot_id)
         if not look.node_ready or left:
             return Step(record)

@@ -63,7 +63,9 @@ def recovering(record: Record, look: Look) -> Step:
         return Step(record, (AddOutOfServiceTaint(recover), *precautions.rehearsal(record, look), *tell))
     force = record.tainted or foreign or gone
     due, waiting = _due(record, look, force=force)
-    if not due and not waiting:
+    # What is a stranger's is asked for, and not waited for: a finalizer may keep it.
+    left = tuple(c for c in due if not (isinstance(c, DeletePod) and c.ref in recovery.holders(look.pods)))
+    if not left and not waiting:
         record = timed(record, "deleted", look.wall)
     if record.cuts:
         deleted = {c.ref.uid for c in due if isinstance(c, recovery.DeletePod)}
@@ -83,12 +85,12 @@ def recovering(record: Record, look: Look) -> Step:
     record = replace(record, vms=tuple(vms))
     if asks:
         commands.append(RecoverPods(recover, tuple(asks)))
-    if not due and all(v.state.settled for v in vms):
+    if not left and all(v.state.settled for v in vms):
         record = timed(record, "running", look.wall)
         return Step(enter(record, Phase.RECOVERED, sentences.outcome(record), look), tuple(commands))
-    record = enter(record, Phase.RECOVERING, _progress(record, look, len(due)), look)
+    record = enter(record, Phase.RECOVERING, _progress(record, look, len(left)), look)
     only_wait = all(v.state.settled or v.state is VmState.WAITING for v in vms)
-    if not due and not waiting and (later_boot or only_wait):
+    if not left and not waiting and (later_boot or only_wait):
         # Nothing of the old boot is left there, and one of these VMs may have nowhere else to go.
         back = come_back(record, look)
         return Step(back.record, (*commands, *back.commands))

@@ -141,18 +141,25 @@ def covered(pods: tuple[PodLook, ...]) -> tuple[PodRef, ...]:
     return tuple(p.ref for p in sorted(chosen, key=lambda p: (p.role, p.ref)))
 
 
+def holders(pods: tuple[PodLook, ...]) -> frozenset[PodRef]:
+    """Those of the pods that are a stranger's: who owns them decides when they are gone."""
+    return frozenset(p.ref for p in pods if p.role is PodRole.HOLDER)
+
+
 def deletions(
     pods: tuple[PodLook, ...], cover: tuple[PodRef, ...], *, force: bool
 ) -> tuple[DeletePod | FreeLeadership, ...]:
     """The deletions that are due now: one class of pods after the other, all of a class at once.
 
-    A virt-controller that is force-deleted is dead, so its leadership goes with it.
+    A virt-controller that is force-deleted is dead, so its leadership goes with it. Launchers go beside the holders of their volumes: what
+    is a stranger's may have a finalizer (a Job's pod has one), and no VM waits for its owner.
     """
-    present = [p for p in pods if p.ref in cover]
+    present = sorted((p for p in pods if p.ref in cover), key=lambda p: p.role)
     if not present:
         return ()
-    first = min(p.role for p in present)
-    due = [p.ref for p in present if p.role == first]
+    first = present[0].role
+    last = PodRole.LAUNCHER if first is PodRole.HOLDER else first
+    due = [p.ref for p in present if p.role <= last]
     freed = due if force and first is PodRole.VIRT_CONTROLLER else []
     return (
         *(DeletePod(ref, force=force) for ref in due),
@@ -298,8 +305,16 @@ def _with_leftovers(record: VmRecord, look: VmLook) -> VmRecord:
     if look.restore and look.vmi is not None and look.vmi.uid != record.vmi_uid:
         bars = "KubeVirt lets nobody change its run strategy until that VirtualMachineRestore is deleted"
         found.append(f"restore {look.restore} has begun and waits for it to be stopped: {bars}")
-    new = (one for one in found if one not in record.leftover)
-    return replace(record, leftover="; ".join(filter(None, (record.leftover, *new))))
+    told = record.leftover.split("; ") if record.leftover else []
+    for one in found:
+        if one in told or told[_LEFTOVERS:]:
+            continue
+        told.append(one if len(told) < _LEFTOVERS else "and more since")
+    return replace(record, leftover="; ".join(told))
+
+
+_LEFTOVERS = 8
+"""So many are told of one VM. It may wait for weeks, and what is taken of its disks meanwhile is all the same; a text without end is not stored."""
 
 
 def _failed(

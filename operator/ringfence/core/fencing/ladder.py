@@ -253,6 +253,10 @@ class Ladder:
                 proved.append(proof)
                 return None, "", False
             case Wait(reason, _, revoke, look):
+                revoked_at = device.revoked_at
+                if self.answers and revoked_at is not None and now >= revoked_at + device.assume_after:
+                    # Its agent is silent for longer than that: it would have bitten. Each answer begins its time anew.
+                    return None, f"{device.name}: its time is over, but the node's kernel answers", True
                 command: LadderCommand | None = None
                 if revoke:
                     command = RevokeAgentLease(device.name)
@@ -394,6 +398,8 @@ class Ladder:
         )
         on_record = {one.device: one.until for one in self.called_off}
         for level in self.levels:
+            if self._wrongly_off(level, now):
+                continue  # it says so with each reading, and nobody believes it
             until: list[float] = []
             for device in level:
                 if not isinstance(device, DeviceLook) or device.cuts is not None:

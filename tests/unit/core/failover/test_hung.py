@@ -20,6 +20,7 @@ from ringfence.core.failover.recovery import PodLook, PodRole, VmLook
 from ringfence.core.fencing.orders import Order, OrderOff, RevokeAgentLease
 from ringfence.core.fencing.proof import CutVm, PoweredOff, PowerOffHow, Reading, StorageCut
 from ringfence.core.fencing.rungs import DeviceLook
+from ringfence.core.fencing.selffence import Leg, Promise, WatchdogLook
 from ringfence.core.model import Boot, OnHung, PowerState, Verdict
 from simulator.system.world import World
 
@@ -177,6 +178,22 @@ def test_who_reads_it_as_off_while_its_kernel_answers_is_not_believed_and_a_pers
     asked = step(HOLDING, reads(*READS_OFF)).record
     assert asked.phase is Phase.AWAITING_CONFIRMATION
     assert "bmc reads off, but the node's kernel answers" in asked.sentence
+
+
+def test_a_watchdog_that_has_not_bitten_in_its_time_keeps_the_next_level_waiting_no_longer() -> None:
+    """Each answer of the kernel begins its time anew: counted from there it would never be over, and nobody be called."""
+    promise = Promise(10.0, 60.0, frozenset({Leg.GOSSIP, Leg.API}))
+    dog = WatchdogLook("dogs", promise=promise, assume_after=80.0, revoked_at=NOW - 79.0)
+    bmc = DeviceLook("bmc", readings=tuple(Reading(s, at, at) for s, at in READS_ON))
+    fencing = replace(HOLDING, phase=Phase.FENCING)
+    assert orders(fencing, replace(LOOK, levels=((dog,), (bmc,)))) == [], "it may bite yet"
+    late = replace(dog, revoked_at=NOW - 81.0)
+    assert orders(fencing, replace(LOOK, levels=((late,), (bmc,)))) == [OrderOff("bmc", 1)]
+    asked = step(fencing, replace(LOOK, levels=((late,),))).record
+    assert asked.phase is Phase.AWAITING_CONFIRMATION
+    assert "dogs: its time is over, but the node's kernel answers" in asked.sentence
+    down = replace(LOOK, judgement=DOWN, levels=((late,), (bmc,)))
+    assert orders(fencing, down) == [], "it may have bitten just now"
 
 
 def test_an_order_that_may_just_have_been_obeyed_is_waited_for() -> None:

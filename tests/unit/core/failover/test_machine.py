@@ -944,7 +944,8 @@ def test_a_node_that_was_ordered_off_and_deleted_is_not_forgotten_without_a_word
         (ALIVE, None, False),
         (Judgement(Verdict.AGENT_DOWN, "n1's kernel answers"), None, False),
         (Judgement(Verdict.CONTROL_PATH_LOST, "n1 is alive for its peers"), None, False),
-        (Judgement(Verdict.SUSPECT, "n1 is doubted"), None, True),
+        (Judgement(Verdict.SUSPECT, "n1 is reached by some peers only"), None, False),
+        (Judgement(Verdict.SUSPECT, "n1 is doubted", known=False), None, True),
         (DOWN, Namesake("boot-1", down=False), False),
         (DOWN, Namesake("boot-1", down=True), True),
         (DOWN, Namesake("boot-2", down=False), True),
@@ -953,6 +954,7 @@ def test_a_node_that_was_ordered_off_and_deleted_is_not_forgotten_without_a_word
         "is heard",
         "its kernel is",
         "by its peers",
+        "by some of them",
         "is doubted",
         "registered again",
         "registered again and down",
@@ -1091,6 +1093,22 @@ def test_who_else_has_a_vms_volume_goes_if_the_whole_node_is_off(look: Look, *, 
     assert after.record.phase is Phase.RECOVERING
     assert (IMPORTER.ref in after.record.pods) is covered
     assert LAUNCHER.ref in after.record.pods
+
+
+def test_nobody_waits_for_a_strangers_pod_that_a_finalizer_keeps() -> None:
+    """A Job's pod stays until Kubernetes' own controller has counted it; whose owner is gone, for ever."""
+    record = replace(RECOVERING, tainted=True, orders=(), pods=(IMPORTER.ref, LAUNCHER.ref), vms=(DB,))
+    look = replace(LOOK, out_of_service_taint=True, suspect_taint=True, pods=(LAUNCHER, IMPORTER))
+    gone, delete_it = replace(look, pods=(IMPORTER,)), DeletePod(IMPORTER.ref, force=True)
+    (first,) = (c for c in step(record, look).commands if isinstance(c, RecoverPods))
+    assert DeletePod(LAUNCHER.ref, force=True) in first.commands
+    (after,) = (c for c in step(record, gone).commands if isinstance(c, RecoverPods))
+    assert after.commands == (delete_it,), "what keeps it may end yet"
+    assert step(record, gone).record.vms[0].state is VmState.RELEASED
+    done = step(record, replace(gone, vms=(DB_RUNS,))).record
+    assert done.phase is Phase.RECOVERED
+    back = replace(gone, vms=(DB_RUNS,), affected=(), current_boot_id="boot-2", node_ready=True)
+    assert step(done, back).commands == (RemoveTaints("n1", out_of_service=True),)
 
 
 def test_under_a_cut_there_is_no_taint_and_only_its_vms_move() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from ringfence.api.v1alpha1.failover import FailoverVM
 from ringfence.core import timing
 from ringfence.core.failover.record import PodRef, VmRecord, VmState
 from ringfence.core.failover.recovery import (
@@ -75,7 +76,7 @@ def test_one_class_of_pods_after_the_other() -> None:
         assert all(d.force for d in deleted)
         order.append([d.ref.name for d in deleted])
         left = [p for p in left if p.ref not in {d.ref for d in deleted}]
-    assert order == [["api"], ["vc"], ["handler"], ["hotplug"], ["importer"], ["launcher"]]
+    assert order == [["api"], ["vc"], ["handler"], ["hotplug"], ["importer", "launcher"]]
     assert [p.ref.name for p in left] == ["other-launcher", "web"]
 
 
@@ -228,6 +229,17 @@ def test_a_snapshot_that_was_under_way_holds_nobody_up_and_is_told_to_the_end() 
     assert (runs.state, runs.leftover) == (VmState.RUNNING, waits.leftover), "it has ended since"
     again, _ = follow(runs, replace(SEEN, vmi=vmi(phase="Running"), snapshot="noon"), "n1", True, 60.0)
     assert again == runs, "one that was begun while it runs is as good as any"
+
+
+def test_of_a_vm_that_waits_for_weeks_not_every_snapshot_is_told() -> None:
+    """The record has to be stored: the API server refuses a longer text, and then nothing of the incident is stored any more."""
+    waits = replace(WAS, state=VmState.WAITING)
+    for hour in range(1000):
+        waits, _ = follow(waits, replace(SEEN, snapshot=f"hourly-{hour}".ljust(253, "x")), "n1", True, 60.0)
+    longest = FailoverVM.model_json_schema(by_alias=True)["properties"]["leftover"]["anyOf"][0]["maxLength"]
+    assert len(waits.leftover) <= longest
+    assert waits.leftover.startswith("snapshot hourly-0xxx")
+    assert waits.leftover.endswith("; and more since")
 
 
 def test_no_start_is_asked_for_while_disks_are_put_back_to_a_snapshot() -> None:

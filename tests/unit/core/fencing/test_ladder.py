@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from ringfence.core import timing
 from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.ladder import Ladder
-from ringfence.core.fencing.orders import Action, Begun, Order, OrderOff, ReadPower, RevokeAgentLease
+from ringfence.core.fencing.orders import (
+    Action,
+    Begun,
+    CalledOff,
+    Order,
+    OrderOff,
+    ReadPower,
+    RevokeAgentLease,
+)
 from ringfence.core.fencing.proof import (
     CutVm,
     PoweredOff,
@@ -62,6 +70,20 @@ def test_whom_it_reads_as_off_while_the_kernel_answers_is_not_believed() -> None
     assert not one_supply.exhausted, "one of two supplies that is off says nothing of the node"
     obeyed = replace(answers, orders=(order(NOW - 1.0),)).climb(NOW, 1)
     assert not obeyed.exhausted, "it may have obeyed just now"
+
+
+def test_whom_nobody_believes_keeps_no_other_from_ordering() -> None:
+    """It says so with each reading, so its word would never be old enough. One that has been off in truth doesn't read off any more."""
+    off = replace(look("bmc", *FOUND), called_off_at=NOW - 0.1)
+    pdu = look("pdu", (ON, NOW - 0.1))
+    known = (CalledOff("bmc", NOW + 119.0),)
+    answers = replace(ladder((off,), (pdu,)), answers=True, life_at=NOW, called_off=known)
+    assert OrderOff("pdu", 1) in answers.climb(NOW, 1).commands
+    back = replace(off, readings=(*off.readings, Reading(ON, NOW - 0.05, NOW - 0.05)), back_on_at=NOW - 0.05)
+    booting = replace(answers, levels=((back,), (pdu,)), begun=(Begun(1, NOW - 9.0), Begun(2, NOW - 9.0)))
+    assert not [c for c in booting.climb(NOW, 1).commands if isinstance(c, OrderOff)]
+    silent = replace(answers, answers=False, begun=booting.begun)
+    assert not [c for c in silent.climb(NOW, 1).commands if isinstance(c, OrderOff)]
 
 
 def test_an_old_on_is_read_again_first() -> None:
