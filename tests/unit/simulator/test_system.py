@@ -197,20 +197,20 @@ def test_2_a_force_delete_that_no_proof_covers(world: World, invariants: Invaria
 
 def test_2_what_was_sent_under_a_proof_arrives_within_a_requests_time_after_its_end(world: World) -> None:
     warrants, record = Warrants(), incident(world, Phase.RECOVERING)
-    boot, node = record.boot, record.boot.node
+    boot, uid = record.boot, record.boot.node_uid
     warrants.stored(record, 1.0)
     assert not warrants.covers(boot, 1.0)
     proved = replace(record, proofs=(off(record),))
     warrants.stored(proved, 2.0)
     assert warrants.covers(boot, 900.0)
-    assert warrants.covers_taint(node, 900.0)
+    assert warrants.covers_taint(uid, 900.0)
     for end in (record, replace(proved, phase=Phase.CLOSED)):
         warrants.stored(proved, 2.0)
         warrants.stored(end, 5.0)
         warrants.stored(end, 9.0)  # said again, it lasts no longer
         assert warrants.covers(boot, 5.0 + IN_FLIGHT)
         assert not warrants.covers(boot, 5.1 + IN_FLIGHT)
-        assert not warrants.covers_taint(node, 5.1 + IN_FLIGHT)
+        assert not warrants.covers_taint(uid, 5.1 + IN_FLIGHT)
 
 
 def test_2_a_cut_from_the_storage_covers_pods_and_no_taint(world: World) -> None:
@@ -218,7 +218,7 @@ def test_2_a_cut_from_the_storage_covers_pods_and_no_taint(world: World) -> None
     cut = StorageCut(record.boot, "ceph", (), (), 1.0)
     warrants.stored(replace(record, proofs=(cut,)), 2.0)
     assert warrants.covers(record.boot, 3.0)
-    assert not warrants.covers_taint(record.boot.node, 3.0)
+    assert not warrants.covers_taint(record.boot.node_uid, 3.0)
 
 
 def test_3_two_leaders(world: World) -> None:
