@@ -6,18 +6,23 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ringfence.core.gossip.keys import KeySet
-from ringfence.core.gossip.report import AgentView
-from ringfence.core.model import Boot
+from ringfence.core.gossip.report import AgentView, SubjectView
+from ringfence.core.model import Boot, RingState
 from ringfence.net.crypto import make_key
 from ringfence.net.stream import (
     AGAIN,
     HANDSHAKE,
+    LONGEST_REST,
     PUSH_EVERY,
+    QUIET,
+    REST,
     SMALL,
     STRANGERS,
     STRANGERS_OF_ONE,
@@ -52,6 +57,41 @@ def test_what_is_new_is_shown_again_soon_and_what_is_large_is_not() -> None:
     assert [rhythm.pause(100) for _ in range(3)] == [*AGAIN, PUSH_EVERY]
     rhythm.changed()
     assert rhythm.pause(SMALL + 1) == PUSH_EVERY
+
+
+def test_only_a_large_view_is_rested_upon_and_never_for_longer_than_a_reader_bears() -> None:
+    assert Rhythm.rest(SMALL, 0.08) == 0.0
+    assert Rhythm.rest(SMALL + 1, 0.08) == REST * 0.08
+    assert Rhythm.rest(SMALL + 1, 5.0) == LONGEST_REST < QUIET / 1.5
+
+
+async def test_views_of_thousands_leave_the_loop_to_the_probes() -> None:
+    """While 2,000 die a newer view is there whenever one is sent: two readers held the agent's loop without a pause."""
+    boots = [Boot(f"n{number}", f"uid-{number}", "boot-1") for number in range(200)]
+    view = replace(VIEW, subjects=tuple(SubjectView(boot, RingState.UNREACHABLE, 1.0, None, None, None, None, ()) for boot in boots))
+    took, views = 0.01, 8
+
+    def make() -> AgentView:
+        began = time.thread_time()
+        while time.thread_time() - began < took:
+            pass
+        server.changed()  # there is news already
+        return view
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    keys = KeySet.first(make_key())
+    server = StreamServer(keys, make, lambda: None)
+    await server.start("127.0.0.1", port)
+    stamps = []
+    async with asyncio.timeout(BOUND):
+        async for shown in StreamClient(keys).views("127.0.0.1", port):
+            assert len(shown.subjects) == len(boots)
+            stamps.append(asyncio.get_running_loop().time())
+            if len(stamps) == views:
+                break
+    assert stamps[-1] - stamps[0] >= (views - 2) * REST * took
+    await server.close()
 
 
 def test_a_stream_stays_thin_however_small_its_views_are() -> None:
