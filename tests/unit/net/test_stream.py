@@ -68,7 +68,12 @@ def test_only_a_large_view_is_rested_upon_and_never_for_longer_than_a_reader_bea
 async def test_views_of_thousands_leave_the_loop_to_the_probes() -> None:
     """While 2,000 die a newer view is there whenever one is sent: two readers held the agent's loop without a pause."""
     boots = [Boot(f"n{number}", f"uid-{number}", "boot-1") for number in range(200)]
-    view = replace(VIEW, subjects=tuple(SubjectView(boot, RingState.UNREACHABLE, 1.0, None, None, None, None, ()) for boot in boots))
+    view = replace(
+        VIEW,
+        subjects=tuple(
+            SubjectView(boot, RingState.UNREACHABLE, 1.0, None, None, None, None, ()) for boot in boots
+        ),
+    )
     took, views = 0.01, 8
 
     def make() -> AgentView:
