@@ -24,7 +24,7 @@ from apiserver.server import Json, Server, own_address, running, wait_for
 from lab.build import CERT_MANAGER, cache_root, programs
 from lab.cert_manager import KINDS as CERTIFICATES
 from lab.cert_manager import crds as certificates_kinds
-from lab.csiaddons import definition
+from lab.csiaddons import network_fence
 from ringfence import __version__
 from ringfence.core.gossip.keys import open_keys
 from ringfence.kube.kubeconfig import CONTROLLER_PORT
@@ -324,5 +324,5 @@ class Stage:
             yield
 
     def serve_network_fences(self) -> None:
-        self.server.must("POST", CRDS, definition())
+        self.server.must("POST", CRDS, network_fence())
         wait_for("NetworkFences", lambda: self.there("/apis/csiaddons.openshift.io/v1alpha1/networkfences"))

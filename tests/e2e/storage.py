@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from lab import fenced, guest, vms, volumesnapshots
 from lab.cluster import NAMESPACE, Lab
-from lab.csiaddons import PLURAL, CsiAddons, definition
+from lab.csiaddons import PLURAL, CsiAddons, network_fence
 from lab.fenced import FencedDisks
 from lab.wait import until
 
@@ -57,7 +57,7 @@ def slots(lab: Lab) -> dict[str, str]:
 @contextmanager
 def storage_fence(lab: Lab) -> Iterator[CsiAddons]:
     """csi-addons and a FenceDevice `ceph` for all nodes, the only one of the zone."""
-    lab.apply(definition())
+    lab.apply(network_fence())
     until(
         "NetworkFence to be served",
         lambda: PLURAL in lab.kubectl("api-resources", check=False),

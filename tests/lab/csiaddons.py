@@ -17,6 +17,7 @@ from typing import Any
 
 from lab import processes
 from lab.controlplane import Kubectl
+from lab.definitions import definition
 from lab.fenced import FencedDisks
 from lab.layout import Layout
 
@@ -26,7 +27,7 @@ EVERY = 0.3
 MODES = ("ok", "ignore", "fail", "lie")
 
 
-def definition() -> dict[str, Any]:
+def network_fence() -> dict[str, Any]:
     """The CRD, with the fields and rules of upstream's."""
     text = {"type": "string"}
     spec = {
@@ -59,36 +60,8 @@ def definition() -> dict[str, Any]:
             "conditions": {"type": "array", "items": {"type": "object"}},
         },
     }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL}.{GROUP}"},
-        "spec": {
-            "group": GROUP,
-            "scope": "Cluster",
-            "names": {
-                "kind": "NetworkFence",
-                "listKind": "NetworkFenceList",
-                "plural": PLURAL,
-                "singular": "networkfence",
-            },
-            "versions": [
-                {
-                    "name": VERSION,
-                    "served": True,
-                    "storage": True,
-                    "subresources": {"status": {}},
-                    "schema": {
-                        "openAPIV3Schema": {
-                            "type": "object",
-                            "required": ["spec"],
-                            "properties": {"spec": spec, "status": status},
-                        }
-                    },
-                }
-            ],
-        },
-    }
+    schema = {"required": ["spec"], "properties": {"spec": spec, "status": status}}
+    return definition(GROUP, VERSION, "NetworkFence", schema)
 
 
 class CsiAddons:

@@ -10,6 +10,7 @@ import datetime as dt
 from typing import Any
 
 from lab import san
+from lab.definitions import definition
 
 GROUP, VERSION = "snapshot.storage.k8s.io", "v1"
 SNAPSHOTS, CLASSES = f"volumesnapshots.{GROUP}", f"volumesnapshotclasses.{GROUP}"
@@ -18,7 +19,11 @@ CLASS = "lab-san-snapshots"
 
 def definitions() -> list[dict[str, Any]]:
     """The two CRDs; what stands in the objects is left to those who write them."""
-    return [_definition("VolumeSnapshot", "Namespaced"), _definition("VolumeSnapshotClass", "Cluster")]
+    anything = {"x-kubernetes-preserve-unknown-fields": True}
+    return [
+        definition(GROUP, VERSION, "VolumeSnapshot", anything, scope="Namespaced"),
+        definition(GROUP, VERSION, "VolumeSnapshotClass", anything),
+    ]
 
 
 def snapshot_class() -> dict[str, Any]:
@@ -36,37 +41,3 @@ def done(at: float) -> dict[str, Any]:
     """The status of a VolumeSnapshot that was cut then (wall clock, seconds)."""
     when = dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"status": {"creationTime": when, "readyToUse": True}}
-
-
-def _definition(kind: str, scope: str) -> dict[str, Any]:
-    plural = f"{kind.lower()}es" if kind.endswith("s") else f"{kind.lower()}s"
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": f"{plural}.{GROUP}",
-            # The API server takes no kind of a *.k8s.io group without it.
-            "annotations": {"api-approved.kubernetes.io": "unapproved, a stand-in of a test lab"},
-        },
-        "spec": {
-            "group": GROUP,
-            "scope": scope,
-            "names": {
-                "kind": kind,
-                "listKind": f"{kind}List",
-                "plural": plural,
-                "singular": kind.lower(),
-            },
-            "versions": [
-                {
-                    "name": VERSION,
-                    "served": True,
-                    "storage": True,
-                    "subresources": {"status": {}},
-                    "schema": {
-                        "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-                    },
-                }
-            ],
-        },
-    }
