@@ -38,6 +38,8 @@ STORES_A_SECOND = 5
 """Of one record, in a phase that it stays in."""
 SEES_AFTER = 45.0
 """Seconds after the caches have been old for which a sign of life of before may be seen yet."""
+_OBJECT_GONE = ("nothing is known of", "was deleted")
+"""What an incident says that ends with its Node object."""
 STARTS_WITHIN = 20.0
 """Seconds that KubeVirt may take for a VM that nothing holds up."""
 
@@ -181,10 +183,16 @@ class Invariants:
         return until - since >= KNOWN_WITHIN and self.world.now - until < ANNOUNCED_FOR
 
     def _lives(self, record: Record) -> None:
-        """An incident is let go for a sign of life, not for want of votes: whoever leads next has only what is on record."""
+        """An incident is let go for a sign of life, not for want of votes: whoever leads next has only what is on record.
+
+        Without its Node object none can go on, and says that: nothing is told of the node any more, and no taint can be set.
+        """
         node, now = record.boot.node, self.world.now
         if self.world.plant.nodes[node].powered:
             return  # since this very instant
+        gone = not self.world.plant.nodes[node].is_object_of(record.boot)
+        if gone and any(why in record.sentence for why in _OBJECT_GONE):
+            return
         off_for = now - self._off_since.get(node, now)
         if off_for > KNOWN_WITHIN and now - self._blind_at > SEES_AFTER:
             raise self._broken(9, f"{record.name} is withdrawn, and {node} has been off for {off_for:.1f} s")

@@ -46,6 +46,19 @@ def draw(dice: random.Random, setting: Setting) -> list[Line]:
     return lines
 
 
+def nodes_anew(dice: random.Random, setting: Setting) -> list[Line]:
+    """In every tenth schedule: a person deletes a Node object, of a node that dies or of one that lives, and its kubelet makes it anew."""
+    if dice.random() >= 1 / 10:
+        return []
+    node, begin = dice.choice(setting.nodes), dice.uniform(1.0, 20.0)
+    lines = _dies(dice, node, begin) if dice.random() < 0.8 else []
+    deleted = begin + dice.choice((-2.0, 1.0, 3.0, 6.0, 12.0)) * dice.uniform(0.5, 1.5)
+    lines.append((deleted, f"delete-node {node}"))
+    if dice.random() < 0.7:
+        lines.append((deleted + dice.choice((1.0, 4.0, 15.0)), f"register-node {node}"))
+    return [(round(max(at, 0.0), 2), words) for at, words in lines]
+
+
 def _fits(plan: Plan, setting: Setting) -> bool:
     match plan:
         case _ if plan in (_storage_gone, _back_without_storage):

@@ -97,6 +97,7 @@ def build(schedule: Schedule, *, real: bool = False, ring: bool = False) -> Worl
         spread=True,
         zones={zone: list(members) for zone, members in cluster.zones.items()},
         verdict_after=cluster.verdict_after,
+        on_hung=cluster.on_hung,
         control=(
             lambda plant, memory: Replicas(plant, memory, CONTROLLERS[:REPLICAS], schedule.seed, ring=ring)
         )

@@ -9,6 +9,7 @@
     120.00 end
 
 The cluster follows from the seed: five nodes in one zone, or seven in two, thirty VMs, three controllers, one of the ladders of `LADDERS`.
+In every third cluster with a heartbeat a node hangs, for minutes, and the zone's policy may be to fence it.
 ``mend`` ends whatever is still wrong; what is left of the schedule shows whether all comes right again by itself.
 """
 
@@ -16,9 +17,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ringfence.core import timing
+from ringfence.core.model import OnHung
 from simulator.system import plans
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
@@ -28,6 +30,8 @@ CONTROLLERS = ("n1", "n2", "n3")
 VMS = 30
 MEND = 60.0
 END = 120.0
+HUNG_LATER = 230.0
+"""Seconds by which a schedule is longer in which a node hangs: for so long one is looked at before a policy has it fenced."""
 LADDERS = (
     "bmc", "bmc", "bmc", "pdu", "pdu", "slot", "slot", "watchdog", "watchdog", "storage", "storage", "two-proofs", "chassis",
     "leases", "hedge",
@@ -68,6 +72,7 @@ class Cluster:
     """VM: those that are to be ready before it starts."""
     boots: dict[str, float] = field(default_factory=dict)
     """VM: the seconds from Running to ready."""
+    on_hung: OnHung = OnHung.ALERT
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +88,9 @@ class Schedule:
         layout = random.Random(f"layout {self.seed}")
         zones = dict(ZONES) if layout.random() < 1 / 8 else {}
         nodes = tuple(node for members in zones.values() for node in members) or NODES
+        ladder = dice.choice(LADDERS)
         return Cluster(
-            dice.choice(LADDERS),
+            ladder,
             {name: nodes[place % len(nodes)] for place, name in enumerate(names)},
             {name: dice.choice(_STRATEGIES) for name in names},
             {name: kind for name, kind in drawn.items() if kind},
@@ -93,6 +99,7 @@ class Schedule:
             nodes,
             zones,
             *_order(layout, names),
+            _on_hung(self.seed, ladder),
         )
 
     def __str__(self) -> str:
@@ -150,11 +157,38 @@ def draw(seed: int) -> Schedule:
     acts += [
         Act(at, tuple(words.split())) for at, words in plans.draw(random.Random(f"plans {seed}"), setting)
     ]
+    set_back = any(act.words == ("restore",) for act in acts)
+    if not set_back:  # of a store that is set back what registers is the backup's, and no stand-in for that
+        acts += [
+            Act(at, tuple(words.split()))
+            for at, words in plans.nodes_anew(random.Random(f"nodes {seed}"), setting)
+        ]
+    mend, end = MEND, END + timing.STORE_SETTLES if set_back else END
+    if _hangs(seed, ladder):
+        acts = _hang(random.Random(f"hang {seed}"), acts)
+        mend, end = mend + HUNG_LATER, end + HUNG_LATER
     if ladder == "slot":
         acts = [act for act in acts if not _beyond_belief(act, acts)]
-    acts = [act for act in acts if 0.0 <= act.at < MEND]
-    end = END + timing.STORE_SETTLES if any(act.words == ("restore",) for act in acts) else END
-    return Schedule(seed, (*sorted(acts, key=lambda act: act.at), Act(MEND, ("mend",)), Act(end, ("end",))))
+    acts = [act for act in acts if 0.0 <= act.at < mend]
+    return Schedule(seed, (*sorted(acts, key=lambda act: act.at), Act(mend, ("mend",)), Act(end, ("end",))))
+
+
+def _hangs(seed: int, ladder: str) -> bool:
+    return ladder == "slot" and random.Random(f"hangs {seed}").random() < 1 / 3
+
+
+def _on_hung(seed: int, ladder: str) -> OnHung:
+    fenced = _hangs(seed, ladder) and random.Random(f"on hung {seed}").random() < 2 / 3
+    return OnHung.FENCE if fenced else OnHung.ALERT
+
+
+def _hang(dice: random.Random, acts: list[Act]) -> list[Act]:
+    """The schedule's other faults come while the node begins to hang, or about when its policy has it fenced."""
+    node, later = dice.choice(NODES), dice.choice((0.0, HUNG_LATER - 40.0, HUNG_LATER - 5.0))
+    lines = [Act(round(dice.uniform(1.0, 20.0), 2), ("hang", node))]
+    if dice.random() < 0.5:
+        lines.append(Act(round(dice.uniform(170.0, 280.0), 2), ("unhang", node)))
+    return lines + [replace(act, at=round(act.at + later, 2)) for act in acts if 0.0 <= act.at < MEND]
 
 
 def _beyond_belief(act: Act, acts: list[Act]) -> bool:
@@ -163,7 +197,8 @@ def _beyond_belief(act: Act, acts: list[Act]) -> bool:
     """
     if act.words[0] != "bmc" or act.words[2] not in ("lie", "says-off"):
         return False
-    return any(other.words in (("cut-storage", act.words[1]), ("suspend", act.words[1])) for other in acts)
+    silent = ("cut-storage", "suspend", "hang")
+    return any(other.words[0] in silent and other.words[1] == act.words[1] for other in acts)
 
 
 def _chain(dice: random.Random, ladder: str) -> list[Act]:

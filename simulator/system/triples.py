@@ -19,7 +19,6 @@ Sight = tuple[Verdict, str]
 """Verdict and limit, as the leader sees them."""
 
 _VERDICTS = {
-    Verdict.HUNG: "virt-handler must have been silent for 180 s, a schedule has 120; stories tell it, and what a zone's policy does then",
     Verdict.GUEST_NET_LOST: "the schedules' nodes are on one network",
     Verdict.ISOLATED: "no rule gives it: a node that nobody hears is Down or Suspect",
     Verdict.MAINTENANCE: "no rule gives it: a NodeMaintenance is a limit, what is found of the node is told all the same",

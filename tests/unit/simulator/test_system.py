@@ -11,13 +11,14 @@ from typing import cast
 
 import pytest
 
+from ringfence.core import timing
 from ringfence.core.failover import limits
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
 from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RequestStart
 from ringfence.core.fencing.orders import CalledOff, OrderOff
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, StorageCut
-from ringfence.core.model import Mode, Verdict
+from ringfence.core.model import Mode, OnHung, Verdict
 from simulator.system import power, rules, triples
 from simulator.system.__main__ import main
 from simulator.system.control import Control
@@ -66,6 +67,24 @@ def run(world: World, invariants: Invariants, seconds: float) -> None:
         invariants.tick()
 
 
+@pytest.mark.parametrize("sentence", ["withdrawn: n4 is alive", "withdrawn: nothing is known of n4"])
+@pytest.mark.parametrize("deleted", [False, True], ids=["object there", "object deleted"])
+def test_an_incident_of_a_node_that_is_off_ends_with_its_object_or_not_at_all(
+    world: World, invariants: Invariants, sentence: str, deleted: bool
+) -> None:
+    record = incident(world)
+    world.plant.nodes["n4"].powered = False
+    run(world, invariants, 6.0)
+    if deleted:
+        world.do(["delete-node", "n4"])
+    ended = replace(record, phase=Phase.WITHDRAWN, sentence=sentence)
+    if deleted and "nothing is known" in sentence:
+        invariants.stored(record, ended)
+        return
+    with pytest.raises(Broken, match=r"^9: .*n4-1 is withdrawn, and n4 has been off for|^0: "):
+        invariants.stored(record, ended)
+
+
 # --- schedules ----------------------------------------------------------------------------------------------------
 
 
@@ -75,6 +94,27 @@ def test_a_schedule_is_its_seeds_and_survives_its_text(seed: int) -> None:
     assert draw(seed) == schedule
     assert read(str(schedule)) == schedule
     assert schedule.acts[-1].words == ("end",)
+
+
+def test_what_is_drawn_beside_a_schedule() -> None:
+    """Nodes that hang, where a storage heartbeat shows it, for long enough; and Node objects that are deleted and made anew."""
+    drawn = [draw(seed) for seed in range(600)]
+    hanging = [
+        s for s in drawn if any(act.words[0] == "hang" and act.at < 20.0 for act in s.acts) and long(s)
+    ]
+    assert {s.cluster.ladder for s in hanging} == {"slot"}
+    assert {s.cluster.on_hung for s in hanging} == set(OnHung)
+    assert {s.cluster.on_hung for s in drawn if s not in hanging} == {OnHung.ALERT}
+    anew = [s for s in drawn if any(act.words[0] == "delete-node" for act in s.acts)]
+    assert 30 < len(anew) < 90
+    assert any(act.words[0] == "register-node" for s in anew for act in s.acts)
+    assert not any(act.words == ("restore",) for s in anew for act in s.acts)
+
+
+def long(schedule: Schedule) -> bool:
+    """Whether things go wrong for as long as a policy looks at a node that hangs."""
+    mend = next(act.at for act in schedule.acts if act.words == ("mend",))
+    return mend > timing.HUNG_HEARTBEAT_AGE + timing.HUNG_HOLD
 
 
 @pytest.mark.parametrize(
@@ -340,7 +380,7 @@ def test_11_an_incident_that_waits_for_nothing(world: World, invariants: Invaria
 
 
 def test_a_triple_that_is_called_impossible(world: World, invariants: Invariants) -> None:
-    assert triples.impossible((Verdict.HUNG, triples.NO_LIMIT, Phase.HELD)) is not None
+    assert triples.impossible((Verdict.ISOLATED, triples.NO_LIMIT, Phase.HELD)) is not None
     assert triples.impossible((Verdict.DOWN, "not_writable", Phase.HELD)) is not None
     assert triples.impossible((Verdict.DOWN, triples.NO_LIMIT, Phase.WITHDRAWN)) is not None
     record = incident(world)
