@@ -175,12 +175,13 @@ class Executor:
         plant, node = self._plant, self._plant.nodes[record.boot.node]
         if node.registered_after(record.boot):
             return
-        if both and node.out_of_service:
-            left = [a.volume for a in attachments.attached_to(plant, node.name) if not a.wanted]
-            rules.untaint_due(plant, record, left)
         node.suspect = node.suspect and not suspect
-        stays = node.foreign_taint or not both
-        node.out_of_service = node.out_of_service and stays
+        # What is not ours by its value stays, whatever the command says (kube/cluster.py).
+        if not both or node.foreign_taint or not node.out_of_service:
+            return
+        left = [a.volume for a in attachments.attached_to(plant, node.name) if not a.wanted]
+        rules.untaint_due(plant, record, left)
+        node.out_of_service = False
 
     # --- pods and VMs ---------------------------------------------------------------------------------------------
 

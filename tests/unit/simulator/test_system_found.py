@@ -27,6 +27,8 @@ FOUND = {
     6574: "7.60 caches-stand\n7.82 taint n3\n9.82 power-cut n3",
     # Its Node is held while the roster is in doubt, its BMC is read as off, and then it boots: those readings are no proof of that boot.
     6410: "16.51 roster newer\n19.45 cut-peers n1\n24.98 power-cut n1\n28.56 power-on n1\n28.97 roster known",
+    # Somebody has put a taint of theirs over ours, and n1 is back: only the suspect taint goes, and theirs goes on detaching its volumes.
+    18271: "1.96 power-cut n1\n7.96 taint n1\n8.32 power-on n1",
 }
 ENDS = {4874: 220.0}
 
