@@ -225,9 +225,8 @@ class Executor:
             case DeleteVmi():
                 self._delete_instance(plant.vms[ask.name], ask.uid)
             case RequestStart():
-                vm = plant.vms[ask.name]
-                plant.time.say(f"start: {vm.name}")
-                vm.gone, vm.kept, vm.asked = False, False, True
+                plant.time.say(f"start: {ask.name}")
+                kubevirt.ask_start(plant.vms[ask.name], ask.stop_uid)
 
     def _delete_instance(self, vm: Vm, uid: str) -> None:
         plant = self._plant
