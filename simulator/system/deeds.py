@@ -233,15 +233,16 @@ class Deeds:
 
     def _vm(self, _before: Json, wanted: Json) -> None:
         vm = self._plant.vms[wanted["metadata"]["name"]]
-        asked = [r["action"] for r in wanted["status"].get("stateChangeRequests", [])]
-        if "Start" not in asked or vm.asked:
+        requests = wanted["status"].get("stateChangeRequests", [])
+        if "Start" not in [r["action"] for r in requests] or vm.asked:
             return
+        stop_uid = next((r["uid"] for r in requests if r["action"] == "Stop"), "")
         if self.watch is not None and (boot := self._cause(vm.name)) is not None:
             self.watch.asked(boot, RequestStart(GUESTS, vm.name, f"vm-{vm.name}"))
         self._plant.time.say(f"start: {vm.name}")
 
         def start() -> None:
-            vm.gone, vm.kept, vm.asked = False, False, True
+            kubevirt.ask_start(vm, stop_uid)
             self._mirror.written_over(vm)
 
         self._plant.time.after(STARTS, start)

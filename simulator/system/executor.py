@@ -175,12 +175,13 @@ class Executor:
         plant, node = self._plant, self._plant.nodes[record.boot.node]
         if node.registered_after(record.boot):
             return
-        if both and node.out_of_service:
-            left = [a.volume for a in attachments.attached_to(plant, node.name) if not a.wanted]
-            rules.untaint_due(plant, record, left)
         node.suspect = node.suspect and not suspect
-        stays = node.foreign_taint or not both
-        node.out_of_service = node.out_of_service and stays
+        # What is not ours by its value stays, whatever the command says (kube/cluster.py).
+        if not both or node.foreign_taint or not node.out_of_service:
+            return
+        left = [a.volume for a in attachments.attached_to(plant, node.name) if not a.wanted]
+        rules.untaint_due(plant, record, left)
+        node.out_of_service = False
 
     # --- pods and VMs ---------------------------------------------------------------------------------------------
 
@@ -224,9 +225,8 @@ class Executor:
             case DeleteVmi():
                 self._delete_instance(plant.vms[ask.name], ask.uid)
             case RequestStart():
-                vm = plant.vms[ask.name]
-                plant.time.say(f"start: {vm.name}")
-                vm.gone, vm.kept, vm.asked = False, False, True
+                plant.time.say(f"start: {ask.name}")
+                kubevirt.ask_start(plant.vms[ask.name], ask.stop_uid)
 
     def _delete_instance(self, vm: Vm, uid: str) -> None:
         plant = self._plant

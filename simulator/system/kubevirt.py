@@ -28,6 +28,18 @@ def instance_gone(plant: Plant, vm: Vm) -> None:
     vm.gone, vm.kept = vm.strategy in ("RerunOnFailure", "Manual"), False
 
 
+def ask_start(vm: Vm, stop_uid: str = "") -> None:
+    """What KubeVirt makes of a Start among the VirtualMachine's ``stateChangeRequests``, behind a Stop of that instance where one is named.
+
+    By its pkg/virt-controller/watch/vm (``isTrimFirstChangeRequestNeeded``): a Stop of another instance than the one that stands is taken
+    off, and so is a Start beside an instance that has not ended. So who asks again for what was done long ago, because its caches stand
+    still, has asked for nothing. (Beside one that has ended, and that no Stop is about, KubeVirt lets the Start stand; here it is forgotten.)
+    """
+    if vm.phase != "Failed" or (vm.kept and stop_uid != vm.uid):
+        return
+    vm.gone, vm.kept, vm.asked = False, False, True
+
+
 def collect(plant: Plant) -> None:
     """Kubernetes deletes the pods of a node that has no object (its pod garbage collector), whether the machine runs them or not."""
     for node in plant.nodes.values():

@@ -139,9 +139,10 @@ def may_be_lifted(plant: Plant, node: str) -> None:
 
 
 def untaint_due(plant: Plant, record: Record, left: list[str]) -> None:
-    """The out-of-service taint, where there is one, stays while what is known as a later boot has volumes attached that nobody there wants.
+    """Our out-of-service taint, where it stands, stays while what is known as a later boot has volumes attached that nobody there wants.
 
-    Before that boot is known, a proof that turns out to be void takes its taint back at once: the node may live.
+    Before that boot is known, a proof that turns out to be void takes its taint back at once: the node may live. To be asked only where
+    that taint goes: somebody else's stays whatever we send, so nothing of it keeps our other one on a node that is back.
     """
     node = record.boot.node
     if left and plant.nodes[node].known != record.boot:

@@ -13,6 +13,7 @@ import pytest
 
 from ringfence.core import timing
 from ringfence.core.failover import limits
+from ringfence.core.failover.commands import RemoveTaints
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
 from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RequestStart
@@ -23,6 +24,7 @@ from simulator.system import power, rules, triples
 from simulator.system.__main__ import main
 from simulator.system.control import Control
 from simulator.system.controller import taken_over
+from simulator.system.executor import Executor
 from simulator.system.invariants import STORES_A_SECOND, Invariants
 from simulator.system.ledger import Entry, Ledger, differing
 from simulator.system.node import BOOT_NEEDS
@@ -314,6 +316,30 @@ def test_6_a_boot_that_somebody_has_heard_of_is_shot(world: World, invariants: I
     run(world, invariants, 2.0)
     with pytest.raises(Broken, match="for an earlier boot"):
         rules.is_down(world.plant, "n4", record)
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["ours", "somebody else's"])
+def test_our_taint_stays_while_a_node_that_is_back_has_volumes_that_nobody_there_wants(foreign: bool) -> None:
+    """Only a taint that goes leaves them attached: one of somebody else's stays, whatever we send."""
+    world = next(w for seed in range(200) if (w := build(Schedule(seed, ()))).plant.volumes)
+    plant = world.plant
+    name = next(iter(plant.volumes))
+    node = plant.nodes[plant.vms[name].node]
+    record = replace(incident(world, Phase.RECOVERING), boot=node.identity)
+    node.boot += 1
+    plant.vms[name].launcher_on = ""
+    node.suspect, node.out_of_service, node.foreign_taint = True, True, foreign
+    untaint = RemoveTaints(node.name, out_of_service=True)
+    executor = Executor(plant, world.memory)
+    if foreign:
+        executor.run(record, untaint)
+        assert (node.suspect, node.out_of_service) == (False, True)
+        return
+    with pytest.raises(Broken, match=rf"the taints of {node.name} go while pv-{name} is attached"):
+        executor.run(record, untaint)
+    plant.volumes[name].attached.discard(node.name)
+    executor.run(record, untaint)
+    assert (node.suspect, node.out_of_service) == (False, False)
 
 
 def test_7_the_administrators_and_users_will(world: World, invariants: Invariants) -> None:

@@ -27,6 +27,10 @@ FOUND = {
     6574: "7.60 caches-stand\n7.82 taint n3\n9.82 power-cut n3",
     # Its Node is held while the roster is in doubt, its BMC is read as off, and then it boots: those readings are no proof of that boot.
     6410: "16.51 roster newer\n19.45 cut-peers n1\n24.98 power-cut n1\n28.56 power-on n1\n28.97 roster known",
+    # Somebody has put a taint of theirs over ours, and n1 is back: only the suspect taint goes, and theirs goes on detaching its volumes.
+    18271: "1.96 power-cut n1\n7.96 taint n1\n8.32 power-on n1",
+    # vm25 (Manual) is asked to start again and again while the leader's caches stand still, also when its new instance stands by then.
+    13627: "1.00 starts-fail vm25 2\n1.20 power-cut n5\n9.00 caches-stand\n16.50 caches-follow",
 }
 ENDS = {4874: 220.0}
 
