@@ -31,8 +31,6 @@ CUTS = 0.5
 STARTS = 0.05
 HEARD_WITHIN = 5.0
 """Seconds after which whoever deletes has heard of a node that was registered anew: a watch that tells late, and a request's own way."""
-LATE = 1.0
-"""Seconds by which one order may be longer on its way than the next one to the same device."""
 _SUSPECT, _OUT = "ringfence.io/suspect", "node.kubernetes.io/out-of-service"
 _LIFTED = {"result": "Succeeded", "message": "unfencing operation successful"}
 _CUT = {"result": "Succeeded", "message": "fencing operation successful"}
@@ -100,10 +98,10 @@ class Deeds:
 
     # --- devices ------------------------------------------------------------------------------------------------------
 
-    def ordered(self, device: str, node: str) -> None:
-        """An order off arrives at a device."""
+    def ordered(self, device: str, node: str, sent_at: float) -> None:
+        """An order off that was sent then is carried out by a device."""
         record = self._on_record(device, node, Action.OFF)
-        rules.order_fits(self._plant, self._memory, device, record, slack=LATE)
+        rules.order_fits(self._plant, self._memory, device, record, sent_at=sent_at)
         attempt = max(o.attempt for o in record.orders if (o.device, o.action) == (device, Action.OFF))
         if self.watch is not None:
             self.watch.ordered(record, OrderOff(device, attempt))

@@ -43,6 +43,8 @@ class Memory:
     """The same, as it is in truth; for the invariants."""
     cut_since: dict[str, float] = field(default_factory=dict)
     """Since when a node is cut from its storage by an incident that somebody has deleted; for the invariants."""
+    left_cut: set[str] = field(default_factory=set)
+    """Failovers that ended while their cut was of no device of the node any more, and said so; for the invariants."""
     phase_since: dict[str, float] = field(default_factory=dict)
     powered_on: dict[str, float] = field(default_factory=dict)
     epoch: int = 1

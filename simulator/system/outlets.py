@@ -47,10 +47,10 @@ class Outlet:
     agenda: Agenda
     device: str
     node: str
-    ordered: Callable[[str, str], None]
-    """Told of each order off as it arrives: device and node. Raises Broken."""
+    ordered: Callable[[str, str, float], None]
+    """Told of each order off as it arrives: device, node, and when it was sent. Raises Broken."""
     switched_on: Callable[[str, str], None]
-    """The same of orders on."""
+    """The same of orders on, without the instant."""
     alive: Callable[[], bool]
     """Whether the process that uses it is still there."""
 
@@ -87,7 +87,7 @@ class Outlet:
         def cut() -> None:
             self.plant.box(self.device).orders += 1
             self.plant.time.say(f"order: {self.device} off")
-            self.ordered(self.device, self.node)
+            self.ordered(self.device, self.node, sent_at)
             if self.plant.box(self.device).mode == "refuse":
                 raise DeviceRefused("it refuses the order", sent_at=sent_at)
             power.off(self.plant, self.device, self.node)

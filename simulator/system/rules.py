@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ringfence.core import timing
+from ringfence.core.failover import cut
+from ringfence.core.failover.phase import ENDED
 from ringfence.core.failover.record import Record
 from ringfence.core.fencing.orders import Action
 from ringfence.core.fencing.proof import StorageCut
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot, Verdict
-from simulator.system import looks, slots
+from simulator.system import looks, power, slots
 from simulator.system.memory import Memory
 from simulator.system.plant import Plant
 
@@ -46,20 +48,26 @@ def order_due(plant: Plant, memory: Memory, device: str, record: Record) -> None
     order_fits(plant, memory, device, record)
 
 
-def order_fits(plant: Plant, memory: Memory, device: str, record: Record, *, slack: float = 0.0) -> None:
+def order_fits(
+    plant: Plant, memory: Memory, device: str, record: Record, *, sent_at: float | None = None
+) -> None:
     """No order that is on no record, to a node that another acts on or that leads, or beside one of that device.
 
-    ``slack``: seconds by which two orders may be nearer to each other as they arrive than as they were stored.
+    ``sent_at``: when it was sent; None: now. An order may take effect for ten seconds after its sending (DESIGN §3), however
+    long its device has kept it before it set to work: counted from its arrival, those that are right would be called too early.
     """
+    sent_at = plant.now if sent_at is None else sent_at
     box, node = plant.box(device), record.boot.node
     on_record(plant, memory, device, record)
     if (holder := memory.remediators.acts(node)) is not None:
         raise Broken(f"{plant.now:.2f}: {node} is ordered off while {holder} acts on it")
     if memory.leads(node):
         raise Broken(f"{plant.now:.2f}: {node} is ordered off by the controller that runs on it")
-    if plant.now + slack < box.effective_until:
+    if sent_at < box.effective_until:
         raise Broken(f"{plant.now:.2f}: {device} is ordered off twice within {timing.ORDER_EFFECT} s")
-    box.effective_until = plant.now + timing.ORDER_EFFECT
+    # A device that in truth is at work for longer than any may be is no excuse for whoever powers the node on meanwhile.
+    in_work = plant.now + (power.SLOW if box.mode == "slow" else 0.0)
+    box.effective_until = max(sent_at + timing.ORDER_EFFECT, in_work)
     if box.another:
         raise Broken(f"{plant.now:.2f}: {device} is ordered, and would cut {box.another}")
 
@@ -157,6 +165,20 @@ def _written_anew_soon(plant: Plant, memory: Memory, node: str, *, swept: bool) 
     return deleted and plant.now - memory.cut_since.setdefault(node, plant.now) <= SWEPT_WITHIN
 
 
+def _left_to_people(plant: Plant, memory: Memory, node: str) -> bool:
+    """Whether the last incident that has cut the node off ended by saying that nobody here can lift that any more.
+
+    Its device was no device of the node when it ended, as who led could know: else it had to be lifted, whatever was said.
+    """
+    of_node = [r for r in memory.stored.values() if r.boot.node == node and r.cuts]
+    last = max(of_node, key=lambda r: r.started_wall, default=None)
+    if last is None or last.phase not in ENDED or cut.left_standing(last.cuts, ()) not in last.sentence:
+        return False
+    if last.name not in memory.left_cut and (memory.cache or plant).zone_of(node) is None:
+        memory.left_cut.add(last.name)
+    return last.name in memory.left_cut
+
+
 def every_tick(plant: Plant, memory: Memory) -> None:
     """Invariants 1 and 2; those of orders are checked where an order is sent."""
     for vm in [vm for vm in plant.vms.values() if len(vm.qemu) > 1]:
@@ -169,7 +191,9 @@ def every_tick(plant: Plant, memory: Memory) -> None:
     for name, node in plant.nodes.items():
         if not (node.shut_out or name in plant.cutting) or name in busy:
             memory.cut_since.pop(name, None)
-        elif not _written_anew_soon(plant, memory, name, swept=swept):
+        elif not (
+            _left_to_people(plant, memory, name) or _written_anew_soon(plant, memory, name, swept=swept)
+        ):
             raise Broken(f"{plant.now:.2f}: {name} is cut from its storage without an open incident")
         ours = node.out_of_service and not node.foreign_taint and node.registered
         if not ours or not swept or name in busy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -12,12 +13,12 @@ from typing import cast
 import pytest
 
 from ringfence.core import timing
-from ringfence.core.failover import limits
+from ringfence.core.failover import cut, limits
 from ringfence.core.failover.commands import RemoveTaints
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import PodRef, Record, VmRecord, VmState
 from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RequestStart
-from ringfence.core.fencing.orders import CalledOff, OrderOff
+from ringfence.core.fencing.orders import Action, CalledOff, Order, OrderOff
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, StorageCut
 from ringfence.core.model import Mode, OnHung, Verdict
 from simulator.system import power, rules, triples
@@ -340,6 +341,67 @@ def test_our_taint_stays_while_a_node_that_is_back_has_volumes_that_nobody_there
     plant.volumes[name].attached.discard(node.name)
     executor.run(record, untaint)
     assert (node.suspect, node.out_of_service) == (False, False)
+
+
+def test_2_two_orders_to_one_device_are_ten_seconds_apart_from_sending_to_sending(world: World) -> None:
+    """Seed 20220: n2's BMC hung for five of them before it set to work."""
+    order = Order("bmc-n4", 1, 10.0, 1000.0)
+    record = replace(incident(world), orders=(order, replace(order, action=Action.ON)))
+    world.memory.stored[record.name] = record
+    fits = partial(rules.order_fits, world.plant, world.memory, "bmc-n4", record)
+    world.plant.time.now = 15.0
+    fits(sent_at=10.0)
+    for now in (15.0, 19.9):
+        world.plant.time.now = now
+        with pytest.raises(Broken, match="powered on while an order off may take effect"):
+            rules.power_on_due(world.plant, world.memory, "bmc-n4", record)
+    world.plant.time.now = 25.0
+    with pytest.raises(Broken, match="ordered off twice within"):
+        fits(sent_at=19.9)
+    world.plant.time.now = 20.0
+    rules.power_on_due(world.plant, world.memory, "bmc-n4", record)
+    fits(sent_at=20.0)
+
+
+def test_2_a_device_at_work_for_longer_than_any_may_be_is_waited_for(world: World) -> None:
+    order = Order("bmc-n4", 1, 10.0, 1000.0)
+    record = replace(incident(world), orders=(order,))
+    world.memory.stored[record.name] = record
+    world.plant.box("bmc-n4").mode = "slow"
+    world.plant.time.now = 15.0
+    rules.order_fits(world.plant, world.memory, "bmc-n4", record, sent_at=10.0)
+    world.plant.time.now = 15.0 + power.SLOW - 0.1
+    with pytest.raises(Broken, match="powered on while an order off may take effect"):
+        rules.power_on_due(world.plant, world.memory, "bmc-n4", record)
+
+
+@pytest.mark.parametrize(
+    ("zone", "sentence", "phase", "breaks"),
+    [
+        (False, cut.left_standing(("ceph",), ()), Phase.CLOSED, False),
+        (True, cut.left_standing(("ceph",), ()), Phase.CLOSED, True),
+        (False, "", Phase.CLOSED, True),
+    ],
+    ids=["said, and nobody could", "said, and who leads could lift it", "not said"],
+)
+def test_1_a_cut_that_no_open_incident_knows_of_was_left_to_people_in_so_many_words(
+    world: World, zone: bool, sentence: str, phase: Phase, breaks: bool
+) -> None:
+    """Seed 15468: somebody had deleted the zone."""
+    record = replace(incident(world, phase), cuts=("ceph",), sentence=f"recovered{sentence}")
+    world.memory.stored[record.name] = record
+    world.plant.nodes["n4"].shut_out, world.plant.zone = True, zone
+    if breaks:
+        with pytest.raises(Broken, match="cut from its storage without an open incident"):
+            rules.every_tick(world.plant, world.memory)
+        return
+    rules.every_tick(world.plant, world.memory)
+    world.plant.zone = True  # made anew: the incident is over, and has said whom it leaves the cut to
+    rules.every_tick(world.plant, world.memory)
+    later = replace(record, name="n4-2", started_wall=1.0, sentence="recovered")
+    world.memory.stored[later.name] = later
+    with pytest.raises(Broken, match="cut from its storage without an open incident"):
+        rules.every_tick(world.plant, world.memory)
 
 
 def test_7_the_administrators_and_users_will(world: World, invariants: Invariants) -> None:

@@ -94,6 +94,25 @@ def test_a_node_is_let_at_its_storage_again_also_when_somebody_deletes_its_incid
     assert any("let n4 in again" in line for line in outcome.log)
 
 
+@pytest.mark.parametrize("real", [False, True], ids=["the stand-in", "the own loops"])
+def test_a_cut_whose_zone_somebody_has_deleted_is_left_to_people_in_so_many_words(real: bool) -> None:
+    """Seed 15468. When n4 is back its zone is gone, and with it the device that would lift the cut."""
+    script = "8.86 bmc n4 hang\n8.96 power-cut n4\n29.25 delete-zone\n37.03 confirm n4\n41.50 power-gap n4 1\n53.66 make-zone"
+    outcome = play(read(f"seed 15468\n{script}\n60.00 mend\n120.00 end"), real=real)
+    assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
+    assert any("Closed" in line and line.endswith("see its NetworkFence") for line in outcome.log)
+
+
+def test_a_node_is_powered_on_when_ten_seconds_are_over_since_its_order_was_sent() -> None:
+    """Seed 20220. n2's BMC hangs for five seconds with the order, and carries it out then."""
+    script = "12.38 isolate n2\n14.47 bmc n2 hang\n18.18 bmc n2 ok\n24.57 rejoin n2"
+    outcome = play(read(f"seed 20220\n{script}\n60.00 mend\n120.00 end"), real=True, ring=True)
+    assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
+    told = {line.strip().partition(" ")[2]: float(line.split()[0]) for line in outcome.log}
+    off, on = told["order: bmc-n2 off"], told["order: bmc-n2 on"]
+    assert off < on < off + 10.0, "or it shows nothing"
+
+
 @pytest.mark.long
 def test_kubevirt_takes_a_start_request_off_also_when_it_is_carried_out_at_once() -> None:
     """Seed 10080. Else the next start of that VM is taken for asked, and never is."""
