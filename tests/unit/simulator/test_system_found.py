@@ -27,6 +27,10 @@ FOUND = {
     6574: "7.60 caches-stand\n7.82 taint n3\n9.82 power-cut n3",
     # Its Node is held while the roster is in doubt, its BMC is read as off, and then it boots: those readings are no proof of that boot.
     6410: "16.51 roster newer\n19.45 cut-peers n1\n24.98 power-cut n1\n28.56 power-on n1\n28.97 roster known",
+    # Somebody switches the node on beside its incident, and the order off comes before that boot's kubelet does: nobody is told of it,
+    # so the node is still out in the boot that was fenced, and has to be powered on.
+    17409: "29.66 api-refuses 0.9\n29.66 power-cut n5\n31.66 power-on n5\n32.10 cut-peers n5\n35.87 api-refuses 0",
+    19444: "17.90 bmc n2 hang\n32.30 power-cut n2\n33.30 split n2,n3\n34.27 power-on n2",
 }
 ENDS = {4874: 220.0}
 
