@@ -27,6 +27,8 @@ def live(plant: Plant, node: Node) -> None:
     """The signs of life that the node gives in this tick."""
     time, life = plant.time, plant.life[node.name]
     now = time.now
+    if node.powered and now >= node.booted_at:
+        node.came_up = node.boot
     up = node.up(now)
     api = up and node.api and not plant.api_out
     seen: dict[str, float] = {}

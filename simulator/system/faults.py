@@ -403,6 +403,7 @@ def _rename(plant: Plant, old: str, new: str) -> None:
     machines.unregister(plant, was)
     now.powered, now.linked, now.api, now.agent, now.kubelet = True, was.linked, was.api, True, True
     now.boot, now.booted_at, now.machine, now.silent_since = was.boot, plant.now, was.machine or old, None
+    now.came_up = was.came_up
     now.known_boot, plant.life[new] = now.identity.boot_id, Life(boot=plant.now)
     machines.start_kubelet(now)
     was.powered = False

@@ -177,7 +177,8 @@ def _current_boot(noted: Node, boot: Boot, now: float) -> str:
         return boot.boot_id
     if not noted.is_object_of(boot):
         return ""
-    reads = now >= noted.booted_at and not noted.knows_earlier_than(boot)
+    came_up = noted.came_up == noted.boot and now >= noted.booted_at
+    reads = came_up and not noted.knows_earlier_than(boot)
     return noted.known.boot_id if reads else boot.boot_id
 
 

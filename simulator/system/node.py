@@ -76,6 +76,8 @@ class Node:
     booted_at: float = NEVER
     known_boot: str = ""
     """The boot id that the API server has last been told."""
+    came_up: int = 1
+    """The last of its boots that has got as far as its kubelet. One whose power goes before that has told nobody of itself."""
     heard: int = 1
     """The last of its boots that has been heard, or has written something, where the leader's side could see it."""
     renewed: int = 1

@@ -124,7 +124,7 @@ def is_down(plant: Plant, node: str, record: Record) -> None:
         )
     if verdict.verdict is Verdict.HUNG and slots.seen(plant, here).state is not SlotState.SILENT:
         raise Broken(f"{plant.now:.2f}: {node} is ordered off for hanging, and its slot is not silent")
-    later = here.identity != record.boot and plant.now >= here.booted_at
+    later = here.identity != record.boot and here.came_up == here.boot and plant.now >= here.booted_at
     if later and (not here.is_news or called_off(plant, record)):
         raise Broken(f"{plant.now:.2f}: {node} is ordered off for an earlier boot")
 

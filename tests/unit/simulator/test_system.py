@@ -21,7 +21,7 @@ from ringfence.core.failover.recovery import DeletePod, DeleteVmi, RequestStart
 from ringfence.core.fencing.orders import Action, CalledOff, Order, OrderOff
 from ringfence.core.fencing.proof import PoweredOff, PowerOffHow, StorageCut
 from ringfence.core.model import Mode, OnHung, Verdict
-from simulator.system import power, rules, triples
+from simulator.system import looks, power, rules, triples
 from simulator.system.__main__ import main
 from simulator.system.control import Control
 from simulator.system.controller import taken_over
@@ -464,6 +464,38 @@ def test_11_an_incident_that_waits_for_nothing(world: World, invariants: Invaria
     record = incident(world, Phase.HELD)
     world.memory.phase_since[record.name] = -60.0
     with pytest.raises(Broken, match=r"^11: .*no limit forbids|^11: "):
+        invariants.end()
+
+
+@pytest.mark.parametrize("after", [BOOT_NEEDS - 1.0, BOOT_NEEDS + 1.0], ids=["cut short", "up"])
+def test_a_boot_is_told_of_if_it_came_as_far_as_its_kubelet(world: World, after: float) -> None:
+    node = world.plant.nodes["n4"]
+    first, record = node.identity, incident(world, Phase.RECOVERED)
+    world.memory.mode = Mode.PAUSED
+    world.do(["power-cut", "n4"])
+    world.do(["power-on", "n4"])
+    second, end = node.identity, world.now + after
+    while world.now < end:
+        world.tick()
+    world.do(["power-cut", "n4"])
+    while world.now < end + BOOT_NEEDS:
+        world.tick()
+    told = looks.look(world.plant, world.memory, first, record).current_boot_id
+    assert told == (first if after < BOOT_NEEDS else second).boot_id
+
+
+def test_11_a_node_that_we_have_switched_off_and_leave_off(world: World, invariants: Invariants) -> None:
+    """Also where somebody has switched it on beside us, and the power went before that boot came up."""
+    record = replace(incident(world, Phase.RECOVERED), proofs=(off(incident(world)),))
+    world.memory.stored[record.name] = record
+    world.memory.mode = Mode.PAUSED
+    world.do(["power-cut", "n4"])
+    world.do(["power-on", "n4"])
+    world.do(["power-cut", "n4"])
+    world.memory.phase_since[record.name] = world.now - timing.POWER_ON_SPACING
+    invariants.end()
+    world.memory.phase_since[record.name] = world.now - timing.POWER_ON_SPACING * 2
+    with pytest.raises(Broken, match=r"^11: .*n4 has not been powered on for 60 s"):
         invariants.end()
 
 

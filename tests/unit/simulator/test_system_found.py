@@ -31,6 +31,10 @@ FOUND = {
     18271: "1.96 power-cut n1\n7.96 taint n1\n8.32 power-on n1",
     # vm25 (Manual) is asked to start again and again while the leader's caches stand still, also when its new instance stands by then.
     13627: "1.00 starts-fail vm25 2\n1.20 power-cut n5\n9.00 caches-stand\n16.50 caches-follow",
+    # Somebody switches the node on beside its incident, and the order off comes before that boot's kubelet does: nobody is told of it,
+    # so the node is still out in the boot that was fenced, and has to be powered on.
+    17409: "29.66 api-refuses 0.9\n29.66 power-cut n5\n31.66 power-on n5\n32.10 cut-peers n5\n35.87 api-refuses 0",
+    19444: "17.90 bmc n2 hang\n32.30 power-cut n2\n33.30 split n2,n3\n34.27 power-on n2",
 }
 ENDS = {4874: 220.0}
 
