@@ -15,7 +15,7 @@ from ringfence.core.failover.record import Record, VmState
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.fencing.chassis import Places
 from ringfence.core.fencing.orders import Action, Order
-from ringfence.core.fencing.proof import PoweredOff, about_the_node, permit, void_because
+from ringfence.core.fencing.proof import PoweredOff, Rebooted, about_the_node, permit, void_because
 from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.model import Boot, Verdict
 
@@ -32,6 +32,8 @@ def recovered(record: Record, look: Look) -> Step:
         strangers = recovery.holders(look.pods)
         left = [p.ref.name for p in look.pods if p.ref.uid in covered and p.ref not in strangers]
         record = replace(record, new_boot_id=look.current_boot_id)
+        if ended := ended_too(record, look):
+            return _power_on_again(record, look, sentences.outcome(record), ended)
         if not look.node_ready or left:
             return Step(record)
         if (lifting := cut.lift(record, look.levels, look.now)) is not None:
@@ -115,6 +117,8 @@ def come_back(record: Record, look: Look) -> Step:
     if (over := _dead_again(record, look)) is not None:
         return over
     record = replace(record, new_boot_id=look.current_boot_id)
+    if (ended := ended_too(record, look)) and _all_wait(record):
+        return _power_on_again(record, look, record.sentence, ended)
     if not look.node_ready:
         return Step(record)
     if (lifting := cut.lift(record, look.levels, look.now)) is not None:
@@ -129,9 +133,48 @@ def come_back(record: Record, look: Look) -> Step:
 def in_vain(record: Record, look: Look) -> str:
     """That nobody powers it on any more, as the end of a sentence; empty: it is tried, or is not to be, or is back."""
     tired = record.power_on_tries >= timing.POWER_ON_TRIES and look.power_on_due
-    if not tired or look.current_boot_id not in ("", record.boot.boot_id):
+    back = look.current_boot_id not in ("", record.boot.boot_id) and not ended_too(record, look)
+    if not tired or back:
         return ""
     return f"; {record.boot.node} was ordered on {record.power_on_tries} times and is not back: look at it"
+
+
+def ended_too(record: Record, look: Look) -> str:
+    """That an order off may have ended the boot that the node has told of since, as the end of a sentence; empty: none has.
+
+    An order that was on its way when that boot was told is not called back, and may take effect on it. A boot that came only after we
+    had ordered the node on is not meant: by then no order off could take effect any more, and whatever has ended it was not we. One that is
+    on record as a proof, or was told before the first order on, came before that.
+    """
+    told = look.current_boot_id
+    down = look.judgement.verdict is Verdict.DOWN and not look.node_ready
+    if not down or told in ("", record.boot.boot_id):
+        return ""
+    proved = any(isinstance(p, Rebooted) and p.new_boot_id == told for p in record.proofs)
+    if not _ordered_off(record, look) or (record.power_on_tries and not proved):
+        return ""
+    return f"; an order off may have ended boot {told[:8]} of {record.boot.node} too"
+
+
+def _power_on_again(record: Record, look: Look, so_far: str, ended: str) -> Step:
+    so_far = so_far.removesuffix(f"; powering {record.boot.node} on").removesuffix(ended)
+    if gave_up := in_vain(record, look):
+        return Step(enter(record, record.phase, f"{so_far.removesuffix(gave_up)}{gave_up}", look))
+    if not _may_power_on(record, look):
+        return Step(record)
+    if not any(isinstance(p, Rebooted) and p.new_boot_id == look.current_boot_id for p in record.proofs):
+        # So the next try, and the next leader, know that this boot was there before any was ordered on.
+        later = Rebooted(record.boot, look.current_boot_id, look.now, "told before it was ordered on")
+        record = replace(record, proofs=(*record.proofs, later))
+    return _power_on(record, look, f"{so_far}{ended}")
+
+
+def _ordered_off(record: Record, look: Look) -> set[str]:
+    """The devices of its power that were ordered off."""
+    return {o.device for o in record.orders if o.action is Action.OFF} - {
+        *cut.storages(look.levels),
+        *record.cuts,  # one that has left the ladder meanwhile is a storage all the same
+    }
 
 
 def _dead_again(record: Record, look: Look) -> Step | None:
@@ -171,6 +214,10 @@ def _all_taken_over(record: Record, look: Look) -> bool:
     return all(v.state is VmState.WAITING or (v.namespace, v.name) in taken_over for v in left)
 
 
+def _all_wait(record: Record) -> bool:
+    return all(v.state.settled or v.state is VmState.WAITING for v in record.vms)
+
+
 def _may_power_on(record: Record, look: Look) -> bool:
     lease_allows = look.node_lease.foreign is None and look.node_lease.settled
     tries_left = record.power_on_tries < timing.POWER_ON_TRIES
@@ -180,12 +227,11 @@ def _may_power_on(record: Record, look: Look) -> bool:
 def _power_on(record: Record, look: Look, so_far: str) -> Step:
     """Order it on by every device that has cut its power: the one that proved it, and those that were ordered beside it."""
     cut_by = {p.device for p in record.proofs if isinstance(p, PoweredOff)}
+    if ended_too(record, look):
+        cut_by |= _ordered_off(record, look)
     if not cut_by or order_working(record, look):
         return Step(record, precautions.tell(record, look))
-    cut_by |= {o.device for o in record.orders if o.action is Action.OFF} - {
-        *cut.storages(look.levels),
-        *record.cuts,  # one that has left the ladder meanwhile is a storage all the same
-    }
+    cut_by |= _ordered_off(record, look)
     tried = Counter(o.device for o in record.orders if o.action is Action.ON)
     devices = {d.name: d for level in look.levels for d in level if isinstance(d, DeviceLook)}
     places = Places(record.boot.node)

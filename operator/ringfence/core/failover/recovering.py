@@ -13,7 +13,7 @@ from ringfence.core.failover.commands import AddOutOfServiceTaint, Command, Reco
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Record, VmRecord, VmState
-from ringfence.core.failover.recovered import come_back, in_vain, left_to_namesake
+from ringfence.core.failover.recovered import come_back, ended_too, in_vain, left_to_namesake
 from ringfence.core.failover.recovery import DeletePod, FreeLeadership, RecoveryCommand
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.failover.vms import has_launcher, released
@@ -122,7 +122,9 @@ def _progress(record: Record, look: Look, due: int) -> str:
     if due:
         return f"{marked}; deleting its pods"
     # As it is said when the order is given: one story line an order, not two.
-    on = f"; powering {record.boot.node} on" if record.power_on_tries and not record.new_boot_id else ""
+    ended = ended_too(record, look)
+    still_off = bool(ended) or not record.new_boot_id
+    on = f"{ended}; powering {record.boot.node} on" if record.power_on_tries and still_off else ""
     on = in_vain(record, look) or on
     end = f"{sentences.unsettled(record)}{sentences.slow_detach(record, look)}{on}"
     if any(v.state is VmState.PENDING for v in record.vms):

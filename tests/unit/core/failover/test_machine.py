@@ -509,6 +509,65 @@ def test_nobody_powers_a_node_on_while_an_order_may_take_effect() -> None:
     assert step(tired, replace(look, now=NOW + 60.0)).commands == ()
 
 
+TOLD_LATER = Rebooted(BOOT, "boot-2", NOW - 1.9)
+
+
+@pytest.mark.parametrize("proof", [PROOF, TOLD_LATER], ids=["read as off", "has rebooted"])
+@pytest.mark.parametrize("waits", [False, True], ids=["all run", "one waits"])
+def test_a_later_boot_that_the_order_has_ended_is_powered_on_again(
+    proof: PoweredOff | Rebooted, *, waits: bool
+) -> None:
+    """It was on its way when that boot was told. Nobody would ever have powered the node on."""
+    seen = VmiLook("vmi-db-2", "Pending", "", unschedulable="full")
+    ended = replace(
+        RECOVERING,
+        phase=Phase.RECOVERING if waits else Phase.RECOVERED,
+        proofs=(proof,),
+        pods=(),
+        vms=(replace(DB, state=VmState.WAITING, released_wall=NOW, message="no node takes it: full"),)
+        if waits
+        else (),
+    )
+    look = replace(
+        LOOK,
+        now=ORDER.effective_until,
+        current_boot_id="boot-2",
+        pods=(),
+        affected=(),
+        vms=(VmLook("vms", "db", "vm-1", True, "Always", False, seen),) if waits else (),
+    )
+    assert OrderOn("bmc") not in step(ended, replace(look, now=look.now - 0.1)).commands, (
+        "it may yet take effect"
+    )
+    doubted = replace(look, judgement=Judgement(Verdict.SUSPECT, "n1 is doubted"))
+    assert OrderOn("bmc") not in step(ended, doubted).commands, "it may be up"
+    ready = replace(look, node_ready=True)
+    assert OrderOn("bmc") not in step(ended, ready).commands, "its kubelet says that it is up"
+    on = step(ended, look)
+    assert on.commands[-1:] == (OrderOn("bmc"),)
+    assert on.record.sentence.endswith("; an order off may have ended boot boot-2 of n1 too; powering n1 on")
+    waiting = step(on.record, replace(look, power_on_due=False))
+    assert OrderOn("bmc") not in waiting.commands
+    assert waiting.record.sentence == on.record.sentence
+    again = step(waiting.record, replace(look, now=look.now + timing.POWER_ON_SPACING))
+    assert again.commands[-1:] == (OrderOn("bmc"),)
+    tired = replace(again.record, power_on_tries=timing.POWER_ON_TRIES)
+    told = step(tired, look).record
+    assert told.sentence.endswith("; n1 was ordered on 5 times and is not back: look at it")
+    assert step(told, look).record == told
+
+
+def test_a_later_boot_that_no_order_of_ours_can_have_ended_is_left_as_it_is() -> None:
+    look = replace(LOOK, now=NOW + 60.0, current_boot_id="boot-2", pods=())
+    recovered = replace(RECOVERING, phase=Phase.RECOVERED, pods=())
+    nobodys = replace(recovered, orders=(), proofs=(TOLD_LATER,))
+    assert step(nobodys, look).commands == (), "none was given"
+    own = replace(recovered, power_on_tries=1, new_boot_id="boot-2")
+    assert step(own, look).commands == (), "it is the boot that we have ordered on"
+    cut_off = replace(recovered, proofs=(TOLD_LATER,))
+    assert step(cut_off, replace(look, power_on=False)).commands == (), "the zone wants none powered on"
+
+
 @pytest.mark.parametrize("waits", [False, True], ids=["all run", "one waits"])
 def test_a_node_that_does_not_come_back_when_ordered_on_is_told_once(*, waits: bool) -> None:
     """The last word was that it is being powered on, for as long as it stayed away."""
