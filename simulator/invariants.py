@@ -268,10 +268,21 @@ class Watch:
         self._counted.add(shown.round_id)
         self.verdicts.append(Verdict(world.now, node.name, shown.subject, count.voters))
         self._known[shown.subject] = world.now
-        began = world.now - max(0.0, node.clock(world.now) - shown.started)
+        began = self._began(node, shown)
         self._check_votes(node, shown, count)
         self._check_side(node, subject, count.voters, began)
         self._check_reachable(node, world.by_uid[subject.member.uid], shown.subject, count, began)
+
+    def _began(self, node: Node, shown: Round) -> float:
+        """When the round began, by who has known it longest: who only hears of it knows it from when its votes come."""
+        began = self._world.now - max(0.0, node.clock(self._world.now) - shown.started)
+        for member in self.rings().judges(shown.subject.node_uid, second=True):
+            observer = self._world.by_uid[member.uid]
+            subject = observer.swim.known(shown.subject.node_uid) if observer.swim is not None else None
+            known = subject.rounds.get(shown.round_id) if subject is not None else None
+            if known is not None:
+                began = min(began, observer.world_time(known.started))
+        return began
 
     def _check_votes(self, node: Node, shown: Round, count: Tally) -> None:
         """Invariant 2, first half: enough different observers, from two zones."""

@@ -188,7 +188,7 @@ def _hang(dice: random.Random, acts: list[Act]) -> list[Act]:
     lines = [Act(round(dice.uniform(1.0, 20.0), 2), ("hang", node))]
     if dice.random() < 0.5:
         lines.append(Act(round(dice.uniform(170.0, 280.0), 2), ("unhang", node)))
-    return lines + [replace(act, at=round(act.at + later, 2)) for act in acts if 0.0 <= act.at < MEND]
+    return lines + [replace(act, at=round(act.at + later, 2)) for act in acts if act.at >= 0.0]
 
 
 def _beyond_belief(act: Act, acts: list[Act]) -> bool:

@@ -192,3 +192,11 @@ def test_an_agent_that_wakes_shows_no_network_dead_by_what_was_true_when_it_fell
     What lay in their sockets was dated by their waking: two of them showed that network dead by a look that was over.
     """
     assert 14 not in {one.number for one in play(random_script(875, 100)).broken}
+
+
+def test_a_verdict_that_came_by_hearsay_is_of_the_side_on_which_its_votes_were_cast() -> None:
+    """A cut falls between the votes about a dead member and the instant in which another hears of them.
+
+    The rule took that instant for the round's begin, and the smaller side, on which the hearer was by then, for the voters'.
+    """
+    assert not play(random_script(962, 100)).broken
