@@ -52,7 +52,8 @@ def live(plant: Plant, node: Node) -> None:
         seen["kubelet_lease"] = now
     if api and (node.agent or node.kubelet) and not node.knows_boot and node.registered:
         node.known_boot = node.identity.boot_id
-    if seen:
+    # Peers refuse the packets of a boot whose key they don't have, which comes with what the API server was told.
+    if seen.keys() - {"packet"} or (seen and node.knows_boot):
         node.heard = node.boot
     if node.silent_since is not None and node.registered and plant.kernel_heard(node):
         seen["kernel"] = now

@@ -16,7 +16,7 @@ from ringfence.core.failover.proof_in_hand import proof_in_hand
 from ringfence.core.failover.record import Record
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.failover.vms import merged, with_pods
-from ringfence.core.failover.withdrawal import withdraw
+from ringfence.core.failover.withdrawal import once_proved, withdraw
 from ringfence.core.fencing.orders import OrderOff, RevokeAgentLease
 from ringfence.core.fencing.proof import StorageCut
 from ringfence.core.model import Verdict
@@ -53,6 +53,9 @@ def held(record: Record, look: Look) -> Step:
 
 
 def fencing(record: Record, look: Look) -> Step:
+    # Who was proved off and tells of a later boot was off: that ends nothing, it is the proof that was void before.
+    if once_proved(record) and (done := proof_in_hand(record, look, ())) is not None:
+        return done
     if (end := withdraw(record, look)) is not None:
         return end
     ordered = any(not o.unsent for o in record.orders)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ringfence.core import timing
 from ringfence.core.failover import cut, sentences
 from ringfence.core.failover.climb import order_working
 from ringfence.core.failover.commands import RemoveTaints
@@ -40,6 +41,8 @@ def withdraw(record: Record, look: Look) -> Step | None:
     """
     if not lives(record, look) or order_working(record, look):
         return None
+    if _may_be_booting(record, look):
+        return _until_its_boot_is_told(record, look)
     if cut.lift(record, look.levels, look.now) is not None:
         if not _may_lift(record, look):
             waits = (
@@ -53,7 +56,7 @@ def withdraw(record: Record, look: Look) -> Step | None:
         sentence = f"{look.judgement.sentence}; it is let at its storage again first"
         return Step(enter(replace(record, lifting=True), record.phase, sentence, look))
     # Out-of-service is ours only if a proof has ever stood, and was void later.
-    ours = any(name == "proof" for name, _ in record.timings)
+    ours = once_proved(record)
     stays = look.quarantined
     if (look.suspect_taint and not stays) or (ours and look.own_taint):
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=ours, suspect=not stays),))
@@ -62,6 +65,32 @@ def withdraw(record: Record, look: Look) -> Step | None:
     ordered = _unread_orders(record, look)
     sentence = f"withdrawn: {look.judgement.sentence}{moved}{_old_guests(record, look)}{ordered}{left}"
     return Step(enter(record, Phase.WITHDRAWN, sentence, look))
+
+
+def once_proved(record: Record) -> bool:
+    """Whether a proof has ever stood in this incident, void as it may be now."""
+    return any(name == "proof" for name, _ in record.timings)
+
+
+def _may_be_booting(record: Record, look: Look) -> bool:
+    """Whether a node that was proved off answers again by its kernel only, which names no boot.
+
+    Where a device has called it off of late without our order, or on again, that is the next boot as likely as not (:mod:`.blackout`), and
+    within that time its kubelet or agent says so. An incident that ended before would call the node one that was never off.
+    """
+    off_lately = any(look.now < one.until for one in record.called_off)
+    nameless = look.judgement.verdict is Verdict.AGENT_DOWN
+    return off_lately and nameless and look.node_exists and once_proved(record) and not record.cuts
+
+
+def _until_its_boot_is_told(record: Record, look: Look) -> Step:
+    """Wait, with the taint taken back at once that deletes what runs there: it may never have been off."""
+    if look.own_taint:
+        return Step(record, (RemoveTaints(record.boot.node, out_of_service=True, suspect=False),))
+    let_go = ", ".join(v.name for v in cut.moved(_with_what_was_sent(record, look)))
+    run = f", and {let_go} may run elsewhere" if let_go else ""
+    waits = f"{record.boot.node} was read as off{run}; its kernel answers again, and it is waited for at most {timing.FOUND_OFF_BLACKOUT:.0f} s until it tells whether that is its next boot"
+    return Step(enter(record, record.phase, waits, look))
 
 
 def _old_guests(record: Record, look: Look) -> str:
@@ -77,7 +106,7 @@ def _with_what_was_sent(record: Record, look: Look) -> Record:
     the launcher, which is gone.
     """
     later_boot = look.current_boot_id not in ("", record.boot.boot_id)  # then no old guest is left
-    if later_boot or not any(name == "proof" for name, _ in record.timings):
+    if later_boot or not once_proved(record):
         return record
     there = {pod.ref.uid for pod in look.pods}
     stopped = {(vm.namespace, vm.name) for vm in look.vms if vm.stopped_by_user or not vm.exists}

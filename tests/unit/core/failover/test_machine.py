@@ -29,7 +29,15 @@ from ringfence.core.failover.recovered import registered_since
 from ringfence.core.failover.recovery import AttachmentLook, DeletePod, PodLook, PodRole, VmiLook, VmLook
 from ringfence.core.failover.vms import merged
 from ringfence.core.fencing.chassis import Chassis
-from ringfence.core.fencing.orders import Action, Begun, Order, OrderOff, ReadPower, RevokeAgentLease
+from ringfence.core.fencing.orders import (
+    Action,
+    Begun,
+    CalledOff,
+    Order,
+    OrderOff,
+    ReadPower,
+    RevokeAgentLease,
+)
 from ringfence.core.fencing.proof import (
     CutVm,
     FencingProof,
@@ -966,9 +974,8 @@ def test_a_node_that_was_proved_off_and_registers_again_when_the_incident_is_ove
         ((), False, "boot-1", True),
         ((LAUNCHER,), False, "boot-1", False),
         ((), True, "boot-1", False),
-        ((), False, "boot-2", False),
     ],
-    ids=["its launcher is gone", "it is there", "its user stopped it", "the old boot is over"],
+    ids=["its launcher is gone", "it is there", "its user stopped it"],
 )
 def test_a_launcher_that_was_deleted_in_the_step_before_its_proof_was_void_is_told(
     pods: tuple[PodLook, ...], boot: str, *, stopped: bool, told: bool
@@ -984,6 +991,61 @@ def test_a_launcher_that_was_deleted_in_the_step_before_its_proof_was_void_is_to
     over = step(replace(void, orders=()), replace(alive, current_boot_id=boot)).record
     assert over.phase is Phase.WITHDRAWN
     assert ("db may run elsewhere, and n1 was never off" in over.sentence) == told
+
+
+VOID = replace(
+    FENCING,
+    timings=(("proof", 3.0),),
+    vms=(replace(DB, released_wall=NOW - 2.0),),
+    called_off=(CalledOff("bmc", NOW + 60.0),),
+)
+NAMELESS = replace(
+    LOOK,
+    judgement=Judgement(Verdict.AGENT_DOWN, "n1's kernel answers"),
+    life_at=NOW,
+    life_sign="an answer of its kernel",
+    pods=(),
+    suspect_taint=False,
+    hold_over=False,
+)
+
+
+def test_a_node_that_was_read_as_off_and_answers_by_its_kernel_is_waited_for_until_it_tells_its_boot() -> (
+    None
+):
+    """A node whose power was away for some seconds was called one that was never off, and its VMs were followed no more."""
+    untaint = step(VOID, replace(NAMELESS, out_of_service_taint=True))
+    assert untaint.commands == (RemoveTaints("n1", out_of_service=True, suspect=False),)
+    waits = step(VOID, NAMELESS)
+    assert (waits.record.phase, waits.commands) == (Phase.FENCING, ())
+    assert waits.record.sentence == (
+        "n1 was read as off, and db may run elsewhere; its kernel answers again, and it is waited for at most 120 s until it tells "
+        "whether that is its next boot"
+    )
+    assert step(waits.record, replace(NAMELESS, now=NOW + 1.0)).record == waits.record, "said once"
+    booted = step(waits.record, replace(NAMELESS, current_boot_id="boot-2", judgement=ALIVE)).record
+    assert booted.phase is Phase.RECOVERING
+    assert [type(proof) for proof in booted.proofs] == [Rebooted]
+
+
+@pytest.mark.parametrize(
+    ("record", "look"),
+    [
+        (VOID, replace(NAMELESS, now=NOW + 60.0)),
+        (VOID, replace(NAMELESS, judgement=ALIVE)),
+        (VOID, replace(NAMELESS, node_exists=False)),
+        (replace(VOID, called_off=()), NAMELESS),
+    ],
+    ids=["it has told nothing", "it is heard", "its Node object is gone", "no device has called it off"],
+)
+def test_it_is_not_waited_for_where_no_next_boot_can_be_meant(record: Record, look: Look) -> None:
+    over = step(record, look).record
+    assert over.phase is Phase.WITHDRAWN
+    assert "db may run elsewhere, and n1 was never off" in over.sentence
+
+
+def test_a_node_that_no_proof_has_stood_for_is_not_waited_for() -> None:
+    assert step(replace(VOID, timings=(), vms=(DB,)), NAMELESS).record.phase is Phase.WITHDRAWN
 
 
 def test_a_node_that_was_ordered_off_and_deleted_is_not_forgotten_without_a_word() -> None:
