@@ -25,6 +25,7 @@ LIFTED = "that somebody lifts a NetworkFence by hand is not mirrored"
 SIDE = "whose side is small is said to the stand-in, and not played"
 OTHERWISE: dict[str, str] = {
     "a11-clears-while-they-come-back": "its slow BMC is read sooner, so n1 is proved off before the others are back, and they go in their turn",
+    "a11-five-of-ten-vanish": "half of its observers are gone with it, so the fifth may be found down seconds after the others, and four may be fenced",
     "a14b-proved-off-and-heard-later": LIES,
     "a14b-slot-voids-the-proof": LIES,
     "a14b-word-stops-the-guest": LIES,
