@@ -168,13 +168,20 @@ def _written_anew_soon(plant: Plant, memory: Memory, node: str, *, swept: bool) 
 def _left_to_people(plant: Plant, memory: Memory, node: str) -> bool:
     """Whether the last incident that has cut the node off ended by saying that nobody here can lift that any more.
 
-    Its device was no device of the node when it ended, as who led could know: else it had to be lifted, whatever was said.
+    Its device was no device of the node when it ended, as who led could know, or the Node object that it was about was gone: else it had to
+    be lifted, whatever was said.
     """
     of_node = [r for r in memory.stored.values() if r.boot.node == node and r.cuts]
     last = max(of_node, key=lambda r: r.started_wall, default=None)
-    if last is None or last.phase not in ENDED or cut.left_standing(last.cuts, ()) not in last.sentence:
+    if last is None or last.phase not in ENDED:
         return False
-    if last.name not in memory.left_cut and (memory.cache or plant).zone_of(node) is None:
+    seen = memory.cache or plant
+    orphaned = not seen.nodes[node].is_object_of(last.boot)
+    if orphaned and cut.left_standing_without_its_object(last.cuts) in last.sentence:
+        return True
+    if cut.left_standing(last.cuts, ()) not in last.sentence:
+        return False
+    if last.name not in memory.left_cut and seen.zone_of(node) is None:
         memory.left_cut.add(last.name)
     return last.name in memory.left_cut
 

@@ -117,6 +117,17 @@ def test_a_node_is_powered_on_when_ten_seconds_are_over_since_its_order_was_sent
     assert off < on < off + 10.0, "or it shows nothing"
 
 
+def test_a_cut_stands_and_is_told_where_the_node_object_was_deleted() -> None:
+    """Found by hand beside seed 15468. The end said that ceph is no device of n4 any more, which it was."""
+    script = "8.86 bmc n4 hang\n8.96 power-cut n4\n30.00 delete-node n4"
+    outcome = play(read(f"seed 15468\n{script}\n60.00 mend\n120.00 end"))
+    assert not outcome.broken, "\n".join((outcome.broken, *outcome.log))
+    assert any(
+        "nobody lifts that after its Node object was deleted: see its NetworkFence" in line
+        for line in outcome.log
+    )
+
+
 @pytest.mark.long
 def test_kubevirt_takes_a_start_request_off_also_when_it_is_carried_out_at_once() -> None:
     """Seed 10080. Else the next start of that VM is taken for asked, and never is."""

@@ -103,6 +103,14 @@ def guests_gone(record: Record, guests: frozenset[str] | None) -> bool:
     return guests is not None and not any(f"{v.namespace}_{v.name}" in guests for v in old)
 
 
+def left_standing_without_its_object(cuts: Iterable[str]) -> str:
+    """The same where the Node object is gone, and with it what said which devices are the node's."""
+    left = sorted(set(cuts))
+    if not left:
+        return ""
+    return f"; it may still be cut from its storage by {', '.join(left)}, and nobody lifts that after its Node object was deleted: see its NetworkFence"
+
+
 def left_standing(cuts: Iterable[str], levels: Rungs) -> str:
     """The cuts that nobody here can lift any more, as the end of a sentence; empty: none."""
     left = sorted(set(cuts) - storages(levels).keys())

@@ -24,7 +24,7 @@ def recovered(record: Record, look: Look) -> Step:
     later_boot = look.current_boot_id not in ("", record.boot.boot_id)
     if not look.node_exists:
         # That it was deleted says nothing of the machine: what it is cut from it stays cut from.
-        still = cut.left_standing(record.cuts, ())
+        still = cut.left_standing_without_its_object(record.cuts)
         sentence = f"{record.sentence}; node {sentences.deleted(record, look)}{_never_off(record, look)}"
         return Step(enter(record, Phase.CLOSED, f"{sentence}{still}", look))
     if later_boot:
