@@ -56,7 +56,7 @@ class Connection:
     clock: Clock
     reaches: Callable[[], bool]
     """Whether packets pass between the process' node and the API server."""
-    turned_down: Callable[[str], None] = lambda _path: None
+    turned_down: Callable[[str], None] = lambda _about: None
     """Told of each write that comes to nothing, conflicts aside."""
     closed: bool = False
     _watches: list[_Watch] = field(default_factory=list)
@@ -84,14 +84,21 @@ class Connection:
         def handle() -> Json:
             return self.server.answer(method, path, query or {}, body, content_type)
 
-        self._send(method, path, handle, answer)
+        self._send(method, path, handle, answer, about=_about(path, body))
         try:
             async with asyncio.timeout(timeout):
                 return await answer
         except TimeoutError:
             raise Unavailable(f"{method} {path}: no answer within {timeout:g} s") from None
 
-    def _send(self, method: str, path: str, handle: Callable[[], Json], answer: asyncio.Future[Json]) -> None:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        handle: Callable[[], Json],
+        answer: asyncio.Future[Json],
+        about: str = "",
+    ) -> None:
         writes = method != "GET"
         needs = self.weather.write_needs if writes else 0.005
 
@@ -112,7 +119,7 @@ class Connection:
             except ClusterError as error:
                 found = error
             if writes and isinstance(found, Refused | Unavailable):
-                self.turned_down(path)
+                self.turned_down(about)
             if isinstance(fate, ClusterError):
                 self._give(answer, fate)
             elif fate is None:
@@ -192,6 +199,13 @@ class Connection:
         """The way is open again, or watches go on: what was held up comes now."""
         for watch in self._watches:
             watch.flush()
+
+
+def _about(path: str, body: object) -> str:
+    """What is written: the path, and of a Failover that is to be made the node, since several are at one path."""
+    spec = body.get("spec") if isinstance(body, dict) else None
+    node = spec.get("node", "") if isinstance(spec, dict) else ""
+    return f"{path} {node}".rstrip()
 
 
 class _Watch:

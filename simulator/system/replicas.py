@@ -58,7 +58,7 @@ RESTARTS = 2.0
 BOOTS = 3.0
 """Seconds from a node's kubelet to the pod of its replica."""
 INSISTS, INSISTS_WITHIN = 12, 2.0
-"""So often within so many seconds nobody writes to one path in vain."""
+"""So often within so many seconds nobody writes the same in vain."""
 PORT, SLOTS_PORT = 7947, 7948
 KERNEL = 0.005
 _SEED = bytes(range(32))
@@ -260,7 +260,7 @@ class Replicas:
         process = seat.process = self._agenda.process(name)
         connection = seat.connection = Connection(
             *(self._agenda, self.server, self._weather, self._clock, lambda: self._reaches(name)),
-            turned_down=lambda path: self._turned_down(seat, path),
+            turned_down=lambda about: self._turned_down(seat, about),
         )
         seat.boot, seat.replica = self._plant.nodes[name].boot, None
         seat.asked_to_end, seat.back_after, seat.ended = asyncio.Event(), None, False
@@ -297,13 +297,13 @@ class Replicas:
 
         process.call_soon(lambda: process.create_task(live()))
 
-    def _turned_down(self, seat: Seat, path: str) -> None:
+    def _turned_down(self, seat: Seat, about: str) -> None:
         """Whoever is turned down asks again with pauses (invariant 10)."""
         now = self._plant.now
-        lately = [at for at in seat.turned_down.get(path, ()) if now - at < INSISTS_WITHIN]
-        seat.turned_down[path] = [*lately, now]
+        lately = [at for at in seat.turned_down.get(about, ()) if now - at < INSISTS_WITHIN]
+        seat.turned_down[about] = [*lately, now]
         if len(lately) >= INSISTS:
-            raise Broken(f"10: {now:.2f}: {seat.name} has been turned down {INSISTS} times with {path}")
+            raise Broken(f"10: {now:.2f}: {seat.name} has been turned down {INSISTS} times with {about}")
 
     def _doors(self, name: str, connection: Connection) -> Doors:
         voices, agenda = self._voices, self._agenda
