@@ -53,6 +53,7 @@ OTHERWISE: dict[str, str] = {
     "storage-fence-lifted-by-hand": LIFTED,
     "storage-fence-unfenced-while-nobody-led": LIFTED,
     "void-proof-after-taint": LIES,
+    "void-proof-late-taint": "its API server is slow: the Failover that somebody deletes is not there yet",
 }
 """Stories that come to another end, and why."""
 FEW = 2
