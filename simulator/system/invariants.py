@@ -58,6 +58,11 @@ class Invariants:
     _heard_since: dict[str, float] = field(default_factory=dict)
     _off_since: dict[str, float] = field(default_factory=dict)
     _blind_at: float = NEVER
+    _led_until: float = NEVER
+    _renewed_unled: dict[str, float] = field(default_factory=dict)
+    """When something of each node was last renewed at the API server while nobody led."""
+    _begun: dict[str, float] = field(default_factory=dict)
+    """When each incident was first stored."""
     _announced: dict[str, tuple[float, float]] = field(default_factory=dict)
     """From when to when each node has told the API server, and whoever reads it, that it shuts down."""
     _sent: set[tuple[str, int, str, int]] = field(default_factory=set)
@@ -80,6 +85,12 @@ class Invariants:
             self._notice()
         if self.world.memory.blind or plant.api_out:
             self._blind_at = now
+        election = self.world.memory.election
+        if election is None or election.leader:
+            self._led_until = now
+        else:
+            renewed = {name: life.renewed_after for name, life in plant.life.items()}
+            self._renewed_unled |= {name: at for name, at in renewed.items() if at > self._led_until}
         for node in plant.nodes.values():
             if node.powered:
                 self._off_since.pop(node.name, None)
@@ -135,6 +146,7 @@ class Invariants:
     def stored(self, before: Record | None, record: Record) -> None:
         self._counted(before, record)
         self._note_triple(record)
+        self._begun.setdefault(record.name, self.world.now)
         if record.phase is Phase.HELD:
             self.held.add(record.name)
         if record.phase is Phase.RECOVERED:
@@ -183,7 +195,7 @@ class Invariants:
         return until - since >= KNOWN_WITHIN and self.world.now - until < ANNOUNCED_FOR
 
     def _lives(self, record: Record) -> None:
-        """An incident is let go for a sign of life, not for want of votes: whoever leads next has only what is on record.
+        """An incident is let go for a sign of life, not for want of votes: whoever leads next has only what is on record, and was renewed.
 
         Without its Node object none can go on, and says that: nothing is told of the node any more, and no taint can be set.
         """
@@ -192,6 +204,9 @@ class Invariants:
             return  # since this very instant
         gone = not self.world.plant.nodes[node].is_object_of(record.boot)
         if gone and any(why in record.sentence for why in _OBJECT_GONE):
+            return
+        # It lived on, and whoever leads next has that from its Lease; that it has died since is another incident's.
+        if self._renewed_unled.get(node, NEVER) > self._begun[record.name]:
             return
         off_for = now - self._off_since.get(node, now)
         if off_for > KNOWN_WITHIN and now - self._blind_at > SEES_AFTER:
