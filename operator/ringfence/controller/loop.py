@@ -939,6 +939,8 @@ class Loop:
             hold_over=down_since > NEVER
             and now - down_since >= self.spec.hold_seconds + judgement.hold_more
             and now >= judgement.not_before,
+            heard_at=life.packet,
+            heard_since=life.packets_since,
             renewed_after=life.renewed_after,
             down_at=self._witness.down_at(boot.node) if same_node else NEVER,
             life_at=now if lives_here else life_at,
@@ -1036,8 +1038,13 @@ class Loop:
         called_off = seen.called_off_at if (seen.called_off_at or NEVER) >= since else None
         back_on = seen.back_on_at if (seen.back_on_at or NEVER) >= since else None
         readings = tuple(r for r in seen.readings if r.asked_at >= since)
-        if (readings, called_off, back_on) != (seen.readings, seen.called_off_at, seen.back_on_at):
-            seen = replace(seen, readings=readings, called_off_at=called_off, back_on_at=back_on)
+        off = max(seen.off_since, since) if seen.off_since is not None and readings else None
+        if (readings, called_off, back_on, off) != (
+            *(seen.readings, seen.called_off_at, seen.back_on_at, seen.off_since),
+        ):
+            seen = replace(
+                seen, readings=readings, called_off_at=called_off, back_on_at=back_on, off_since=off
+            )
         if seen.chassis is not None:
             others = self._orders_at(seen.chassis.address, boot)
             seen = replace(seen, chassis=replace(seen.chassis, others=others))
