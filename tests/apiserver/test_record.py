@@ -72,6 +72,7 @@ RECORD = Record(
     tainted=True,
     new_boot_id="later-boot",
     power_on_tries=2,
+    never_off_on="uid-of-n1-again",
     leader="ringfence-controller-x",
     epoch=4,
     story=(Moment(WALL, Phase.HOLDING, "n1 is down"), Moment(WALL + 3, Phase.RECOVERING, "n1 is off")),

@@ -90,6 +90,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
         "storageLifting": record.lifting,
         "setBackEpoch": record.set_back,
         "voidWord": record.void_word,
+        **({"neverOffOn": record.never_off_on} if record.never_off_on else {}),
         "leader": record.leader,
         "epoch": record.epoch,
         "history": [
@@ -279,6 +280,7 @@ def record_of(
         lifting=bool(status.storage_lifting),
         set_back=status.set_back_epoch or 0,
         void_word=status.void_word or "",
+        never_off_on=status.never_off_on or "",
         leader=status.leader or "",
         epoch=status.epoch or 0,
         story=tuple(Moment(parse(m.at), Phase(m.phase), m.sentence) for m in status.history or ()),

@@ -368,6 +368,9 @@ class FailoverStatus(Conditioned):
     here was seen before it. A proof that was stored before is taken out."""
     void_word: Annotated[str, Field(max_length=64)] = ""
     """A mark of the `spec.confirm` that was given before that, and does not count."""
+    never_off_on: UID | None = None
+    """The UID of a Node object that was registered when the incident was over, in the very boot that it had proved off: there an Event `NeverOff`
+    has told so."""
     leader: Name | None = None
     """The controller pod that last wrote this."""
     epoch: Annotated[int | None, Field(ge=0, json_schema_extra={"format": "int64"})] = None

@@ -133,6 +133,8 @@ class Record:
     """The last time that the cluster's store was set back, by the epoch that agents held: all on record is younger."""
     void_word: str = ""
     """A person's word that was given before that, as :func:`~ringfence.core.failover.word.digest` writes it."""
+    never_off_on: str = ""
+    """UID of the Node object on which it was told that its boot, which this incident has proved off, was never off."""
     leader: str = ""
     epoch: int = 0
     story: tuple[Moment, ...] = ()
