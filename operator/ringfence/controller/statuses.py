@@ -327,14 +327,16 @@ class Statuses:
 
     def _lied(self) -> dict[tuple[str, str], str]:
         """Of each (device, node): in which incident it was caught lying, for as long as that is kept and no drill has been passed since."""
-        drilled = self._drilled()
-        return {
-            (lie.device, failover.spec.node): f"it called {failover.spec.node} off while that was heard (Failover {name}), and proves"
-            f" nothing in that incident: {lies.drill((lie.device,), failover.spec.node)}"
-            for (_, name), failover in self._world.own.all(Failover).items()
-            for lie in failover.status.lied_by
-            if parse(lie.at) > drilled.get((lie.device, failover.spec.node), float("-inf"))
-        }
+        drilled, told = self._drilled(), {}
+        for (_, name), failover in self._world.own.all(Failover).items():
+            node = failover.spec.node
+            for lie in failover.status.lied_by:
+                if parse(lie.at) > drilled.get((lie.device, node), float("-inf")):
+                    told[lie.device, node] = (
+                        f"it called {node} off while that was heard (Failover {name}), and proves nothing in that incident:"
+                        f" {lies.drill((lie.device,), node)}"
+                    )
+        return told
 
     def _limit(self, name: str, device: FenceDevice) -> str | None:
         """How many orders its addresses take at once, and that another FenceDevice says so; None: any number."""

@@ -195,9 +195,7 @@ def follow(
         return record, ()
     if record.state is VmState.PENDING:
         since = wall if record.released_wall is None else record.released_wall
-        record = replace(
-            record, released_wall=since, state=VmState.RELEASED, message=_NOTHING_LEFT
-        )
+        record = replace(record, released_wall=since, state=VmState.RELEASED, message=_NOTHING_LEFT)
     vmi = look.vmi
     if (
         vmi is not None

@@ -165,8 +165,14 @@ def test_who_reads_a_hold_that_does_not_end_is_told_why() -> None:
 @pytest.mark.parametrize(
     ("judgement", "told"),
     [
-        (NO_EVIDENCE, "n1 is not found to hang any more; nothing more is ordered before it hangs again or is down,"),
-        (DOUBTED, "n1 is not found to hang any more; nothing more is ordered before it hangs again or is down,"),
+        (
+            NO_EVIDENCE,
+            "n1 is not found to hang any more; nothing more is ordered before it hangs again or is down,",
+        ),
+        (
+            DOUBTED,
+            "n1 is not found to hang any more; nothing more is ordered before it hangs again or is down,",
+        ),
         (HUNG, "n1 hangs again; nothing more is ordered before its hold is over,"),
         (HEARD, "n1 lives; nothing more is ordered,"),
     ],

@@ -92,7 +92,9 @@ def test_the_next_leader_knows_and_so_does_each_pass() -> None:
     assert taken_over.lies == caught.lies
     assert step(taken_over, silent_again()).record.phase is Phase.AWAITING_CONFIRMATION
     later = replace(silent_again(), now=NOW + 80.0, retry_due=True)
-    off = replace(SAYS_OFF, readings=(Reading(OFF, NOW + 79.0, NOW + 79.1), Reading(OFF, NOW + 79.8, NOW + 80.0)))
+    off = replace(
+        SAYS_OFF, readings=(Reading(OFF, NOW + 79.0, NOW + 79.1), Reading(OFF, NOW + 79.8, NOW + 80.0))
+    )
     waits = step(caught, silent_again()).record
     again = step(waits, replace(later, levels=((off,),))).record
     assert (again.phase, again.proofs) == (Phase.AWAITING_CONFIRMATION, ())
@@ -157,13 +159,17 @@ def test_what_is_no_lie(look: Look) -> None:
 
 
 def test_two_supplies_that_both_say_off_are_no_proof_together_any_more() -> None:
-    ordered = replace(ORDERED, orders=tuple(replace(ORDERED.orders[0], device=d.name) for d in (SUPPLY, OTHER)))
+    ordered = replace(
+        ORDERED, orders=tuple(replace(ORDERED.orders[0], device=d.name) for d in (SUPPLY, OTHER))
+    )
     caught = step(ordered, replace(HEARD, levels=((SUPPLY, OTHER),))).record
     assert [lie.device for lie in caught.lies] == ["pdu-a", "pdu-b"]
     silent = silent_again()
     ((bmc,),) = silent.levels
     assert isinstance(bmc, DeviceLook)
-    both = replace(silent, levels=((replace(SUPPLY, readings=bmc.readings), replace(OTHER, readings=bmc.readings)),))
+    both = replace(
+        silent, levels=((replace(SUPPLY, readings=bmc.readings), replace(OTHER, readings=bmc.readings)),)
+    )
     assert step(ordered, both).record.phase is Phase.RECOVERING
     assert step(caught, both).record.phase is Phase.AWAITING_CONFIRMATION
 

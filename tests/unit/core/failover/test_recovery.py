@@ -266,7 +266,10 @@ def test_what_a_vm_has_waited_for_is_not_told_when_it_is_over(look: VmLook) -> N
     assert held.message == "the old launcher is gone; its DataVolumes are not there yet"
     stuck, _ = follow(STUCK, look, "n1", True, 60.0)
     told, _ = follow(stuck, over, "n1", True, 61.0)
-    assert (told.state, told.message) == (VmState.STUCK, "the new instance failed on the old one's image lock")
+    assert (told.state, told.message) == (
+        VmState.STUCK,
+        "the new instance failed on the old one's image lock",
+    )
     requested = replace(over, run_strategy="Manual", start_requested=True)
     assert follow(stuck, requested, "n1", True, 61.0)[0].message == "a start is requested"
 
