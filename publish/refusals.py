@@ -43,6 +43,8 @@ DEVICES: Mapping[str, str] = {
     "IdentityShared": "Two nodes say that they are one machine: correct the systemUUID in their firmware, or run a drill.",
     "AddressNotAllowed": "Take the address into the zone's `allowedAddresses`, or correct it.",
     "OutletShared": "Two nodes name one outlet: correct the plug of one of them.",
+    "CaughtLying": "See to the device, then drill it when its node is well and empty: `ringfence fence drill DEVICE NODE`"
+    " ([why](what-if-my-bmc-lies.md)).",
     "FenceStands": "The storage still shuts the node out, and no incident is open: [lift it](fence-by-storage.md).",
 }
 """FenceDevice, condition Ready: reason and mend."""

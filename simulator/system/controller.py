@@ -76,7 +76,6 @@ class Controller:
         self._leaderless_until = NEVER
         self._watch: Watch | None = None
         self._told: dict[str, str] = {}
-        self._never_off: set[str] = set()
         self._marked: dict[str, tuple[object, ...]] = {}
         """What was last taken in of each node's future, as `Loop` keeps it."""
         self.backup_when: str | None = None
@@ -175,12 +174,13 @@ class Controller:
         """As the product's loop."""
         nodes = (self._memory.cache or self._plant).nodes
         again = {name for name, node in nodes.items() if node.registered and node.registrations > 1}
-        for record in self._memory.stored.values() if again else ():
+        for record in list(self._memory.stored.values()) if again else ():
             node = nodes[record.boot.node]
-            if record.name in self._never_off or node.name not in again:
+            if node.name not in again or record.never_off_on == node.known.node_uid:
                 continue
-            if (sentence := registered_since(record, node.known)) is not None:
-                self._never_off.add(record.name)
+            sentence = registered_since(record, node.known)
+            if sentence is not None and not self._memory.write_fails():
+                self._memory.stored[record.name] = replace(record, never_off_on=node.known.node_uid)
                 self._plant.time.say(f"event: {sentence}")
 
     def _notice(self) -> None:
@@ -358,7 +358,6 @@ class Controller:
     def _forget(self, takeover: float) -> None:
         plant, memory = self._plant, self._memory
         plant.working.clear()
-        self._never_off.clear()
         self._forget_deleted(takeover)
         if plant.kennel is not None:
             plant.kennel.new_leader()

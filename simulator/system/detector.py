@@ -5,6 +5,7 @@ What a node's agent reports of its guests is here too.
 
 from __future__ import annotations
 
+from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, Evidence, Life, Ready, RingEvidence
 from ringfence.core.model import RingState
 from simulator.system import machines, slots
@@ -68,6 +69,7 @@ def live(plant: Plant, node: Node) -> None:
             life.slot,
             life.boot,
             max(life.renewed_after, get("agent_lease", NEVER), get("kubelet_lease", NEVER)),
+            now if "packet" in seen and now - life.packet > timing.HEARD_GAP else life.packets_since,
         )
 
 

@@ -20,6 +20,7 @@ class Device:
     """The decision of the last order that came too late to be sent."""
     called_off_at: float | None = None
     back_on_at: float | None = None
+    off_since: float | None = None
     ordered_in: str = ""
     """The incident in which the leader last ordered it off: what it says after that is no word of its own."""
     read_in: str = ""
@@ -35,7 +36,7 @@ class Device:
     def forgotten(self) -> None:
         """A new leader has read nothing of it yet."""
         self.readings, self.error, self.next_try_at = [], None, NEVER
-        self.called_off_at = self.back_on_at = self.unsent = None
+        self.called_off_at = self.back_on_at = self.off_since = self.unsent = None
         self.ordered_in = ""
 
 

@@ -115,6 +115,8 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         hold_over=down_since is not None
         and now - down_since >= HOLD + judgement.hold_more
         and now >= judgement.not_before,
+        heard_at=life.packet,
+        heard_since=life.packets_since,
         renewed_after=life.renewed_after,
         down_at=memory.down_at.get(boot.node, NEVER) if own else NEVER,
         life_at=now if same_boot and memory.leads(boot.node) else life_at,
@@ -315,6 +317,7 @@ def _device(plant: Plant, memory: Memory, name: str) -> DeviceLook:
         unsent=box.unsent,
         called_off_at=box.called_off_at,
         back_on_at=box.back_on_at,
+        off_since=box.off_since,
         chassis=_chassis(plant, memory, name),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ringfence.core.fencing.proof import Reading
+from ringfence.core.fencing.proof import Reading, off_since
 from ringfence.core.model import PowerState
 from simulator.system import machines
 from simulator.system.plant import Plant
@@ -54,9 +54,11 @@ def read(plant: Plant, device: str, incident: str) -> None:
     box = plant.box(device)
     lies = box.lied or box.mode == "says-off"
     state = PowerState.ON if gives(plant, device) and not lies else PowerState.OFF
-    before = box.readings[-1].state if box.readings and box.read_in == incident else None
+    last = box.readings[-1] if box.readings and box.read_in == incident else None
+    before = last.state if last is not None else None
     box.read_in = incident
     box.readings.append(Reading(state, plant.now - 0.05, plant.now))
+    box.off_since = off_since(box.off_since, last, box.readings[-1])
     if state is PowerState.OFF and box.ordered_in != incident:
         box.called_off_at = plant.now
     if (before, state) == (PowerState.OFF, PowerState.ON):

@@ -11,7 +11,7 @@ from ringfence.api.v1alpha1 import Failover
 from ringfence.controller.records import conditions_of, record_of, spec_of, status_of
 from ringfence.core.failover.blackout import SEEN_LATE
 from ringfence.core.failover.phase import Phase
-from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
+from ringfence.core.failover.record import Lie, Moment, PodRef, Record, VmRecord, VmState
 from ringfence.core.fencing.orders import Action, Begun, CalledOff, Order
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
@@ -45,6 +45,7 @@ RECORD = Record(
     orders=(Order("bmc-n1", 1, 10.0, 20.0), Order("bmc-n1", 1, 40.0, 50.0, Action.ON)),
     begun=(Begun(1, 9.0), Begun(2, 14.0, slow=1)),
     called_off=(CalledOff("bmc-n1", 130.0),),
+    lies=(Lie("bmc-n1", WALL + 5),),
     proofs=(
         PoweredOff(BOOT, "bmc-n1", PowerOffHow.ORDERED, 30.0, "read as off twice"),
         PoweredOff(BOOT, "pdu-a", PowerOffHow.FOUND, 30.0, "read as off twice"),
@@ -71,6 +72,7 @@ RECORD = Record(
     tainted=True,
     new_boot_id="later-boot",
     power_on_tries=2,
+    never_off_on="uid-of-n1-again",
     leader="ringfence-controller-x",
     epoch=4,
     story=(Moment(WALL, Phase.HOLDING, "n1 is down"), Moment(WALL + 3, Phase.RECOVERING, "n1 is off")),

@@ -24,7 +24,7 @@ from ringfence.core.fencing.exercise import Exercise
 from ringfence.core.fencing.identity import same_machine
 from ringfence.core.fencing.orders import Order
 from ringfence.core.fencing.outlets import Objection
-from ringfence.core.fencing.proof import Reading
+from ringfence.core.fencing.proof import Reading, off_since
 from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.model import PowerState
 from ringfence.ports import (
@@ -76,6 +76,7 @@ class _Line:
     next_try_at: float = float("-inf")
     called_off_at: float | None = None
     back_on_at: float | None = None
+    off_since: float | None = None
     order_lasts: float = timing.ORDER_EFFECT
     unsent: float | None = None
     """The decision of the last order that came too late to be sent."""
@@ -186,6 +187,7 @@ class DeviceBook:
             unsent=line.unsent,
             called_off_at=line.called_off_at,
             back_on_at=line.back_on_at,
+            off_since=line.off_since,
             order_lasts=line.order_lasts,
             address=self._hosts.get((device, node), ""),
             chassis=self._chassis.get((device, node)),
@@ -200,15 +202,18 @@ class DeviceBook:
 
         async def ask(session: PowerDevice, line: _Line) -> None:
             asked_at = self._clock.monotonic()
-            reading = await session.power()
-            before = line.readings[-1].state if line.readings and line.read_in == incident else None
+            power = await session.power()
+            reading = Reading(power.state, max(asked_at, power.at), self._clock.monotonic())
+            last = line.readings[-1] if line.readings and line.read_in == incident else None
+            before = last.state if last is not None else None
             line.read_in = incident
-            line.readings.append(Reading(reading.state, max(asked_at, reading.at), self._clock.monotonic()))
+            line.readings.append(reading)
+            line.off_since = off_since(line.off_since, last, reading)
             line.proved(self._clock)
             if reading.state is PowerState.OFF and line.ordered_in != incident:
-                line.called_off_at = reading.at
+                line.called_off_at = power.at
             if (before, reading.state) == (PowerState.OFF, PowerState.ON):
-                line.back_on_at = reading.at
+                line.back_on_at = power.at
             logger.debug("%s reads %s as %s", device, node, reading.state)
 
         await self._use(device, node, ask)
@@ -303,7 +308,7 @@ class DeviceBook:
         """Forget the incident's readings at once. Its sessions are closed beside: a device that hangs there holds up nobody."""
         for line in [line for (_, n), line in self._lines.items() if n == node]:
             line.readings.clear()
-            line.called_off_at = line.back_on_at = line.unsent = line.error = None
+            line.called_off_at = line.back_on_at = line.off_since = line.unsent = line.error = None
             line.failures = 0
             line.ordered_in, line.next_try_at = "", float("-inf")
             session, line.session, line.checked = line.session, None, False

@@ -209,8 +209,8 @@ class Witness:
             seen = _Seen(view.reporter.node, subject, now)
             packet = NEVER if subject.heard_age is None else now - subject.heard_age
             packet = max(packet, seen.two_way_at)
-            if subject.subject.boot_id == known.boot.boot_id and packet > known.life.packet:
-                known.life = replace(known.life, packet=packet)
+            if subject.subject.boot_id == known.boot.boot_id:
+                known.life = known.life.heard(packet)
             if seen.kernel_at > known.life.kernel:
                 known.life = replace(known.life, kernel=seen.kernel_at)
         while len(self._rounds) > _ROUNDS_KEPT:
@@ -222,7 +222,7 @@ class Witness:
     def _own_word(self, view: AgentView, now: float) -> None:
         known = self._nodes.get(view.reporter.node)
         if known is not None and known.boot == view.reporter and view.healthy:
-            known.life = replace(known.life, packet=max(known.life.packet, now))
+            known.life = known.life.heard(now)
 
     def answered(self, view: AgentView, now: float) -> None:
         """The agent of a node that others call unreachable has answered this controller: that boot lives.
@@ -231,7 +231,7 @@ class Witness:
         """
         known = self._nodes.get(view.reporter.node)
         if known is not None and known.boot == view.reporter:
-            known.life = replace(known.life, packet=max(known.life.packet, now))
+            known.life = known.life.heard(now)
 
     def probe_seen(self, node: str, answered: bool, now: float) -> None:
         """The controller's own kernel probe."""

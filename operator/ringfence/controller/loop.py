@@ -181,8 +181,6 @@ class Loop:
         self._ask = ask
         self._poked = asyncio.Event()
         self._adopted: dict[str, Adopted] = {}
-        self._never_off: set[str] = set()
-        """Incidents that have ended, and of whose node's next object with the same boot it is known what it means."""
         self._deleted: dict[str, Adopted] = {}
         """Incidents under way whose objects somebody has deleted: to be written anew by who leads, this replica or the next leader.
 
@@ -295,11 +293,11 @@ class Loop:
             )
             for adopted in self._adopted.values():
                 adopted.record = None
-        self._tell_never_off()
         try:
             try:
                 await self._write_anew(now)
                 await self._open(now)
+                await self._tell_never_off()
             except ClusterError as error:
                 logger.debug("not stored, so not done: %s", error)  # told by `Refusals`; what is open goes on
             # While that was stored the caches may have heard of a failover that the leader before has begun.
@@ -376,23 +374,39 @@ class Loop:
             self._world.own.seen("failovers", raw)
             self._adopt(now)
 
-    def _tell_never_off(self) -> None:
-        """A node that was proved off, deleted and registered again in that boot after its incident had ended: nothing else would say so."""
-        failovers = self._world.own.all(Failover)
-        for (_, name), failover in failovers.items():
+    async def _tell_never_off(self) -> None:
+        """A node that was proved off, deleted and registered again in that boot after its incident had ended: nothing else would say so.
+
+        Once on each such Node object, whoever leads: that it was told is on record first.
+        """
+        for (_, name), failover in list(self._world.own.all(Failover).items()):
             said, node = failover.spec, self._world.nodes.store.get(("", failover.spec.node))
             if node is None or node.uid == said.node_uid or node.boot_id != said.boot_id:
                 continue
-            adopted = self._adopted.get(name) if name not in self._never_off else None
-            record = _as_seen(adopted, failover) if adopted is not None else None
-            if record is None or record.phase not in ENDED:
+            adopted = self._adopted.get(name)
+            if adopted is None or failover.status.never_off_on == node.uid or not self._refusals.due(name):
                 continue
-            self._never_off.add(name)
-            sentence = recovered.registered_since(record, Boot(node.name, node.uid, node.boot_id))
-            if sentence is not None:
-                about = ObjectRef(kinds.NODE, node.name, uid=node.uid)
-                self._narrator.tell(about, "NeverOff", sentence, warning=True)
-        self._never_off.intersection_update(name for _, name in failovers)
+            record = _as_seen(adopted, failover)
+            sentence = (
+                recovered.registered_since(record, Boot(node.name, node.uid, node.boot_id))
+                if record is not None
+                else None
+            )
+            if record is None or sentence is None:
+                continue
+            try:
+                raw = await self._cluster.patch_status(
+                    *(kinds.FAILOVER, name, "", {"neverOffOn": node.uid}),
+                    deadline=self._leadership.deadline,
+                )
+            except ClusterError as error:
+                uid = failover.metadata.uid or ""
+                self._turned_down(name, f"the status of Failover {name}", error, record.boot, uid)
+                continue
+            self._refusals.taken(name)
+            self._world.own.seen("failovers", raw)
+            about = ObjectRef(kinds.NODE, node.name, uid=node.uid)
+            self._narrator.tell(about, "NeverOff", sentence, warning=True)
 
     def _forget_ended(self, now: float) -> None:
         """What somebody has deleted, and has nothing at work by now: whoever leads then has ended it."""
@@ -939,6 +953,8 @@ class Loop:
             hold_over=down_since > NEVER
             and now - down_since >= self.spec.hold_seconds + judgement.hold_more
             and now >= judgement.not_before,
+            heard_at=life.packet,
+            heard_since=life.packets_since,
             renewed_after=life.renewed_after,
             down_at=self._witness.down_at(boot.node) if same_node else NEVER,
             life_at=now if lives_here else life_at,
@@ -1036,8 +1052,13 @@ class Loop:
         called_off = seen.called_off_at if (seen.called_off_at or NEVER) >= since else None
         back_on = seen.back_on_at if (seen.back_on_at or NEVER) >= since else None
         readings = tuple(r for r in seen.readings if r.asked_at >= since)
-        if (readings, called_off, back_on) != (seen.readings, seen.called_off_at, seen.back_on_at):
-            seen = replace(seen, readings=readings, called_off_at=called_off, back_on_at=back_on)
+        off = max(seen.off_since, since) if seen.off_since is not None and readings else None
+        if (readings, called_off, back_on, off) != (
+            *(seen.readings, seen.called_off_at, seen.back_on_at, seen.off_since),
+        ):
+            seen = replace(
+                seen, readings=readings, called_off_at=called_off, back_on_at=back_on, off_since=off
+            )
         if seen.chassis is not None:
             others = self._orders_at(seen.chassis.address, boot)
             seen = replace(seen, chassis=replace(seen.chassis, others=others))

@@ -15,7 +15,7 @@ from ringfence.controller.rfc3339 import parse, stamp
 from ringfence.core import timing
 from ringfence.core.failover.blackout import SEEN_LATE
 from ringfence.core.failover.phase import ENDED, PROVED, Phase
-from ringfence.core.failover.record import Moment, PodRef, Record, VmRecord, VmState
+from ringfence.core.failover.record import Lie, Moment, PodRef, Record, VmRecord, VmState
 from ringfence.core.fencing.orders import Action, Begun, CalledOff, Order
 from ringfence.core.fencing.proof import (
     AdminConfirmed,
@@ -80,6 +80,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
         "calledOffBy": [
             {"device": c.device, "noOrderBefore": stamp(c.until + offset)} for c in record.called_off
         ],
+        "liedBy": [{"device": lie.device, "at": stamp(lie.wall)} for lie in record.lies],
         "proofs": [_proof(p, record.pods, offset) for p in record.proofs],
         "vms": [_vm(v) for v in record.vms],
         "outOfServiceSeen": record.tainted,
@@ -89,6 +90,7 @@ def status_of(record: Record, conditions: list[Json], offset: float) -> Json:
         "storageLifting": record.lifting,
         "setBackEpoch": record.set_back,
         "voidWord": record.void_word,
+        **({"neverOffOn": record.never_off_on} if record.never_off_on else {}),
         "leader": record.leader,
         "epoch": record.epoch,
         "history": [
@@ -244,6 +246,7 @@ def record_of(
         ),
         begun=tuple(Begun(b.level, levels_seen, b.slow_level) for b in status.begun_levels),
         called_off=tuple(CalledOff(c.device, called_off_seen + SEEN_LATE) for c in status.called_off_by),
+        lies=tuple(Lie(one.device, parse(one.at)) for one in status.lied_by),
         proofs=tuple(_proof_of(p, boot, proofs_seen - 1.0) for p in status.proofs or ()),
         pods=tuple(
             dict.fromkeys(
@@ -277,6 +280,7 @@ def record_of(
         lifting=bool(status.storage_lifting),
         set_back=status.set_back_epoch or 0,
         void_word=status.void_word or "",
+        never_off_on=status.never_off_on or "",
         leader=status.leader or "",
         epoch=status.epoch or 0,
         story=tuple(Moment(parse(m.at), Phase(m.phase), m.sentence) for m in status.history or ()),

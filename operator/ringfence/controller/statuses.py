@@ -30,6 +30,7 @@ from ringfence.controller.world import World
 from ringfence.controller.zones import claims, troubles
 from ringfence.core.detection.dissent import Dissent
 from ringfence.core.detection.evidence import SlotEvidence
+from ringfence.core.failover import lies
 from ringfence.core.fencing.slottrouble import HeartbeatWanted, heartbeat_trouble
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.gossip.keys import Step
@@ -133,12 +134,15 @@ class Statuses:
         }
         own = {node: judgement.verdict for node, judgement in self._loop.judgements.items()}
         self._metrics.verdicts_differing(len(self._dissent.nodes(own, told, self._clock.monotonic())))
-        drilled = {
+        self._metrics.devices(self._devices.proved_walls(), self._drilled())
+
+    def _drilled(self) -> dict[tuple[str, str], float]:
+        """When each (device, node) last passed a drill: wall clock."""
+        return {
             (name, drill.node): parse(drill.passed_at)
             for (_, name), device in self._world.own.all(FenceDevice).items()
             for drill in device.status.drills
         }
-        self._metrics.devices(self._devices.proved_walls(), drilled)
 
     # --- writing ---------------------------------------------------------------------------------------------
 
@@ -288,6 +292,7 @@ class Statuses:
         return heartbeat_trouble(wanted, nodes, reports, slots)
 
     async def _fence_devices(self) -> None:
+        lied = self._lied()
         for (_, name), device in self._world.own.all(FenceDevice).items():
             if device.spec.driver == "watchdog":
                 await self._watchdog(name, device)
@@ -295,6 +300,8 @@ class Statuses:
             before = self._world.own.raw("fencedevices", ("", name)) or {}
             rows, bad = [], []
             for node in device.spec.nodes:
+                if (name, node) in lied:
+                    bad.append(("CaughtLying", f"{node}: {lied[name, node]}"))
                 proof = self._devices.proof(name, node)
                 if proof is None:
                     bad.append(("NotProvedYet", f"{node}: not looked at yet"))
@@ -317,6 +324,19 @@ class Statuses:
             all_proved = len(rows) == len(device.spec.nodes) and all(stamps)
             extra: Json = {"powerState": rows, "provedAt": min(stamps) if all_proved else None}
             await self._say(kinds.FENCE_DEVICE, "fencedevices", name, "", "Ready", ok, reason, message, extra)
+
+    def _lied(self) -> dict[tuple[str, str], str]:
+        """Of each (device, node): in which incident it was caught lying, for as long as that is kept and no drill has been passed since."""
+        drilled, told = self._drilled(), {}
+        for (_, name), failover in self._world.own.all(Failover).items():
+            node = failover.spec.node
+            for lie in failover.status.lied_by:
+                if parse(lie.at) > drilled.get((lie.device, node), float("-inf")):
+                    told[lie.device, node] = (
+                        f"it called {node} off while that was heard (Failover {name}), and proves nothing in that incident:"
+                        f" {lies.drill((lie.device,), node)}"
+                    )
+        return told
 
     def _limit(self, name: str, device: FenceDevice) -> str | None:
         """How many orders its addresses take at once, and that another FenceDevice says so; None: any number."""

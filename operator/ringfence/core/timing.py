@@ -84,7 +84,13 @@ FOUND_OFF_BLACKOUT = 120.0
 """After a device called the node ``off`` without our order, no order goes to it for so long (DESIGN §3)."""
 POWER_ON_TRIES = 5
 POWER_ON_SPACING = 30.0
+HEARD_GAP = 2.0
+"""Packets of a node that come no further apart than this are one row. Its peers probe it once a second."""
+LIE_SURE = 3.0
+"""Seconds on end for which a device has to call a node off that is heard all the while, before it is taken for a liar
+(:mod:`ringfence.core.failover.lies`)."""
 assert READ_SPACING < READ_FRESH
+assert HEARD_GAP < LIE_SURE, "packets that came late, and are told in one go, must not be enough"
 assert LEASE_RENEW < ORDER_SENT_WITHIN < LEASE_DURATION - ORDER_MARGIN
 
 NODE_LEASE_DURATION = 60.0

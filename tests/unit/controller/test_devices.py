@@ -193,3 +193,19 @@ async def test_power_that_is_back_after_it_was_off_is_remembered_for_the_inciden
     assert book.look(*KEY).called_off_at is None
     book.end_incident("n1")
     assert book.look(*KEY).back_on_at is None
+
+
+async def test_since_when_a_device_says_nothing_but_off_is_remembered_for_the_incident() -> None:
+    device = Device(UUID)
+    book = DeviceBook(cast("Cluster", Site()), CLOCK, lambda *_: device, lambda: None)
+    book.declare({KEY: TARGET})
+    seen = []
+    for device.state in (PowerState.ON, PowerState.OFF, PowerState.OFF):
+        await book.read(*KEY, "n1-1")
+        seen.append(book.look(*KEY))
+    assert seen[0].off_since is None
+    assert seen[1].off_since == seen[2].off_since == seen[1].readings[-1].seen_at
+    await book.read(*KEY, "n1-2")
+    assert book.look(*KEY).off_since == book.look(*KEY).readings[-1].seen_at, "another incident's begins anew"
+    book.end_incident("n1")
+    assert book.look(*KEY).off_since is None

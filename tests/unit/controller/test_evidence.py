@@ -220,3 +220,17 @@ def test_that_a_later_boot_is_told_of_is_its_first_sign_of_life() -> None:
     )
     witness.boot_seen("n1", "uid-2", "boot-3", 60.0)
     assert witness.life_of(Boot("n1", "uid-2", "boot-3")).latest == 60.0
+
+
+def test_since_when_a_node_is_heard_without_a_gap(told: Told) -> None:
+    """By the instants at which packets were received, of this boot alone: neither when that was told nor a kernel's answer counts."""
+    for half in range(9):
+        told.says("n1", alive(N5, 0.4), NOW + half / 2)
+    assert (told.witness.life("n5").packets_since, told.witness.life("n5").packet) == (NOW - 0.4, NOW + 3.6)
+    told.says("n1", alive(N5, 2.9), NOW + 6.5)
+    assert told.witness.life("n5").packet == NOW + 3.6, "the same packet, told again"
+    told.says("n1", replace(alive(N5), heard_age=None, two_way_age=None, kernel_age=0.1), NOW + 7.0)
+    told.says("n1", alive(Boot("n5", "uid-n5", "boot-later"), 0.1), NOW + 7.0)
+    assert told.witness.life("n5").packet == NOW + 3.6
+    told.says("n1", alive(N5, 0.1), NOW + 8.0)
+    assert told.witness.life("n5").packets_since == told.witness.life("n5").packet == NOW + 8.0 - 0.1

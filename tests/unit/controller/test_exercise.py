@@ -266,6 +266,30 @@ async def test_what_is_on_record_outlives_the_controller_but_not_the_declaration
     assert site.device["provedAt"] is None
 
 
+async def test_a_device_that_was_caught_lying_says_so_until_a_drill_has_passed() -> None:
+    site = Site()
+    await site.round()
+
+    def ready() -> tuple[str, str, str]:
+        (condition,) = site.device["conditions"]
+        return condition["status"], condition["reason"], condition["message"]
+
+    assert ready()[:2] == ("True", "Proved")
+    lied = {"phase": "Withdrawn", "liedBy": [{"device": "bmc-n1", "at": stamp(site.clock.wall())}]}
+    site.seen("failovers", "n1-1", {"node": "n1", "nodeUID": "u-n1", "bootID": "boot-n1"}, lied)
+    await site.round()
+    assert ready()[:2] == ("False", "CaughtLying")
+    assert ready()[2] == (
+        "n1: it called n1 off while that was heard (Failover n1-1), and proves nothing in that incident: see to it, and when n1 is well and"
+        " empty: ringfence fence drill bmc-n1 n1"
+    )
+    drill = {"node": "n1", "outlet": "x", "passedAt": stamp(site.clock.wall() + 60.0)}
+    known = site.world.own.raw("fencedevices", ("", "bmc-n1")) or {}
+    site.seen("fencedevices", "bmc-n1", known["spec"], known["status"] | {"drills": [drill]})
+    await site.round()
+    assert ready()[:2] == ("True", "Proved")
+
+
 async def test_a_zone_may_want_drills() -> None:
     site = Site(drillMaxAgeDays=30)
     await site.round()

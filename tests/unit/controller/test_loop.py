@@ -314,6 +314,17 @@ class Site:
         self.objects[kind.plural, name] = {**known, "metadata": meta, "status": obj["status"]}
         return self.objects[kind.plural, name]
 
+    async def patch_status(
+        self, kind: Kind, name: str, _namespace: str, status: Json, *, deadline: float | None = None
+    ) -> Json:
+        assert deadline is not None
+        assert deadline > self.clock.now
+        self.version += 1
+        before = self.objects[kind.plural, name]
+        meta = before["metadata"] | {"resourceVersion": str(self.version)}
+        self.objects[kind.plural, name] = before | {"metadata": meta, "status": before["status"] | status}
+        return self.objects[kind.plural, name]
+
     async def delete_pod(
         self, _namespace: str, name: str, uid: str, grace: int | None, *, deadline: float | None = None
     ) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from ringfence.controller.records import conditions_of, status_of
 from ringfence.core.failover.phase import Phase
-from ringfence.core.failover.record import STATE_VERSION, Record
+from ringfence.core.failover.record import STATE_VERSION, Lie, Record
 from ringfence.core.model import Boot, Verdict
 from ringfence.ports import Json
 
@@ -55,11 +55,16 @@ def test_what_is_true_in_each_phase(phase: Phase, true: set[str]) -> None:
         (replace(HELD, verdict=Verdict.HUNG), 2),
         (replace(HELD, verdict=Verdict.HUNG, phase=Phase.RECOVERING), 2),
         (replace(HELD, verdict=Verdict.HUNG, phase=Phase.CLOSED), 1),
+        (replace(HELD, lies=(Lie("bmc", 1.0),)), 3),
+        (replace(HELD, lies=(Lie("bmc", 1.0),), verdict=Verdict.HUNG), 3),
+        (replace(HELD, lies=(Lie("bmc", 1.0),), phase=Phase.WITHDRAWN), 1),
     ],
-    ids=["down", "hangs", "hangs and is off", "over"],
+    ids=["down", "hangs", "hangs and is off", "over", "a liar", "hangs, and a liar", "a liar, and over"],
 )
-def test_of_a_node_that_hangs_an_older_controller_leaves_the_incident_alone(
+def test_an_older_controller_leaves_an_incident_alone_that_it_would_take_for_another(
     record: Record, version: int
 ) -> None:
-    """To it an `off` that is read between two answers of the kernel is a proof. What is over keeps no node from its next incident."""
+    """To it an `off` that is read between two answers of the kernel is a proof, or what a liar says. What is over keeps no node from its
+    next incident.
+    """
     assert status_of(record, [], 0.0)["stateVersion"] == version <= STATE_VERSION

@@ -190,3 +190,7 @@ async def test_the_boot_that_was_proved_off_registers_anew_when_the_incident_is_
     if told:
         assert "is registered again in the boot that" in site.warned[0]
         assert site.warned[0].endswith("make sure that no old guest runs there, and reboot it")
+        other = Leader(site, "c-2", "n3")
+        await play(other, timing.LEASE_DURATION + timing.SETTLE + 5.0)
+        assert other.leadership.leads
+        assert len(site.warned) == 1, "the next leader finds on record that it was told"

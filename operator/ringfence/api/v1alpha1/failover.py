@@ -261,6 +261,15 @@ class CalledOffBy(Model):
     """Until when no order is given. Whoever takes the incident over counts anew from when it saw this."""
 
 
+class LiedBy(Model):
+    """A device that was caught lying: it said off for seconds on end while that very boot of the node was heard all the time."""
+
+    device: Name
+    """The FenceDevice. Nothing that it says counts in this incident any more, and it is not ordered."""
+    at: Time
+    """When it was caught."""
+
+
 class FailoverVM(Model):
     """One VM of the node, and how far it has come."""
 
@@ -338,6 +347,8 @@ class FailoverStatus(Conditioned):
     """The orders to fence devices, each stored before it was sent."""
     called_off_by: Annotated[list[CalledOffBy], Field(max_length=64)] = Field(default_factory=list)
     """Devices that have called the node off without an order: it may be booting, and a boot must not be shot."""
+    lied_by: Annotated[list[LiedBy], Field(max_length=64)] = Field(default_factory=list)
+    """Devices that were caught lying in this incident: they prove nothing in it any more. See to them, then drill them."""
     out_of_service_seen: bool = False
     """Whether the out-of-service taint was seen on the node before any sign of a later boot."""
     vms: Annotated[list[FailoverVM], Field(max_length=1024)] = Field(default_factory=list)
@@ -357,6 +368,9 @@ class FailoverStatus(Conditioned):
     here was seen before it. A proof that was stored before is taken out."""
     void_word: Annotated[str, Field(max_length=64)] = ""
     """A mark of the `spec.confirm` that was given before that, and does not count."""
+    never_off_on: UID | None = None
+    """The UID of a Node object that was registered when the incident was over, in the very boot that it had proved off: there an Event `NeverOff`
+    has told so."""
     leader: Name | None = None
     """The controller pod that last wrote this."""
     epoch: Annotated[int | None, Field(ge=0, json_schema_extra={"format": "int64"})] = None

@@ -6,9 +6,10 @@ says nothing (clocks jump, watches lag).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from ringfence.core import timing
 from ringfence.core.fencing.slotwatch import SlotState
 from ringfence.core.model import Boot, RingState, SignedVote
 
@@ -108,6 +109,15 @@ class Life:
     """Something of it was renewed at the API server after this instant. No agent's clock has a part in it, and it is no later than that was,
     however late it was seen: a sign that voids a proof is dated by when it was seen, one that ends an incident by this.
     """
+    packets_since: float = NEVER
+    """Since when packets of this boot have come no further apart than :data:`~ringfence.core.timing.HEARD_GAP`."""
+
+    def heard(self, at: float) -> Life:
+        """With a packet of this boot that was received at that instant."""
+        if at <= self.packet:
+            return self
+        one_row = at - self.packet <= timing.HEARD_GAP
+        return replace(self, packet=at, packets_since=self.packets_since if one_row else at)
 
     @property
     def latest(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ringfence.core.failover import cut, precautions, word
+from ringfence.core.failover import cut, lies, precautions, word
 from ringfence.core.failover.commands import Command
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
@@ -31,6 +31,7 @@ def ladder_of(record: Record, look: Look) -> Ladder:
             )
             for level in levels
         )
+    levels = lies.believed(record, levels)
     # A kernel is silent between two answers, and that of a node that hangs goes on answering: it has to be found silent, by votes,
     # before anything that was read means that the node is off.
     may_answer = record.verdict is Verdict.HUNG and look.judgement.verdict is not Verdict.DOWN

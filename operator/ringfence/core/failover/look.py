@@ -64,6 +64,10 @@ class Look:
     power_on: bool
     """The zone wants the node powered on after recovery."""
     power_on_due: bool = False
+    heard_at: float = float("-inf")
+    """When the last packet of this very boot came to an agent."""
+    heard_since: float = float("-inf")
+    """Since when they have come without a gap (:attr:`~ringfence.core.detection.evidence.Life.packets_since`)."""
     renewed_after: float = float("-inf")
     """After this instant a Lease of this boot's kubelet or agent, or virt-handler's heartbeat, was last renewed."""
     down_at: float = float("-inf")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ringfence.core.failover import node_lease, sentences
+from ringfence.core.failover import lies, node_lease, sentences
 from ringfence.core.failover.anew import anew
 from ringfence.core.failover.blackout import noted
 from ringfence.core.failover.late import without_late
@@ -90,7 +90,7 @@ def step(record: Record, look: Look) -> Step:
         record = replace(record, leader=look.leader, epoch=look.epoch)
     if look.judgement.may_be_fenced and look.judgement.verdict is Verdict.HUNG:
         record = replace(record, verdict=Verdict.HUNG)  # also one that was opened for silence
-    record = noted(without_late(record, look), look)
+    record = lies.caught(noted(without_late(record, look), look), look)
     if (waits := anew(record, look)) is not None:
         assert may_follow(record.phase, waits.record.phase), (record.phase, waits.record.phase)
         return waits

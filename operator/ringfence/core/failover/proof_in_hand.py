@@ -19,7 +19,7 @@ def proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -
     """Go to recovery if what is proved is enough, for the whole node or for some of its VMs."""
     # A living node is silent between two writes of its slot: an `off` read in that gap is no proof yet.
     slot_quiet = look.now >= look.slot_due
-    heard = _is_heard(record, look)
+    heard = is_heard(record, look)
     proofs = [p for p in found if slot_quiet and not (heard and about_the_node((p,)))]
     # Nobody can check a person's word, so it counts only while the node is found silent now, by more than one source.
     down = look.judgement.verdict is Verdict.DOWN
@@ -60,7 +60,7 @@ def proof_in_hand(record: Record, look: Look, found: tuple[FencingProof, ...]) -
     return Step(enter(record, Phase.RECOVERING, f"{record.boot.node} {what}: {sentence}", look))
 
 
-def _is_heard(record: Record, look: Look) -> bool:
+def is_heard(record: Record, look: Look) -> bool:
     """Whether the incident's boot is found alive now: its packets, or its kernel's answers, are told once in a while, and an `off` read between two of them is no proof.
 
     Each next packet would void it, but a deletion may have been sent by then. What is heard of a later boot, or of another machine under

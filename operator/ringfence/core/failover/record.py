@@ -70,6 +70,15 @@ class VmRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Lie:
+    """A device that was caught lying (:mod:`~ringfence.core.failover.lies`): it proves nothing in this incident any more."""
+
+    device: str
+    wall: float
+    """When it was caught."""
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """One line of the incident's story."""
 
@@ -78,7 +87,7 @@ class Moment:
     sentence: str
 
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Of what is stored. A controller that finds a greater number leaves the incident to one that knows it: see :attr:`Record.state_version`."""
 
 
@@ -107,6 +116,7 @@ class Record:
     """The levels of the ladder that this pass has begun."""
     called_off: tuple[CalledOff, ...] = ()
     """Devices that have called the node off without an order (:mod:`~ringfence.core.failover.blackout`)."""
+    lies: tuple[Lie, ...] = ()
     proofs: tuple[FencingProof, ...] = ()
     pods: tuple[PodRef, ...] = ()
     """The pods that the proof covers: nothing else is force-deleted under it."""
@@ -123,6 +133,8 @@ class Record:
     """The last time that the cluster's store was set back, by the epoch that agents held: all on record is younger."""
     void_word: str = ""
     """A person's word that was given before that, as :func:`~ringfence.core.failover.word.digest` writes it."""
+    never_off_on: str = ""
+    """UID of the Node object on which it was told that its boot, which this incident has proved off, was never off."""
     leader: str = ""
     epoch: int = 0
     story: tuple[Moment, ...] = ()
@@ -134,9 +146,13 @@ class Record:
     @property
     def state_version(self) -> int:
         """The first that knows what is to be known here. To one that doesn't know ``Hung`` the kernel's answers end such an incident, or an
-        `off` that is read between two of them is a proof.
+        `off` that is read between two of them is a proof. To one that knows no lies, what a liar says.
         """
-        return 2 if self.verdict is Verdict.HUNG and self.phase not in ENDED else 1
+        if self.phase in ENDED:
+            return 1
+        if self.lies:
+            return 3
+        return 2 if self.verdict is Verdict.HUNG else 1
 
     @property
     def later_boot(self) -> bool:

@@ -195,9 +195,7 @@ def follow(
         return record, ()
     if record.state is VmState.PENDING:
         since = wall if record.released_wall is None else record.released_wall
-        record = replace(
-            record, released_wall=since, state=VmState.RELEASED, message="the old launcher is gone"
-        )
+        record = replace(record, released_wall=since, state=VmState.RELEASED, message=_NOTHING_LEFT)
     vmi = look.vmi
     if (
         vmi is not None
@@ -254,7 +252,7 @@ def follow(
         record = replace(
             record,
             state=VmState.STUCK,
-            message="the new instance failed on the old one's image lock",
+            message=_LOCKED,
             failed_uid=vmi.uid,  # it ends because we delete it: no start that failed by itself
         )
         return record, () if vmi.deleting else (DeleteVmi(look.namespace, look.name, vmi.uid),)
@@ -281,11 +279,19 @@ def _waits_for(look: VmLook) -> str:
     return f"restore {look.restore} is putting its disks back: no start is asked for until that has ended or is deleted"
 
 
+_NOTHING_LEFT = "the old launcher is gone"
+_LOCKED = "the new instance failed on the old one's image lock"
+
+
 def _held_up(record: VmRecord, look: VmLook) -> VmRecord:
-    """With what keeps KubeVirt from making the new instance, if that is known."""
+    """There is no instance, and nothing that it was told to wait for any more: with what keeps KubeVirt from making one, if that is known."""
+    if record.state is VmState.STUCK:
+        return replace(record, message="a start is requested" if look.start_requested else _LOCKED)
+    if record.state is VmState.WAITING:
+        record = replace(record, state=VmState.RELEASED, message=_NOTHING_LEFT)
     if not look.held_up or record.state is not VmState.RELEASED:
         return record
-    return replace(record, message=f"the old launcher is gone; {look.held_up}")
+    return replace(record, message=f"{_NOTHING_LEFT}; {look.held_up}")
 
 
 def _with_leftovers(record: VmRecord, look: VmLook) -> VmRecord:

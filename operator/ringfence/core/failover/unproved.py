@@ -16,7 +16,7 @@ from ringfence.core.failover.proof_in_hand import proof_in_hand
 from ringfence.core.failover.record import Record
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.failover.vms import merged, with_pods
-from ringfence.core.failover.withdrawal import once_proved, withdraw
+from ringfence.core.failover.withdrawal import lives, once_proved, withdraw
 from ringfence.core.fencing.orders import OrderOff, RevokeAgentLease
 from ringfence.core.fencing.proof import StorageCut
 from ringfence.core.model import Verdict
@@ -71,7 +71,7 @@ def fencing(record: Record, look: Look) -> Step:
         stuck = rung.exhausted or (not reads and len(rung.commands) > 0)
         if look.may_order and look.limit is not None and stuck:
             return _not_fencing(new_pass(record, look), look.limit, look)
-        return Step(record, reads)
+        return Step(_not_hung_told(record, look), reads)
     return climb(record, look, precautions.early(record, look))
 
 
@@ -94,16 +94,36 @@ def awaiting(record: Record, look: Look) -> Step:
     return Step(record, (*precautions.early(record, look), *tell))
 
 
+def _not_hung_told(record: Record, look: Look) -> Record:
+    """Fencing a node that hung and is not found to hang now, or for too short a time: with what is done, and what is not."""
+    if record.verdict is not Verdict.HUNG or look.may_order:
+        return record
+    works = ", and what was ordered may still take effect" if order_working(record, look) else ""
+    node, reads = record.boot.node, f"its devices are read on{works}"
+    if look.judgement.may_be_fenced:
+        sentence = f"{node} hangs again; nothing more is ordered before its hold is over, {reads}"
+    elif lives(record, look):
+        sentence = f"{node} lives; nothing more is ordered, {reads}"
+    else:
+        sentence = f"{node} is not found to hang any more; nothing more is ordered before it hangs again or is down, {reads}"
+    return enter(record, Phase.FENCING, sentence, look)
+
+
 def _doubt_told(record: Record, look: Look) -> Record:
     """Holding, with the reason why neither the hold nor the incident ends. Who is held has a reason already."""
     doubted = f"{record.boot.node} is not found down any more, and not heard either: nothing is ordered before it is down again, and only a sign of life ends this"
+    if look.life_at > look.down_at > float("-inf"):
+        doubted = (
+            f"{record.boot.node} is not found down any more: {look.life_sign} was seen since, but may be older than its silence;"
+            " nothing is ordered before it is down again, and only a sign of life that is surely newer ends this"
+        )
     if record.verdict is Verdict.HUNG:
         doubted = f"{record.boot.node} is not found to hang any more, and nothing but its kernel was heard: nothing is ordered before it hangs again or is down, and only another sign of life ends this"
     if record.phase is not Phase.HOLDING:
         return record
     if not look.judgement.may_be_fenced:
         return enter(record, Phase.HOLDING, doubted, look)
-    if record.sentence == doubted:
+    if record.sentence.startswith(f"{record.boot.node} is not found "):
         return enter(record, Phase.HOLDING, f"{look.judgement.sentence}; holding", look)
     return record
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ringfence.core import timing
-from ringfence.core.failover import cut, sentences
+from ringfence.core.failover import cut, lies, sentences
 from ringfence.core.failover.climb import order_working
 from ringfence.core.failover.commands import RemoveTaints
 from ringfence.core.failover.look import Look
@@ -63,7 +63,7 @@ def withdraw(record: Record, look: Look) -> Step | None:
     left = cut.left_standing(record.cuts, look.levels) + sentences.quarantine(look)
     moved = "".join(f"; {v.name} {v.message}" for v in record.vms if v.state is VmState.RUNNING)
     ordered = _unread_orders(record, look)
-    sentence = f"withdrawn: {look.judgement.sentence}{moved}{_old_guests(record, look)}{ordered}{left}"
+    sentence = f"withdrawn: {look.judgement.sentence}{moved}{_old_guests(record, look)}{ordered}{lies.told(record)}{left}"
     return Step(enter(record, Phase.WITHDRAWN, sentence, look))
 
 

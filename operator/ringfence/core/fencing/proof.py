@@ -146,6 +146,19 @@ def powered_off(
     return None
 
 
+def off_since(before: float | None, last: Reading | None, reading: Reading) -> float | None:
+    """Since when a device has said nothing but ``off``, with this reading (:attr:`~ringfence.core.fencing.rungs.DeviceLook.off_since`).
+
+    Args:
+        before: since when it had, before that.
+        last: the reading before, None if this is the incident's first.
+    """
+    if reading.state is not PowerState.OFF:
+        return None
+    goes_on = last is not None and reading.asked_at - last.asked_at <= READ_FRESH
+    return before if before is not None and goes_on else reading.seen_at
+
+
 def void_because(proof: FencingProof, life_at: float, sign: str) -> str | None:
     """Why this proof does not hold (any more): a sign of life of that boot newer than what it saw.
 

@@ -34,6 +34,9 @@ class DeviceLook:
     """When it last called the node ``off`` without an order of ours in this incident."""
     back_on_at: float | None = None
     """When it last said ``on`` after it had said ``off`` in this incident, whoever had ordered that."""
+    off_since: float | None = None
+    """Since when it has said nothing but ``off``, asked at least every :data:`~ringfence.core.timing.READ_FRESH` seconds: when the
+    first of those readings was answered, of this incident. None: the last one says something else."""
     cuts: frozenset[str] | None = None
     """For a storage: the volumes from which it cuts the node, ``namespace/claim``; ``off`` is then "cut off from them".
     None: it cuts the power."""

@@ -162,6 +162,33 @@ def test_who_reads_a_hold_that_does_not_end_is_told_why() -> None:
     assert again.sentence == f"{HUNG.sentence}; holding"
 
 
+@pytest.mark.parametrize(
+    ("judgement", "told"),
+    [
+        (
+            NO_EVIDENCE,
+            "n1 is not found to hang any more; nothing more is ordered before it hangs again or is down,",
+        ),
+        (
+            DOUBTED,
+            "n1 is not found to hang any more; nothing more is ordered before it hangs again or is down,",
+        ),
+        (HUNG, "n1 hangs again; nothing more is ordered before its hold is over,"),
+        (HEARD, "n1 lives; nothing more is ordered,"),
+    ],
+    ids=["no evidence", "doubted", "hangs again", "heard"],
+)
+def test_a_fence_whose_evidence_is_gone_says_what_it_does(judgement: Judgement, told: str) -> None:
+    at_work = replace(OVER, sent_at=NOW - 2.0, effective_until=NOW + 10.0)
+    fencing = replace(HOLDING, phase=Phase.FENCING, sentence="fencing, level 1", orders=(at_work,))
+    look = reads(*READS_ON, look=replace(LOOK, judgement=judgement, hold_over=False))
+    after = step(fencing, look).record
+    assert after.phase is Phase.FENCING
+    assert after.sentence == f"{told} its devices are read on, and what was ordered may still take effect"
+    assert step(after, look).record == after, "and it is said once"
+    assert step(after, reads(*READS_ON)).record.sentence.startswith("fencing, level 1: bmc is ordered off")
+
+
 @in_each_phase
 @pytest.mark.parametrize("judgement", [HUNG, NO_EVIDENCE, SILENCE, AGAIN, DOUBTED], ids=lambda j: j.sentence)
 def test_no_device_proves_it_off_before_its_kernel_is_found_silent(

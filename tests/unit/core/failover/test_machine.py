@@ -737,6 +737,13 @@ def test_who_reads_a_hold_that_does_not_end_is_told_why() -> None:
     )
     again = step(doubted, replace(LOOK, hold_over=False)).record
     assert again.sentence == f"{LOOK.judgement.sentence}; holding"
+    late = replace(LOOK, judgement=doubtful, hold_over=False, down_at=NOW - 1.0, life_at=NOW - 0.5)
+    seen_late = step(holding, replace(late, life_sign="its kubelet's Lease")).record
+    assert seen_late.sentence == (
+        "n1 is not found down any more: its kubelet's Lease was seen since, but may be older than its silence; nothing is ordered before it is"
+        " down again, and only a sign of life that is surely newer ends this"
+    )
+    assert step(seen_late, replace(LOOK, hold_over=False)).record.sentence == again.sentence
 
 
 def test_who_is_called_is_told_the_command() -> None:

@@ -251,6 +251,29 @@ def test_no_start_is_asked_for_while_disks_are_put_back_to_a_snapshot() -> None:
     assert go(RELEASED, replace(SEEN, restore="to-monday")) == (VmState.WAITING, ())
 
 
+@pytest.mark.parametrize(
+    "look",
+    [replace(SEEN, restore="to-monday"), replace(SEEN, blocked="a person has to see to it")],
+    ids=["a restore", "a person"],
+)
+def test_what_a_vm_has_waited_for_is_not_told_when_it_is_over(look: VmLook) -> None:
+    waits, _ = follow(RELEASED, look, "n1", True, 60.0)
+    over = SEEN
+    assert waits.state is VmState.WAITING
+    goes_on, asks = follow(waits, over, "n1", True, 61.0)
+    assert (goes_on.state, goes_on.message, asks) == (VmState.RELEASED, "the old launcher is gone", ())
+    held, _ = follow(waits, replace(over, held_up="its DataVolumes are not there yet"), "n1", True, 61.0)
+    assert held.message == "the old launcher is gone; its DataVolumes are not there yet"
+    stuck, _ = follow(STUCK, look, "n1", True, 60.0)
+    told, _ = follow(stuck, over, "n1", True, 61.0)
+    assert (told.state, told.message) == (
+        VmState.STUCK,
+        "the new instance failed on the old one's image lock",
+    )
+    requested = replace(over, run_strategy="Manual", start_requested=True)
+    assert follow(stuck, requested, "n1", True, 61.0)[0].message == "a start is requested"
+
+
 def test_a_restore_that_waits_for_the_dead_instance_to_go_does_not_keep_it() -> None:
     """It begins only when there is no instance: if each waited for the other, nothing would ever happen."""
     ended = replace(SEEN, run_strategy="Once", restore="to-monday", vmi=vmi("vmi-1", "Failed", "n1"))
