@@ -281,7 +281,7 @@ async def test_a_device_that_was_caught_lying_says_so_until_a_drill_has_passed()
     assert ready()[:2] == ("False", "CaughtLying")
     assert ready()[2] == (
         "n1: it called n1 off while that was heard (Failover n1-1), and proves nothing in that incident: see to it, and when n1 is well and"
-        " empty: ringfence fence drill bmc-n1 n1",
+        " empty: ringfence fence drill bmc-n1 n1"
     )
     drill = {"node": "n1", "outlet": "x", "passedAt": stamp(site.clock.wall() + 60.0)}
     known = site.world.own.raw("fencedevices", ("", "bmc-n1")) or {}
