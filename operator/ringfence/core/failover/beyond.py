@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ringfence.core import timing
-from ringfence.core.failover.climb import ladder_of, new_pass, on_record, order_working
+from ringfence.core.failover.climb import ladder_of, new_pass, on_record, order_working, reads_due
 from ringfence.core.failover.commands import Command
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
@@ -19,7 +19,7 @@ from ringfence.core.failover.proof_in_hand import proof_in_hand
 from ringfence.core.failover.record import Record, VmRecord
 from ringfence.core.failover.step import Step, enter
 from ringfence.core.failover.withdrawal import lives
-from ringfence.core.fencing.orders import Action, OrderOff, ReadPower, RevokeAgentLease
+from ringfence.core.fencing.orders import Action, OrderOff, RevokeAgentLease
 from ringfence.core.fencing.proof import (
     CutVm,
     FencingProof,
@@ -30,8 +30,6 @@ from ringfence.core.fencing.proof import (
     permit,
     permit_vms,
 )
-from ringfence.core.fencing.rungs import DeviceLook
-from ringfence.core.model import PowerState
 
 READ_ON_EVERY = 10.0
 """Seconds between two readings of a device that still reads `on` when every level has been tried."""
@@ -82,8 +80,8 @@ def climb_on(record: Record, look: Look, recover: RecoverVms) -> Step | tuple[Re
         return more
     may_order = look.may_order and look.limit is None and look.node_lease.settled
     if rung.exhausted:
-        # Read on: an order may take effect late, and the node may lose its power yet.
-        reads = tuple(c for c in ladder.look(look.now).commands if _due(c, look))
+        # Read on: an order may take effect late, and the node may lose its power yet. Who is asked each second proves no other node.
+        reads = reads_due(ladder.look(look.now).commands, look, READ_ON_EVERY)
         return _another_pass(record, look, may_order=may_order), reads
     if may_order:
         return on_record(record, look, ladder, rung), rung.commands
@@ -104,17 +102,6 @@ def left_to_a_living_node(record: Record, look: Look, recover: RecoverVms) -> St
     sentence = f"{look.judgement.sentence}; no proof about it is looked for any more, {stay} is left there"
     back = replace(new_pass(record, look), proofs=())
     return Step(enter(back, Phase.FENCING, sentence, look))
-
-
-def _due(command: Command, look: Look) -> bool:
-    """Whether a reading that nobody waits for is due. This may go on for hours, and who is asked each second proves no other node."""
-    if not isinstance(command, ReadPower):
-        return False
-    device = next(
-        d for level in look.levels for d in level if isinstance(d, DeviceLook) and d.name == command.device
-    )
-    last = device.readings[-1] if device.readings else None
-    return last is None or last.state is PowerState.OFF or look.now - last.asked_at >= READ_ON_EVERY
 
 
 def _another_pass(record: Record, look: Look, *, may_order: bool) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ringfence.core.failover import cut, lies, precautions, word
@@ -12,9 +13,9 @@ from ringfence.core.failover.proof_in_hand import proof_in_hand
 from ringfence.core.failover.record import Record
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.fencing.ladder import Ladder, Rung
-from ringfence.core.fencing.orders import Action, Order, OrderOff, RevokeAgentLease
+from ringfence.core.fencing.orders import Action, Order, OrderOff, ReadPower, RevokeAgentLease
 from ringfence.core.fencing.rungs import DeviceLook
-from ringfence.core.model import Verdict
+from ringfence.core.model import PowerState, Verdict
 
 LIFTED_FIRST = "it is being let at its storage again: that is finished first"
 
@@ -79,6 +80,23 @@ def climb(record: Record, look: Look, extra: tuple[Command, ...] = ()) -> Step:
         precautions.tell(record, look) if record.orders else ()
     )  # reads only: the node may be off already, or be called alive yet
     return Step(enter(record, Phase.FENCING, rung.sentence, look), (*extra, *rung.commands, *tell))
+
+
+def reads_due(commands: Iterable[Command], look: Look, every: float) -> tuple[ReadPower, ...]:
+    """Of these commands the readings that are due, where nobody waits for one: this may go on for hours.
+
+    Args:
+        every: seconds between two readings of a device that does not read `off`.
+    """
+    devices = {d.name: d for level in look.levels for d in level if isinstance(d, DeviceLook)}
+    due = []
+    for command in commands:
+        if isinstance(command, ReadPower):
+            readings = devices[command.device].readings
+            last = readings[-1] if readings else None
+            if last is None or last.state is PowerState.OFF or look.now - last.asked_at >= every:
+                due.append(command)
+    return tuple(due)
 
 
 def on_record(record: Record, look: Look, ladder: Ladder, rung: Rung) -> Record:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ringfence.core.failover import precautions, sentences, word
-from ringfence.core.failover.climb import climb, ladder_of, new_pass, order_working
+from ringfence.core.failover.climb import climb, ladder_of, new_pass, order_working, reads_due
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.proof_in_hand import proof_in_hand
@@ -19,7 +19,11 @@ from ringfence.core.failover.vms import merged, with_pods
 from ringfence.core.failover.withdrawal import lives, once_proved, withdraw
 from ringfence.core.fencing.orders import OrderOff, RevokeAgentLease
 from ringfence.core.fencing.proof import StorageCut
+from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.model import Verdict
+
+READ_ON_EVERY = 5.0
+"""Seconds between two readings of a device that still reads `on` while a person is waited for, who may switch the node off by hand."""
 
 
 def holding(record: Record, look: Look) -> Step:
@@ -87,11 +91,18 @@ def awaiting(record: Record, look: Look) -> Step:
         again = replace(record, orders=(), begun=(), ladder_pass=record.ladder_pass + 1)
         if look.limit is not None:
             return _not_fencing(again, look.limit, look)
-        return climb(again, look)
+        tried = climb(again, look)
+        if tried.record.phase is not Phase.AWAITING_CONFIRMATION:
+            return tried
+        # Nothing could be begun, so it was no pass: else one would be stored on each turn from here on.
+        record = enter(record, Phase.AWAITING_CONFIRMATION, tried.record.sentence, look)
+    # A device in trouble is asked again by the next pass: its session would have to be opened anew each time.
+    answer = {d.name for level in look.levels for d in level if isinstance(d, DeviceLook) and d.error is None}
+    reads = tuple(c for c in reads_due(rung.commands, look, READ_ON_EVERY) if c.device in answer)
     tell = precautions.tell(record, look) if look.limit is None else ()
     if (unheard := word.unheard(record, look)) not in record.sentence:
         record = enter(record, Phase.AWAITING_CONFIRMATION, f"{record.sentence}{unheard}", look)
-    return Step(record, (*precautions.early(record, look), *tell))
+    return Step(record, (*reads, *precautions.early(record, look), *tell))
 
 
 def _not_hung_told(record: Record, look: Look) -> Record:
