@@ -280,6 +280,8 @@ class Controller:
                 memory.published,
             )
             plant.time.say("world: the cluster's store is backed up")
+        if before is not None and before.ladder_pass != record.ladder_pass:
+            memory.passed_at[record.name] = plant.now
         if before is None or before.phase != record.phase:
             memory.phase_since[record.name] = plant.now
             if memory.election is not None and memory.election.freeze_when == record.phase:

@@ -150,7 +150,8 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         power_on=True,
         power_on_due=not situation.forgotten
         and now - max(memory.powered_on.get(name, NEVER), phase_since) >= wait,
-        retry_due=now - phase_since >= timing.LADDER_BACKOFF[min(passes, len(timing.LADDER_BACKOFF) - 1)],
+        retry_due=now - max(phase_since, memory.passed_at.get(name, NEVER))
+        >= timing.LADDER_BACKOFF[min(passes, len(timing.LADDER_BACKOFF) - 1)],
         slot_due=slot_due(evidence) if same_boot else NEVER,
         room=_room(plant, memory, name),
         unready=frozenset(

@@ -46,6 +46,8 @@ class Memory:
     left_cut: set[str] = field(default_factory=set)
     """Failovers that ended while their cut was of no device of the node any more, and said so; for the invariants."""
     phase_since: dict[str, float] = field(default_factory=dict)
+    passed_at: dict[str, float] = field(default_factory=dict)
+    """When each incident has last begun a pass up its ladder anew."""
     powered_on: dict[str, float] = field(default_factory=dict)
     epoch: int = 1
     """Of the roster in the store."""

@@ -993,7 +993,7 @@ class Loop:
             and now - max(adopted.powered_on_at, adopted.phase_since) >= self._power_on_wait(record),
             retry_due=adopted is not None
             and record is not None
-            and now - adopted.phase_since >= _backoff(record.ladder_pass),
+            and now - max(adopted.phase_since, adopted.orders_seen) >= _backoff(record.ladder_pass),
             slot_moved_at=life.slot if same_boot else NEVER,
             vm_volumes=volumes,
             guests=self._guests(boot, adopted),

@@ -862,6 +862,17 @@ async def test_a_dead_node_that_nothing_can_be_done_about_costs_no_turns() -> No
     assert await leader.loop.turn() is False
 
 
+async def test_the_pause_between_two_passes_counts_from_the_last_also_where_none_begins_anything() -> None:
+    """Else from a minute on each turn would store another pass, for as long as the node is off."""
+    site = Site(fencing={"levels": []})
+    site.runs("db", "n1")
+    leader = await settled(site)
+    site.down = {"n1"}
+    await until(leader, "AwaitingConfirmation")
+    await play(leader, sum(timing.LADDER_BACKOFF) + 5.0)
+    assert site.failover()["status"]["ladderPass"] == len(timing.LADDER_BACKOFF)
+
+
 async def test_an_incident_that_is_held_for_long_turns_on_events_and_at_a_calm_pace() -> None:
     """Whatever holds it may last for months. It is looked at twice a second, and goes on as soon as its reason ends."""
     site = Site(redfish("n1"), fencing={"levels": [{"devices": ["bmc-n1"]}]})

@@ -91,11 +91,7 @@ def awaiting(record: Record, look: Look) -> Step:
         again = replace(record, orders=(), begun=(), ladder_pass=record.ladder_pass + 1)
         if look.limit is not None:
             return _not_fencing(again, look.limit, look)
-        tried = climb(again, look)
-        if tried.record.phase is not Phase.AWAITING_CONFIRMATION:
-            return tried
-        # Nothing could be begun, so it was no pass: else one would be stored on each turn from here on.
-        record = enter(record, Phase.AWAITING_CONFIRMATION, tried.record.sentence, look)
+        return climb(again, look)
     # A device in trouble is asked again by the next pass: its session would have to be opened anew each time.
     answer = {d.name for level in look.levels for d in level if isinstance(d, DeviceLook) and d.error is None}
     reads = tuple(c for c in reads_due(rung.commands, look, READ_ON_EVERY) if c.device in answer)

@@ -746,25 +746,12 @@ def test_who_reads_a_hold_that_does_not_end_is_told_why() -> None:
     assert step(seen_late, replace(LOOK, hold_over=False)).record.sentence == again.sentence
 
 
-def test_a_ladder_of_which_nothing_can_be_begun_is_no_pass() -> None:
-    """Its back-off goes by the passes and is a minute at most: on each turn after that the next one would be stored."""
-    waits = step(HOLDING, replace(LOOK, levels=())).record
-    assert waits.phase is Phase.AWAITING_CONFIRMATION
-    assert step(waits, replace(LOOK, levels=(), retry_due=True)).record == waits
-    broken = replace(device("bmc"), error="no answer", next_try_at=NOW + 5.0)
-    told = step(waits, replace(LOOK, levels=((broken,),), retry_due=True)).record
-    assert "bmc: no answer" in told.sentence
-    assert step(told, replace(LOOK, levels=((broken,),), retry_due=True)).record == told
-    again = step(told, replace(LOOK, levels=((device("bmc"),),), retry_due=True)).record
-    assert (again.phase, again.ladder_pass) == (Phase.FENCING, 1)
-
-
 @pytest.mark.parametrize(
     ("bmc", "read"),
     [
         (device("bmc", (ON, NOW - 4.9)), False),
         (device("bmc", (ON, NOW - 5.0)), True),
-        (device("bmc", (ON, NOW - 5.0), (OFF, NOW - 0.3)), True),
+        (device("bmc", (ON, NOW - 5.0), (OFF, NOW - 0.5)), True),
         (device("bmc"), True),
         (replace(device("bmc", (ON, NOW - 60.0)), error="no answer"), False),
         (replace(device("bmc", (ON, NOW - 60.0)), busy=True), False),
