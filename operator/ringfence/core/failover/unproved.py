@@ -58,8 +58,7 @@ def held(record: Record, look: Look) -> Step:
 
 def fencing(record: Record, look: Look) -> Step:
     # Who was proved off and tells of a later boot was off: that ends nothing, it is the proof that was void before.
-    told = once_proved(record) and look.limit_when_found_off is None
-    if told and (done := proof_in_hand(record, look, ())) is not None:
+    if once_proved(record) and (done := proof_in_hand(record, look, ())) is not None:
         return done
     if (end := withdraw(record, look)) is not None:
         return end

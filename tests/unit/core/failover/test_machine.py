@@ -1070,12 +1070,6 @@ def test_it_is_not_waited_for_where_no_next_boot_can_be_meant(record: Record, lo
     assert "db may run elsewhere, and n1 was never off" in over.sentence
 
 
-def test_a_later_boot_proves_nothing_under_a_limit_that_forbids_it() -> None:
-    """An administrator has paused ringfence meanwhile: what was void does not go on by itself."""
-    told = replace(NAMELESS, current_boot_id="boot-2", judgement=ALIVE)
-    assert step(VOID, replace(told, limit_when_found_off="paused")).record.phase is not Phase.RECOVERING
-
-
 def test_a_node_that_no_proof_has_stood_for_is_not_waited_for() -> None:
     assert step(replace(VOID, timings=(), vms=(DB,)), NAMELESS).record.phase is Phase.WITHDRAWN
 
