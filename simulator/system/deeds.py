@@ -188,6 +188,7 @@ class Deeds:
             self._server.take("pods", meta["name"], meta["namespace"])
         elif force:
             self._forced(meta["name"], node, boot)
+            rules.of_no_later_boot(plant, boot, vm.pod, slack=HEARD_WITHIN)
             kubevirt.launcher_gone(plant, vm)
             self._mirror.show_vm(vm)
         elif plant.takes_pods(plant.nodes[node]):

@@ -195,6 +195,7 @@ class Executor:
         if isinstance(ask, DeletePod) and ask.force:
             rules.proved(plant, self._memory, boot, f"the force-delete of {ask.ref.name}")
             rules.of_no_namesake(self._memory.cache or plant, boot, ask.ref.name)
+            rules.of_no_later_boot(self._memory.cache or plant, boot, ask.ref.uid)
         plant.time.after(plant.write_needs, lambda: self._recovered(boot, ask))
 
     def _recovered(self, boot: Boot, ask: RecoveryCommand) -> None:

@@ -97,6 +97,9 @@ def turn(plant: Plant, vm: Vm) -> None:
         _schedule(plant, vm)
     elif vm.phase == "Scheduling":
         _schedule(plant, vm)
+    elif vm.phase == "Scheduled" and plant.takes_pods(here := plant.nodes[vm.node]) and here.out_of_service:
+        # A kubelet admits no pod that doesn't tolerate a NoExecute taint of its node, and what it has admitted is evicted.
+        _start_failed(plant, vm, f"the kubelet of {here.name} admits no launcher of {vm.name}: it is out of service")
     elif (
         vm.phase == "Scheduled"
         and vm.lock_refused_at is None
@@ -127,8 +130,14 @@ def _schedule(plant: Plant, vm: Vm) -> None:
 
 
 def _start_fails(plant: Plant, vm: Vm) -> None:
-    """The new instance fails before it runs: tried again with KubeVirt's pauses (KUBEVIRT §1)."""
-    vm.fails, vm.failures = vm.fails - 1, vm.failures + 1
+    """A new instance fails as the script has it."""
+    vm.fails -= 1
+    _start_failed(plant, vm, f"a start of {vm.name} fails")
+
+
+def _start_failed(plant: Plant, vm: Vm, why: str) -> None:
+    """The new instance has failed before it ran: tried again with KubeVirt's pauses (KUBEVIRT §1)."""
+    vm.failures += 1
     launcher_gone(plant, vm)
     vm.retry_at = plant.now + min(300.0, 10.0 * vm.failures**2)
-    plant.time.say(f"world: a start of {vm.name} fails")
+    plant.time.say(f"world: {why}")

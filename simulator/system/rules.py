@@ -41,6 +41,18 @@ def of_no_namesake(plant: Plant, boot: Boot, pod: str, *, slack: float = 0.0) ->
         raise Broken(f"2: {plant.now:.2f}: {pod} is force-deleted, and {boot.node} has been registered anew")
 
 
+def of_no_later_boot(plant: Plant, boot: Boot, pod: str, *, slack: float = 0.0) -> None:
+    """No force-delete of a launcher that a later boot has started: its kubelet would end the guest seconds after the name is free.
+
+    ``slack``: seconds for which whoever deletes may not have heard of that boot.
+    """
+    vm = next((v for v in plant.vms.values() if v.pod == pod), None)
+    node = plant.nodes[boot.node]
+    started = vm is not None and vm.launcher_on == node.name in vm.qemu
+    if started and node.known != boot and node.knows_boot and plant.now - node.booted_at > slack:
+        raise Broken(f"2: {plant.now:.2f}: {pod} is force-deleted, and the later boot of {node.name} runs it")
+
+
 def order_due(plant: Plant, memory: Memory, device: str, record: Record) -> None:
     """As `order_fits`, and only to what may be fenced now: nothing lies between the judgement and the order here."""
     on_record(plant, memory, device, record)

@@ -50,6 +50,11 @@ def recovering(record: Record, look: Look) -> Step:
     commands: list[Command] = [*tell]
     # A taint that was not on record before the later boot showed may have come too late for the kubelet of that boot:
     # then deletions are gentle, and that kubelet carries them out.
+    standing = look.own_taint or not look.node_exists
+    if record.tainted and not standing and not later_boot:
+        # Without it volumes stay attached for minutes, and the node's next kubelet starts what is bound to it.
+        taken = f"{record.boot.node} was marked out of service, and somebody has taken that away; marking it again"
+        record = enter(replace(record, tainted=False), Phase.RECOVERING, taken, look)
     if look.own_taint and not record.tainted and not later_boot:
         record = timed(replace(record, tainted=True), "taint", look.wall)
     # Somebody else's does what ours would, but only while it is seen: they take it away when they like.
@@ -61,7 +66,8 @@ def recovering(record: Record, look: Look) -> Step:
         if record.cuts:
             record = replace(record, vms=released(record.vms, {v.pod_uid for v in record.vms}, look))
         return Step(record, (AddOutOfServiceTaint(recover), *precautions.rehearsal(record, look), *tell))
-    force = record.tainted or foreign or gone
+    # Once it is gone under a later boot, that kubelet may have started what was bound to it, and has to end it itself.
+    force = (record.tainted and standing) or foreign or gone
     due, waiting = _due(record, look, force=force)
     # What is a stranger's is asked for, and not waited for: a finalizer may keep it.
     left = tuple(c for c in due if not (isinstance(c, DeletePod) and c.ref in recovery.holders(look.pods)))
@@ -119,6 +125,8 @@ def _progress(record: Record, look: Look, due: int) -> str:
     marked = f"{record.boot.node} is marked out of service{by}"
     if not look.node_exists:
         marked = sentences.deleted(record, look)
+    elif not (look.own_taint or look.foreign_taint):
+        marked = f"{record.boot.node} has booted again, and is not marked out of service any more"
     if due:
         return f"{marked}; deleting its pods"
     # As it is said when the order is given: one story line an order, not two.

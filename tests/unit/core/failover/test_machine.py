@@ -473,6 +473,30 @@ def test_after_a_later_boot_deletions_are_gentle_unless_the_taint_was_on_record(
     assert forced.commands == (DeletePod(LAUNCHER.ref, force=True),)
 
 
+def test_a_taint_that_somebody_takes_away_is_put_again_while_the_node_is_off() -> None:
+    """Without it volumes stay attached for six minutes, and its next kubelet starts what is bound to it."""
+    marked = replace(RECOVERING, tainted=True)
+    again = step(marked, LOOK)
+    assert [type(c) for c in again.commands] == [AddOutOfServiceTaint]
+    assert "somebody has taken that away; marking it again" in again.record.sentence
+    (command,) = step(again.record, replace(LOOK, out_of_service_taint=True)).commands
+    assert isinstance(command, RecoverPods)
+    foreign = step(marked, replace(LOOK, out_of_service_taint=True, foreign_taint=True))
+    assert not [c for c in foreign.commands if isinstance(c, AddOutOfServiceTaint)], "written over: left alone"
+    gone = step(marked, replace(LOOK, node_exists=False))
+    assert not [c for c in gone.commands if isinstance(c, AddOutOfServiceTaint)], "no object to be tainted"
+
+
+def test_a_later_boot_without_the_taint_ends_what_is_bound_to_it_itself() -> None:
+    """Somebody took it away, and that kubelet may have started a launcher that had never run."""
+    later = replace(LOOK, current_boot_id="boot-2")
+    after = step(replace(RECOVERING, tainted=True), later)
+    (gentle,) = after.commands
+    assert isinstance(gentle, RecoverPods)
+    assert gentle.commands == (DeletePod(LAUNCHER.ref, force=False),)
+    assert "is not marked out of service any more" in after.record.sentence
+
+
 def test_a_void_proof_leads_back_to_the_ladder_with_the_order_still_in_its_window() -> None:
     void = step(RECOVERING, replace(LOOK, life_at=NOW - 0.2))
     assert void.record.phase is Phase.FENCING
