@@ -66,6 +66,8 @@ class Faults:
         plant.users.clear()
         for box in (*plant.bmcs.values(), *plant.pdus.values()):
             box.mode, box.lied = "ok", False
+        for kind, boxes in (("bmc", plant.bmcs), ("pdu", plant.pdus)):
+            memory.drilled |= {f"{kind}-{name}": plant.now for name in boxes}
         plant.apart, plant.api_out, plant.write_needs, plant.zone = frozenset(), False, 0.03, True
         plant.outside.clear()
         plant.zones = dict(self._zones)
@@ -193,7 +195,8 @@ class Faults:
         plant = self._plant
         match what:
             case "bmc":
-                plant.bmcs[rest[0]].mode = rest[1]
+                box = plant.bmcs[rest[0]]
+                box.mode, box.lied = rest[1], box.lied and rest[1] != "ok"
             case "pdu":
                 plant.pdus[rest[0]].mode = rest[1]
             case "swap-bmcs":
@@ -338,6 +341,8 @@ class Faults:
                 memory.mode = Mode(rest[0])
             case "lease":
                 memory.remediators.leases[rest[0]] = Held(rest[1], plant.now, float(rest[2]))
+            case "drilled":
+                memory.drilled[rest[0]] = plant.now
             case "leases":
                 memory.remediators.answer = rest[0] == "ok"
             case "taint":

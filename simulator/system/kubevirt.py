@@ -99,7 +99,9 @@ def turn(plant: Plant, vm: Vm) -> None:
         _schedule(plant, vm)
     elif vm.phase == "Scheduled" and plant.takes_pods(here := plant.nodes[vm.node]) and here.out_of_service:
         # A kubelet admits no pod that doesn't tolerate a NoExecute taint of its node, and what it has admitted is evicted.
-        _start_failed(plant, vm, f"the kubelet of {here.name} admits no launcher of {vm.name}: it is out of service")
+        _start_failed(
+            plant, vm, f"the kubelet of {here.name} admits no launcher of {vm.name}: it is out of service"
+        )
     elif (
         vm.phase == "Scheduled"
         and vm.lock_refused_at is None

@@ -11,12 +11,12 @@ from ringfence.controller.targets import DeviceTarget
 from ringfence.core import timing
 from ringfence.core.detection.evidence import NEVER, Evidence, Life, SlotEvidence
 from ringfence.core.detection.verdict import Judgement, judge, slot_due
-from ringfence.core.failover import limits, planner
+from ringfence.core.failover import lies, limits, planner
 from ringfence.core.failover.beyond import may_be_off_soon
 from ringfence.core.failover.intent import Marks
 from ringfence.core.failover.look import Look, Namesake
 from ringfence.core.failover.phase import PROVED, Phase
-from ringfence.core.failover.record import PodRef, Record, VmRecord
+from ringfence.core.failover.record import Lie, PodRef, Record, VmRecord
 from ringfence.core.failover.recovery import PodLook, PodRole, VmiLook, VmLook
 from ringfence.core.fencing.chassis import Chassis
 from ringfence.core.fencing.proof import CutVm
@@ -72,6 +72,12 @@ def _lost(plant: Plant, records: Iterable[Record]) -> frozenset[str]:
     """The nodes that may be fenced, or are proved off and not back yet."""
     gone = {r.boot.node for r in records if r.proofs and not r.new_boot_id}
     return frozenset(gone.union(down(plant)))
+
+
+def _known_lies(memory: Memory, node: str) -> tuple[Lie, ...]:
+    """The lies about the node that are on record, and that no drill there has answered."""
+    told = (lie for record in memory.stored.values() if record.boot.node == node for lie in record.lies)
+    return lies.standing(told, memory.drilled)
 
 
 def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Look:
@@ -170,6 +176,7 @@ def look(plant: Plant, memory: Memory, boot: Boot, record: Record | None) -> Loo
         compared=now >= memory.compared_at,
         storm=limits.storm(situation) is not None,
         hears=limits.not_settled(situation) is None,
+        lies=_known_lies(memory, boot.node) if record is None else (),
         quarantined=situation.incidents_lately + (record is not None) >= limits.FLAPS,
     )
 

@@ -32,6 +32,8 @@ class Memory:
     """The replicas that have seen each of these go."""
     opened: int = 0
     """Failovers that there have been."""
+    drilled: dict[str, float] = field(default_factory=dict)
+    """When each device last passed a drill."""
     confirmed: dict[str, tuple[Confirmation, float]] = field(default_factory=dict)
     seen: dict[str, float] = field(default_factory=dict)
     """When a Failover's first proof was seen."""

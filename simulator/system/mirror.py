@@ -529,6 +529,13 @@ class Mirror:
             elif name in memory.released and "release" not in raw["spec"]:
                 leave: Json = {"by": "kim", "reason": "I have looked"}
                 self._server.put("failovers", name, {**raw, "spec": {**raw["spec"], "release": leave}})
+        for device, at in memory.drilled.items():
+            if self._new("drilled", device, at):
+                _, _, node = device.partition("-")
+                passed = {"node": node, "outlet": "", "passedAt": stamp(VirtualClock.WALL + at)}
+                found = self._server.find("fencedevices", device) or {}
+                status = {**found.get("status", {}), "drills": [passed]}
+                self._server.put("fencedevices", device, {**found, "status": status})
         for node, held in memory.remediators.leases.items():
             if held.holder == OURS or not self._new("leases", f"node-{node}", held, NODE_LEASES):
                 continue

@@ -1007,6 +1007,8 @@ class Loop:
             compared=self._setbacks.compared,
             storm=limits.storm(situation) is not None,
             hears=limits.not_settled(situation) is None,
+            nodes_lag=self._lags(adopted),
+            lies=self._world.own.known_lies(boot.node) if record is None else (),
             quarantined=situation.incidents_lately + (record is not None) >= limits.FLAPS,
         )
 

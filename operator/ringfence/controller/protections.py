@@ -19,6 +19,7 @@ from ringfence.controller.rfc3339 import parse
 from ringfence.controller.storages import NOT_ALLOWED, not_behind, written_by
 from ringfence.controller.watchdogs import Watchdogs
 from ringfence.controller.world import World
+from ringfence.core.failover import lies
 from ringfence.core.failover.record import VmRecord
 from ringfence.core.fencing.exercise import DAY, unproved
 from ringfence.core.model import Mode
@@ -189,6 +190,8 @@ class Protections:
     def _unproved(self, device: FenceDevice, node: str, wanted: ZoneFencing) -> str | None:
         """Why the zone can't count on the device; None: it can."""
         target = self._devices.target(device.metadata.name, node)
+        if any(lie.device == device.metadata.name for lie in self._world.own.known_lies(node)):
+            return f"called {node} off while that was heard: {lies.drill((device.metadata.name,), node)}"
         # A drill is of what was declared then, and of that machine.
         known = (node, target.outlet, target.node_uuid) if target is not None else None
         passed = (d.passed_at for d in device.status.drills if (d.node, d.outlet, d.node_uuid) == known)

@@ -134,15 +134,7 @@ class Statuses:
         }
         own = {node: judgement.verdict for node, judgement in self._loop.judgements.items()}
         self._metrics.verdicts_differing(len(self._dissent.nodes(own, told, self._clock.monotonic())))
-        self._metrics.devices(self._devices.proved_walls(), self._drilled())
-
-    def _drilled(self) -> dict[tuple[str, str], float]:
-        """When each (device, node) last passed a drill: wall clock."""
-        return {
-            (name, drill.node): parse(drill.passed_at)
-            for (_, name), device in self._world.own.all(FenceDevice).items()
-            for drill in device.status.drills
-        }
+        self._metrics.devices(self._devices.proved_walls(), self._world.own.drilled())
 
     # --- writing ---------------------------------------------------------------------------------------------
 
@@ -327,13 +319,13 @@ class Statuses:
 
     def _lied(self) -> dict[tuple[str, str], str]:
         """Of each (device, node): in which incident it was caught lying, for as long as that is kept and no drill has been passed since."""
-        drilled, told = self._drilled(), {}
+        drilled, told = self._world.own.drilled(), {}
         for (_, name), failover in self._world.own.all(Failover).items():
             node = failover.spec.node
             for lie in failover.status.lied_by:
                 if parse(lie.at) > drilled.get((lie.device, node), float("-inf")):
                     told[lie.device, node] = (
-                        f"it called {node} off while that was heard (Failover {name}), and proves nothing in that incident:"
+                        f"it called {node} off while that was heard (Failover {name}), and proves nothing before a drill:"
                         f" {lies.drill((lie.device,), node)}"
                     )
         return told

@@ -27,11 +27,13 @@ from ringfence.controller.attachments import attached_to
 from ringfence.controller.chassis import chassis_of, hosts_of, sessions_at
 from ringfence.controller.evidence import Witness
 from ringfence.controller.membership import Membership
+from ringfence.controller.rfc3339 import parse
 from ringfence.controller.stored import Stored
 from ringfence.controller.targets import DeviceTarget, targets
 from ringfence.core.detection.evidence import Ready
+from ringfence.core.failover import lies
 from ringfence.core.failover.phase import ENDED
-from ringfence.core.failover.record import STATE_VERSION, PodRef
+from ringfence.core.failover.record import STATE_VERSION, Lie, PodRef
 from ringfence.core.failover.recovery import AttachmentLook, PodLook
 from ringfence.core.failover.recovery import PodRole as Rank
 from ringfence.core.fencing.chassis import Chassis
@@ -85,6 +87,14 @@ class Unread:
     node: str
     phase: str
     why: str
+
+
+def _lies_by_node(failovers: Mapping[Key, Failover]) -> dict[str, list[Lie]]:
+    told: dict[str, list[Lie]] = {}
+    for failover in failovers.values():
+        for lie in failover.status.lied_by:
+            told.setdefault(failover.spec.node, []).append(Lie(lie.device, parse(lie.at)))
+    return told
 
 
 class OwnKinds:
@@ -220,6 +230,19 @@ class OwnKinds:
         if work not in known:
             known[work] = work(self.all(model))
         return cast("Found", known[work])
+
+    def drilled(self) -> dict[tuple[str, str], float]:
+        """When each (device, node) last passed a drill: wall clock."""
+        return {
+            (name, drill.node): parse(drill.passed_at)
+            for (_, name), device in self.all(FenceDevice).items()
+            for drill in device.status.drills
+        }
+
+    def known_lies(self, node: str) -> tuple[Lie, ...]:
+        """The lies of devices about the node that are on record, and that no drill there has answered."""
+        drilled = {device: at for (device, on), at in self.drilled().items() if on == node}
+        return lies.standing(self.work_out(Failover, _lies_by_node).get(node, ()), drilled)
 
     def _forget_whole(self, plural: str) -> None:
         self._whole.pop(plural, None)

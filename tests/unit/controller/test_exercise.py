@@ -276,18 +276,25 @@ async def test_a_device_that_was_caught_lying_says_so_until_a_drill_has_passed()
 
     assert ready()[:2] == ("True", "Proved")
     lied = {"phase": "Withdrawn", "liedBy": [{"device": "bmc-n1", "at": stamp(site.clock.wall())}]}
+    assert site.protected()[0] == "Ready"
     site.seen("failovers", "n1-1", {"node": "n1", "nodeUID": "u-n1", "bootID": "boot-n1"}, lied)
     await site.round()
     assert ready()[:2] == ("False", "CaughtLying")
     assert ready()[2] == (
-        "n1: it called n1 off while that was heard (Failover n1-1), and proves nothing in that incident: see to it, and when n1 is well and"
+        "n1: it called n1 off while that was heard (Failover n1-1), and proves nothing before a drill: see to it, and when n1 is well and"
         " empty: ringfence fence drill bmc-n1 n1"
     )
+    reason, message = site.protected()
+    assert reason == "FenceDeviceUnproved", "its zone doesn't count on it either"
+    assert message.startswith("bmc-n1: called n1 off while that was heard: see to it")
+    (lie,) = site.world.own.known_lies("n1")
+    assert lie.device == "bmc-n1", "and the next incident begins with it"
     drill = {"node": "n1", "outlet": "x", "passedAt": stamp(site.clock.wall() + 60.0)}
     known = site.world.own.raw("fencedevices", ("", "bmc-n1")) or {}
     site.seen("fencedevices", "bmc-n1", known["spec"], known["status"] | {"drills": [drill]})
     await site.round()
     assert ready()[:2] == ("True", "Proved")
+    assert site.world.own.known_lies("n1") == ()
 
 
 async def test_a_zone_may_want_drills() -> None:

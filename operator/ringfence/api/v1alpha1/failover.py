@@ -265,7 +265,7 @@ class LiedBy(Model):
     """A device that was caught lying: it said off for seconds on end while that very boot of the node was heard all the time."""
 
     device: Name
-    """The FenceDevice. Nothing that it says counts in this incident any more, and it is not ordered."""
+    """The FenceDevice. Nothing that it says of the node counts any more, and it is not ordered, before it has passed a drill there."""
     at: Time
     """When it was caught."""
 
@@ -348,7 +348,7 @@ class FailoverStatus(Conditioned):
     called_off_by: Annotated[list[CalledOffBy], Field(max_length=64)] = Field(default_factory=list)
     """Devices that have called the node off without an order: it may be booting, and a boot must not be shot."""
     lied_by: Annotated[list[LiedBy], Field(max_length=64)] = Field(default_factory=list)
-    """Devices that were caught lying in this incident: they prove nothing in it any more. See to them, then drill them."""
+    """Devices that were caught lying, in this incident or in an earlier one of the node: they prove nothing before they have passed a drill there. See to them, then drill them."""
     out_of_service_seen: bool = False
     """Whether the out-of-service taint was seen on the node before any sign of a later boot."""
     vms: Annotated[list[FailoverVM], Field(max_length=1024)] = Field(default_factory=list)

@@ -1,13 +1,14 @@
-"""Lies: a fence device that calls a node off while that very boot of it is heard proves nothing in that incident any more.
+"""Lies: a fence device that calls a node off while that very boot of it is heard proves nothing about that node until it has passed a drill.
 
 As long as the node is heard no `off` counts, whoever says it (:func:`ringfence.core.failover.proof_in_hand.is_heard`). This is about the
 time after that: the node falls silent again, and its device says what it has said before. It is a device that has failed then: the next
-level is tried, or a person is asked. Who was caught is on record, for the next leader.
+level is tried, or a person is asked. Who was caught is on record, for the next leader; and the next incident of the node begins with that
+knowledge, since a device that claims to have cut the power and has not does so again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ringfence.core import timing
@@ -43,10 +44,23 @@ def caught(record: Record, look: Look) -> Record:
         return record
     record = replace(record, lies=(*record.lies, *(Lie(name, look.wall) for name in new)))
     sentence = (
-        f"{', '.join(new)} called {record.boot.node} off while it was heard: what is read there proves nothing in this incident any more;"
+        f"{', '.join(new)} called {record.boot.node} off while it was heard: what is read there proves nothing before a drill;"
         f" {drill(new, record.boot.node)}"
     )
     return enter(record, record.phase, sentence, look)
+
+
+def standing(told: Iterable[Lie], drilled: Mapping[str, float]) -> tuple[Lie, ...]:
+    """Of what earlier incidents have on record about one node: the last lie of each device, unless it has passed a drill there since.
+
+    Args:
+        drilled: when each device last passed a drill on that node, by the wall clock.
+    """
+    last: dict[str, Lie] = {}
+    for lie in told:
+        if lie.device not in last or lie.wall > last[lie.device].wall:
+            last[lie.device] = lie
+    return tuple(last[name] for name in sorted(last) if last[name].wall > drilled.get(name, float("-inf")))
 
 
 def believed(record: Record, levels: Rungs) -> Rungs:
@@ -60,7 +74,7 @@ def believed(record: Record, levels: Rungs) -> Rungs:
             replace(
                 d,
                 unusable=d.unusable
-                or f"it called {node} off while that was heard, and proves nothing in this incident ({drill((d.name,), node)})",
+                or f"it called {node} off while that was heard, and proves nothing before a drill ({drill((d.name,), node)})",
             )
             if isinstance(d, DeviceLook) and d.name in liars
             else d

@@ -8,7 +8,7 @@ from ringfence.core import timing
 from ringfence.core.detection.verdict import Judgement
 from ringfence.core.failover import node_lease
 from ringfence.core.failover.node_lease import NodeLeaseLook
-from ringfence.core.failover.record import VmRecord
+from ringfence.core.failover.record import Lie, VmRecord
 from ringfence.core.failover.recovery import AttachmentLook, PodLook, VmLook
 from ringfence.core.fencing.proof import CutVm
 from ringfence.core.fencing.rungs import Rungs
@@ -109,6 +109,10 @@ class Look:
     hears: bool = True
     """Agents have told for long enough that a node of which nothing is heard is known to be one; else it means nothing."""
     namesake: Namesake | None = None
+    nodes_lag: bool = False
+    """What is known of the Node objects is older than the incident: that a taint of ours isn't seen there means nothing."""
+    lies: tuple[Lie, ...] = ()
+    """Where no incident is open yet: of the devices that were caught lying about this node in earlier ones those that have passed no drill since."""
     quarantined: bool = False
     """The node has flapped: when this incident is over no new VM comes to it for a while."""
 

@@ -56,6 +56,7 @@ def open_failover(
         vote_after=vote_after,
         vms=look.affected,
         set_back=look.set_back.held if look.set_back is not None else 0,
+        lies=look.lies,
         leader=look.leader,
         epoch=look.epoch,
         story=(Moment(look.wall, Phase.HOLDING, sentence),),

@@ -71,7 +71,7 @@ class VmRecord:
 
 @dataclass(frozen=True, slots=True)
 class Lie:
-    """A device that was caught lying (:mod:`~ringfence.core.failover.lies`): it proves nothing in this incident any more."""
+    """A device that was caught lying (:mod:`~ringfence.core.failover.lies`): it proves nothing about the node before a drill."""
 
     device: str
     wall: float

@@ -50,7 +50,7 @@ def recovering(record: Record, look: Look) -> Step:
     commands: list[Command] = [*tell]
     # A taint that was not on record before the later boot showed may have come too late for the kubelet of that boot:
     # then deletions are gentle, and that kubelet carries them out.
-    standing = look.own_taint or not look.node_exists
+    standing = look.own_taint or look.nodes_lag or not look.node_exists
     if record.tainted and not standing and not later_boot:
         # Without it volumes stay attached for minutes, and the node's next kubelet starts what is bound to it.
         taken = f"{record.boot.node} was marked out of service, and somebody has taken that away; marking it again"

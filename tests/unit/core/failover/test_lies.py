@@ -1,4 +1,4 @@
-"""A device that is caught lying proves nothing in that incident any more; and what is no lie."""
+"""A device that is caught lying proves nothing about that node before a drill; and what is no lie."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from ringfence.api.v1alpha1.failover import Failover
 from ringfence.controller.records import record_of, spec_of, status_of
 from ringfence.core import timing
 from ringfence.core.detection.verdict import Judgement
+from ringfence.core.failover import lies
 from ringfence.core.failover.look import Look, Namesake
-from ringfence.core.failover.machine import step
+from ringfence.core.failover.machine import open_failover, step
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Lie, Record
 from ringfence.core.fencing.orders import Order, OrderOff
 from ringfence.core.fencing.proof import Reading, off_since
 from ringfence.core.fencing.rungs import DeviceLook
 from ringfence.core.model import PowerState, Verdict
-from unit.core.failover.test_machine import ALIVE, DOWN, FENCING, LOOK, NOW
+from unit.core.failover.test_machine import ALIVE, BOOT, DOWN, FENCING, LOOK, NOW
 
 ON, OFF = PowerState.ON, PowerState.OFF
 ORDERED = replace(FENCING, orders=(Order("bmc", 1, NOW - 5.0, NOW + 7.0),))
@@ -70,7 +71,7 @@ def test_who_is_caught_lying_proves_nothing_when_the_node_is_silent_again() -> N
     assert caught.lies == (Lie("bmc", NOW),)
     assert caught.phase is Phase.FENCING
     assert caught.sentence == (
-        "bmc called n1 off while it was heard: what is read there proves nothing in this incident any more;"
+        "bmc called n1 off while it was heard: what is read there proves nothing before a drill;"
         " see to it, and when n1 is well and empty: ringfence fence drill bmc n1"
     )
     after = step(caught, silent_again()).record
@@ -183,3 +184,29 @@ def test_since_when_a_device_says_nothing_but_off() -> None:
     assert off_since(None, Reading(ON, 11.0, 11.2), Reading(OFF, 12.0, 12.2)) == 12.2
     late = Reading(OFF, 10.6 + timing.READ_FRESH, 10.8 + timing.READ_FRESH)
     assert off_since(10.2, second, late) == late.seen_at, "nobody knows what it was between"
+
+
+def test_the_next_incident_of_the_node_begins_with_what_is_known_of_its_devices() -> None:
+    known = (Lie("bmc", NOW - 60.0),)
+    opened = open_failover("f-2", BOOT, NOW - 3.0, replace(silent_again(), lies=known), ("n2", "n3"))
+    assert opened.lies == known
+    assert opened.state_version == 3
+    down = replace(silent_again(), hold_over=True)
+    after = step(the_next_leaders(opened), down).record
+    assert (after.phase, after.proofs) == (Phase.AWAITING_CONFIRMATION, ())
+    believed = step(open_failover("f-2", BOOT, NOW - 3.0, silent_again(), ("n2", "n3")), down).record
+    assert believed.proofs, "nobody has caught it"
+
+
+@pytest.mark.parametrize(
+    ("drilled", "left"),
+    [
+        ({}, (Lie("bmc", 60.0), Lie("pdu", 5.0))),
+        ({"bmc": 50.0}, (Lie("bmc", 60.0), Lie("pdu", 5.0))),
+        ({"bmc": 61.0, "pdu": 4.0}, (Lie("pdu", 5.0),)),
+    ],
+    ids=["none", "before the last lie", "since"],
+)
+def test_a_drill_answers_what_was_told_before_it(drilled: dict[str, float], left: tuple[Lie, ...]) -> None:
+    told = (Lie("bmc", 60.0), Lie("pdu", 5.0), Lie("bmc", 10.0))
+    assert lies.standing(told, drilled) == left

@@ -482,7 +482,9 @@ def test_a_taint_that_somebody_takes_away_is_put_again_while_the_node_is_off() -
     (command,) = step(again.record, replace(LOOK, out_of_service_taint=True)).commands
     assert isinstance(command, RecoverPods)
     foreign = step(marked, replace(LOOK, out_of_service_taint=True, foreign_taint=True))
-    assert not [c for c in foreign.commands if isinstance(c, AddOutOfServiceTaint)], "written over: left alone"
+    assert not [c for c in foreign.commands if isinstance(c, AddOutOfServiceTaint)], (
+        "written over: left alone"
+    )
     gone = step(marked, replace(LOOK, node_exists=False))
     assert not [c for c in gone.commands if isinstance(c, AddOutOfServiceTaint)], "no object to be tainted"
 
