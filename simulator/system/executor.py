@@ -175,6 +175,7 @@ class Executor:
         plant, node = self._plant, self._plant.nodes[record.boot.node]
         if node.registered_after(record.boot):
             return
+        rules.let_in_due(plant, record)
         node.suspect = node.suspect and not suspect
         # What is not ours by its value stays, whatever the command says (kube/cluster.py).
         if not both or node.foreign_taint or not node.out_of_service:

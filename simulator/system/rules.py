@@ -158,6 +158,14 @@ def may_be_lifted(plant: Plant, node: str) -> None:
             )
 
 
+def let_in_due(plant: Plant, record: Record) -> None:
+    """A later boot that an order off may end yet takes no VMs again."""
+    node = record.boot.node
+    working = any(plant.now < box.effective_until for box in plant.boxes(node))
+    if working and plant.nodes[node].known != record.boot:
+        raise Broken(f"{plant.now:.2f}: the taints of {node} go while an order off may take effect")
+
+
 def untaint_due(plant: Plant, record: Record, left: list[str]) -> None:
     """Our out-of-service taint, where it stands, stays while what is known as a later boot has volumes attached that nobody there wants.
 

@@ -41,6 +41,10 @@ def recovered(record: Record, look: Look) -> Step:
         sentence = (
             f"{sentences.outcome(record)}; {record.boot.node} is back with boot {look.current_boot_id[:8]}"
         )
+        if _may_be_shot(record, look):
+            # It may end this boot too: then somebody has to order the node on again, and nothing new has to have come to it.
+            why = "its taints stay until no order off can take effect any more"
+            return Step(enter(record, Phase.RECOVERED, f"{sentence}; {why}", look))
         # Only while out-of-service stands does Kubernetes detach without the word of a kubelet that has forgotten
         # the volume: without it what is left would wait for six minutes.
         if look.own_taint and (attached := recovery.left_attached(look.attachments)):
@@ -123,7 +127,7 @@ def come_back(record: Record, look: Look) -> Step:
         return Step(record)
     if (lifting := cut.lift(record, look.levels, look.now)) is not None:
         return Step(record, lifting)
-    if look.own_taint and recovery.left_attached(look.attachments):
+    if _may_be_shot(record, look) or (look.own_taint and recovery.left_attached(look.attachments)):
         return Step(record)
     if look.suspect_taint or look.own_taint:
         return Step(record, (RemoveTaints(record.boot.node, out_of_service=True),))
@@ -175,6 +179,14 @@ def _ordered_off(record: Record, look: Look) -> set[str]:
         *cut.storages(look.levels),
         *record.cuts,  # one that has left the ladder meanwhile is a storage all the same
     }
+
+
+def _may_be_shot(record: Record, look: Look) -> bool:
+    """Whether an order to cut its power may still take effect, on whatever boot it is in by then."""
+    power = _ordered_off(record, look)
+    return any(
+        o.device in power and look.now < o.effective_until for o in record.orders if o.action is Action.OFF
+    )
 
 
 def _dead_again(record: Record, look: Look) -> Step | None:

@@ -371,6 +371,7 @@ HOLDING = open_failover("f-1", BOOT, NOW - 3.0, LOOK, ("n2", "n3"))
 FENCING = replace(HOLDING, phase=Phase.FENCING)
 PROOF = PoweredOff(BOOT, "bmc", PowerOffHow.ORDERED, NOW - 1.0)
 ORDER = Order("bmc", 1, NOW - 2.0, NOW - 2.0 + timing.ORDER_EFFECT)
+ORDER_OVER = replace(ORDER, effective_until=NOW)
 RECOVERING = replace(
     FENCING,
     phase=Phase.RECOVERING,
@@ -798,7 +799,7 @@ def test_who_is_called_is_told_the_command() -> None:
 
 
 def test_the_taints_go_when_nothing_of_the_dead_boot_is_attached() -> None:
-    recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True)
+    recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True, orders=())
     left = AttachmentLook("csi-1", "pv-db", wanted=False)
     back = replace(LOOK, current_boot_id="boot-2", node_ready=True, out_of_service_taint=True, pods=())
     waits = step(recovered, replace(back, attachments=(left,)))
@@ -1624,7 +1625,7 @@ def test_after_a_later_boot_only_our_own_taint_lets_delete_by_force() -> None:
 
 
 def test_somebody_elses_taint_stays_at_the_end_and_is_told() -> None:
-    recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True)
+    recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True, orders=())
     back = replace(FOREIGN, current_boot_id="boot-2", node_ready=True, pods=(), suspect_taint=False)
     closed = step(recovered, replace(back, attachments=(AttachmentLook("csi-1", "pv-db", wanted=False),)))
     assert closed.record.phase is Phase.CLOSED
@@ -1915,6 +1916,7 @@ def test_who_has_nothing_on_record_waits_for_no_comparison() -> None:
 
 # --- the node's later boot --------------------------------------------------------------------------------------
 
+
 BACK_AGAIN = replace(LOOK, current_boot_id="boot-2", node_ready=True, pods=(), affected=())
 ON_ITS_NODE = VmLook("vms", "db", "vm-1", True, "Always", False, VmiLook("vmi-9", "Running", "n1"))
 
@@ -1936,9 +1938,23 @@ def test_a_vm_that_its_own_nodes_later_boot_runs_again_is_recovered() -> None:
 
 
 def test_the_taints_do_not_wait_for_a_vm_that_waits_for_the_node() -> None:
-    record = replace(RECOVERING, vms=(DB,), tainted=True)
+    record = replace(RECOVERING, vms=(DB,), tainted=True, orders=(ORDER_OVER,))
     waits = replace(BACK_AGAIN, out_of_service_taint=True)
     assert RemoveTaints("n1", out_of_service=True) in step(record, waits).commands
+
+
+def test_a_later_boot_that_an_order_off_may_end_yet_is_not_let_in() -> None:
+    """It would be shot with what has come to it, and nobody would order it on again."""
+    back = replace(BACK_AGAIN, out_of_service_taint=True)
+    recovered = replace(RECOVERING, phase=Phase.RECOVERED, tainted=True)
+    under = step(recovered, back)
+    assert (under.record.phase, under.commands) == (Phase.RECOVERED, ())
+    assert under.record.sentence.endswith("its taints stay until no order off can take effect any more")
+    over = replace(under.record, orders=(ORDER_OVER,))
+    assert step(over, back).commands == (RemoveTaints("n1", out_of_service=True),)
+    assert step(over, replace(BACK_AGAIN, suspect_taint=False)).record.phase is Phase.CLOSED
+    waiting = replace(RECOVERING, vms=(DB,), tainted=True)
+    assert not [c for c in step(waiting, back).commands if isinstance(c, RemoveTaints)]
     attached = replace(waits, attachments=(AttachmentLook("csi-1", "pv-db", wanted=False),))
     for look in (attached, replace(waits, node_ready=False), replace(waits, pods=(LAUNCHER,))):
         assert not any(isinstance(c, RemoveTaints) for c in step(record, look).commands)
