@@ -1941,6 +1941,9 @@ def test_the_taints_do_not_wait_for_a_vm_that_waits_for_the_node() -> None:
     record = replace(RECOVERING, vms=(DB,), tainted=True, orders=(ORDER_OVER,))
     waits = replace(BACK_AGAIN, out_of_service_taint=True)
     assert RemoveTaints("n1", out_of_service=True) in step(record, waits).commands
+    attached = replace(waits, attachments=(AttachmentLook("csi-1", "pv-db", wanted=False),))
+    for look in (attached, replace(waits, node_ready=False), replace(waits, pods=(LAUNCHER,))):
+        assert not any(isinstance(c, RemoveTaints) for c in step(record, look).commands)
 
 
 def test_a_later_boot_that_an_order_off_may_end_yet_is_not_let_in() -> None:
@@ -1955,9 +1958,6 @@ def test_a_later_boot_that_an_order_off_may_end_yet_is_not_let_in() -> None:
     assert step(over, replace(BACK_AGAIN, suspect_taint=False)).record.phase is Phase.CLOSED
     waiting = replace(RECOVERING, vms=(DB,), tainted=True)
     assert not [c for c in step(waiting, back).commands if isinstance(c, RemoveTaints)]
-    attached = replace(waits, attachments=(AttachmentLook("csi-1", "pv-db", wanted=False),))
-    for look in (attached, replace(waits, node_ready=False), replace(waits, pods=(LAUNCHER,))):
-        assert not any(isinstance(c, RemoveTaints) for c in step(record, look).commands)
 
 
 def test_a_later_boot_that_dies_too_is_not_kept_waiting_by_what_waits_for_a_person() -> None:
