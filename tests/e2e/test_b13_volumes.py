@@ -90,6 +90,34 @@ def test_the_taints_stay_until_the_volume_is_let_go(lab: Lab) -> None:
 
 
 @pytest.mark.more
+def test_our_taint_is_put_again_when_somebody_takes_it_away(lab: Lab) -> None:
+    """While the VM waits for its volume; without that taint Kubernetes would leave it attached for six minutes."""
+    victim = lab.quiet_node()
+    instance = guarded_vm(lab, "db", victim, storage="csi-rwo")
+    lab.san.keep()
+    lab.node(victim).cut()
+    until(
+        "the taint to be on record",
+        lambda: lab.wait_phase(victim, "Recovering")["status"].get("outOfServiceSeen"),
+        60,
+        every=0.2,
+    )
+    lab.kubectl("taint", "node", victim, "node.kubernetes.io/out-of-service-")
+
+    def put_again() -> bool:
+        told = [moment["sentence"] for moment in lab.wait_phase(victim, "Recovering")["status"]["story"]]
+        taints = {t["key"]: t.get("value") for t in lab.get("node", victim)["spec"].get("taints", [])}
+        again = any("somebody has taken that away" in sentence for sentence in told)
+        return again and taints.get("node.kubernetes.io/out-of-service") == "ringfence"
+
+    until("our taint to be put again", put_again, 30, every=0.2)
+    lab.san.let_go()
+    node = came_back(lab, "db", victim, instance)
+    moved(lab, "db", victim, node)
+    lab.wait_phase(victim, "Closed", seconds=120)
+
+
+@pytest.mark.more
 def test_the_state_of_efi_and_tpm_comes_along(lab: Lab) -> None:
     """KubeVirt keeps both on a ReadWriteOnce volume of its own; the guest counts its boots in an EFI variable."""
     victim = lab.quiet_node()
