@@ -105,7 +105,7 @@ def test_our_taint_is_put_again_when_somebody_takes_it_away(lab: Lab) -> None:
     lab.kubectl("taint", "node", victim, "node.kubernetes.io/out-of-service-")
 
     def put_again() -> bool:
-        told = [moment["sentence"] for moment in lab.wait_phase(victim, "Recovering")["status"]["story"]]
+        told = [moment["sentence"] for moment in lab.wait_phase(victim, "Recovering")["status"]["history"]]
         taints = {t["key"]: t.get("value") for t in lab.get("node", victim)["spec"].get("taints", [])}
         again = any("somebody has taken that away" in sentence for sentence in told)
         return again and taints.get("node.kubernetes.io/out-of-service") == "ringfence"
