@@ -89,6 +89,14 @@ class Unread:
     why: str
 
 
+def _drilled(devices: Mapping[Key, FenceDevice]) -> dict[tuple[str, str], float]:
+    return {
+        (name, drill.node): parse(drill.passed_at)
+        for (_, name), device in devices.items()
+        for drill in device.status.drills
+    }
+
+
 def _lies_by_node(failovers: Mapping[Key, Failover]) -> dict[str, list[Lie]]:
     told: dict[str, list[Lie]] = {}
     for failover in failovers.values():
@@ -233,16 +241,15 @@ class OwnKinds:
 
     def drilled(self) -> dict[tuple[str, str], float]:
         """When each (device, node) last passed a drill: wall clock."""
-        return {
-            (name, drill.node): parse(drill.passed_at)
-            for (_, name), device in self.all(FenceDevice).items()
-            for drill in device.status.drills
-        }
+        return self.work_out(FenceDevice, _drilled)
 
     def known_lies(self, node: str) -> tuple[Lie, ...]:
         """The lies of devices about the node that are on record, and that no drill there has answered."""
+        told = self.work_out(Failover, _lies_by_node).get(node)
+        if not told:
+            return ()
         drilled = {device: at for (device, on), at in self.drilled().items() if on == node}
-        return lies.standing(self.work_out(Failover, _lies_by_node).get(node, ()), drilled)
+        return lies.standing(told, drilled)
 
     def _forget_whole(self, plural: str) -> None:
         self._whole.pop(plural, None)

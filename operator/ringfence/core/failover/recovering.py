@@ -53,8 +53,10 @@ def recovering(record: Record, look: Look) -> Step:
     standing = look.own_taint or look.nodes_lag or not look.node_exists
     if record.tainted and not standing and not later_boot:
         # Without it volumes stay attached for minutes, and the node's next kubelet starts what is bound to it.
-        taken = f"{record.boot.node} was marked out of service, and somebody has taken that away; marking it again"
-        record = enter(replace(record, tainted=False), Phase.RECOVERING, taken, look)
+        record = replace(record, tainted=False)
+        if not look.foreign_taint:
+            taken = f"{record.boot.node} was marked out of service, and somebody has taken that away; marking it again"
+            record = enter(record, Phase.RECOVERING, taken, look)
     if look.own_taint and not record.tainted and not later_boot:
         record = timed(replace(record, tainted=True), "taint", look.wall)
     # Somebody else's does what ours would, but only while it is seen: they take it away when they like.
@@ -125,7 +127,7 @@ def _progress(record: Record, look: Look, due: int) -> str:
     marked = f"{record.boot.node} is marked out of service{by}"
     if not look.node_exists:
         marked = sentences.deleted(record, look)
-    elif not (look.own_taint or look.foreign_taint):
+    elif not (look.own_taint or look.foreign_taint or look.nodes_lag):
         marked = f"{record.boot.node} has booted again, and is not marked out of service any more"
     if due:
         return f"{marked}; deleting its pods"

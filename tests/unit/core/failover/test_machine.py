@@ -486,6 +486,13 @@ def test_a_taint_that_somebody_takes_away_is_put_again_while_the_node_is_off() -
     assert not [c for c in foreign.commands if isinstance(c, AddOutOfServiceTaint)], (
         "written over: left alone"
     )
+    assert foreign.record.sentence == (
+        "n1 is marked out of service by somebody else, whose taint is left alone; deleting its pods"
+    )
+    assert not any("marking it again" in moment.sentence for moment in foreign.record.story)
+    lagging = step(marked, replace(LOOK, nodes_lag=True))
+    assert not [c for c in lagging.commands if isinstance(c, AddOutOfServiceTaint)], "of before it was put"
+    assert lagging.record.sentence == "n1 is marked out of service; deleting its pods"
     gone = step(marked, replace(LOOK, node_exists=False))
     assert not [c for c in gone.commands if isinstance(c, AddOutOfServiceTaint)], "no object to be tainted"
 
