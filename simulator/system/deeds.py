@@ -146,6 +146,8 @@ class Deeds:
                         f"{plant.now:.2f}: the taints of {name} go while {', '.join(left)} is attached"
                     )
             node.out_of_service = False
+        if record is not None and node.suspect and not any(t["key"] == _SUSPECT for t in taints):
+            rules.let_in_due(plant, record)
         node.suspect = any(t["key"] == _SUSPECT for t in taints)
         node.suspect_for = next((t.get("value", "") for t in taints if t["key"] == _SUSPECT), "")
         assert all(t.get("value") in (OURS, FOREIGN) for t in out)

@@ -319,15 +319,18 @@ class Statuses:
 
     def _lied(self) -> dict[tuple[str, str], str]:
         """Of each (device, node): in which incident it was caught lying, for as long as that is kept and no drill has been passed since."""
-        drilled, told = self._world.own.drilled(), {}
-        for (_, name), failover in self._world.own.all(Failover).items():
-            node = failover.spec.node
+        drilled, told = self._world.own.drilled(), dict[tuple[str, str], str]()
+        liars = [one for one in self._world.own.all(Failover).values() if one.status.lied_by]
+        # Later incidents of the node have it from the first, which tells what happened.
+        for failover in sorted(liars, key=lambda one: one.status.started_at or ""):
+            name, node = failover.metadata.name, failover.spec.node
             for lie in failover.status.lied_by:
                 if parse(lie.at) > drilled.get((lie.device, node), float("-inf")):
-                    told[lie.device, node] = (
+                    why = (
                         f"it called {node} off while that was heard (Failover {name}), and proves nothing before a drill:"
                         f" {lies.drill((lie.device,), node)}"
                     )
+                    told.setdefault((lie.device, node), why)
         return told
 
     def _limit(self, name: str, device: FenceDevice) -> str | None:

@@ -207,6 +207,22 @@ def _dead_again(record: Record, look: Look) -> Step | None:
     return Step(enter(record, Phase.CLOSED, sentence, look))
 
 
+def left_to_later_boot(record: Record, look: Look) -> Step | None:
+    """The same end before the node was back: its later boot is down with launchers that only its own kubelet could have ended.
+
+    What that boot may have started takes a proof about it (DESIGN §3). To be asked only where nothing there may be force-deleted.
+    """
+    if not look.judgement.may_be_fenced or look.current_boot_id in ("", record.boot.boot_id):
+        return None
+    if not look.affected or look.own_taint or _may_be_shot(record, look) or not _all_taken_over(record, look):
+        return None
+    sentence = (
+        f"{record.boot.node} is down again with its boot {look.current_boot_id[:8]}, and its next incident sees to it;"
+        f" {sentences.unsettled(record)}"
+    )
+    return Step(enter(record, Phase.CLOSED, sentence, look))
+
+
 def left_to_namesake(record: Record, look: Look) -> Step | None:
     """The same end where the node that has the name by now is another Node object, and is Down itself."""
     assert look.namesake is not None

@@ -13,7 +13,13 @@ from ringfence.core.failover.commands import AddOutOfServiceTaint, Command, Reco
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Record, VmRecord, VmState
-from ringfence.core.failover.recovered import come_back, ended_too, in_vain, left_to_namesake
+from ringfence.core.failover.recovered import (
+    come_back,
+    ended_too,
+    in_vain,
+    left_to_later_boot,
+    left_to_namesake,
+)
 from ringfence.core.failover.recovery import DeletePod, FreeLeadership, RecoveryCommand
 from ringfence.core.failover.step import Step, enter, timed
 from ringfence.core.failover.vms import has_launcher, released
@@ -50,13 +56,11 @@ def recovering(record: Record, look: Look) -> Step:
     commands: list[Command] = [*tell]
     # A taint that was not on record before the later boot showed may have come too late for the kubelet of that boot:
     # then deletions are gentle, and that kubelet carries them out.
-    standing = look.own_taint or look.nodes_lag or not look.node_exists
-    if record.tainted and not standing and not later_boot:
+    if record.tainted and look.node_exists and not look.nodes_lag and not look.own_taint:
         # Without it volumes stay attached for minutes, and the node's next kubelet starts what is bound to it.
         record = replace(record, tainted=False)
-        if not look.foreign_taint:
-            taken = f"{record.boot.node} was marked out of service, and somebody has taken that away; marking it again"
-            record = enter(record, Phase.RECOVERING, taken, look)
+        if not later_boot and not look.foreign_taint:
+            record = _told_taken_away(record, look)
     if look.own_taint and not record.tainted and not later_boot:
         record = timed(replace(record, tainted=True), "taint", look.wall)
     # Somebody else's does what ours would, but only while it is seen: they take it away when they like.
@@ -68,8 +72,8 @@ def recovering(record: Record, look: Look) -> Step:
         if record.cuts:
             record = replace(record, vms=released(record.vms, {v.pod_uid for v in record.vms}, look))
         return Step(record, (AddOutOfServiceTaint(recover), *precautions.rehearsal(record, look), *tell))
-    # Once it is gone under a later boot, that kubelet may have started what was bound to it, and has to end it itself.
-    force = (record.tainted and standing) or foreign or gone
+    # Under a later boot it has to be seen: its kubelet may have started what was bound to it, and has to end it itself then.
+    force = (record.tainted and (look.own_taint or not later_boot)) or foreign or gone
     due, waiting = _due(record, look, force=force)
     # What is a stranger's is asked for, and not waited for: a finalizer may keep it.
     left = tuple(c for c in due if not (isinstance(c, DeletePod) and c.ref in recovery.holders(look.pods)))
@@ -91,12 +95,17 @@ def recovering(record: Record, look: Look) -> Step:
         vms.append(_waits(vm_next, waiting.get(key)))
         asks.extend(wishes)
     record = replace(record, vms=tuple(vms))
+    asked = later_boot and not force and bool(left)
+    if asked and (over := left_to_later_boot(record, look)) is not None:
+        return over
     if asks:
         commands.append(RecoverPods(recover, tuple(asks)))
     if not left and all(v.state.settled for v in vms):
         record = timed(record, "running", look.wall)
         return Step(enter(record, Phase.RECOVERED, sentences.outcome(record), look), tuple(commands))
-    record = enter(record, Phase.RECOVERING, _progress(record, look, len(left)), look)
+    record = enter(
+        record, Phase.RECOVERING, _progress(record, look, len(left), later_boot=later_boot, asked=asked), look
+    )
     only_wait = all(v.state.settled or v.state is VmState.WAITING for v in vms)
     if not left and not waiting and (later_boot or only_wait):
         # Nothing of the old boot is left there, and one of these VMs may have nowhere else to go.
@@ -120,15 +129,27 @@ def _waits(vm: VmRecord, why: str | None) -> VmRecord:
     return replace(vm, message=why or "")
 
 
-def _progress(record: Record, look: Look, due: int) -> str:
-    if look.node_exists and not record.tainted and not look.foreign_taint:
+def _told_taken_away(record: Record, look: Look) -> Record:
+    """Said once, however often it is done: else nothing but that would be left of the story."""
+    taken = (
+        f"{record.boot.node} was marked out of service, and somebody has taken that away; marking it again"
+    )
+    if any(moment.sentence == taken for moment in record.story):
+        return record
+    return enter(record, Phase.RECOVERING, taken, look)
+
+
+def _progress(record: Record, look: Look, due: int, *, later_boot: bool, asked: bool) -> str:
+    if asked and look.node_exists:
+        return f"{record.boot.node} has booted again; its kubelet is asked to end what is bound to it; {sentences.unsettled(record)}"
+    if look.node_exists and not record.tainted and not look.foreign_taint and not later_boot:
         return record.sentence
     by = " by somebody else, whose taint is left alone" if look.foreign_taint and due else ""
     marked = f"{record.boot.node} is marked out of service{by}"
     if not look.node_exists:
         marked = sentences.deleted(record, look)
-    elif not (look.own_taint or look.foreign_taint or look.nodes_lag):
-        marked = f"{record.boot.node} has booted again, and is not marked out of service any more"
+    elif later_boot and not (look.own_taint or look.foreign_taint):
+        marked = f"{record.boot.node} has booted again"
     if due:
         return f"{marked}; deleting its pods"
     # As it is said when the order is given: one story line an order, not two.

@@ -492,7 +492,11 @@ def test_a_taint_that_somebody_takes_away_is_put_again_while_the_node_is_off() -
     assert not any("marking it again" in moment.sentence for moment in foreign.record.story)
     lagging = step(marked, replace(LOOK, nodes_lag=True))
     assert not [c for c in lagging.commands if isinstance(c, AddOutOfServiceTaint)], "of before it was put"
+    assert lagging.record.tainted, "what is on record stands until the Nodes are as new"
     assert lagging.record.sentence == "n1 is marked out of service; deleting its pods"
+    often = step(replace(again.record, tainted=True, sentence="deleting"), LOOK).record
+    assert [type(c) for c in step(replace(often, tainted=True), LOOK).commands] == [AddOutOfServiceTaint]
+    assert often.story == again.record.story, "said once, however often it is done"
     gone = step(marked, replace(LOOK, node_exists=False))
     assert not [c for c in gone.commands if isinstance(c, AddOutOfServiceTaint)], "no object to be tainted"
 
@@ -504,7 +508,40 @@ def test_a_later_boot_without_the_taint_ends_what_is_bound_to_it_itself() -> Non
     (gentle,) = after.commands
     assert isinstance(gentle, RecoverPods)
     assert gentle.commands == (DeletePod(LAUNCHER.ref, force=False),)
-    assert "is not marked out of service any more" in after.record.sentence
+    assert after.record.sentence.startswith(
+        "n1 has booted again; its kubelet is asked to end what is bound to it"
+    )
+    for look in (
+        replace(later, out_of_service_taint=True),
+        replace(later, nodes_lag=True),
+        replace(later, node_exists=False),
+    ):
+        (still,) = step(after.record, look).commands
+        assert isinstance(still, RecoverPods)
+        assert still.commands == gentle.commands, (
+            "nothing makes that boot's launcher one of the dead boot's again"
+        )
+    (lagging,) = step(replace(RECOVERING, tainted=True), replace(later, nodes_lag=True)).commands
+    assert isinstance(lagging, RecoverPods)
+    assert lagging.commands == gentle.commands, "that nobody knows is no leave"
+
+
+def test_a_later_boot_that_dies_with_what_it_was_asked_to_end_is_left_to_its_next_incident() -> None:
+    """Its kubelet may have started that: it takes a proof about this boot, and nobody would ever ask for one here."""
+    dead = replace(LOOK, current_boot_id="boot-2", affected=(DB,))
+    asked = replace(RECOVERING, vms=(DB,), orders=(ORDER_OVER,))
+    over = step(asked, dead)
+    assert (over.record.phase, over.commands) == (Phase.CLOSED, ())
+    assert over.record.sentence.startswith(
+        "n1 is down again with its boot boot-2, and its next incident sees to it"
+    )
+    for still in (
+        (asked, replace(dead, judgement=ALIVE)),
+        (replace(asked, orders=(ORDER,)), dead),
+        (asked, replace(dead, out_of_service_taint=True)),
+        (asked, replace(dead, affected=())),
+    ):
+        assert step(*still).record.phase is Phase.RECOVERING
 
 
 def test_a_void_proof_leads_back_to_the_ladder_with_the_order_still_in_its_window() -> None:
