@@ -216,9 +216,13 @@ def left_to_later_boot(record: Record, look: Look) -> Step | None:
         return None
     if not look.affected or look.own_taint or _may_be_shot(record, look) or not _all_taken_over(record, look):
         return None
+    if (lifting := cut.lift(record, look.levels, look.now)) is not None:
+        return Step(
+            record, lifting
+        )  # nobody would, once this has ended; and what that boot runs was let go to nobody yet
     sentence = (
         f"{record.boot.node} is down again with its boot {look.current_boot_id[:8]}, and its next incident sees to it;"
-        f" {sentences.unsettled(record)}"
+        f" {sentences.unsettled(record)}{cut.left_standing(record.cuts, look.levels)}"
     )
     return Step(enter(record, Phase.CLOSED, sentence, look))
 

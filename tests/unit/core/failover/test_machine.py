@@ -542,6 +542,14 @@ def test_a_later_boot_that_dies_with_what_it_was_asked_to_end_is_left_to_its_nex
         (asked, replace(dead, affected=())),
     ):
         assert step(*still).record.phase is Phase.RECOVERING
+    cut = replace(asked, cuts=("ceph",))
+    shut = replace(dead, levels=((cutter((OFF, NOW - 0.6), (OFF, NOW - 0.1)),),))
+    lifted = step(cut, shut)
+    assert (lifted.record.phase, lifted.commands) == (Phase.RECOVERING, (LiftCut("ceph"),)), (
+        "nobody else would"
+    )
+    let_in = replace(dead, levels=((cutter((ON, NOW - 0.1)),),))
+    assert step(cut, let_in).record.phase is Phase.CLOSED
 
 
 def test_a_void_proof_leads_back_to_the_ladder_with_the_order_still_in_its_window() -> None:
