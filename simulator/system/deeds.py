@@ -139,7 +139,7 @@ class Deeds:
                 )
             node.out_of_service = True
         elif not out and node.out_of_service:
-            if record is not None:
+            if record is not None and record.tainted:
                 left = [a.volume for a in attachments.attached_to(plant, name) if not a.wanted]
                 if left and self._mirror.heard_boot_of(name) != record.boot.boot_id:
                     raise rules.Broken(

@@ -169,11 +169,11 @@ def let_in_due(plant: Plant, record: Record) -> None:
 def untaint_due(plant: Plant, record: Record, left: list[str]) -> None:
     """Our out-of-service taint, where it stands, stays while what is known as a later boot has volumes attached that nobody there wants.
 
-    Before that boot is known, a proof that turns out to be void takes its taint back at once: the node may live. To be asked only where
+    One that came too late for that boot deletes what its kubelet may run, so it goes at once. Before that boot is known, a proof that turns out to be void takes its taint back at once: the node may live. To be asked only where
     that taint goes: somebody else's stays whatever we send, so nothing of it keeps our other one on a node that is back.
     """
     node = record.boot.node
-    if left and plant.nodes[node].known != record.boot:
+    if left and record.tainted and plant.nodes[node].known != record.boot:
         raise Broken(f"{plant.now:.2f}: the taints of {node} go while {', '.join(left)} is attached")
 
 

@@ -212,7 +212,8 @@ def left_to_later_boot(record: Record, look: Look) -> Step | None:
 
     What that boot may have started takes a proof about it (DESIGN §3). To be asked only where nothing there may be force-deleted.
     """
-    if not look.judgement.may_be_fenced or look.current_boot_id in ("", record.boot.boot_id):
+    down = look.judgement.may_be_fenced and look.hold_over and not look.nodes_lag
+    if not down or look.current_boot_id in ("", record.boot.boot_id):
         return None
     if not look.affected or look.own_taint or _may_be_shot(record, look) or not _all_taken_over(record, look):
         return None

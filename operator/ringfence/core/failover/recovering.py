@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ringfence.core.failover import beyond, cut, planner, precautions, recovery, sentences
 from ringfence.core.failover.climb import new_pass
-from ringfence.core.failover.commands import AddOutOfServiceTaint, Command, RecoverPods
+from ringfence.core.failover.commands import AddOutOfServiceTaint, Command, RecoverPods, RemoveTaints
 from ringfence.core.failover.look import Look
 from ringfence.core.failover.phase import Phase
 from ringfence.core.failover.record import Record, VmRecord, VmState
@@ -77,6 +77,11 @@ def recovering(record: Record, look: Look) -> Step:
     due, waiting = _due(record, look, force=force)
     # What is a stranger's is asked for, and not waited for: a finalizer may keep it.
     left = tuple(c for c in due if not (isinstance(c, DeletePod) and c.ref in recovery.holders(look.pods)))
+    asked = later_boot and not force and bool(left)
+    if asked and look.own_taint:
+        # It has come too late for that boot. While it stands Kubernetes force-deletes by itself what is being deleted on a node that isn't
+        # ready: what was asked of a kubelet that is cut off meanwhile.
+        return Step(record, (RemoveTaints(record.boot.node, out_of_service=True, suspect=False),))
     if not left and not waiting:
         record = timed(record, "deleted", look.wall)
     if record.cuts:
@@ -95,7 +100,6 @@ def recovering(record: Record, look: Look) -> Step:
         vms.append(_waits(vm_next, waiting.get(key)))
         asks.extend(wishes)
     record = replace(record, vms=tuple(vms))
-    asked = later_boot and not force and bool(left)
     if asked and (over := left_to_later_boot(record, look)) is not None:
         return over
     if asks:

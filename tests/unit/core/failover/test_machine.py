@@ -466,7 +466,11 @@ def test_the_taint_comes_first_then_the_pods() -> None:
 
 def test_after_a_later_boot_deletions_are_gentle_unless_the_taint_was_on_record() -> None:
     later = replace(LOOK, current_boot_id="boot-2", out_of_service_taint=True)
-    (gentle,) = step(RECOVERING, later).commands
+    late = step(RECOVERING, later)
+    assert late.commands == (RemoveTaints("n1", out_of_service=True, suspect=False),), (
+        "while it stands Kubernetes force-deletes what is being deleted on a node that isn't ready"
+    )
+    (gentle,) = step(late.record, replace(later, out_of_service_taint=False)).commands
     assert isinstance(gentle, RecoverPods)
     assert gentle.commands == (DeletePod(LAUNCHER.ref, force=False),)
     (forced,) = step(replace(RECOVERING, tainted=True), later).commands
@@ -511,8 +515,9 @@ def test_a_later_boot_without_the_taint_ends_what_is_bound_to_it_itself() -> Non
     assert after.record.sentence.startswith(
         "n1 has booted again; its kubelet is asked to end what is bound to it"
     )
+    by_hand = step(after.record, replace(later, out_of_service_taint=True))
+    assert by_hand.commands == (RemoveTaints("n1", out_of_service=True, suspect=False),)
     for look in (
-        replace(later, out_of_service_taint=True),
         replace(later, nodes_lag=True),
         replace(later, node_exists=False),
     ):
@@ -537,6 +542,8 @@ def test_a_later_boot_that_dies_with_what_it_was_asked_to_end_is_left_to_its_nex
     )
     for still in (
         (asked, replace(dead, judgement=ALIVE)),
+        (asked, replace(dead, hold_over=False)),
+        (asked, replace(dead, nodes_lag=True)),
         (replace(asked, orders=(ORDER,)), dead),
         (asked, replace(dead, out_of_service_taint=True)),
         (asked, replace(dead, affected=())),
