@@ -326,7 +326,7 @@ def test_our_taint_stays_while_a_node_that_is_back_has_volumes_that_nobody_there
     plant = world.plant
     name = next(iter(plant.volumes))
     node = plant.nodes[plant.vms[name].node]
-    record = replace(incident(world, Phase.RECOVERING), boot=node.identity)
+    record = replace(incident(world, Phase.RECOVERING), boot=node.identity, tainted=True)
     node.boot += 1
     plant.vms[name].launcher_on = ""
     node.suspect, node.out_of_service, node.foreign_taint = True, True, foreign
@@ -338,9 +338,38 @@ def test_our_taint_stays_while_a_node_that_is_back_has_volumes_that_nobody_there
         return
     with pytest.raises(Broken, match=rf"the taints of {node.name} go while pv-{name} is attached"):
         executor.run(record, untaint)
+    executor.run(replace(record, tainted=False), RemoveTaints(node.name, out_of_service=True, suspect=False))
+    assert not node.out_of_service, "it came too late for that boot, and deletes what that may run"
+    node.suspect, node.out_of_service = True, True
     plant.volumes[name].attached.discard(node.name)
     executor.run(record, untaint)
     assert (node.suspect, node.out_of_service) == (False, False)
+
+
+def test_no_launcher_that_a_later_boot_has_started_is_force_deleted(world: World) -> None:
+    vm = next(v for v in world.plant.vms.values() if v.qemu)
+    node = world.plant.nodes[vm.node]
+    before = node.identity
+    rules.of_no_later_boot(world.plant, before, vm.pod)
+    node.boot += 1
+    node.known_boot = node.identity.boot_id
+    with pytest.raises(Broken, match=f"{vm.pod} is force-deleted, and the later boot of {node.name} runs it"):
+        rules.of_no_later_boot(world.plant, before, vm.pod)
+    vm.qemu.discard(node.name)
+    rules.of_no_later_boot(world.plant, before, vm.pod)
+
+
+def test_a_later_boot_is_let_in_when_no_order_off_can_take_effect_any_more(world: World) -> None:
+    record = incident(world, Phase.RECOVERED)
+    node = world.plant.nodes[record.boot.node]
+    world.plant.bmcs[node.name].effective_until = world.plant.now + 1.0
+    rules.let_in_due(world.plant, record)
+    node.boot += 1
+    node.known_boot = node.identity.boot_id
+    with pytest.raises(Broken, match=f"the taints of {node.name} go while an order off may take effect"):
+        rules.let_in_due(world.plant, record)
+    world.plant.bmcs[node.name].effective_until = world.plant.now
+    rules.let_in_due(world.plant, record)
 
 
 def test_2_two_orders_to_one_device_are_ten_seconds_apart_from_sending_to_sending(world: World) -> None:
